@@ -1,0 +1,22 @@
+"""Files that appear whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a name beside ``path`` to write to; it becomes ``path`` when the work inside succeeds, else it is removed.
+
+    The name is hidden, ends as ``path`` does and is used by nobody else, so two runs in one folder do not meet.
+    """
+    beside = path.with_name(f".{path.stem[:100]}-{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

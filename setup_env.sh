@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Prepares this machine for LatentSync: a Python environment, ffmpeg, and the published weights where they can be had.
+#
+#   source setup_env.sh [--training] [--version 1.5|1.6]     also leaves the environment active in your shell
+#   ./setup_env.sh      [--training] [--version 1.5|1.6]     only prepares it
+#
+# It works from any folder, in bash and zsh, and again and again: what is there already is kept. An active virtual
+# environment is used; without one, .venv is made beside this file. The options go to scripts/download_weights.py.
+
+# Sourced (or read by a shell other than bash): the work is done by a bash of its own, so that neither its options nor
+# its failures reach this shell, which only activates the environment afterwards.
+_latentsync_source() {
+    local script="${BASH_SOURCE:-$0}"
+    if [ -n "${ZSH_VERSION:-}" ]; then
+        eval 'script="${(%):-%x}"'
+    fi
+    bash "$script" "$@" </dev/null || return 1
+    if [ ! -x "${VIRTUAL_ENV:-/nowhere}/bin/python" ]; then
+        . "$(dirname -- "$script")/.venv/bin/activate"
+    fi
+}
+
+if [ -z "${BASH_VERSION:-}" ] || [ "${BASH_SOURCE:-}" != "$0" ]; then
+    if _latentsync_source "$@"; then
+        unset -f _latentsync_source
+        return 0
+    fi
+    unset -f _latentsync_source
+    return 1
+fi
+
+set -u -o pipefail
+root="$(cd -- "$(dirname -- "$0")" >/dev/null && pwd -P)" || exit 1
+
+main() {
+    local environment
+    if [ -x "${VIRTUAL_ENV:-/nowhere}/bin/python" ]; then
+        environment="$VIRTUAL_ENV"
+        is_new_enough "$environment/bin/python" || fail "the active environment ($environment) has a Python older than 3.10: deactivate it, or make it anew"
+    else
+        environment="$root/.venv"
+        make_environment "$environment" || return 1
+    fi
+    install_package "$environment" || return 1
+    find_ffmpeg || return 1
+    cd -- "$root" || return 1
+    "$environment/bin/python" -m scripts.download_weights "$@"
+}
+
+say() { printf 'setup_env: %s\n' "$*"; }
+
+fail() {
+    printf 'setup_env: %s\n' "$*" >&2
+    exit 1
+}
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; }
+
+find_python() {
+    local name
+    for name in python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if command -v "$name" >/dev/null && is_new_enough "$name"; then
+            command -v "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# A .venv that was moved or lost its Python is made anew; it holds nothing but what this script installs.
+make_environment() {
+    local environment="$1" python
+    if is_new_enough "$environment/bin/python" && grep -qF -- "$environment" "$environment/bin/activate"; then
+        return 0
+    fi
+    python="$(find_python)" || fail "no Python 3.10 or newer found: install one (python3 here: $(python3 --version 2>&1))"
+    say "making $environment with $("$python" --version 2>&1)"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || install_system_packages python3-venv
+    "$python" -m venv --clear "$environment" || fail "could not make $environment: is the venv module (Debian: python3-venv) installed?"
+}
+
+# The stamp holds what the installation depends on, so that a second run has nothing to do.
+install_package() {
+    local environment="$1" stamp wanted quiet=--quiet
+    stamp="$environment/.latentsync-installed"
+    wanted="$(cd -- "$root" && cksum pyproject.toml constraints.txt && printf '%s\n' "$root" && "$environment/bin/python" --version)" || return 1
+    if [ -f "$stamp" ] && [ "$(cat -- "$stamp")" = "$wanted" ]; then
+        return 0
+    fi
+    say "installing latentsync and what it needs into $environment (minutes, the first time)"
+    [ ! -t 1 ] || quiet=--progress-bar=on
+    (cd -- "$root" && "$environment/bin/python" -m pip install "$quiet" --editable '.[dev]' --constraint constraints.txt) || fail "installing the packages failed (see above)"
+    mend_opencv "$environment" || fail "OpenCV cannot be imported: $("$environment/bin/python" -c 'import cv2' 2>&1 | tail -n 1)"
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+# The usual OpenCV wheel wants OpenGL's library, which servers lack; the headless one puts its files in the same place.
+mend_opencv() {
+    "$1/bin/python" -c 'import cv2' 2>/dev/null && return 0
+    say "no OpenGL library here: putting the headless OpenCV in place"
+    (cd -- "$root" && "$1/bin/python" -m pip install --quiet --force-reinstall --no-deps --constraint constraints.txt opencv-python-headless) || return 1
+    "$1/bin/python" -c 'import cv2' 2>/dev/null
+}
+
+find_ffmpeg() {
+    if command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; then
+        return 0
+    fi
+    say "ffmpeg is missing: installing it"
+    install_system_packages ffmpeg
+    command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && return 0
+    fail "ffmpeg and ffprobe are needed and could not be installed: use your package manager (apt-get install ffmpeg, conda install -c conda-forge ffmpeg, brew install ffmpeg) or put them on PATH"
+}
+
+# install_system_packages NAME: with apt-get (as root or through sudo), conda or brew, whichever is there.
+install_system_packages() {
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        apt_install "$1" && return 0
+    fi
+    if [ "$1" = ffmpeg ] && [ -n "${CONDA_PREFIX:-}" ] && command -v conda >/dev/null; then
+        conda install --yes --quiet --channel conda-forge "$1" && return 0
+    fi
+    if command -v apt-get >/dev/null && command -v sudo >/dev/null; then
+        apt_install "$1" sudo && return 0
+    fi
+    if [ "$1" = ffmpeg ] && command -v brew >/dev/null; then
+        brew install "$1" && return 0
+    fi
+    return 1
+}
+
+# apt_install NAME [sudo]: sudo may ask for a password only where someone can answer.
+apt_install() {
+    local as_root="${2:-}"
+    if [ -n "$as_root" ]; then
+        [ -t 2 ] || as_root="sudo -n"
+        $as_root true 2>/dev/null || [ -t 2 ] || return 1
+    fi
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1 && return 0
+    $as_root apt-get update -qq >/dev/null && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+main "$@"

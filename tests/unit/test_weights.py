@@ -1,0 +1,135 @@
+"""Which weight files there are, where they are looked for, and which set is taken."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from latentsync.errors import CheckpointError, InputError
+from latentsync.weights import (
+    DEMO_UNET,
+    UNET,
+    VAE_CONFIG,
+    VAE_REPOSITORY,
+    VAE_WEIGHTS,
+    VERSION_RECORD,
+    VERSIONS,
+    WHISPER_TINY,
+    files_for,
+    find_vae,
+    find_weight_set,
+    locate,
+    published_files,
+    record_version,
+    recorded_version,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("latentsync.weights.try_to_load_from_cache", lambda repository, name: None)
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path
+
+
+def put(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / "checkpoints" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+
+
+def test_every_published_file_is_listed_once_with_the_right_repository():
+    files = {file.path: file for file in published_files("1.5")}
+    assert len(files) == len(published_files("1.5")) == 14
+    assert files[UNET].repository == "ByteDance/LatentSync-1.5"
+    assert {file.path for file in published_files("1.6")} == set(files)
+    assert files[VAE_WEIGHTS].repository == VAE_REPOSITORY
+    assert {file.repository for file in published_files("1.6") if file.path.startswith("auxiliary/")} == {
+        "ByteDance/LatentSync-1.5"
+    }
+    assert [file.path for file in files_for(["inference"])] == [UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS]
+
+
+def test_the_place_of_a_file_ends_with_its_name_on_the_hub():
+    assert all(file.path.endswith(file.hub_name) for file in published_files() if file.hub_name)
+
+
+def test_an_empty_file_is_not_here(root: Path):
+    syncnet = next(file for file in published_files() if file.path == "stable_syncnet.pt")
+    (root / "checkpoints" / "stable_syncnet.pt").touch()
+    assert not syncnet.is_here(root / "checkpoints")
+    put(root, "latentsync_syncnet.pt")
+    assert syncnet.find(root / "checkpoints") == root / "checkpoints" / "latentsync_syncnet.pt"
+    (root / "checkpoints" / "stable_syncnet.pt").unlink()
+    assert locate("checkpoints/stable_syncnet.pt", root) == root / "checkpoints" / "latentsync_syncnet.pt"
+
+
+def test_a_missing_file_says_how_to_get_it(root: Path):
+    with pytest.raises(CheckpointError, match=r"whisper/tiny\.pt is missing: run .*download_weights \(it comes from"):
+        locate("checkpoints/whisper/tiny.pt", root)
+    with pytest.raises(CheckpointError, match="download_weights --training"):
+        locate("checkpoints/stable_syncnet.pt", root)
+    with pytest.raises(CheckpointError, match="name an existing weights file"):
+        locate("elsewhere/mine.pt", root)
+
+
+def test_an_unknown_version_is_refused():
+    with pytest.raises(InputError, match=r"'2\.0'.*1\.6, 1\.5"):
+        published_files("2.0")
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [(None, "published-512"), ("1.6", "published-512"), ("1.5", "published-256")]
+)
+def test_the_published_set_is_taken_when_it_is_whole(root: Path, version: str | None, name: str):
+    put(root, UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS, DEMO_UNET)
+    if version:
+        record_version(version, root / "checkpoints")
+    chosen = find_weight_set(root)
+    assert chosen.name == name
+    assert chosen.unet_config == root / VERSIONS[version or "1.6"].unet_config
+    assert chosen.unet_checkpoint == root / "checkpoints" / UNET
+
+
+def test_the_demo_set_is_taken_when_the_published_one_has_a_gap(root: Path, caplog: pytest.LogCaptureFixture):
+    put(root, UNET, VAE_CONFIG, VAE_WEIGHTS, DEMO_UNET)
+    assert find_weight_set(root).name == "demo"
+    assert "lack whisper/tiny.pt" in caplog.text
+
+
+def test_no_weights_at_all_is_an_error(root: Path):
+    with pytest.raises(CheckpointError, match="no weights in"):
+        find_weight_set(root)
+
+
+def test_the_vae_of_the_hubs_cache_serves_too(root: Path, monkeypatch: pytest.MonkeyPatch):
+    snapshot = root / "cache" / "snapshot"
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        (snapshot / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="download_weights"):
+        find_vae(VAE_REPOSITORY, root)
+    monkeypatch.setattr("latentsync.weights.try_to_load_from_cache", lambda repository, name: str(snapshot / name))
+    assert find_vae(VAE_REPOSITORY, root) == snapshot
+    put(root, UNET, WHISPER_TINY)
+    assert find_weight_set(root).name == "published-512"
+    put(root, VAE_CONFIG, VAE_WEIGHTS)
+    assert find_vae(VAE_REPOSITORY, root) == root / "checkpoints" / "vae"
+
+
+def test_a_vae_folder_is_taken_as_it_is(root: Path):
+    put(root, "demo/vae/config.json")
+    assert find_vae("checkpoints/demo/vae", root) == root / "checkpoints" / "demo" / "vae"
+    assert find_vae(str(root / "checkpoints" / "demo" / "vae"), Path("elsewhere")).name == "vae"
+    with pytest.raises(CheckpointError, match="neither a folder"):
+        find_vae("checkpoints/none", root)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"version": "9"}), "\x00"])
+def test_a_damaged_note_of_the_version_is_one_clear_line(root: Path, text: str):
+    (root / "checkpoints" / VERSION_RECORD).write_text(text)
+    with pytest.raises(CheckpointError) as caught:
+        recorded_version(root / "checkpoints")
+    assert VERSION_RECORD in str(caught.value)
+    assert "\n" not in str(caught.value)
