@@ -1,0 +1,71 @@
+"""The mel spectrogram SyncNet hears (librosa's conventions; the recipe of Wav2Lip's audio front end)."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.audio_utils import mel_filter_bank
+
+from latentsync.audio.sample_source import SAMPLE_RATE
+
+NUM_FFT = 800
+HOP_LENGTH = 200
+NUM_MELS = 80
+COLUMNS_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
+"""Mel columns of 12.5 ms."""
+MIN_FREQUENCY_HZ = 55.0
+MAX_FREQUENCY_HZ = 7600.0
+
+_PRE_EMPHASIS = 0.97
+_MIN_LEVEL_DB = -100.0
+_REFERENCE_DB = 20.0
+_MAX_ABSOLUTE = 4.0
+
+
+def syncnet_mel(samples: NDArray[np.floating] | Tensor) -> Tensor:
+    """Mel spectrogram (80, 1 + n // 200) float32 in [-4, 4] of samples (n,) in [-1, 1] at 16 kHz; 80 columns a second.
+
+    Computed in float64 on the CPU: dB are sensitive in quiet passages.
+    """
+    wave = torch.as_tensor(samples).detach().to("cpu", torch.float64)
+    emphasised = torch.cat([wave[:1], wave[1:] - _PRE_EMPHASIS * wave[:-1]])
+    spectrum = torch.stft(
+        emphasised,
+        NUM_FFT,
+        HOP_LENGTH,
+        window=torch.hann_window(NUM_FFT, dtype=torch.float64),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    floor = 10 ** (_MIN_LEVEL_DB / 20)
+    level_db = 20 * (_filters() @ spectrum.abs()).clamp(min=floor).log10() - _REFERENCE_DB
+    scaled = 2 * _MAX_ABSOLUTE * (level_db - _MIN_LEVEL_DB) / -_MIN_LEVEL_DB - _MAX_ABSOLUTE
+    return scaled.clamp(-_MAX_ABSOLUTE, _MAX_ABSOLUTE).float()
+
+
+def mel_window(mel: Tensor, frame_index: int, fps: float = 25, num_columns: int = 52) -> Tensor:
+    """Columns (80, num_columns) of a mel (80, T) that begin with video frame `frame_index`: from int(80 i / fps) on.
+
+    Raises ValueError where the window does not lie inside the mel.
+    """
+    start = int(COLUMNS_PER_SECOND * frame_index / fps)
+    if start < 0 or start + num_columns > mel.shape[-1]:
+        raise ValueError(f"mel columns {start}..{start + num_columns} of frame {frame_index} exceed {mel.shape[-1]}")
+    return mel[..., start : start + num_columns]
+
+
+@lru_cache(maxsize=1)
+def _filters() -> Tensor:
+    bank = mel_filter_bank(
+        num_frequency_bins=NUM_FFT // 2 + 1,
+        num_mel_filters=NUM_MELS,
+        min_frequency=MIN_FREQUENCY_HZ,
+        max_frequency=MAX_FREQUENCY_HZ,
+        sampling_rate=SAMPLE_RATE,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(bank.T.copy()).to(torch.float64)

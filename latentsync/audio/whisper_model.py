@@ -1,0 +1,190 @@
+"""The encoder half of openai-whisper, read at every layer.
+
+The U-Net listens to the stem of the encoder (two convolutions plus position) and to each transformer block, all taken
+before the final norm. The network itself is `whisper.model.AudioEncoder`; this file adds the taps and the file format.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from whisper.model import AudioEncoder, ModelDimensions
+
+from latentsync.errors import CheckpointError
+
+NUM_MELS = 80
+"""Mel bands of the encoder's input."""
+PIECE_FRAMES = 3000
+"""Mel frames the encoder takes at once: 30 s of 10 ms."""
+PIECE_ROWS = PIECE_FRAMES // 2
+"""Feature rows that come out for one piece: 30 s of 20 ms (the stem halves the rate)."""
+
+_ENCODER_PREFIX = "encoder."
+_MAX_LAYERS = 64
+_MAX_WIDTH = 8192
+
+
+def encoder_dimensions(width: int, num_layers: int, num_heads: int) -> ModelDimensions:
+    """Dimensions of a Whisper-format encoder without a decoder (its four text sizes and its vocabulary are 0)."""
+    return ModelDimensions(
+        n_mels=NUM_MELS,
+        n_audio_ctx=PIECE_ROWS,
+        n_audio_state=width,
+        n_audio_head=num_heads,
+        n_audio_layer=num_layers,
+        n_vocab=0,
+        n_text_ctx=0,
+        n_text_state=0,
+        n_text_head=0,
+        n_text_layer=0,
+    )
+
+
+class WhisperEncoder(nn.Module):
+    """Whisper's audio encoder that returns all its layers instead of the last one.
+
+    Weights stay float32 and are cast as they are used, as in openai-whisper: its LayerNorm always computes in float32.
+    One call at a time per object: the taps are hooks on the shared submodules.
+    """
+
+    def __init__(self, dims: ModelDimensions, dtype: torch.dtype = torch.float32) -> None:
+        """dtype: precision of the computation and of the output."""
+        super().__init__()
+        self.dims = dims
+        self.dtype = dtype
+        self.encoder = AudioEncoder(
+            dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer
+        )
+
+    @property
+    def width(self) -> int:
+        """Channels of every feature row."""
+        return self.dims.n_audio_state
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer blocks; the output holds one layer more (the stem)."""
+        return self.dims.n_audio_layer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.encoder.ln_post.weight.device
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Encode normalised log-mels.
+
+        mel: (b, 80, 3000), zero-padded; returns (b, 1500, layers+1, width): the stem, then each block in order,
+        before the final norm. Gradients flow.
+        """
+        layers: list[Tensor] = []
+
+        def keep_input(_block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            layers.append(inputs[0])
+
+        def keep_output(_block: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            layers.append(output)
+
+        blocks = list(self.encoder.blocks)
+        hooks = [blocks[0].register_forward_pre_hook(keep_input)]
+        hooks += [block.register_forward_hook(keep_output) for block in blocks]
+        try:
+            self.encoder(mel.to(self.dtype))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.stack(layers, dim=2)
+
+
+def load_whisper_encoder(
+    path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> WhisperEncoder:
+    """Read an openai-whisper file (`{"dims", "model_state_dict"}`); decoder weights are ignored and may be absent.
+
+    The encoder comes back in evaluation mode with gradients switched off.
+    Raises CheckpointError, in one line, where the file is missing, damaged, unsafe to read, or not such a file.
+    """
+    content = _read_file(Path(path))
+    dims = _read_dimensions(path, content["dims"])
+    state = {
+        name.removeprefix(_ENCODER_PREFIX): tensor
+        for name, tensor in content["model_state_dict"].items()
+        if isinstance(name, str) and name.startswith(_ENCODER_PREFIX)
+    }
+    with torch.device("meta"):
+        model = WhisperEncoder(dims, dtype)
+    _check_state(path, state, model.encoder.state_dict())
+    model.encoder.load_state_dict(state, assign=True)
+    return model.float().to(device).eval().requires_grad_(False)
+
+
+def save_whisper_encoder(path: str | Path, model: WhisperEncoder, dtype: torch.dtype = torch.float16) -> None:
+    """Write `{"dims", "model_state_dict"}` with `encoder.*` names, stored in `dtype`; the file appears whole."""
+    state = {
+        _ENCODER_PREFIX + name: tensor.detach().to("cpu", dtype).contiguous().clone()
+        for name, tensor in model.encoder.state_dict().items()
+    }
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        torch.save({"dims": asdict(model.dims), "model_state_dict": state}, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _read_file(path: Path) -> Mapping:
+    remedy = "download whisper/tiny.pt again with setup_env.sh"
+    if not path.is_file():
+        raise CheckpointError(f"Whisper weights {path} do not exist or are not a file: {remedy}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged or hostile bytes fail inside torch.load in many ways
+        raise CheckpointError(f"Whisper weights {path} are damaged or unsafe to load: {remedy}") from error
+    is_mapping = isinstance(content, Mapping) and all(
+        isinstance(content.get(key), Mapping) for key in ("dims", "model_state_dict")
+    )
+    if not is_mapping:
+        raise CheckpointError(f"{path} is not an openai-whisper file (no dims and model_state_dict inside): {remedy}")
+    return content
+
+
+def _read_dimensions(path: str | Path, stored: Mapping) -> ModelDimensions:
+    names = [field.name for field in fields(ModelDimensions)]
+    values = {name: stored[name] for name in names if type(stored.get(name)) is int}
+    wrong = [name for name in names if name not in values]
+    if wrong:
+        raise CheckpointError(f"Whisper weights {path} state no usable dims ({', '.join(wrong)}): use whisper/tiny.pt")
+    dims = ModelDimensions(**values)
+    if dims.n_mels != NUM_MELS or dims.n_audio_ctx != PIECE_ROWS:
+        raise CheckpointError(
+            f"Whisper weights {path} take {dims.n_mels} mels and {dims.n_audio_ctx} positions, "
+            f"not {NUM_MELS} and {PIECE_ROWS}: use tiny, base, small or medium"
+        )
+    sane = 0 < dims.n_audio_layer <= _MAX_LAYERS and 0 < dims.n_audio_head <= dims.n_audio_state <= _MAX_WIDTH
+    if not sane or dims.n_audio_state % dims.n_audio_head or dims.n_audio_state % 2:
+        raise CheckpointError(
+            f"Whisper weights {path} state impossible dims (width {dims.n_audio_state}, heads {dims.n_audio_head}, "
+            f"layers {dims.n_audio_layer}): use whisper/tiny.pt"
+        )
+    return dims
+
+
+def _check_state(path: str | Path, state: Mapping[str, object], expected: Mapping[str, Tensor]) -> None:
+    missing = sorted(expected.keys() - state.keys())
+    extra = sorted(state.keys() - expected.keys())
+    wrong = []
+    for name in expected.keys() & state.keys():
+        tensor = state[name]
+        if not isinstance(tensor, Tensor) or tensor.shape != expected[name].shape or not tensor.is_floating_point():
+            wrong.append(name)
+    for names, fault in ((missing, "miss"), (extra, "have unknown"), (sorted(wrong), "have a wrong shape in")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(f"Whisper weights {path} {fault} {_ENCODER_PREFIX}{names[0]}{more}: not this network")
