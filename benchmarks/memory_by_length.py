@@ -1,0 +1,75 @@
+"""Peak memory of the pipeline at two lengths of 1080p video, to show that it does not grow with the video.
+
+    python -m benchmarks.memory_by_length [--seconds 20 1200]
+
+Each length runs in a process of its own, with tiny random networks in place of the real ones (their memory does not
+depend on the length either), the real decoder, MTCNN's place taken by a detector that is told where the face is, the
+real alignment, windows, paste-back and encoder. ffmpeg's own processes are counted apart.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import wave
+from pathlib import Path
+
+import numpy as np
+
+WIDTH, HEIGHT = 1920, 1080
+
+
+def make_inputs(folder: Path, seconds: int) -> tuple[Path, Path]:
+    """A 1080p test picture and noise for speech, both of that length."""
+    from latentsync.media.ffmpeg import run_tool
+
+    video, speech = folder / "video.mp4", folder / "speech.wav"
+    source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration={seconds}"
+    run_tool(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-preset", "ultrafast", str(video)])
+    with wave.open(str(speech), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        generator = np.random.default_rng(0)
+        for _ in range(seconds):
+            file.writeframes((generator.standard_normal(16000) * 3000).astype("<i2").tobytes())
+    return video, speech
+
+
+def measure(seconds: int) -> dict[str, float]:
+    """Runs one length in this process."""
+    from latentsync.pipelines.options import LipsyncOptions
+    from tests.tiny_pipeline import tiny_pipeline
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        video, speech = make_inputs(folder, seconds)
+        options = LipsyncOptions(num_inference_steps=1, guidance_scale=1.0)
+        report = tiny_pipeline()(video, speech, folder / "out.mp4", options)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    spent = report.detection_seconds + report.synthesis_seconds
+    return {
+        "video_seconds": seconds,
+        "frames": report.num_frames,
+        "peak_mib": round(report.peak_memory_mb),
+        "largest_ffmpeg_mib": round(children),
+        "run_seconds": round(spent, 1),
+    }
+
+
+def main() -> None:
+    """Measures each length in a process of its own and prints one JSON line for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, nargs="+", default=[20, 1200])
+    parser.add_argument("--here", action="store_true", help="measure in this process")
+    arguments = parser.parse_args()
+    for seconds in arguments.seconds:
+        if arguments.here:
+            print(json.dumps(measure(seconds)), flush=True)
+        else:
+            command = [sys.executable, "-m", "benchmarks.memory_by_length", "--here", "--seconds", str(seconds)]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Time of one U-Net step and of one VAE round trip in float32 and bfloat16, full size, side by side.
+
+    python -m benchmarks.model_dtypes --threads 2 --frames 4
+
+Weights are constants: the time does not depend on them. The last line gives how many times faster bfloat16 is.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.vae import AutoencoderKL, LatentCodec
+
+M = TypeVar("M", bound=nn.Module)
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def best_seconds(run: Callable[[], object], repeats: int) -> float:
+    """The shortest of some runs after one to warm up: the machine's other work only ever adds."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def full_size(build: Callable[[], M]) -> M:
+    """A network whose weights are all the same small number, made without the time random ones take."""
+    with torch.device("meta"):
+        model = build()
+    model.to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.fill_(0.01)
+    return model.eval()
+
+
+def convert(model: nn.Module, dtype: torch.dtype) -> None:
+    """Changes the format of the weights in place, as `load_unet` lays them out."""
+    nn.Module.to(model, dtype=dtype, memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def measure_unet(frames: int, resolution: int, repeats: int) -> list[float]:
+    """Seconds of one stage-2 step on one window, for each dtype."""
+    size, seconds = resolution // 8, []
+    unet = full_size(lambda: UNet3DConditionModel(use_motion_module=True))
+    for dtype in DTYPES:
+        convert(unet, dtype)
+        sample = torch.randn(1, 13, frames, size, size).to(dtype)
+        audio = unet.prepare_audio(torch.randn(1, frames, 50, 384).to(dtype))
+        seconds.append(best_seconds(lambda sample=sample, audio=audio: unet(sample, 500, audio), repeats))
+    return seconds
+
+
+@torch.no_grad()
+def measure_vae(frames: int, resolution: int, repeats: int) -> list[float]:
+    """Seconds to encode and decode some images with a VAE of sd-vae-ft-mse's size, for each dtype."""
+    seconds = []
+    vae = full_size(
+        lambda: AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        )
+    )
+    for dtype in DTYPES:
+        convert(vae, dtype)
+        codec, images = LatentCodec(vae), torch.rand(frames, 3, resolution, resolution) * 2 - 1
+        seconds.append(best_seconds(lambda codec=codec, images=images: codec.decode(codec.encode(images)), repeats))
+    return seconds
+
+
+def main() -> None:
+    """Measures both networks and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--frames", type=int, default=4, help="frames of the U-Net's window and images of the VAE")
+    parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for name, measure in (("U-Net step", measure_unet), ("VAE there and back", measure_vae)):
+        full, half = measure(options.frames, options.resolution, options.repeats)
+        print(f"{name:20s} float32 {full:6.2f} s   bfloat16 {half:6.2f} s   {full / half:.2f} x", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Faces: find, follow, align, cover the mouth, and paste the generated one back."""

@@ -1,0 +1,142 @@
+"""Face detection and 68 landmarks with the face-alignment package, from weights the user has; nothing is downloaded."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from latentsync.errors import CheckpointError
+from latentsync.face.detector import Detection
+from latentsync.face.reduced import reduced_frames
+
+_LONGEST_SIDE = 640
+_BOX_WEIGHTS = "s3fd-619a316812.pth"
+_LANDMARK_WEIGHTS = ("2DFAN4-cd938726ad.zip", "2DFAN4-11f355bf06.pth.tar")
+"""The published TorchScript file, or the plain weights the newer package uses."""
+
+
+class LandmarkNetworks(Protocol):
+    """What is needed of face-alignment."""
+
+    def boxes(self, images: torch.Tensor) -> list[np.ndarray]:
+        """Per image of (n, 3, h, w) uint8 its faces, (k, 5) x0, y0, x1, y1, score."""
+        ...
+
+    def landmarks(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """(k, 68, 2) points in pixels for (k, 5) boxes in a uint8 RGB frame (h, w, 3)."""
+        ...
+
+
+class Landmarks68Detector:
+    """`FaceDetector` that averages the 68 landmarks into the three anchors, as the published system does.
+
+    Args:
+        device: where the networks run.
+        auxiliary_dir: folder with the weights, looked into before torch's own cache.
+        networks: other networks to use instead of face-alignment's.
+
+    Raises:
+        CheckpointError: weights are missing or unreadable.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str = "cpu",
+        auxiliary_dir: Path | str = "checkpoints/auxiliary",
+        networks: LandmarkNetworks | None = None,
+    ) -> None:
+        self._networks = networks or _FaceAlignmentNetworks(torch.device(device), Path(auxiliary_dir))
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """The faces of every frame, best first; frames are uint8 RGB (h, w, 3), all of one size.
+
+        Boxes are found at a reduced size, landmarks in the full frame (they come in whole pixels).
+        """
+        if not frames:
+            return []
+        small, to_frame = reduced_frames(frames, _LONGEST_SIDE)
+        return [
+            self._faces(frame, np.asarray(boxes, dtype=np.float64).reshape(-1, 5), to_frame)
+            for frame, boxes in zip(frames, self._networks.boxes(small), strict=True)
+        ]
+
+    def _faces(self, frame: np.ndarray, boxes: np.ndarray, to_frame: np.ndarray) -> list[Detection]:
+        if len(boxes) == 0:
+            return []
+        boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+        boxes[:, :4] *= np.tile(to_frame, 2)
+        landmarks = self._networks.landmarks(frame, boxes)
+        return [
+            Detection(box[:4].astype(np.float32), float(box[4]), anchors_from_68(points))
+            for box, points in zip(boxes, landmarks, strict=True)
+        ]
+
+
+def anchors_from_68(points: np.ndarray) -> np.ndarray:
+    """(3, 2) float32 means of the left brow (17-21), the right brow (22-26) and the nose (27-35) of (68, 2) points."""
+    means = [points[17:22].mean(axis=0), points[22:27].mean(axis=0), points[27:36].mean(axis=0)]
+    return np.array(means, dtype=np.float32)
+
+
+def missing_weights(auxiliary_dir: Path | str) -> list[str]:
+    """Names of the files face-alignment lacks in the folder and in torch's cache; empty when it can run."""
+    folder = Path(auxiliary_dir)
+    missing = [] if _find(folder, _BOX_WEIGHTS) else [_BOX_WEIGHTS]
+    return missing if _find(folder, *_LANDMARK_WEIGHTS) else [*missing, _LANDMARK_WEIGHTS[0]]
+
+
+def _find(folder: Path, *names: str) -> Path | None:
+    """The first of these files that is in the folder or in torch's cache."""
+    folders = (folder, Path(torch.hub.get_dir()) / "checkpoints")
+    return next((place / name for name in names for place in folders if (place / name).is_file()), None)
+
+
+class _FaceAlignmentNetworks:
+    """face-alignment's two networks, loaded from local files only."""
+
+    def __init__(self, device: torch.device, folder: Path) -> None:
+        missing = missing_weights(folder)
+        if missing:
+            raise CheckpointError(
+                f"the face_alignment detector lacks {' and '.join(missing)}: put them into {folder}, or use mtcnn"
+            )
+        box_file, landmark_file = _find(folder, _BOX_WEIGHTS), _find(folder, *_LANDMARK_WEIGHTS)
+        try:
+            self._alignment = _build_alignment(device, str(box_file), str(landmark_file))
+        except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"cannot load {box_file} and {landmark_file}: {reason}; download them again, or use mtcnn"
+            ) from error
+
+    def boxes(self, images: torch.Tensor) -> list[np.ndarray]:
+        return self._alignment.face_detector.detect_from_batch(images)
+
+    def landmarks(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        return np.stack(self._alignment.get_landmarks_from_image(frame, detected_faces=list(boxes)))
+
+
+def _build_alignment(device: torch.device, box_file: str, landmark_file: str) -> Any:
+    """face-alignment's main class with its networks read from these files."""
+    import face_alignment
+    from face_alignment.models import FAN
+
+    class LocalFaceAlignment(face_alignment.FaceAlignment):
+        def _load_native(self, network_name, network_size, device, dtype):
+            if landmark_file.endswith(".zip"):
+                return torch.jit.load(landmark_file, map_location=device).eval()
+            network = FAN(network_size)
+            network.load_state_dict(torch.load(landmark_file, map_location=device, weights_only=True))
+            return network.to(device, dtype=dtype).eval()
+
+    return LocalFaceAlignment(
+        face_alignment.LandmarksType.TWO_D,
+        device=str(device),
+        flip_input=False,
+        face_detector_kwargs={"path_to_detector": box_file},
+        compile=False,
+    )

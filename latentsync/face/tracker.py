@@ -1,0 +1,212 @@
+"""Links detections of successive frames into tracks, and chooses the track to follow."""
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from latentsync.errors import InputError
+from latentsync.face.detector import Detection
+
+MAX_GAP = 8
+"""A face may be missing in this many frames in a row and still be the same track."""
+
+SHORTEST_TRACK = 5
+"""Tracks with fewer detections are taken for mistakes, unless the whole scene is shorter."""
+
+_LINK_OVERLAP = 0.3
+"""Smallest intersection over union of a box and the track's last box."""
+
+_BYSTANDER_AREA = 1 / 16
+"""Faces below this share of the scene's largest face do not count for ``left``, ``right`` and an index."""
+
+_ROW = 10
+"""Numbers kept a detection: box 4, anchors 6."""
+
+
+class Track:
+    """One face over time, inside one scene; about 44 bytes a frame.
+
+    Attributes:
+        scene: number of the scene, counting from 0.
+    """
+
+    def __init__(self, scene: int) -> None:
+        self.scene = scene
+        self._frames = array("i")
+        self._rows = array("f")
+
+    def append(self, frame: int, detection: Detection) -> None:
+        """Adds the face as seen in a later frame."""
+        self._frames.append(frame)
+        self._rows.extend([*detection.box.tolist(), *detection.anchors.ravel().tolist()])
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(k,) int32 frames with a detection, ascending."""
+        return np.array(self._frames, dtype=np.int32)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(k, 4) float32 boxes of those frames."""
+        return np.array(self._rows, dtype=np.float32).reshape(-1, _ROW)[:, :4]
+
+    @property
+    def anchors(self) -> np.ndarray:
+        """(k, 3, 2) float32 anchors of those frames."""
+        return np.array(self._rows, dtype=np.float32).reshape(-1, _ROW)[:, 4:].reshape(-1, 3, 2)
+
+    @property
+    def last_frame(self) -> int:
+        """The last frame with a detection."""
+        return self._frames[-1]
+
+    @property
+    def last_box(self) -> np.ndarray:
+        """(4,) the box there."""
+        return np.array(self._rows[-_ROW : 4 - _ROW], dtype=np.float32)
+
+    @property
+    def area(self) -> float:
+        """Mean area of the boxes in square pixels."""
+        boxes = self.boxes
+        return float((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).mean())
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(2,) median centre of the boxes in pixels."""
+        boxes = self.boxes
+        return np.median((boxes[:, :2] + boxes[:, 2:]) / 2, axis=0)
+
+
+class FaceTracker:
+    """Fed the detections of one frame after the other."""
+
+    def __init__(self) -> None:
+        self._tracks: list[Track] = []
+        self._active: list[Track] = []
+        self._scene_starts = [0]
+        self._num_frames = 0
+
+    @property
+    def num_frames(self) -> int:
+        """Frames fed so far."""
+        return self._num_frames
+
+    def add(self, detections: Sequence[Detection], is_cut: bool) -> None:
+        """The faces of the next frame; at a cut every track ends before it."""
+        frame = self._num_frames
+        self._num_frames += 1
+        if is_cut and frame > 0:
+            self._scene_starts.append(frame)
+            self._active = []
+        self._active = [track for track in self._active if frame - track.last_frame <= MAX_GAP + 1]
+        linked = _link(self._active, detections)
+        for i, detection in enumerate(detections):
+            track = linked.get(i)
+            if track is None:
+                track = Track(len(self._scene_starts) - 1)
+                self._tracks.append(track)
+                self._active.append(track)
+            track.append(frame, detection)
+
+    def tracks(self) -> list[Track]:
+        """The tracks that are long enough, in the order in which they began."""
+        lengths = np.diff([*self._scene_starts, self._num_frames])
+        return [track for track in self._tracks if len(track) >= min(SHORTEST_TRACK, lengths[track.scene])]
+
+
+def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, int]) -> Track | None:
+    """The track of a scene that the selector means, or None where it means none.
+
+    Args:
+        tracks: those of one scene.
+        selector: ``largest`` (area times time), ``left``, ``right``, an index counting from 0 at the left, or ``x,y``,
+            a point in the face in pixels.
+        frame_size: (w, h) of the frames in pixels.
+
+    Raises:
+        InputError: the selector is none of these, or the point lies outside the frame.
+    """
+    choice = _parse(selector, frame_size)
+    if not tracks:
+        return None
+    largest = max(tracks, key=lambda track: track.area * len(track))
+    if choice == "largest":
+        return largest
+    if isinstance(choice, tuple):
+        return _track_at(tracks, np.array(choice))
+    shown = [track for track in tracks if track.area >= _BYSTANDER_AREA * largest.area]
+    shown = _people_from_left(shown)
+    index = {"left": 0, "right": len(shown) - 1}.get(choice) if isinstance(choice, str) else choice
+    return shown[index] if index is not None and index < len(shown) else None
+
+
+def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:
+    """The track and those of the same scene that take it up after a longer gap: near, of like size, never at once."""
+    chosen, taken = [track], set(track.frames.tolist())
+    for other in sorted(tracks, key=len, reverse=True):
+        apart = float(np.abs(other.centre - track.centre).max())
+        near = apart < 1.5 * np.sqrt(track.area) and 0.4 < other.area / track.area < 2.5
+        span = set(range(int(other.frames[0]), other.last_frame + 1))
+        if other.scene == track.scene and near and not span & taken:
+            chosen.append(other)
+            taken |= span
+    return sorted(chosen, key=lambda part: part.frames[0])
+
+
+def _parse(selector: str, frame_size: tuple[int, int]) -> str | int | tuple[float, float]:
+    if selector in ("largest", "left", "right"):
+        return selector
+    if selector.isdecimal():
+        return int(selector)
+    try:
+        x, y = (float(part) for part in selector.split(","))
+    except ValueError:
+        raise InputError(f"face {selector!r} is unknown: use largest, left, right, an index from 0, or x,y") from None
+    if not (0 <= x < frame_size[0] and 0 <= y < frame_size[1]):
+        raise InputError(f"face {selector!r} lies outside the frame of {frame_size[0]}x{frame_size[1]} pixels")
+    return x, y
+
+
+def _track_at(tracks: Sequence[Track], point: np.ndarray) -> Track | None:
+    """The track whose box holds the point in the most frames."""
+    hits = [int(((track.boxes[:, :2] <= point) & (point < track.boxes[:, 2:])).all(axis=1).sum()) for track in tracks]
+    best = int(np.argmax(hits))
+    return tracks[best] if hits[best] else None
+
+
+def _people_from_left(tracks: Sequence[Track]) -> list[Track]:
+    """One track a person, from left to right: of tracks that take each other up only the longest counts."""
+    people: list[Track] = []
+    for track in sorted(tracks, key=len, reverse=True):
+        if not any(track in continuations(person, [track]) for person in people):
+            people.append(track)
+    return sorted(people, key=lambda track: track.centre[0])
+
+
+def _link(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, Track]:
+    """Which detection (by index) goes on which track: the pairs that overlap most first."""
+    pairs = []
+    for number, track in enumerate(tracks):
+        for i, detection in enumerate(detections):
+            overlap = intersection_over_union(track.last_box, detection.box)
+            if overlap >= _LINK_OVERLAP:
+                pairs.append((overlap, number, i))
+    linked: dict[int, Track] = {}
+    used: set[int] = set()
+    for _, number, i in sorted(pairs, key=lambda pair: -pair[0]):
+        if number not in used and i not in linked:
+            linked[i] = tracks[number]
+            used.add(number)
+    return linked
+
+
+def intersection_over_union(first: np.ndarray, second: np.ndarray) -> float:
+    """Overlap 0 to 1 of two boxes (4,) x0, y0, x1, y1."""
+    shared = np.maximum(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0).prod()
+    whole = (first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - shared
+    return float(shared / whole) if whole > 0 else 0.0

@@ -1,0 +1,1 @@
+"""Video and sound files in and out, through ffmpeg."""

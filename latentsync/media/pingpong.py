@@ -1,0 +1,174 @@
+"""A video played forwards and backwards until the speech ends, in bounded memory and bounded disk.
+
+Forward passes are plain decoding. Backward passes decode a block of frames at a time, found by seeking, into an unnamed
+temporary file of raw frames and read that from its end. Seeking is trusted only as far as it can be proved: the first
+pass notes a checksum of every frame, and a block that does not match is decoded again from the file's beginning.
+"""
+
+import logging
+import tempfile
+import zlib
+from array import array
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentsync.errors import InputError
+from latentsync.media.probe import probe_video
+from latentsync.media.reader import VideoReader, read_frame
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 1 << 30
+"""Disk that a block may take: 172 frames of 1080p."""
+
+
+def source_index(index: int, num_source_frames: int) -> int:
+    """Source frame shown at `index`: 0, 1, ... n-1, n-2, ... 1, 0, 1, ... (the frames at the turns come once)."""
+    if index < 0 or num_source_frames < 1:
+        raise ValueError(f"frame {index} of {num_source_frames} source frames does not exist")
+    if num_source_frames == 1:
+        return 0
+    phase = index % (2 * num_source_frames - 2)
+    return min(phase, 2 * num_source_frames - 2 - phase)
+
+
+class PingPongReader:
+    """Yields (source_index, frame) exactly `num_frames` times; frame is uint8 RGB (height, width, 3).
+
+    A context manager, one pass. Backward frames are bit-identical to forward ones.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        fps: Fraction | None,
+        num_source_frames: int,
+        num_frames: int,
+        folder: Path | None = None,
+        block_bytes: int = _BLOCK_BYTES,
+    ) -> None:
+        """num_source_frames: as counted in an earlier pass at the same `fps` (as in VideoReader).
+
+        folder: where the temporary block goes (the system's own by default), at most `block_bytes` or one frame.
+        """
+        if num_source_frames < 1 or num_frames < 0:
+            raise ValueError(f"cannot show {num_frames} frames of {num_source_frames}")
+        self._info = probe_video(path)
+        self.fps = self._info.fps if fps is None else Fraction(fps)
+        self.width, self.height = self._info.width, self._info.height
+        self._num_source = num_source_frames
+        self._num_frames = num_frames
+        self._folder = folder
+        self._frame_bytes = self.width * self.height * 3
+        self._block_frames = max(1, block_bytes // self._frame_bytes)
+        self._checksums = array("L")
+        self._can_seek = self._info.start_pts is not None
+        self._block: IO[bytes] | None = None
+        self._block_range = range(0)
+        self._frames = self._endless()
+        self._resources = ExitStack()
+        self._resources.callback(self._frames.close)
+
+    def __enter__(self) -> "PingPongReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoder and give the disk back."""
+        self._resources.close()
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the frames; InputError where the video has fewer than was said."""
+        return islice(self._frames, self._num_frames)
+
+    def _endless(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
+        yield from self._forward(0)
+        while True:
+            yield from self._backward()
+            yield from self._forward(1 if self._num_source > 1 else 0)
+
+    def _forward(self, start: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        wants_checksums = self._num_frames > self._num_source and not self._checksums
+        with self._reader() as reader:
+            index = -1
+            for index, frame in enumerate(reader):
+                if wants_checksums:
+                    self._checksums.append(zlib.crc32(frame.data))
+                if index >= start:
+                    yield index, frame
+                if index + 1 == self._num_source:
+                    return
+            raise InputError(
+                f"{self._info.path} ended after {index + 1} of {self._num_source} frames: was it changed meanwhile?"
+            )
+
+    def _backward(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for index in range(self._num_source - 2, -1, -1):
+            if index not in self._block_range:
+                self._fill_block(max(0, index + 1 - self._block_frames), index + 1)
+            assert self._block is not None
+            self._block.seek((index - self._block_range.start) * self._frame_bytes)
+            frame = read_frame(self._block, self.width, self.height)
+            assert frame is not None
+            yield index, frame
+
+    def _fill_block(self, start: int, stop: int) -> None:
+        if self._can_seek and self._decode_block(start, stop, seek=True):
+            return
+        if self._can_seek:
+            logger.warning("%s cannot be searched exactly: going backwards will be slow", self._info.path)
+            self._can_seek = False
+        if not self._decode_block(start, stop, seek=False):
+            raise InputError(f"{self._info.path} decodes differently each time: convert it and try again")
+
+    def _decode_block(self, start: int, stop: int, *, seek: bool) -> bool:
+        """Put frames [start, stop) into the temporary file; whether they are those of the first pass."""
+        self._block_range = range(0)
+        if self._block is None:
+            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (kept for the next blocks)
+            self._block = self._resources.enter_context(file)
+        self._block.seek(0)
+        index = start - 1
+        with self._reader(start if seek else 0, stop - start if seek else stop) as reader:
+            for index, frame in enumerate(reader, start if seek else 0):
+                if index < start:
+                    continue
+                if zlib.crc32(frame.data) != self._checksums[index]:
+                    return False
+                self._write(frame)
+        if index + 1 != stop:
+            return False
+        self._block.flush()
+        self._block_range = range(start, stop)
+        return True
+
+    def _write(self, frame: NDArray[np.uint8]) -> None:
+        assert self._block is not None
+        try:
+            self._block.write(frame.data)
+        except OSError as error:
+            raise InputError(
+                f"the temporary folder is full or unwritable ({error.strerror}): free "
+                f"{self._block_frames * self._frame_bytes >> 20} MiB or name another with --temp_dir"
+            ) from error
+
+    def _reader(self, first_frame: int = 0, max_frames: int | None = None) -> VideoReader:
+        return VideoReader(
+            self._info.path,
+            self.fps,
+            max_frames=self._num_source if max_frames is None else max_frames,
+            first_frame=first_frame,
+            info=self._info,
+        )

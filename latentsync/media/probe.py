@@ -1,0 +1,188 @@
+"""What a video or sound file holds, asked of ffprobe; every file that cannot be used is refused here in one line."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from latentsync.errors import InputError, ToolError
+from latentsync.media.ffmpeg import file_url, run_tool
+
+_MAX_FPS = 240
+_DEFAULT_FPS = Fraction(25)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video file's picture, as a viewer sees it: turned upright, pixels made square."""
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    """Average frames per second of the source."""
+    duration_s: float
+    """Length of the picture; 0 where the file does not say."""
+    num_frames_estimate: int
+    """About how many frames there are at `fps` (at least 1)."""
+    has_audio: bool
+    codec: str
+    pixel_format: str
+    color_space: str
+    """Matrix named in the file, such as `bt709`; `unknown` where it names none."""
+    color_transfer: str
+    start_pts: int | None
+    """Time stamp of the first frame in the stream's own units; None where the file does not say."""
+
+    def num_frames_at(self, fps: Fraction | float) -> int:
+        """About how many frames there are at another rate (at least 1)."""
+        return max(1, round(self.duration_s * fps))
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """A file's first sound stream."""
+
+    path: Path
+    sample_rate: int
+    channels: int
+    codec: str
+    duration_s: float
+    """Length of the sound; 0 where the file does not say."""
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Look at a video; InputError where it is missing, a folder, empty, not media, or without a frame to decode."""
+    path = Path(path)
+    content = _probe(path, "video")
+    stream = _find_stream(content, "video")
+    if stream is None:
+        raise InputError(f"{path} has no picture: give a video file")
+    _require_frame(path)
+    width, height = _display_size(stream)
+    fps = _average_fps(stream)
+    duration_s = _duration(stream, content)
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        fps=fps,
+        duration_s=duration_s,
+        num_frames_estimate=max(1, round(duration_s * fps)),
+        has_audio=_find_stream(content, "audio") is not None,
+        codec=stream.get("codec_name", "unknown"),
+        pixel_format=stream.get("pix_fmt", "unknown"),
+        color_space=stream.get("color_space", "unknown"),
+        color_transfer=stream.get("color_transfer", "unknown"),
+        start_pts=stream.get("start_pts"),
+    )
+
+
+def probe_audio(path: str | Path) -> AudioInfo:
+    """Look at a sound file, or at a video's sound; InputError where it is unusable or has no sound stream."""
+    path = Path(path)
+    content = _probe(path, "audio")
+    stream = _find_stream(content, "audio")
+    if stream is None:
+        raise InputError(f"{path} has no sound stream: give a file with speech")
+    return AudioInfo(
+        path=path,
+        sample_rate=int(stream.get("sample_rate", 0)),
+        channels=int(stream.get("channels", 0)),
+        codec=stream.get("codec_name", "unknown"),
+        duration_s=_duration(stream, content),
+    )
+
+
+def _probe(path: Path, what: str) -> Mapping[str, Any]:
+    _require_file(path, what)
+    entries = ["-show_streams", "-show_format", "-of", "json", file_url(path)]
+    try:
+        return json.loads(run_tool(["ffprobe", "-v", "error", *entries]))
+    except ToolError as error:
+        if str(error).startswith("ffprobe was not found"):
+            raise
+        raise InputError(f"{path} is not a {what} file that ffmpeg can read: convert it or give another") from error
+
+
+def _require_file(path: Path, what: str) -> None:
+    remedy = f"give the path of a{'n' if what == 'audio' else ''} {what} file"
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: {remedy}")
+        if not path.exists():
+            raise InputError(f"{path} does not exist: {remedy}")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise InputError(f"{path} is empty: {remedy}")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+
+
+def _require_frame(path: Path) -> None:
+    """Decode one frame, shrunk to a few bytes, to see that there is one."""
+    first = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=4:4", "-pix_fmt", "gray", "-f", "rawvideo", "pipe:1"]
+    try:
+        has_frame = bool(run_tool(["ffmpeg", "-nostdin", "-v", "error", "-i", file_url(path), *first]))
+    except ToolError as error:
+        if str(error).startswith("ffmpeg was not found"):
+            raise
+        has_frame = False
+    if not has_frame:
+        raise InputError(f"{path} has no video frame that can be decoded: give another video")
+
+
+def _find_stream(content: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """The first stream of a kind; the cover picture of a sound file is not a video."""
+    for stream in content.get("streams", []):
+        is_cover = stream.get("disposition", {}).get("attached_pic", 0)
+        if stream.get("codec_type") == kind and not is_cover:
+            return stream
+    return None
+
+
+def _display_size(stream: Mapping[str, Any]) -> tuple[int, int]:
+    width, height = int(stream.get("width", 0)), int(stream.get("height", 0))
+    aspect = _fraction(stream.get("sample_aspect_ratio", "").replace(":", "/"))
+    if aspect is not None and Fraction(1, 10) < aspect < 10:
+        width = max(1, round(width * aspect))
+    turned = abs(math.sin(math.radians(_rotation(stream)))) > math.cos(math.radians(1))
+    return (height, width) if turned else (width, height)
+
+
+def _rotation(stream: Mapping[str, Any]) -> float:
+    """Degrees by which players turn the picture (phones record sideways and say so)."""
+    for side_data in stream.get("side_data_list", []):
+        if "rotation" in side_data:
+            return float(side_data["rotation"])
+    return float(stream.get("tags", {}).get("rotate", 0))
+
+
+def _average_fps(stream: Mapping[str, Any]) -> Fraction:
+    for key in ("avg_frame_rate", "r_frame_rate"):
+        fps = _fraction(stream.get(key, ""))
+        if fps is not None and 0 < fps <= _MAX_FPS:
+            return fps.limit_denominator(1001)
+    return _DEFAULT_FPS
+
+
+def _duration(stream: Mapping[str, Any], content: Mapping[str, Any]) -> float:
+    for value in (stream.get("duration"), content.get("format", {}).get("duration")):
+        try:
+            duration_s = float(value)  # type: ignore[arg-type]  # None and "N/A" are among what files say
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(duration_s) and duration_s > 0:
+            return duration_s
+    return 0.0
+
+
+def _fraction(text: str) -> Fraction | None:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return value if value > 0 else None

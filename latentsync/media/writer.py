@@ -1,0 +1,225 @@
+"""The finished video: frames in, one H.264 encode, the user's own sound; the file appears whole or not at all."""
+
+import logging
+import os
+import secrets
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentsync.errors import InputError, LatentSyncError, ToolError
+from latentsync.media.ffmpeg import StderrTail, file_url, find_tool
+from latentsync.media.probe import AudioInfo, probe_audio, probe_video
+
+logger = logging.getLogger(__name__)
+
+_COMMON_CODECS = {"aac", "mp3", "ac3", "eac3", "alac"}
+COPIED_CODECS = {
+    ".mp4": _COMMON_CODECS | {"opus"},
+    ".mov": _COMMON_CODECS | {"pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be"},
+    ".mkv": _COMMON_CODECS
+    | {"opus", "vorbis", "flac", "dts", "mp2", "pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"},
+}
+"""Sound that each container takes as it is; the rest becomes AAC at its own rate and channels."""
+
+_LOWEST_MP3_RATE = 16000
+"""Below it mp3 is the unofficial MPEG 2.5, which mp4 and mov refuse."""
+_AAC_BITS_PER_CHANNEL = 160_000
+_MAX_AAC_CHANNELS = 8
+_MAX_CRF = 51
+_ENCODER_THREADS = "4"
+"""A constant, because x264's output depends on it."""
+
+
+class VideoWriter:
+    """Encodes RGB frames to H.264 (8-bit 4:2:0, BT.709, fast start), with sound copied from a user's file.
+
+    A context manager. A side of odd length grows by one pixel that repeats the edge, since 4:2:0 needs even sides.
+    On any failure, Ctrl-C included, nothing is left behind, and a file that was there before stays.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        fps: Fraction | float,
+        crf: int = 18,
+        audio_path: str | Path | None = None,
+        audio_duration_s: float | None = None,
+    ) -> None:
+        """path: .mp4, .mov or .mkv. crf: 0 (lossless) to 51. audio_path: a sound file or a video with sound.
+
+        audio_duration_s: how much of the sound to keep (to a packet, about 20 ms, where it is copied).
+        Raises InputError where an argument or the sound cannot be used.
+        """
+        self.path = Path(path)
+        if self.path.suffix.lower() not in COPIED_CODECS:
+            raise InputError(f"{path} cannot be written: name an output that ends in .mp4, .mov or .mkv")
+        if not 0 <= crf <= _MAX_CRF:
+            raise InputError(f"crf {crf} is out of range: use 0 (lossless) to {_MAX_CRF}, 18 is visually clean")
+        self.width, self.height = width, height
+        self.fps = Fraction(fps).limit_denominator(100_000)
+        self.num_written = 0
+        self._crf = crf
+        self._audio = None if audio_path is None else probe_audio(audio_path)
+        self._audio_duration_s = audio_duration_s
+        self._temporary: Path | None = None
+        self._made_folders: list[Path] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: StderrTail | None = None
+
+    def __enter__(self) -> "VideoWriter":
+        find_tool("ffmpeg")
+        try:
+            self._temporary = self._reserve()
+            self._process = subprocess.Popen(  # argument list, no shell; its own session: Ctrl-C reaches us alone
+                self._command(self._temporary),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            assert self._process.stderr is not None
+            self._stderr = StderrTail(self._process.stderr)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Add a frame (height, width, 3) uint8 RGB."""
+        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
+            raise ValueError(f"expected uint8 {(self.height, self.width, 3)}, got {frame.dtype} {frame.shape}")
+        if self._process is None or self._process.stdin is None:
+            raise ValueError("VideoWriter is used as a context manager: with VideoWriter(...) as video")
+        if self.width % 2 or self.height % 2:
+            frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        try:
+            self._process.stdin.write(np.ascontiguousarray(frame).data)
+        except BrokenPipeError as error:
+            self._process.wait()
+            raise self._failure() from error
+        self.num_written += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    def _finish(self) -> None:
+        """Wait for the encoder, look at what it wrote, and put it in its place."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._temporary is not None
+        assert self._stderr is not None
+        if self.num_written == 0:
+            raise InputError(f"{self.path} was not written: there was no frame to write")
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError as error:
+            self._process.wait()
+            raise self._failure() from error
+        status = self._process.wait()
+        self._stderr.finish()
+        if status != 0 or self._stderr.has_no_space:
+            raise self._failure()
+        self._check_written(self._temporary)
+        try:
+            os.replace(self._temporary, self.path)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}): name another output file") from error
+        self._made_folders = []
+
+    def _check_written(self, temporary: Path) -> None:
+        try:
+            duration_s = probe_video(temporary).duration_s
+        except InputError as error:
+            raise self._failure() from error
+        if duration_s < (self.num_written - 1.5) / self.fps:
+            raise self._failure()
+
+    def _failure(self) -> LatentSyncError:
+        assert self._stderr is not None
+        words = self._stderr.finish()
+        if self._stderr.has_no_space:
+            return InputError(f"{self.path} was not written, the disk is full: free some space or name another output")
+        return ToolError(f"{self.path} was not written, ffmpeg failed: {words or 'it said nothing'}")
+
+    def _reserve(self) -> Path:
+        """Make the output's folder, where it is missing, and an empty file in it of a name nobody else has."""
+        remedy = "name an output file in a folder you may write to"
+        try:
+            if self.path.is_dir():
+                raise InputError(f"{self.path} is a folder: {remedy}")
+            missing = [folder for folder in self.path.parents if not folder.exists()]
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._made_folders = missing
+            temporary = self.path.parent / f".latentsync-{secrets.token_hex(6)}{self.path.suffix.lower()}"
+            temporary.open("xb").close()
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}): {remedy}") from error
+        return temporary
+
+    def _discard(self) -> None:
+        """End the encoder and remove the temporary file, and the folders made for it where nothing came of it."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                try:
+                    process.stdin.close()
+                except BrokenPipeError:
+                    logger.debug("the encoder was stopped with a frame half written")
+        if self._stderr is not None:
+            self._stderr.finish()
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+        for folder in self._made_folders:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+        self._made_folders = []
+
+    def _command(self, temporary: Path) -> list[str]:
+        even = f"{self.width + self.width % 2}x{self.height + self.height % 2}"
+        rate = f"{self.fps.numerator}/{self.fps.denominator}"
+        sound = []
+        if self._audio is not None:
+            limit = [] if self._audio_duration_s is None else ["-t", f"{self._audio_duration_s:.6f}"]
+            sound = [*limit, "-i", file_url(self._audio.path)]
+        return [
+            *(find_tool("ffmpeg"), "-v", "error", "-y"),
+            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", even, "-framerate", rate, "-i", "pipe:0"),
+            *sound,
+            *("-map", "0:v:0", "-vf", _TO_BT709, "-c:v", "libx264", "-preset", "medium", "-crf", str(self._crf)),
+            *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+            *("-color_range", "tv", "-threads", _ENCODER_THREADS),
+            *([] if self._audio is None else ["-map", "1:a:0", *_sound_codec(self._audio, temporary.suffix)]),
+            *([] if temporary.suffix == ".mkv" else ["-movflags", "+faststart"]),
+            file_url(temporary),
+        ]
+
+
+_TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+
+
+def _sound_codec(audio: AudioInfo, suffix: str) -> list[str]:
+    """Copy what the container takes, else AAC at the sound's own rate and channels."""
+    is_old_mp3 = audio.codec == "mp3" and audio.sample_rate < _LOWEST_MP3_RATE
+    if audio.codec in COPIED_CODECS[suffix] and not is_old_mp3:
+        return ["-c:a", "copy"]
+    channels = max(1, audio.channels)
+    if channels > _MAX_AAC_CHANNELS:
+        return ["-c:a", "aac", "-b:a", str(2 * _AAC_BITS_PER_CHANNEL), "-ac", "2"]
+    return ["-c:a", "aac", "-b:a", str(channels * _AAC_BITS_PER_CHANNEL)]

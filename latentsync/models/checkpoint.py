@@ -1,0 +1,232 @@
+"""Reading and writing weights in the published format: {"global_step": int, "state_dict": {...}} and more keys."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from latentsync.atomic import written_whole
+from latentsync.errors import CheckpointError
+from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.unet_config import UNetConfig
+
+logger = logging.getLogger(__name__)
+
+WHISPER_SIZES = {384: "whisper tiny", 512: "whisper base", 768: "whisper small", 1024: "whisper medium"}
+NEW_LAYERS = {
+    "in_channels": ("conv_in.",),
+    "out_channels": ("conv_out.",),
+    "cross_attention_dim": ("attn2.to_k.", "attn2.to_v."),
+}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a weights file without running code from it; tensors stay on the CPU, mapped from the disk where possible.
+
+    Raises:
+        CheckpointError: the file is missing, a folder, empty, damaged, or holds anything but plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
+        raise CheckpointError(
+            f"checkpoint {path} {what}: give the path of a .pt file, or run setup_env.sh to download it"
+        )
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"checkpoint {path} is empty: download it again")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except Exception as error:  # a damaged file can raise anything at all inside the unpickler
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise CheckpointError(
+                f"checkpoint {path} is refused, it is damaged or holds code besides weights: get it from its publisher"
+            ) from error
+        raise CheckpointError(f"checkpoint {path} is cut off or damaged: download it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"checkpoint {path} holds no weights by name: give a LatentSync .pt file")
+    return content
+
+
+def save_checkpoint(
+    path: str | Path,
+    state_dict: Mapping[str, torch.Tensor],
+    global_step: int,
+    extra: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Writes weights in the published format; the file appears whole or not at all.
+
+    Args:
+        path: where to; its folder is made when absent.
+        state_dict: the weights.
+        global_step: training steps done.
+        extra: further top-level keys of plain data, such as {"config": {"resolution": 256}} or the loss lists.
+        dtype: floating-point tensors are stored so (None: as they are).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: _stored(tensor, dtype) for name, tensor in state_dict.items()}
+    with written_whole(path) as beside:
+        torch.save({"global_step": global_step, "state_dict": weights, **(extra or {})}, beside)
+
+
+def load_unet(
+    config: UNetConfig,
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    resolution: int | None = None,
+    allow_new_layers: bool = False,
+    allow_missing: Sequence[str] = (),
+) -> UNet3DConditionModel:
+    """Builds the U-Net a configuration describes and fills it from a file in the published format.
+
+    Args:
+        config: what the U-Net is made of.
+        path: the weights file, stored in any floating-point format.
+        device: where the network goes.
+        dtype: format of its weights.
+        resolution: pixels of a face crop; refused when the file records another.
+        allow_new_layers: for training: where channels or audio width differ, `conv_in`, `conv_out` and the
+            `attn2.to_k/to_v` tensors concerned keep their initial values and the log says so; without it (inference)
+            such a file is refused.
+        allow_missing: parts of names that may be absent from the file and keep their initial values, such as
+            "motion_modules." when stage 2 starts from stage 1.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit the configuration.
+    """
+    weights, recorded = _weights_and_record(path)
+    _check_resolution(path, recorded, resolution)
+    differing = _differing_sizes(config, weights)
+    if differing and not allow_new_layers:
+        raise CheckpointError(f"checkpoint {path} does not fit the configuration: {_explain(differing)}")
+    weights = _without_new_layers(weights, differing, path)
+    absent = tuple(prefix for key in differing for prefix in NEW_LAYERS[key]) + tuple(allow_missing)
+    if absent:
+        unet = UNet3DConditionModel.from_unet_config(config)
+    else:
+        with torch.device("meta"):
+            unet = UNet3DConditionModel.from_unet_config(config)
+    _fill(unet, weights, path, absent)
+    # Not unet.to(): diffusers' own warns about modules to keep in float32 even where there are none.
+    to = cast(Callable[..., nn.Module], nn.Module.to)
+    to(unet, device=device, dtype=dtype, memory_format=torch.channels_last)
+    return unet
+
+
+def load_syncnet(
+    config: SyncNetConfig, path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> StableSyncNet:
+    """Builds the SyncNet a configuration describes and fills it from a file in the published format.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit the configuration.
+    """
+    weights, _ = _weights_and_record(path)
+    with torch.device("meta"):
+        syncnet = StableSyncNet(config)
+    _fill(syncnet, weights, path, ())
+    return syncnet.to(device=device, dtype=dtype)
+
+
+def _weights_and_record(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The file's tensors by name, and the configuration it records (empty in the published files)."""
+    content = read_checkpoint(path)
+    weights = content.get("state_dict")
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(f"checkpoint {path} has no state_dict of tensors: give a LatentSync .pt file")
+    recorded = content.get("config")
+    return weights, recorded if isinstance(recorded, dict) else {}
+
+
+def _check_resolution(path: str | Path, recorded: Mapping[str, Any], resolution: int | None) -> None:
+    made_for = recorded.get("resolution")
+    if resolution is not None and made_for is not None and made_for != resolution:
+        raise CheckpointError(
+            f"checkpoint {path} was made for {made_for} px, the configuration says data.resolution {resolution}: "
+            f"use a configuration for {made_for} px, or other weights"
+        )
+
+
+def _differing_sizes(config: UNetConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
+    """Configuration keys whose value in the file is another: {key: (file's, configuration's)}."""
+    audio_key = next((name for name in weights if name.endswith("attn2.to_k.weight")), "")
+    places = {"in_channels": ("conv_in.weight", 1), "out_channels": ("conv_out.weight", 0)}
+    if config.add_audio_layer:
+        places["cross_attention_dim"] = (audio_key, 1)
+    differing = {}
+    for key, (name, axis) in places.items():
+        if name in weights and weights[name].ndim > 1 and weights[name].shape[axis] != getattr(config, key):
+            differing[key] = (weights[name].shape[axis], getattr(config, key))
+    return differing
+
+
+def _explain(differing: Mapping[str, tuple[int, int]]) -> str:
+    reasons = []
+    for key, (in_file, in_config) in differing.items():
+        size = f" ({WHISPER_SIZES[in_file]})" if key == "cross_attention_dim" and in_file in WHISPER_SIZES else ""
+        name = "audio width" if key == "cross_attention_dim" else key.replace("_", " ")
+        reasons.append(f"made for {name} {in_file}{size}, model.{key} says {in_config}")
+    return "; ".join(reasons) + ": use the configuration these weights were trained with, or other weights"
+
+
+def _without_new_layers(
+    weights: dict[str, torch.Tensor], differing: Mapping[str, tuple[int, int]], path: str | Path
+) -> dict[str, torch.Tensor]:
+    for key, (in_file, in_config) in differing.items():
+        parts = NEW_LAYERS[key]
+        weights = {name: tensor for name, tensor in weights.items() if not _belongs(name, parts)}
+        logger.warning(
+            "%s has %s %d, the configuration %d: %s start from initial values",
+            path, key, in_file, in_config, " and ".join(part.rstrip(".") for part in parts),
+        )  # fmt: skip
+    return weights
+
+
+def _belongs(name: str, parts: Sequence[str]) -> bool:
+    return any(name.startswith(part) or f".{part}" in name for part in parts)
+
+
+def _fill(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path, absent: Sequence[str]) -> None:
+    """Puts the file's tensors into the model, demanding every name and shape except the absent ones."""
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in weights and not _belongs(name, absent)]
+    extra = [name for name in weights if name not in expected]
+    misshapen = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    for what, names in (("lacks", missing), ("has unknown", extra), ("has other shapes:", misshapen)):
+        if names:
+            raise CheckpointError(
+                f"checkpoint {path} does not fit the configuration, it {what} {_first(names)}: "
+                "use the configuration these weights were trained with, or download them again"
+            )
+    kept_initial = [name for name in expected if name not in weights]
+    if kept_initial:
+        logger.warning("%s: %d tensors start from initial values: %s", path, len(kept_initial), _first(kept_initial))
+    # A meta parameter takes over the file's tensor, dtype included; the caller converts the whole model once.
+    model.load_state_dict(weights, strict=False, assign=True)
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    if dtype is not None and tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+    return tensor.contiguous()
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"

@@ -1,0 +1,74 @@
+"""What a U-Net is made of: the `model:` section of configs/unet/*.yaml."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class UNetConfig:
+    """Sizes and switches of the U-Net; the defaults are the published 256 px stage-1 network.
+
+    Attributes:
+        in_channels: noisy latents, mask, masked-image and reference latents: 3 L + 1 for L latent channels.
+        out_channels: latent channels L of the predicted noise.
+        cross_attention_dim: width d of an audio token (384 for Whisper tiny, 768 for small).
+        block_out_channels: channels of each level, the finest first; every further level halves height and width.
+        attention_levels: levels with spatial transformers, 0 the finest; None is all but the last, as in SD-1.5.
+        layers_per_block: ResNet blocks of a down block; an up block has one more.
+        attention_head_dim: the *number* of heads (the field keeps its published name).
+        norm_num_groups: groups of every GroupNorm.
+        add_audio_layer: whether the spatial transformers have a cross-attention to the audio.
+        use_motion_module: whether temporal attention follows each layer at the resolutions below.
+        motion_module_resolutions: downsampling factors 1, 2, 4, ... that get motion modules.
+        motion_module_mid_block: whether the mid block gets one too.
+        motion_module_decoder_only: whether the down blocks go without.
+        motion_module_max_frames: longest window the temporal position encoding covers.
+    """
+
+    in_channels: int = 13
+    out_channels: int = 4
+    cross_attention_dim: int = 384
+    block_out_channels: list[int] = field(default_factory=lambda: [320, 640, 1280, 1280])
+    attention_levels: list[int] | None = None
+    layers_per_block: int = 2
+    attention_head_dim: int = 8
+    norm_num_groups: int = 32
+    add_audio_layer: bool = True
+    use_motion_module: bool = False
+    motion_module_resolutions: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    motion_module_mid_block: bool = False
+    motion_module_decoder_only: bool = False
+    motion_module_max_frames: int = 24
+
+    def __post_init__(self) -> None:
+        for key in ("in_channels", "out_channels", "cross_attention_dim", "layers_per_block", "attention_head_dim"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"model.{key} must be at least 1, not {getattr(self, key)}")
+        if not self.block_out_channels:
+            raise ValueError("model.block_out_channels must name the channels of at least one level")
+        for channels in self.block_out_channels:
+            for key in ("norm_num_groups", "attention_head_dim"):
+                if getattr(self, key) < 1 or channels % getattr(self, key):
+                    raise ValueError(
+                        f"model.block_out_channels: {channels} is no multiple of {key} {getattr(self, key)}"
+                    )
+        unknown = set(self.attention_levels or []) - set(range(len(self.block_out_channels)))
+        if unknown:
+            raise ValueError(
+                f"model.attention_levels names level {min(unknown)}, which block_out_channels does not have"
+            )
+
+    @property
+    def num_levels(self) -> int:
+        """Number of resolutions the U-Net works at."""
+        return len(self.block_out_channels)
+
+    def has_attention(self, level: int) -> bool:
+        """Whether this level (0 the finest) has spatial transformers."""
+        levels = range(self.num_levels - 1) if self.attention_levels is None else self.attention_levels
+        return level in levels
+
+    def has_motion(self, level: int, is_decoder: bool) -> bool:
+        """Whether this level's down block, or with `is_decoder` its up block, has motion modules."""
+        if not self.use_motion_module or (self.motion_module_decoder_only and not is_decoder):
+            return False
+        return 2**level in self.motion_module_resolutions

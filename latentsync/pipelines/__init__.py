@@ -1,0 +1,1 @@
+"""From files to a result: what joins media, faces, audio and models."""

@@ -1,0 +1,89 @@
+"""Joins the stages of a pipeline by bounded queues, so that they work at the same time in bounded memory."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+POLL_SECONDS = 0.1
+
+
+class _End:
+    """The source has no more items."""
+
+
+@dataclass
+class _Failed:
+    error: BaseException
+
+
+@dataclass
+class _Item(Generic[T]):
+    value: T
+
+
+def prefetch(source: Iterator[T], capacity: int, stop: Event | None = None) -> Iterator[T]:
+    """Runs ``source`` in a thread of its own and yields its items in order.
+
+    An error of the source is raised to the consumer. When the consumer stops early, the thread is told to stop, the
+    source is closed in its own thread, and the thread is waited for: nothing outlives this generator.
+
+    Args:
+        source: iterated, and closed if it can be, in the new thread only.
+        capacity: how many items may wait between the two stages.
+        stop: set when the consumer leaves; slow work inside the source may watch it.
+    """
+    queue: Queue[_Item[T] | _Failed | _End] = Queue(capacity)
+    stop = stop or Event()
+    thread = Thread(target=_produce, args=(source, queue, stop), daemon=True)
+    thread.start()
+    try:
+        while not isinstance(message := queue.get(), _End):
+            if isinstance(message, _Failed):
+                raise message.error
+            yield message.value
+            del message
+    finally:
+        stop.set()
+        _drain(queue)
+        thread.join()
+
+
+def _produce(source: Iterator[T], queue: "Queue[_Item[T] | _Failed | _End]", stop: Event) -> None:
+    def put(message: "_Item[T] | _Failed | _End") -> bool:
+        while not stop.is_set():
+            try:
+                queue.put(message, timeout=POLL_SECONDS)
+                return True
+            except Full:
+                continue
+        return False
+
+    try:
+        if hasattr(source, "close"):
+            with closing(source):  # pyright: ignore[reportArgumentType]
+                _put_all(source, put)
+        else:
+            _put_all(source, put)
+    except BaseException as error:
+        put(_Failed(error))
+    else:
+        put(_End())
+
+
+def _put_all(source, put) -> None:
+    for value in source:
+        if not put(_Item(value)):
+            return
+        del value
+
+
+def _drain(queue: Queue) -> None:
+    while True:
+        try:
+            queue.get_nowait()
+        except Empty:
+            return

@@ -1,0 +1,57 @@
+"""Which frames of the result are repainted, and in which windows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring frames ``start <= i < stop`` of the result that all show the followed face, or all do not."""
+
+    start: int
+    stop: int
+    has_face: bool
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class WindowSpan:
+    """Frames ``start <= i < stop`` of a run that the U-Net repaints at once.
+
+    ``settled`` is the first frame that a later window touches again (``stop`` where none does).
+    """
+
+    start: int
+    stop: int
+    settled: int
+
+
+def find_runs(segments: Sequence[int], num_frames: int, source_index: Callable[[int], int]) -> list[Run]:
+    """Cuts the result into runs of one segment of the source.
+
+    Args:
+        segments: for each source frame the number of its face segment, -1 where the followed face is absent.
+        num_frames: length of the result.
+        source_index: the source frame shown at a frame of the result.
+    """
+    runs: list[Run] = []
+    for segment, frames in groupby(range(num_frames), key=lambda i: int(segments[source_index(i)])):
+        start = next(frames)
+        stop = start + 1 + sum(1 for _ in frames)
+        runs.append(Run(start, stop, segment >= 0))
+    return runs
+
+
+def plan_windows(length: int, size: int, overlap: int) -> Iterator[WindowSpan]:
+    """Covers ``length`` frames by windows of ``size`` that share ``overlap`` frames.
+
+    The last window is moved back so that it is whole too; only a run shorter than ``size`` gets a shorter window.
+    """
+    stride = size - overlap
+    starts = [*range(0, max(length - size, 0), stride), max(length - size, 0)]
+    for start, following in zip(starts, [*starts[1:], length], strict=True):
+        stop = min(start + size, length)
+        yield WindowSpan(start, stop, min(following, stop))

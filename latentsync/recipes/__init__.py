@@ -1,0 +1,1 @@
+"""Typed root configurations and what is built from them."""

@@ -1,0 +1,73 @@
+"""Make synthetic data: `python -m latentsync.synthetic dataset|clip|speech --help`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.errors import InputError, LatentSyncError
+from latentsync.synthetic.clip import TalkingClip
+from latentsync.synthetic.dataset import DatasetConfig, make_dataset
+from latentsync.synthetic.film import write_film
+from latentsync.synthetic.speech import random_speech, read_wav, write_wav
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m latentsync.synthetic", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    dataset = commands.add_parser("dataset", help="aligned training clips with exact mouth tracks")
+    dataset.add_argument("--out", type=Path, required=True, help="folder; clips that are there are kept")
+    dataset.add_argument("--num_clips", type=int, default=240)
+    dataset.add_argument("--seconds", type=float, default=6.0)
+    dataset.add_argument("--seed", type=int, default=0)
+    dataset.add_argument("--workers", type=int, default=2)
+    dataset.add_argument("--resolution", type=int, default=128)
+    clip = commands.add_parser("clip", help="one full-frame video with its speech")
+    clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
+    clip.add_argument("--seed", type=int, default=0)
+    clip.add_argument("--index", type=int, default=0)
+    clip.add_argument("--size", type=int, default=512)
+    clip.add_argument("--seconds", type=float, default=5.0)
+    clip.add_argument("--speech", type=Path, default=None, help="a 16-bit .wav to speak instead of espeak-ng's")
+    speech = commands.add_parser("speech", help="one speech file")
+    speech.add_argument("--out", type=Path, required=True, help="the .wav to write")
+    speech.add_argument("--seed", type=int, default=0)
+    speech.add_argument("--seconds", type=float, default=5.0)
+    speech.add_argument("--voice", choices=("female", "male"), default="female")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    if not 0.2 <= options.seconds <= 600.0:
+        raise InputError(f"--seconds {options.seconds}: choose between 0.2 and 600")
+    if options.command == "dataset":
+        if options.num_clips < 1 or options.workers < 1 or options.resolution < 32:
+            raise InputError("--num_clips and --workers must be at least 1, --resolution at least 32")
+        config = DatasetConfig(options.out, options.num_clips, options.seconds, options.seed, options.resolution)
+        make_dataset(config, options.workers)
+    elif options.command == "clip":
+        speech = read_wav(options.speech) if options.speech else None
+        clip = TalkingClip(options.seed, options.index, options.seconds, speech, options.size)
+        write_film(clip, options.out)
+    else:
+        rng = np.random.default_rng(options.seed)
+        write_wav(options.out, random_speech(rng, options.seconds, options.voice == "female").samples)
+
+
+def main() -> int:
+    """Run one command; 0, or 2 after an error a user can act on."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _run(_parser().parse_args())
+    except LatentSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Data sets of aligned synthetic clips with exact mouth tracks; resumable, one folder per clip.
+
+A clip's folder holds crops.npy (f, R, R, 3) uint8 RGB, speech.wav (16 kHz, 16 bit), track.npy (n, 2) float32 (opening,
+width) at 100 Hz, frames_track.npy (f, 2) at the frame times i / 25 s, and meta.json.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from latentsync.synthetic.clip import TalkingClip
+from latentsync.synthetic.speech import add_noise, write_wav
+
+logger = logging.getLogger(__name__)
+
+NOISY_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """A data set: clip k is a pure function of (seed, k, seconds, resolution)."""
+
+    out: Path
+    num_clips: int = 240
+    seconds: float = 6.0
+    seed: int = 0
+    resolution: int = 128
+
+
+def clip_folder(config: DatasetConfig, index: int) -> Path:
+    """Where clip `index` lies."""
+    return config.out / f"clip_{index:05d}"
+
+
+def make_clip(config: DatasetConfig, index: int) -> bool:
+    """Make one clip unless it is there already; whether it was made. The folder appears whole."""
+    folder = clip_folder(config, index)
+    if folder.exists():
+        return False
+    cv2.setNumThreads(1)
+    clip = TalkingClip(config.seed, index, config.seconds)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        _write(clip, config, partial)
+        os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return True
+
+
+def _write(clip: TalkingClip, config: DatasetConfig, folder: Path) -> None:
+    np.save(folder / "crops.npy", np.stack(list(clip.crops(config.resolution))))
+    rng = np.random.default_rng([config.seed, clip.index, 4])
+    samples = clip.samples
+    if rng.random() < NOISY_SHARE:
+        samples = add_noise(rng, samples, rng.uniform(20.0, 40.0))
+    write_wav(folder / "speech.wav", samples)
+    np.save(folder / "track.npy", clip.track)
+    np.save(folder / "frames_track.npy", clip.frame_track)
+    (folder / "meta.json").write_text(json.dumps(clip.description(), indent=1))
+
+
+def make_dataset(config: DatasetConfig, num_workers: int = 1) -> int:
+    """Make the missing clips with `num_workers` processes; the number made. Raises ToolError without espeak-ng."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    missing = [k for k in range(config.num_clips) if not clip_folder(config, k).exists()]
+    logger.info("%s: %d clips to make, %d there", config.out, len(missing), config.num_clips - len(missing))
+    if num_workers <= 1:
+        return sum(make_clip(config, k) for k in missing)
+    made = 0
+    with ProcessPoolExecutor(num_workers) as pool:
+        for future in as_completed([pool.submit(make_clip, config, k) for k in missing]):
+            made += future.result()
+            if made % 20 == 0:
+                logger.info("%d of %d clips made", made, len(missing))
+    return made

@@ -1,0 +1,1 @@
+"""Commands, run from the checkout as `python -m scripts.NAME`."""

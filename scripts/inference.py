@@ -1,0 +1,174 @@
+"""Makes the lips of a person in a video follow a speech file: ``python -m scripts.inference --help``."""
+
+import argparse
+import logging
+import math
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import torch
+from tqdm import tqdm
+
+from latentsync.device import resolve_device, resolve_dtype
+from latentsync.errors import InputError, LatentSyncError
+from latentsync.media.probe import probe_audio, probe_video
+from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+from latentsync.weights import REPOSITORY_ROOT, find_weight_set
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+DEEPCACHE_INTERVAL = 3
+DEFAULTS = LipsyncOptions()
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with an option in one line."""
+
+    def error(self, message: str):
+        """Prints the message and leaves."""
+        self.exit(EXIT_BAD_INPUT, f"error: {message} (see --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; flags of the published script keep their names."""
+    parser = OneLineParser(prog="inference.sh", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    files = parser.add_argument_group("files")
+    files.add_argument("--video_path", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_video.mp4", help="the person")
+    files.add_argument("--audio_path", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_audio.wav", help="the speech")
+    files.add_argument("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result")
+    files.add_argument("--temp_dir", type=Path, help="where temporary files go (default: the system's place)")
+    files.add_argument("--compare", action="store_true", help="also write source and result side by side")
+    weights = parser.add_argument_group("weights (default: the published ones if they are here, else the demo ones)")
+    weights.add_argument("--unet_config_path", type=Path, help="e.g. configs/unet/stage2_512.yaml")
+    weights.add_argument("--inference_ckpt_path", type=Path, help="e.g. checkpoints/latentsync_unet.pt")
+    add("--inference_steps", type=int, help="denoising steps (default: the configuration's)")
+    add("--guidance_scale", type=number, help="weight of the audio, 1 to 20 (default: the configuration's)")
+    add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
+    add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
+    add("--enable_deepcache", action="store_true", help=f"run deep layers at every {DEEPCACHE_INTERVAL}rd step only")
+    add("--overlap_frames", type=int, default=DEFAULTS.overlap_frames, help="shared by windows (default: %(default)s)")
+    add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
+    add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
+    add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
+    add("--face", default=DEFAULTS.face, help="largest, left, right, an index from the left, or x,y")
+    add("--detector", choices=("auto", "mtcnn", "face_alignment"), default="auto")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--debug", action="store_true", help="show where an error came from")
+    return parser
+
+
+def number(text: str) -> float:
+    """A finite number of the command line."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+class FrameBars:
+    """Two progress bars with time left: for finding the face and for painting lips."""
+
+    TITLES = {"faces": "finding the face", "lips": "painting lips"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm] = {}
+
+    def __call__(self, stage: str, done: float, total: int) -> None:
+        """Moves the bar of a stage forwards."""
+        if stage not in self._bars:
+            self.close()
+            shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} frames [{elapsed}<{remaining}]"
+            self._bars[stage] = tqdm(total=total, desc=self.TITLES[stage], bar_format=shape)
+        bar = self._bars[stage]
+        bar.total = total
+        bar.update(max(0.0, done - bar.n))
+
+    def close(self) -> None:
+        """Leaves the bars as they are."""
+        for bar in self._bars.values():
+            bar.close()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Builds the pipeline, runs it and prints the report."""
+    options = LipsyncOptions(
+        seed=arguments.seed,
+        scheduler=arguments.scheduler,
+        deepcache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else 1,
+        overlap_frames=arguments.overlap_frames,
+        batch_windows=arguments.batch_size,
+        video_fps=arguments.video_fps,
+        crf=arguments.crf,
+        face=arguments.face,
+        compare=arguments.compare,
+    )
+    probe_video(arguments.video_path)
+    probe_audio(arguments.audio_path)
+    config, unet, weights = chosen_weights(arguments)
+    device = resolve_device(arguments.device)
+    dtype = resolve_dtype(arguments.dtype, device)
+    pipeline, unet_run = build_pipeline(LipsyncBuild(config, unet, device, dtype, arguments.detector))
+    steps, guidance = arguments.inference_steps, arguments.guidance_scale
+    options = replace(
+        options,
+        num_inference_steps=unet_run.run.inference_steps if steps is None else steps,
+        guidance_scale=unet_run.run.guidance_scale if guidance is None else guidance,
+    )
+    print(f"weights: {weights}; device: {device}, {str(dtype).removeprefix('torch.')}")
+    bars = FrameBars()
+    try:
+        report = pipeline(
+            arguments.video_path,
+            arguments.audio_path,
+            arguments.video_out_path,
+            options,
+            temp_dir=arguments.temp_dir,
+            progress=bars,
+        )
+    finally:
+        bars.close()
+    print("\n".join(report.lines()))
+
+
+def chosen_weights(arguments: argparse.Namespace) -> tuple[Path, Path, str]:
+    """Configuration, U-Net checkpoint and a line that says which weights these are."""
+    config, unet = arguments.unet_config_path, arguments.inference_ckpt_path
+    if (config is None) != (unet is None):
+        raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
+    if config is not None:
+        return config, unet, f"{unet} with {config}"
+    found = find_weight_set()
+    return found.unet_config, found.unet_checkpoint, f"{found.name} ({found.unet_checkpoint})"
+
+
+def stop_like_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Turns a polite kill into the same clean end as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; gives its exit code."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, stop_like_ctrl_c)
+    try:
+        run(arguments)
+    except KeyboardInterrupt:
+        print("stopped; no result was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (LatentSyncError, OSError, torch.OutOfMemoryError) as error:
+        if arguments.debug:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

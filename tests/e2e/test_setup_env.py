@@ -1,0 +1,248 @@
+"""The shell entry points, run as a user would: setup_env.sh, inference.sh and scripts/download_weights.py.
+
+Nothing is installed and nothing leaves this machine: Python is a recording stand-in, the hub a server of this test.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+STAND_IN = """#!/bin/sh
+case "$*" in
+    "-m venv"*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python"
+        echo "VIRTUAL_ENV='$4'; export VIRTUAL_ENV" >"$4/bin/activate"; echo "$*" >>"$LOG" ;;
+    "-m pip"*) echo "$*" >>"$LOG"; exit "${PIP_STATUS:-0}" ;;
+    "-m scripts"*) echo "$*" >>"$LOG"; exit "${DOWNLOAD_STATUS:-0}" ;;
+    "-c import cv2") exit 0 ;;
+    *) exec "$REAL_PYTHON" "$@" ;;
+esac
+"""
+
+
+class Sandbox:
+    """A copy of the house in a folder with a space, and a PATH that holds a stand-in for Python."""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.root = folder / "my copy"
+        self.log = folder / "log"
+        self.tools = folder / "tools"
+        self.root.mkdir()
+        self.tools.mkdir()
+        for name in ("setup_env.sh", "inference.sh", "pyproject.toml", "constraints.txt"):
+            shutil.copy(repository / name, self.root / name)
+        stand_in = self.tools / "python3"
+        stand_in.write_text(STAND_IN)
+        stand_in.chmod(0o755)
+        for name in ["bash", "sh", "env", "dirname", "cat", "grep", "cksum", "tail", "id", "mkdir", "cp", "zsh"]:
+            if found := shutil.which(name):
+                (self.tools / name).symlink_to(found)
+
+    def add_ffmpeg(self) -> None:
+        for name in ("ffmpeg", "ffprobe"):
+            (self.tools / name).symlink_to(self.tools / "env")
+
+    def run(self, script: str, shell: str = "bash", **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.tools), "LOG": str(self.log), "REAL_PYTHON": sys.executable, **variables}
+        program = [str(self.tools / shell), *(["-f"] if shell == "zsh" else ["--norc"]), "-c", script]
+        return subprocess.run(
+            program, cwd=self.root.parent, env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    def calls(self) -> list[str]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, repository: Path) -> Sandbox:
+    return Sandbox(tmp_path, repository)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_sourcing_activates_and_leaves_the_shell_as_it_was(sandbox: Sandbox, shell: str):
+    if not (sandbox.tools / shell).exists():
+        pytest.skip(f"no {shell} here")
+    sandbox.add_ffmpeg()
+    script = """
+        before="$-$PWD"; set -u
+        source "my copy/setup_env.sh" || echo failed
+        set +u; [ "$before" = "$-$PWD" ] && echo same
+        typeset -f _latentsync_source; echo "$VIRTUAL_ENV"
+    """
+    result = sandbox.run(script, shell)
+    assert result.stdout.splitlines()[-2:] == ["same", str(sandbox.root / ".venv")], result
+    made, installed, downloaded = sandbox.calls()
+    assert made == f"-m venv --clear {sandbox.root}/.venv"
+    assert installed.endswith("--editable .[dev] --constraint constraints.txt")
+    assert downloaded == "-m scripts.download_weights"
+
+
+def test_a_second_run_installs_nothing_until_the_pins_change(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+    sandbox.calls()
+    assert sandbox.run("'my copy/setup_env.sh' --training").returncode == 0
+    assert sandbox.calls() == ["-m scripts.download_weights --training"]
+    with (sandbox.root / "constraints.txt").open("a") as pins:
+        pins.write("# changed\n")
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+    assert len(sandbox.calls()) == 2
+
+
+def test_a_moved_environment_is_made_anew(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+    sandbox.root = sandbox.root.rename(sandbox.root.with_name("moved"))
+    sandbox.calls()
+    assert sandbox.run("moved/setup_env.sh").returncode == 0
+    assert sandbox.calls()[0] == f"-m venv --clear {sandbox.root}/.venv"
+
+
+def test_an_active_environment_is_used(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    active = sandbox.root.parent / "active"
+    (active / "bin").mkdir(parents=True)
+    shutil.copy(sandbox.tools / "python3", active / "bin" / "python")
+    result = sandbox.run("source 'my copy/setup_env.sh' && echo $VIRTUAL_ENV", VIRTUAL_ENV=str(active))
+    assert result.stdout.splitlines()[-1] == str(active), result
+    assert not (sandbox.root / ".venv").exists()
+    assert len(sandbox.calls()) == 2
+
+
+@pytest.mark.parametrize("variables", [{"PIP_STATUS": "1"}, {"DOWNLOAD_STATUS": "2"}])
+def test_a_failure_is_a_status_and_never_closes_the_shell(sandbox: Sandbox, variables: Mapping[str, str]):
+    sandbox.add_ffmpeg()
+    result = sandbox.run("source 'my copy/setup_env.sh' && echo went on; echo alive ${VIRTUAL_ENV:-none}", **variables)
+    assert result.stdout.splitlines()[-1] == "alive none", result
+    assert "went on" not in result.stdout
+
+
+def test_a_failed_installation_is_tried_again(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    assert sandbox.run("'my copy/setup_env.sh'", PIP_STATUS="1").returncode == 1
+    sandbox.calls()
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+    assert len(sandbox.calls()) == 2
+
+
+def test_without_ffmpeg_it_says_how_to_get_it(sandbox: Sandbox):
+    result = sandbox.run("source 'my copy/setup_env.sh'")
+    assert result.returncode == 1
+    assert "apt-get install ffmpeg" in result.stderr.splitlines()[-1]
+
+
+def test_an_old_python_is_named(sandbox: Sandbox):
+    old = '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.1\nexit 1\n'
+    (sandbox.tools / "python3").write_text(old)
+    result = sandbox.run("source 'my copy/setup_env.sh'")
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith("no Python 3.10 or newer found: install one (python3 here: Python 3.8.1)")
+
+
+def test_inference_passes_its_arguments_on_from_any_folder(sandbox: Sandbox):
+    scripts = sandbox.root / "scripts"
+    scripts.mkdir()
+    (scripts / "__init__.py").touch()
+    (scripts / "inference.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
+    (sandbox.tools / "python3").unlink()
+    (sandbox.tools / "python3").symlink_to(sys.executable)
+    result = sandbox.run("'my copy/inference.sh' --video_path 'a b.mp4' '' \"it's é\"")
+    assert json.loads(result.stdout) == [str(sandbox.root.parent), "--video_path", "a b.mp4", "", "it's é"], result
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """Answers for every file with its own address as content, except those that are named in `broken`."""
+
+    broken: tuple[str, ...] = ()
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, with_body: bool) -> None:
+        content = self.path.encode()
+        self.send_response(403 if self.path.endswith(self.broken) and self.broken else 200)
+        self.send_header("ETag", '"0123456789abcdef0123456789abcdef01234567"')
+        self.send_header("X-Repo-Commit", "0123456789abcdef0123456789abcdef01234567")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keeps the test's output clean."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeHub]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    FakeHub.broken = ()
+    yield FakeHub
+    server.shutdown()
+    server.server_close()
+
+
+def download_weights(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "scripts.download_weights", "--checkpoints_dir", str(folder), *arguments]
+    home = str(folder.parent / "home")
+    return subprocess.run(
+        command,
+        env={**os.environ, "HF_HOME": home, **variables},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_inference_weights_are_downloaded_once(tmp_path: Path, hub: type[FakeHub]):
+    folder = tmp_path / "check points"
+    result = download_weights(folder, "--version", "1.5")
+    assert result.returncode == 0, result.stderr
+    assert (folder / "latentsync_unet.pt").read_text().startswith("/ByteDance/LatentSync-1.5/resolve/")
+    assert (folder / "whisper" / "tiny.pt").is_file()
+    assert (folder / "vae" / "config.json").read_text().startswith("/stabilityai/sd-vae-ft-mse/resolve/")
+    assert not (folder / "stable_syncnet.pt").exists()
+    assert json.loads((folder / "latentsync_unet.json").read_text())["version"] == "1.5"
+    again = download_weights(folder, HF_HUB_OFFLINE="1")
+    assert again.stdout == "The published weights are here (version 1.5).\n"
+    other = download_weights(folder, "--version", "1.6")
+    assert other.returncode == 2
+    assert "is of version 1.5: move it away to download 1.6" in other.stderr
+
+
+def test_a_file_of_the_users_own_is_kept_and_a_broken_hub_is_no_failure(tmp_path: Path, hub: type[FakeHub]):
+    (tmp_path / "c" / "whisper").mkdir(parents=True)
+    (tmp_path / "c" / "whisper" / "tiny.pt").write_text("mine")
+    hub.broken = ("latentsync_unet.pt",)
+    result = download_weights(tmp_path / "c")
+    assert result.returncode == 0, result.stderr
+    assert "downloading latentsync_unet.pt from ByteDance/LatentSync-1.6 failed" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Until then the demo weights in checkpoints/demo are used")
+    assert not (tmp_path / "c" / "latentsync_unet.pt").exists()
+    assert (tmp_path / "c" / "whisper" / "tiny.pt").read_text() == "mine"
+
+
+def test_offline_it_says_so_in_two_lines_and_succeeds(tmp_path: Path):
+    result = download_weights(
+        tmp_path / "c", HF_ENDPOINT="http://127.0.0.1:9", NO_PROXY="127.0.0.1", HF_HUB_OFFLINE="0"
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert "checkpoints/demo" in result.stdout
+    assert not (tmp_path / "c").exists()

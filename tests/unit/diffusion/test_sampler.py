@@ -1,0 +1,109 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from latentsync.diffusion.noise import window_noise
+from latentsync.diffusion.sampler import denoise
+from latentsync.diffusion.scheduler import SCHEDULERS, build_scheduler
+from tests.golden_values import det
+from tests.unit.models.tiny_unet import AUDIO_WIDTH, tiny_unet
+
+SHAPE = (2, 4, 3, 8, 8)
+
+
+class PointPredictor:
+    """Knows the clean latents (the mean of the audio, everywhere) and so predicts the exact noise."""
+
+    def __init__(self):
+        self.alphas = build_scheduler("ddim").alphas_cumprod
+        self.batches, self.prepared, self.reused = [], 0, []
+
+    def prepare_audio(self, audio):
+        self.prepared += 1
+        return audio.mean(dim=(1, 2, 3))[:, None, None, None, None]
+
+    def new_deep_features(self):
+        return SimpleNamespace(reuse=False)
+
+    def __call__(self, sample, timestep, audio, deep_features=None):
+        self.batches.append(len(sample))
+        self.reused.append(deep_features is not None and deep_features.reuse)
+        alpha = self.alphas[int(timestep)]
+        return (sample[:, :4] - alpha.sqrt() * audio) / (1 - alpha).sqrt()
+
+
+def inputs(batch: int = 2):
+    noise = window_noise(1, 0, (batch, *SHAPE[1:]))
+    constant = det("sampler/constant", (2, 9, *SHAPE[2:]))[:batch]
+    return noise, constant, det("sampler/audio", (2, SHAPE[2], 5, AUDIO_WIDTH))[:batch]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_exact_predictions_lead_to_the_clean_latents(name):
+    noise, constant, audio = inputs()
+    predictor, steps = PointPredictor(), []
+    latents = denoise(predictor, build_scheduler(name), noise, constant, audio + 1, 20, 1.0, progress=steps.append)
+    expected = (audio + 1).mean(dim=(1, 2, 3))[:, None, None, None, None].expand(SHAPE)
+    assert torch.allclose(latents, expected, atol=0.1)
+    assert predictor.batches == [2] * 20
+    assert predictor.prepared == 1
+    assert steps == list(range(1, 21))
+
+
+def test_guidance_extrapolates_from_silence_in_one_batch():
+    noise, constant, audio = inputs()
+    predictor = PointPredictor()
+    latents = denoise(predictor, build_scheduler(), noise, constant, audio + 1, 10, 1.5)
+    expected = 1.5 * (audio + 1).mean(dim=(1, 2, 3))[:, None, None, None, None].expand(SHAPE)
+    assert torch.allclose(latents, expected, atol=0.15)
+    assert predictor.batches == [4] * 10
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_second_run_starts_anew(name):
+    unet, scheduler = tiny_unet(), build_scheduler(name)
+    first, again = (denoise(unet, scheduler, *inputs(), 5, 1.5) for _ in range(2))
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_windows_do_not_depend_on_their_batch(name):
+    unet = tiny_unet()
+    together = denoise(unet, build_scheduler(name), *inputs(), 5, 1.5)
+    alone = denoise(unet, build_scheduler(name), *inputs(batch=1), 5, 1.5)
+    assert torch.allclose(together[:1], alone, atol=1e-4)
+
+
+def test_deepcache_interval_one_is_exact_and_three_is_close_and_cheaper():
+    unet = tiny_unet()
+    calls = {"deep": 0, "shallow": 0}
+    unet.mid_block.register_forward_hook(lambda *_: calls.update(deep=calls["deep"] + 1))
+    unet.up_blocks[-1].register_forward_hook(lambda *_: calls.update(shallow=calls["shallow"] + 1))
+    exact = denoise(unet, build_scheduler(), *inputs(), 20, 1.5)
+    assert torch.equal(exact, denoise(unet, build_scheduler(), *inputs(), 20, 1.5, deepcache_interval=1))
+    calls.update(deep=0, shallow=0)
+    cached = denoise(unet, build_scheduler(), *inputs(), 20, 1.5, deepcache_interval=3)
+    assert calls == {"deep": 7, "shallow": 20}
+    start = window_noise(1, 0, SHAPE)
+    assert (cached - exact).norm() < 0.1 * (exact - start).norm()
+
+
+def test_deepcache_reuses_two_steps_of_three():
+    predictor = PointPredictor()
+    denoise(predictor, build_scheduler(), *inputs(), 7, 1.0, deepcache_interval=3)
+    assert predictor.reused == [False, True, True, False, True, True, False]
+
+
+def test_half_precision_network_keeps_full_precision_latents():
+    noise, constant, audio = inputs()
+    unet = tiny_unet().bfloat16()
+    latents = denoise(unet, build_scheduler(), noise, constant.bfloat16(), audio.bfloat16(), 4, 1.5)
+    assert latents.dtype == torch.float32
+    assert latents.isfinite().all()
+
+
+@pytest.mark.parametrize(("steps", "interval"), [(0, 1), (5, 0)])
+def test_wrong_counts_are_refused(steps, interval):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        denoise(PointPredictor(), build_scheduler(), *inputs(), steps, 1.0, deepcache_interval=interval)

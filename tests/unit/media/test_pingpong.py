@@ -1,0 +1,102 @@
+"""Forwards and backwards: the order, and bit-identical frames in every kind of file."""
+
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from latentsync.errors import InputError
+from latentsync.media.pingpong import PingPongReader, source_index
+from latentsync.media.reader import VideoReader
+from tests.unit.media.conftest import HEIGHT, WIDTH, MakeClip
+
+FRAME_BYTES = WIDTH * HEIGHT * 3
+
+
+def test_order() -> None:
+    assert [source_index(index, 4) for index in range(14)] == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]
+    assert [source_index(index, 2) for index in range(5)] == [0, 1, 0, 1, 0]
+    assert [source_index(index, 1) for index in range(3)] == [0, 0, 0]
+
+
+def test_order_refuses_nonsense() -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        source_index(-1, 4)
+    with pytest.raises(ValueError, match="does not exist"):
+        source_index(0, 0)
+
+
+VARIABLE = ["-vf", "setpts='(N+0.45*mod(N,3)+7*gte(N,50))/30/TB'"]
+FILES = {
+    "30fps": ("a.mp4", "30", []),
+    "b_frames": ("a.mp4", "30", ["-bf", "8", "-b_strategy", "0", "-g", "250"]),
+    "open_groups": ("a.mp4", "30", ["-x264-params", "open-gop=1:keyint=12:bframes=4"]),
+    "variable": ("a.mp4", "30", VARIABLE),
+    "ntsc": ("a.mp4", "30000/1001", ["-g", "15"]),
+    "50fps": ("a.mp4", "50", []),
+    "slow": ("a.mp4", "12", []),
+    "mkv": ("a.mkv", "30", VARIABLE),
+    "ts": ("a.ts", "30", []),
+    "avi": ("a.avi", "30", []),
+    "raw": ("a.h264", "30", []),
+}
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), None], ids=["25", "source"])
+@pytest.mark.parametrize(("name", "rate", "options"), FILES.values(), ids=FILES.keys())
+def test_backward_frames_are_the_forward_ones(
+    make_clip: MakeClip, tmp_path: Path, name: str, rate: str, options: list[str], fps: Fraction | None
+) -> None:
+    path = make_clip(name, num_frames=180, fps=rate, options=options)
+    with VideoReader(path, fps) as reader:
+        expected = [zlib.crc32(frame) for frame in reader]
+    count = len(expected)
+    total = 2 * count + 20
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with PingPongReader(path, fps, count, total, folder, block_bytes=37 * FRAME_BYTES) as reader:
+        shown = [(index, zlib.crc32(frame)) for index, frame in reader]
+    assert shown == [(source_index(index, count), expected[source_index(index, count)]) for index in range(total)]
+    assert list(folder.iterdir()) == []
+    assert reader._can_seek == (name != "a.h264")
+
+
+def test_seeking_that_misses_is_found_out(
+    make_clip: MakeClip, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose seeks land a frame late still gives the right frames."""
+    path = make_clip("a.mp4", num_frames=50, fps="25")
+    build = VideoReader._filters
+
+    def late(reader: VideoReader) -> str:
+        return build(reader).replace("trim=start_pts=", "trim=start_pts=1")
+
+    monkeypatch.setattr(VideoReader, "_filters", late)
+    with PingPongReader(path, Fraction(25), 50, 130, block_bytes=20 * FRAME_BYTES) as reader:
+        shown = {}
+        for index, frame in reader:
+            assert shown.setdefault(index, zlib.crc32(frame)) == zlib.crc32(frame)
+    assert caplog.text.count("cannot be searched") == 1
+
+
+@pytest.mark.parametrize(("count", "total"), [(1, 5), (2, 7), (30, 30), (30, 12), (30, 0), (30, 31)])
+def test_exact_number(make_clip: MakeClip, count: int, total: int) -> None:
+    with PingPongReader(make_clip("a.mp4", num_frames=30, fps="25"), None, count, total) as reader:
+        assert [index for index, _ in reader] == [source_index(index, count) for index in range(total)]
+
+
+def test_early_exit_leaves_nothing(make_clip: MakeClip, tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with PingPongReader(make_clip("a.mp4"), None, 60, 500, folder) as reader:
+        for position, _ in enumerate(reader):
+            if position == 80:
+                break
+    assert list(folder.iterdir()) == []
+
+
+def test_fewer_frames_than_said(make_clip: MakeClip) -> None:
+    path = make_clip("a.mp4", num_frames=10)
+    with PingPongReader(path, None, 20, 40) as reader, pytest.raises(InputError, match="10 of 20"):
+        list(reader)

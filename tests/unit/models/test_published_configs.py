@@ -1,0 +1,78 @@
+"""The files in configs/ describe networks with exactly the published names, shapes and sizes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentsync.config import load_config
+from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.recipes.unet_run import UNetRun
+from tests.unit.models.golden_shapes import golden_shapes, num_entries, state_shapes
+
+
+@dataclass
+class SyncNetData:
+    resolution: int = 0
+    num_frames: int = 0
+    video_fps: int = 0
+    audio_sample_rate: int = 0
+    num_mel_columns: int = 0
+    latent_space: bool = False
+    lower_half: bool = False
+
+
+@dataclass
+class SyncNetFile:
+    model: SyncNetConfig = field(default_factory=SyncNetConfig)
+    data: SyncNetData = field(default_factory=SyncNetData)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "golden", "resolution"),
+    [
+        ("stage1", 850.0, "stage1", 256),
+        ("stage1_512", 850.0, "stage1", 512),
+        ("stage2", 1267.9, "stage2", 256),
+        ("stage2_512", 1267.9, "stage2", 512),
+        ("stage2_efficient", 1100.8, None, 256),
+    ],
+)
+def test_unet_configurations(repository: Path, golden_dir: Path, name, millions, golden, resolution):
+    run = load_config(repository / "configs" / "unet" / f"{name}.yaml", UNetRun)
+    with torch.device("meta"):
+        shapes = state_shapes(UNet3DConditionModel.from_unet_config(run.model))
+    assert round(num_entries(shapes) / 1e6, 1) == millions
+    assert run.data.resolution == resolution
+    if golden:
+        assert shapes == golden_shapes(golden_dir, "unet_state_shapes")[golden]
+    else:
+        assert not any(name.startswith("down_blocks") and ".motion_modules." in name for name in shapes)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "width"),
+    [
+        ("syncnet_16_pixel_attn", 401.3, 2048),
+        ("syncnet_16_pixel", 371.8, 2048),
+        ("syncnet_16_latent", 65.5, 1024),
+        ("syncnet_25_pixel", 103.7, 1024),
+    ],
+)
+def test_syncnet_configurations(repository: Path, golden_dir: Path, name, millions, width):
+    file = load_config(repository / "configs" / "syncnet" / f"{name}.yaml", SyncNetFile)
+    data = file.data
+    height = data.resolution // (2 if data.lower_half else 1)
+    picture = (file.model.visual_encoder.in_channels, height, data.resolution)
+    if data.latent_space:
+        picture = (4 * data.num_frames, data.resolution // 8, data.resolution // 8)
+    with torch.device("meta"):
+        syncnet = StableSyncNet(file.model)
+        vision, audio = syncnet(torch.zeros(1, *picture), torch.zeros(1, 1, 80, data.num_mel_columns))
+    shapes = state_shapes(syncnet)
+    assert round(num_entries(shapes) / 1e6, 1) == millions
+    assert vision.shape == audio.shape == (1, width)
+    published = golden_shapes(golden_dir, "syncnet_state_shapes")
+    assert shapes == published.get(name, shapes)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from latentsync.errors import CheckpointError
+from latentsync.models.vae import LatentCodec, load_vae
+from tests.golden_values import det, fill_deterministic
+
+
+@pytest.fixture
+def vae() -> AutoencoderKL:
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=4,
+        latent_channels=3,
+        scaling_factor=0.5,
+        shift_factor=0.25,
+    )
+    return fill_deterministic(vae).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def folder(vae, tmp_path):
+    vae.save_pretrained(tmp_path / "my vae")
+    return tmp_path / "my vae"
+
+
+def test_sizes_and_scaling(vae):
+    codec = LatentCodec(vae)
+    images = det("vae/images", (3, 3, 16, 24)).tanh()
+    latents = codec.encode(images)
+    assert (codec.latent_channels, codec.factor) == (3, 4)
+    assert latents.shape == (3, 3, 4, 6)
+    assert torch.allclose(latents, (vae.encode(images).latent_dist.mode() - 0.25) * 0.5)
+    assert torch.allclose(codec.decode(latents), vae.decode(latents / 0.5 + 0.25).sample)
+
+
+def test_batches_change_nothing(vae):
+    codec = LatentCodec(vae)
+    images = det("vae/images", (5, 3, 16, 16)).tanh()
+    latents = codec.encode(images, batch_size=5)
+    assert torch.allclose(codec.encode(images, batch_size=2), latents, atol=1e-5)
+    assert torch.allclose(codec.decode(latents, batch_size=2), codec.decode(latents, batch_size=5), atol=1e-5)
+
+
+def test_sampling_needs_a_generator(vae):
+    codec = LatentCodec(vae)
+    images = det("vae/images", (2, 3, 16, 16)).tanh()
+    drawn = [codec.encode(images, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(codec.encode(images), codec.encode(images))
+
+
+def test_loads_a_folder(vae, folder):
+    codec = load_vae(folder, dtype=torch.bfloat16)
+    assert codec.vae.dtype == torch.bfloat16
+    assert codec.encode(torch.zeros(1, 3, 16, 16)).dtype == torch.bfloat16
+    images = det("vae/images", (1, 3, 16, 16)).tanh()
+    assert torch.allclose(load_vae(folder).encode(images), LatentCodec(vae).encode(images), atol=1e-5)
+
+
+def test_unusable_folders_are_named(folder, tmp_path):
+    for path in ("nobody/no-such-vae", tmp_path / "none", folder / "config.json"):
+        with pytest.raises(CheckpointError, match="not on this machine"):
+            load_vae(path)
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        load_vae(tmp_path)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="incomplete or damaged"):
+            load_vae(folder)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="incomplete or damaged"):
+        load_vae(folder)
+
+
+def test_weights_must_fit_the_config(folder):
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"latent_channels": 3', '"latent_channels": 4'))
+    with pytest.raises(CheckpointError, match="VAE in"):
+        load_vae(folder)

@@ -1,0 +1,33 @@
+import pytest
+
+from latentsync.pipelines.timeline import Run, find_runs, plan_windows
+
+
+def test_runs_end_at_gaps_and_at_cuts():
+    segments = [0, 0, 0, -1, -1, 1, 1, 2]
+    assert find_runs(segments, 8, lambda i: i) == [
+        Run(0, 3, True),
+        Run(3, 5, False),
+        Run(5, 7, True),
+        Run(7, 8, True),
+    ]
+
+
+def test_a_run_goes_on_where_the_video_turns_round():
+    segments = [-1, 0, 0]
+    order = [0, 1, 2, 2, 1, 0]
+    assert find_runs(segments, 6, order.__getitem__) == [Run(0, 1, False), Run(1, 5, True), Run(5, 6, False)]
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 28, 29, 30, 100])
+@pytest.mark.parametrize("overlap", [0, 1, 4, 15])
+def test_windows_cover_every_frame_whole(length: int, overlap: int):
+    spans = list(plan_windows(length, 16, overlap))
+    assert {i for span in spans for i in range(span.start, span.stop)} == set(range(length))
+    assert all(span.stop - span.start == min(16, length) for span in spans)
+    assert all(b.start - a.start <= 16 - overlap and b.start > a.start for a, b in zip(spans, spans[1:], strict=False))
+    assert [span.settled for span in spans] == [*(span.start for span in spans[1:]), length]
+
+
+def test_without_overlap_only_the_last_window_shares_frames():
+    assert [(s.start, s.stop) for s in plan_windows(40, 16, 0)] == [(0, 16), (16, 32), (24, 40)]
