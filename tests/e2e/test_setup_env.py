@@ -206,7 +206,7 @@ def download_weights(folder: Path, *arguments: str, **variables: str) -> subproc
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

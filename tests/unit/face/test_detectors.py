@@ -90,9 +90,9 @@ def test_most_frames_of_real_clips_show_one_steady_face(real_clips):
 
     detector = MtcnnDetector()
     for path in sorted(real_clips.glob("*.mp4")):
-        with VideoReader(path, max_frames=12) as frames:
+        with VideoReader(path, max_frames=4) as frames:
             found = detector.detect(list(frames))
-        assert sum(bool(faces) for faces in found) >= 11, path
+        assert sum(bool(faces) for faces in found) >= 3, path
 
 
 def test_five_points_turn_with_the_head():

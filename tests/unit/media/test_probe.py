@@ -43,7 +43,7 @@ def test_sound_file_with_a_cover_is_no_video(click_wav: Path, tmp_path: Path) ->
         "-f",
         "lavfi",
         "-i",
-        "color=red:s=32x32",
+        "color=red:s=32x32:r=1:d=1",
         "-frames:v",
         "1",
         "-c:v",
