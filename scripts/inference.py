@@ -23,6 +23,8 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 DEEPCACHE_INTERVAL = 3
 DEFAULTS = LipsyncOptions()
+DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
+DEMO_AUDIO = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -38,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="inference.sh", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     files = parser.add_argument_group("files")
-    files.add_argument("--video_path", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_video.mp4", help="the person")
-    files.add_argument("--audio_path", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_audio.wav", help="the speech")
+    files.add_argument("--video_path", type=Path, default=DEMO_VIDEO, help="the person (default: the demo's)")
+    files.add_argument("--audio_path", type=Path, default=DEMO_AUDIO, help="the speech (default: the demo's)")
     files.add_argument("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result")
     files.add_argument("--temp_dir", type=Path, help="where temporary files go (default: the system's place)")
     files.add_argument("--compare", action="store_true", help="also write source and result side by side")
@@ -134,6 +136,8 @@ def run(arguments: argparse.Namespace) -> None:
     finally:
         bars.close()
     print("\n".join(report.lines()))
+    if weights.startswith("demo") and arguments.video_path != DEMO_VIDEO:
+        print("the demo weights know only synthetic people: on a real face the mouth moves rightly but looks painted")
 
 
 def chosen_weights(arguments: argparse.Namespace) -> tuple[Path, Path, str]:

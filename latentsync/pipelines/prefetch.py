@@ -1,7 +1,7 @@
 """Joins the stages of a pipeline by bounded queues, so that they work at the same time in bounded memory."""
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -25,7 +25,7 @@ class _Item(Generic[T]):
     value: T
 
 
-def prefetch(source: Iterator[T], capacity: int, stop: Event | None = None) -> Iterator[T]:
+def prefetch(source: Iterator[T], capacity: int, stop: Event | None = None) -> Generator[T, None, None]:
     """Runs ``source`` in a thread of its own and yields its items in order.
 
     An error of the source is raised to the consumer. When the consumer stops early, the thread is told to stop, the
@@ -63,22 +63,15 @@ def _produce(source: Iterator[T], queue: "Queue[_Item[T] | _Failed | _End]", sto
         return False
 
     try:
-        if hasattr(source, "close"):
-            with closing(source):  # pyright: ignore[reportArgumentType]
-                _put_all(source, put)
-        else:
-            _put_all(source, put)
+        with closing(source) if isinstance(source, Generator) else nullcontext():
+            for value in source:
+                if not put(_Item(value)):
+                    break
+                del value
     except BaseException as error:
         put(_Failed(error))
     else:
         put(_End())
-
-
-def _put_all(source, put) -> None:
-    for value in source:
-        if not put(_Item(value)):
-            return
-        del value
 
 
 def _drain(queue: Queue) -> None:

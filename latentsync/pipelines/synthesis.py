@@ -47,9 +47,9 @@ class WindowSynthesizer:
         channels = codec.latent_channels
         if unet.config["in_channels"] != 3 * channels + 1 or unet.config["out_channels"] != channels:
             raise ConfigError(
-                f"a VAE with {channels} latent channels needs a U-Net of {3 * channels + 1} input and {channels} output "
-                f"channels, not {unet.config['in_channels']} and {unet.config['out_channels']}: use a VAE and a U-Net "
-                "that were trained together"
+                f"a VAE with {channels} latent channels needs a U-Net of {3 * channels + 1} input and {channels} "
+                f"output channels, not {unet.config['in_channels']} and {unet.config['out_channels']}: "
+                "use a VAE and a U-Net that were trained together"
             )
         self.unet = unet.eval().requires_grad_(False)
         self.codec = codec
@@ -97,7 +97,7 @@ class WindowSynthesizer:
         return list(images.unflatten(0, (num_windows, num_frames)))
 
     def _constant_channels(self, crops: Tensor) -> Tensor:
-        """Mask, masked-image latents and reference latents as (b, 1 + 2 L, f, h, w); the reference is the crop itself."""
+        """Mask, masked-image and reference latents as (b, 1 + 2 L, f, h, w); the reference is the crop itself."""
         num_windows, num_frames = crops.shape[:2]
         images = crops.flatten(0, 1)
         masked = self.codec.encode(images * self._keep)

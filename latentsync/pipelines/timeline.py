@@ -37,11 +37,13 @@ def find_runs(segments: Sequence[int], num_frames: int, source_index: Callable[[
         num_frames: length of the result.
         source_index: the source frame shown at a frame of the result.
     """
+    segment_of = [int(segments[source_index(i)]) for i in range(num_frames)]
     runs: list[Run] = []
-    for segment, frames in groupby(range(num_frames), key=lambda i: int(segments[source_index(i)])):
-        start = next(frames)
-        stop = start + 1 + sum(1 for _ in frames)
+    start = 0
+    for segment, frames in groupby(segment_of):
+        stop = start + sum(1 for _ in frames)
         runs.append(Run(start, stop, segment >= 0))
+        start = stop
     return runs
 
 

@@ -50,12 +50,19 @@ def inference(repository: Path, *arguments: str | Path, **environment: str) -> s
 
 
 def test_paths_with_spaces_quotes_unicode_and_a_leading_dash_work(repository: Path, clips: Path, tmp_path: Path):
-    folder = tmp_path / "my \"videos\" it's ünï"
+    folder = tmp_path / 'my "videos" it\'s ünï'
     folder.mkdir()
     video = shutil.copy(clips / "face.mp4", folder / "-face 1.mp4")
     speech = shutil.copy(clips / "speech.wav", folder / "söund's.wav")
     done = inference(
-        repository, "--video_path", video, "--audio_path", speech, "--video_out_path", folder / "a new" / "-out 1.mp4", *QUICK
+        repository,
+        "--video_path",
+        video,
+        "--audio_path",
+        speech,
+        "--video_out_path",
+        folder / "a new" / "-out 1.mp4",
+        *QUICK,
     )
     assert done.returncode == 0, done.stderr
     assert "15 frames, 15 synced" in done.stdout
@@ -209,7 +216,13 @@ def test_an_interrupted_run_leaves_nothing(repository: Path, clips: Path, tmp_pa
 
 def test_two_runs_at_once_in_one_folder_do_not_meet(repository: Path, clips: Path, tmp_path: Path):
     def start(name: str, seed: int) -> subprocess.Popen[str]:
-        command = [repository / "inference.sh", "--video_path", clips / "face.mp4", "--audio_path", clips / "speech.wav"]
+        command = [
+            repository / "inference.sh",
+            "--video_path",
+            clips / "face.mp4",
+            "--audio_path",
+            clips / "speech.wav",
+        ]
         command += ["--video_out_path", name, "--temp_dir", "temporary", "--seed", str(seed), *QUICK]
         return subprocess.Popen(list(map(str, command)), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
 

@@ -115,9 +115,7 @@ def test_equal_seed_gives_equal_files_whatever_the_batch_and_another_seed_does_n
 
 def test_compare_writes_source_and_result_side_by_side(pipeline: LipsyncPipeline, tmp_path: Path):
     video = make_video(tmp_path / "v.mp4", 20)
-    report = pipeline(
-        video, make_speech(tmp_path / "s.wav", 0.8), tmp_path / "out.mp4", replace(QUICK, compare=True)
-    )
+    report = pipeline(video, make_speech(tmp_path / "s.wav", 0.8), tmp_path / "out.mp4", replace(QUICK, compare=True))
     both = read(tmp_path / "out_compare.mp4")
     assert both.shape == (20, HEIGHT, 2 * WIDTH, 3)
     assert np.abs(both[:, :, WIDTH:] - read(tmp_path / "out.mp4")).mean() < 3
@@ -146,9 +144,7 @@ def test_no_face_anywhere_is_an_error_and_leaves_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("output", ["v.mp4", "s.wav", ".", "v.mp4/out.mp4"])
-def test_an_output_that_cannot_be_is_refused_before_any_work(
-    pipeline: LipsyncPipeline, tmp_path: Path, output: str
-):
+def test_an_output_that_cannot_be_is_refused_before_any_work(pipeline: LipsyncPipeline, tmp_path: Path, output: str):
     video, speech = make_video(tmp_path / "v.mp4", 10), make_speech(tmp_path / "s.wav", 0.4)
     before = video.read_bytes(), speech.read_bytes()
     with pytest.raises(InputError):

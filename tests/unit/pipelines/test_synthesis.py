@@ -22,7 +22,7 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def features(pipeline) -> WhisperFeatures:
-    return WhisperFeatures(pipeline.audio_encoder, ArraySamples(det("speech", (32000,), 0.1).numpy()))
+    return WhisperFeatures(pipeline.networks.audio_encoder, ArraySamples(det("speech", (32000,), 0.1).numpy()))
 
 
 def windows() -> list[Window]:
@@ -30,7 +30,7 @@ def windows() -> list[Window]:
 
 
 def paint(pipeline, features, chosen: list[Window], options: LipsyncOptions = QUICK) -> list[torch.Tensor]:
-    return pipeline.synthesizer(chosen, features, Fraction(25), options, lambda share: None)
+    return pipeline.networks.synthesizer(chosen, features, Fraction(25), options, lambda share: None)
 
 
 def test_a_window_does_not_depend_on_its_company(pipeline, features):
@@ -51,14 +51,14 @@ def test_the_picture_depends_on_the_audio_at_its_own_time_and_on_the_seed(pipeli
 
 def test_progress_ends_at_one_and_may_stop_the_work(pipeline, features):
     shares: list[float] = []
-    pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, shares.append)
+    pipeline.networks.synthesizer(windows()[:1], features, Fraction(25), QUICK, shares.append)
     assert shares == [0.5, 1.0]
 
     def stop(share: float) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, stop)
+        pipeline.networks.synthesizer(windows()[:1], features, Fraction(25), QUICK, stop)
 
 
 def test_a_vae_of_other_latents_is_refused(pipeline):
@@ -67,4 +67,4 @@ def test_a_vae_of_other_latents_is_refused(pipeline):
         factor = 8
 
     with pytest.raises(ConfigError, match="25 input"):
-        WindowSynthesizer(pipeline.synthesizer.unet, EightChannels(), RESOLUTION)  # type: ignore[arg-type]
+        WindowSynthesizer(pipeline.networks.synthesizer.unet, EightChannels(), RESOLUTION)  # type: ignore[arg-type]

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from latentsync.pipelines.timeline import Run, find_runs, plan_windows
@@ -25,7 +27,7 @@ def test_windows_cover_every_frame_whole(length: int, overlap: int):
     spans = list(plan_windows(length, 16, overlap))
     assert {i for span in spans for i in range(span.start, span.stop)} == set(range(length))
     assert all(span.stop - span.start == min(16, length) for span in spans)
-    assert all(b.start - a.start <= 16 - overlap and b.start > a.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(b.start - a.start <= 16 - overlap and b.start > a.start for a, b in pairwise(spans))
     assert [span.settled for span in spans] == [*(span.start for span in spans[1:]), length]
 
 
