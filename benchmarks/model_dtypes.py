@@ -1,4 +1,4 @@
-"""Time of one U-Net step and of one VAE round trip in float32 and bfloat16, full size, side by side.
+"""Processor time of one U-Net step and of one VAE round trip in float32 and bfloat16, full size, side by side.
 
     python -m benchmarks.model_dtypes --threads 2 --frames 4
 
@@ -17,17 +17,26 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import AutoencoderKL, LatentCodec
 
 M = TypeVar("M", bound=nn.Module)
+SD_VAE = {
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+}
 DTYPES = (torch.float32, torch.bfloat16)
 
 
 def best_seconds(run: Callable[[], object], repeats: int) -> float:
-    """The shortest of some runs after one to warm up: the machine's other work only ever adds."""
+    """Processor seconds, all threads together, of the shortest run after one to warm up.
+
+    Not wall time, so that the machine's other work does not count.
+    """
     run()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -63,14 +72,7 @@ def measure_unet(frames: int, resolution: int, repeats: int) -> list[float]:
 def measure_vae(frames: int, resolution: int, repeats: int) -> list[float]:
     """Seconds to encode and decode some images with a VAE of sd-vae-ft-mse's size, for each dtype."""
     seconds = []
-    vae = full_size(
-        lambda: AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-        )
-    )
+    vae = full_size(lambda: AutoencoderKL.from_config(SD_VAE))
     for dtype in DTYPES:
         convert(vae, dtype)
         codec, images = LatentCodec(vae), torch.rand(frames, 3, resolution, resolution) * 2 - 1

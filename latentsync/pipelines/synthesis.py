@@ -84,7 +84,7 @@ class WindowSynthesizer:
         latents = denoise(
             self.unet,
             build_scheduler(options.scheduler),
-            noise.to(self.device, self.unet.dtype).expand(num_windows, -1, -1, -1, -1),
+            noise.to(self.device).expand(num_windows, -1, -1, -1, -1),
             constant,
             audio,
             num_steps=options.num_inference_steps,

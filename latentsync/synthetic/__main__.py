@@ -13,7 +13,7 @@ from latentsync.errors import InputError, LatentSyncError
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.dataset import DatasetConfig, make_dataset
 from latentsync.synthetic.film import write_film
-from latentsync.synthetic.speech import random_speech, read_wav, write_wav
+from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     speech.add_argument("--out", type=Path, required=True, help="the .wav to write")
     speech.add_argument("--seed", type=int, default=0)
     speech.add_argument("--seconds", type=float, default=5.0)
+    speech.add_argument("--text", default=None, help="what to say instead of random sentences, as long as it takes")
     speech.add_argument("--voice", choices=("female", "male"), default="female")
     return parser
 
@@ -55,7 +56,12 @@ def _run(options: argparse.Namespace) -> None:
         write_film(clip, options.out)
     else:
         rng = np.random.default_rng(options.seed)
-        write_wav(options.out, random_speech(rng, options.seconds, options.voice == "female").samples)
+        feminine = options.voice == "female"
+        if options.text:
+            samples = speak(options.text, Voice.random(rng, feminine))
+        else:
+            samples = random_speech(rng, options.seconds, feminine).samples
+        write_wav(options.out, samples)
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ def paint_background(scene: Scene) -> Bytes:
 def _gradient(rng: np.random.Generator) -> Floats:
     size = BACKGROUND_SIZE
     corners = np.stack([random_color(rng) for _ in range(4)]).reshape(2, 2, 3)
-    return np.clip(cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR), 0, 1)
+    return np.clip(cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32)
 
 
 def _blobs(rng: np.random.Generator) -> Floats:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from latentsync.synthetic.drawing import Canvas, Floats, Layer, bump, line_mask, mix, polygon_mask, ramp, smooth_closed_curve
+from latentsync.synthetic.drawing import (
+    Canvas,
+    Floats,
+    Layer,
+    bump,
+    line_mask,
+    mix,
+    polygon_mask,
+    ramp,
+    smooth_closed_curve,
+)
 from latentsync.synthetic.person import Person
 from latentsync.synthetic.relief import shade, skin_under_light
 from latentsync.synthetic.scene import Scene
@@ -34,7 +44,14 @@ def paint_body(person: Person, scene: Scene, density: float) -> Layer:
 
 
 def _torso(canvas: Canvas, neck: float, wide: float) -> Floats:
-    right = [(neck + 0.1, 2.42), (neck + 0.75, 2.75), (wide - 0.5, 3.05), (wide - 0.08, 3.45), (wide + 0.1, 4.4), (wide, 8.5)]
+    right = [
+        (neck + 0.1, 2.42),
+        (neck + 0.75, 2.75),
+        (wide - 0.5, 3.05),
+        (wide - 0.08, 3.45),
+        (wide + 0.1, 4.4),
+        (wide, 8.5),
+    ]
     half = np.array(right)
     points = np.concatenate([half, half[::-1] * np.array([-1.0, 1.0])])
     return polygon_mask(canvas, smooth_closed_curve(points, 12))

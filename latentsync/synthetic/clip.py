@@ -13,7 +13,7 @@ from latentsync.synthetic.drawing import Bytes, Floats
 from latentsync.synthetic.motion import FPS, Framing, smooth_walk, states
 from latentsync.synthetic.mouth_track import mouth_track, sample_track
 from latentsync.synthetic.person import Person
-from latentsync.synthetic.renderer import Renderer, State, anchors
+from latentsync.synthetic.renderer import Renderer, anchors
 from latentsync.synthetic.scene import Scene
 from latentsync.synthetic.speech import SAMPLE_RATE, Speech, random_speech
 
@@ -94,6 +94,3 @@ def _framing(rng: np.random.Generator, size: int) -> Framing:
         y=float(rng.uniform(0.39, 0.44)) * size,
         tilt=float(rng.normal(0.0, 0.05)),
     )
-
-
-__all__ = ["FPS", "FRAME_SIZE", "State", "TalkingClip"]

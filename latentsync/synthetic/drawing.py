@@ -7,12 +7,13 @@ the origin lies between the eyes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Bytes = NDArray[np.uint8]
 
 
@@ -78,7 +79,7 @@ def bump(x: Floats, y: Floats, center: tuple[float, float], spread: tuple[float,
     return np.exp(-0.5 * (((x - center[0]) / spread[0]) ** 2 + ((y - center[1]) / spread[1]) ** 2)).astype(np.float32)
 
 
-def ramp(values: Floats, low: float, high: float) -> Floats:
+def ramp(values: Floats, low: float | Floats, high: float | Floats) -> Floats:
     """Smooth step: 0 at `low` (and beyond), 1 at `high`."""
     t = np.clip((values - low) / (high - low), 0.0, 1.0)
     return (t * t * (3.0 - 2.0 * t)).astype(np.float32)

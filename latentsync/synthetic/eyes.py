@@ -23,7 +23,9 @@ class EyePainter:
         x, y = self.canvas.grid()
         self._x, self._y = (x - sign * EYE_X).astype(np.float32), y
         maps = head.layer.canvas.to_pixels(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(*x.shape, 2)
-        around = cv2.remap(head.layer.image, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)[..., :3].astype(np.float32) / 255
+        around = (
+            cv2.remap(head.layer.image, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)[..., :3].astype(np.float32) / 255
+        )
         lit = cv2.remap(head.light, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
         self._light = (0.4 * lit + 0.75 * lit.mean(axis=(0, 1))).astype(np.float32)
         self._skin = (0.5 * around + 0.5 * around.reshape(-1, 3).mean(axis=0)).astype(np.float32)
@@ -40,8 +42,12 @@ class EyePainter:
         top = self._top + (self._bottom - self._top) * blink
         across = 1.0 - ramp(np.abs(self._x), self._person.eye_length - 0.03, self._person.eye_length)
         ball = self._ball(gaze, top)
-        open_mask = np.clip(0.5 + (y - top) / (2 * soft), 0, 1) * np.clip(0.5 + (self._bottom - y) / (2 * soft), 0, 1) * across
-        lid_mask = np.clip(0.5 + (y - self._top) / (2 * soft), 0, 1) * np.clip(0.5 + (self._bottom - y) / (2 * soft), 0, 1)
+        open_mask = (
+            np.clip(0.5 + (y - top) / (2 * soft), 0, 1) * np.clip(0.5 + (self._bottom - y) / (2 * soft), 0, 1) * across
+        )
+        lid_mask = np.clip(0.5 + (y - self._top) / (2 * soft), 0, 1) * np.clip(
+            0.5 + (self._bottom - y) / (2 * soft), 0, 1
+        )
         lid_mask = lid_mask * across * min(1.0, blink * 4.0)
         color = mix(self._skin * 0.93, ball, open_mask)
         alpha = np.maximum(open_mask, lid_mask)
@@ -68,7 +74,9 @@ class EyePainter:
         tone = 0.75 + 0.6 * ramp(radius, 0.03, 0.075) - 0.75 * ramp(radius, 0.072, 0.10) + 0.25 * ramp(y, -0.05, 0.08)
         soft = 1.0 / self.canvas.density + 0.004
         color = mix(color, iris * tone[..., None], 1.0 - ramp(radius, IRIS_RADIUS - soft, IRIS_RADIUS + soft))
-        color = mix(color, np.array([0.02, 0.02, 0.02], dtype=np.float32), 1.0 - ramp(radius, 0.040 - soft, 0.040 + soft))
+        color = mix(
+            color, np.array([0.02, 0.02, 0.02], dtype=np.float32), 1.0 - ramp(radius, 0.040 - soft, 0.040 + soft)
+        )
         shadow = np.exp(-np.clip(self._y - top, 0, 1) / 0.035)
         color = color * (1.0 - 0.42 * shadow[..., None]) * np.clip(self._light, 0.15, 1.15)
         spot = (0.045 * np.sign(self._scene.light[0] + 1e-6), -0.040)

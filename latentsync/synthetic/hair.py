@@ -10,7 +10,7 @@ from latentsync.synthetic.person import Person
 from latentsync.synthetic.relief import head_outline, shade
 from latentsync.synthetic.scene import Scene
 
-LONG_STYLES = ("long", "long_wavy", "bob", "fringe_long")
+LONG_STYLES = ("long", "long_wavy", "bob")
 
 
 def paint_hair(person: Person, scene: Scene, density: float) -> tuple[Layer | None, Layer | None]:
@@ -106,9 +106,7 @@ def _lit_hair(
     return (color + 0.16 * np.clip(band, 0, 1)[..., None] * (0.4 + base) * np.array(scene.key)).astype(np.float32)
 
 
-def _strands(
-    person: Person, x: Floats, y: Floats, shape: tuple[int, int], rng: np.random.Generator
-) -> Floats:
+def _strands(person: Person, x: Floats, y: Floats, shape: tuple[int, int], rng: np.random.Generator) -> Floats:
     """Texture along the hair: strands leave the parting, then hang; curls where the hair is curly."""
     if person.hair_style in ("afro", "buzz"):
         cells = 42 if person.hair_style == "afro" else 120

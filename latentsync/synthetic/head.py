@@ -62,7 +62,9 @@ def _skin_color(person: Person, x: Floats, y: Floats, rng: np.random.Generator) 
     skin = np.array(person.skin, dtype=np.float32)
     color = np.broadcast_to(skin, (*x.shape, 3)).astype(np.float32)
     side = np.abs(x)
-    red = person.blush * (bump(side, y, (0.66, 0.52), (0.25, 0.20)) + 0.6 * bump(x, y, (0, person.nose_tip_y), (0.2, 0.16)))
+    red = person.blush * (
+        bump(side, y, (0.66, 0.52), (0.25, 0.20)) + 0.6 * bump(x, y, (0, person.nose_tip_y), (0.2, 0.16))
+    )
     red += 0.3 * bump(x, y, (0.0, person.chin_y - 0.2), (0.25, 0.15))
     color = mix(color, skin * np.array([1.05, 0.78, 0.76], dtype=np.float32), np.clip(red * 0.55, 0, 1))
     dark = bump(side, y, (0.44, 0.15), (0.22, 0.07)) * (0.25 + 0.35 * person.wrinkles)
@@ -102,7 +104,9 @@ def _lids(person: Person, canvas: Canvas, x: Floats, y: Floats, color: Floats) -
         under = person.eye_height * 0.6 + 0.09 * (1.0 - t**2)
         line = line_mask(canvas, np.stack([sign * bag, under], axis=1), 0.02) * (0.1 + 0.6 * person.wrinkles)
         fold = np.maximum(fold, soften(line, 0.02 * canvas.density))
-    return mix(color, color * np.array([0.55, 0.45, 0.45], dtype=np.float32), soften(fold, 0.012 * canvas.density) * 0.8)
+    return mix(
+        color, color * np.array([0.55, 0.45, 0.45], dtype=np.float32), soften(fold, 0.012 * canvas.density) * 0.8
+    )
 
 
 def _nostrils(person: Person, x: Floats, y: Floats, color: Floats) -> Floats:
@@ -145,9 +149,7 @@ def _brows(
     return mix(color, tone * light, amount)
 
 
-def _beard(
-    person: Person, x: Floats, y: Floats, color: Floats, light: Floats, rng: np.random.Generator
-) -> Floats:
+def _beard(person: Person, x: Floats, y: Floats, color: Floats, light: Floats, rng: np.random.Generator) -> Floats:
     if person.feminine:
         return color
     side, mouth = np.abs(x), person.mouth_y

@@ -36,12 +36,21 @@ def mouth_shape(person: Person, opening: float, width: float, x: Floats) -> Mout
     half = person.mouth_width * (1.0 + 0.42 * spread - 0.08 * opening)
     u = np.clip(x / half, -1.0, 1.0)
     body = 1.0 - u**2
-    rest = person.mouth_y - person.smile * (1.0 - 2.0 * body) - 0.012 * np.exp(-0.5 * (u / 0.16) ** 2) + 0.02 * spread * body
+    rest = (
+        person.mouth_y
+        - person.smile * (1.0 - 2.0 * body)
+        - 0.012 * np.exp(-0.5 * (u / 0.16) ** 2)
+        + 0.02 * spread * body
+    )
     lift = UPPER_LIFT * opening * body**0.8
     drop = LOWER_DROP * opening * body**0.7
     plump = 1.0 - 0.28 * spread
     thin = plump * (1.0 - 0.18 * opening)
-    bow = 1.0 - person.cupid * np.exp(-0.5 * (u / 0.13) ** 2) * 0.6 + 0.10 * np.exp(-0.5 * ((np.abs(u) - 0.30) / 0.14) ** 2)
+    bow = (
+        1.0
+        - person.cupid * np.exp(-0.5 * (u / 0.13) ** 2) * 0.6
+        + 0.10 * np.exp(-0.5 * ((np.abs(u) - 0.30) / 0.14) ** 2)
+    )
     inner_top, inner_bottom = rest - lift, rest + drop
     outer_top = inner_top - person.upper_lip * thin * bow * (1.0 - np.abs(u) ** 1.7) ** 0.9
     outer_bottom = inner_bottom + person.lower_lip * thin * (1.0 - np.abs(u) ** 2.2) ** 0.75
@@ -79,7 +88,9 @@ class MouthPainter:
         closed = np.exp(-0.5 * ((y - 0.5 * (shape.inner_top + shape.inner_bottom)) / 0.012) ** 2) * (1.0 - ramp(
             shape.inner_bottom - shape.inner_top, 0.0, 0.05))  # fmt: skip
         color = mix(color, color * np.array([0.30, 0.20, 0.20], dtype=np.float32), closed * 0.85)
-        corner = bump(np.abs(self._x), y, (shape.half_width - 0.005, self._person.mouth_y - self._person.smile), (0.022, 0.02))
+        corner = bump(
+            np.abs(self._x), y, (shape.half_width - 0.005, self._person.mouth_y - self._person.smile), (0.022, 0.02)
+        )
         color = mix(color, color * 0.35, np.clip(corner * 0.7, 0.0, 1.0))
         alpha = np.maximum(whole * edge, 0.45 * corner)
         return Layer.paint(self.canvas, color, alpha.astype(np.float32))
@@ -97,8 +108,8 @@ class MouthPainter:
         tone = np.where(y < middle, upper, lower) * self._lip_lines * (1.0 - 0.12 * shape.u**4)
         color = skin_under_light(lip * tone[..., None].astype(np.float32), self._light)
         gloss = np.exp(-0.5 * ((v_bottom - 0.36) / 0.16) ** 2) * np.exp(-0.5 * (shape.u / 0.38) ** 2) * (y > middle)
-        gloss += 0.35 * np.exp(-0.5 * ((v_top - 0.25) / 0.14) ** 2) * np.exp(-0.5 * ((np.abs(shape.u) - 0.22) / 0.14) ** 2) * (
-            y < middle)  # fmt: skip
+        peaks = np.exp(-0.5 * ((v_top - 0.25) / 0.14) ** 2) * np.exp(-0.5 * ((np.abs(shape.u) - 0.22) / 0.14) ** 2)
+        gloss += 0.35 * peaks * (y < middle)
         rim = np.exp(-0.5 * ((v_bottom - 1.0) / 0.10) ** 2) + np.exp(-0.5 * (v_top / 0.12) ** 2)
         color = mix(color, np.array(person.skin, dtype=np.float32) * self._light, np.clip(rim * 0.35, 0, 1))
         return color + 0.13 * gloss[..., None].astype(np.float32) * self._light
@@ -112,7 +123,9 @@ class MouthPainter:
         tongue = np.sqrt((x / 0.27) ** 2 + ((y - tongue_y) / 0.135) ** 2)
         groove = 1.0 - 0.22 * np.exp(-0.5 * (x / 0.03) ** 2) * ramp(tongue_y - y, -0.05, 0.08)
         pink = np.array([0.70, 0.34, 0.34], dtype=np.float32) * (1.05 - 0.45 * tongue)[..., None] * groove[..., None]
-        color = mix(color, pink, (1.0 - ramp(tongue, 0.80, 1.02)) * ramp(shape.inner_bottom - shape.inner_top, 0.08, 0.16))
+        color = mix(
+            color, pink, (1.0 - ramp(tongue, 0.80, 1.02)) * ramp(shape.inner_bottom - shape.inner_top, 0.08, 0.16)
+        )
         if person.lower_teeth:
             color = self._lower_teeth(color, shape, opening)
         teeth, cover = self._teeth
@@ -126,7 +139,9 @@ class MouthPainter:
         person, x, y = self._person, self._x, self._y
         bounds = np.array([0.0, 0.125, 0.225, 0.325, 0.41])
         reach = person.mouth_width * 0.92
-        size = np.interp(np.abs(x), [0.0, 0.06, 0.12, 0.17, 0.22, 0.30, 0.40], [0.085, 0.092, 0.082, 0.076, 0.080, 0.068, 0.05])
+        size = np.interp(
+            np.abs(x), [0.0, 0.06, 0.12, 0.17, 0.22, 0.30, 0.40], [0.085, 0.092, 0.082, 0.076, 0.080, 0.068, 0.05]
+        )
         low = person.mouth_y - 0.012 + size - 0.10 * x**2
         cover = (1.0 - ramp(y - low, -0.012, 0.012)) * (1.0 - ramp(np.abs(x), reach - 0.08, reach))
         gaps = np.min(np.abs(np.abs(x)[..., None] - bounds), axis=-1)
@@ -137,7 +152,11 @@ class MouthPainter:
     def _lower_teeth(self, color: Floats, shape: MouthShape, opening: float) -> Floats:
         person, x, y = self._person, self._x, self._y
         top = person.mouth_y + LOWER_DROP * opening - 0.035 + 0.25 * x**2
-        cover = ramp(y - top, -0.012, 0.012) * (1.0 - ramp(np.abs(x), 0.20, 0.30)) * ramp(np.float32(opening) + 0 * y, 0.25, 0.5)
+        cover = (
+            ramp(y - top, -0.012, 0.012)
+            * (1.0 - ramp(np.abs(x), 0.20, 0.30))
+            * ramp(np.float32(opening) + 0 * y, 0.25, 0.5)
+        )
         gaps = np.abs((np.abs(x) / 0.082) % 1.0 - 0.5)
         tone = 0.80 - 0.10 * np.exp(-0.5 * ((0.5 - gaps) / 0.09) ** 2)
         return mix(color, np.array(person.teeth, dtype=np.float32) * tone[..., None].astype(np.float32), cover)

@@ -67,7 +67,8 @@ def _spectrogram(samples: Floats) -> tuple[Doubles, Doubles]:
     padded[_WINDOW // 2 : _WINDOW // 2 + len(samples)] = samples
     starts = np.arange(rows)[:, None] * _HOP + np.arange(_WINDOW)[None, :]
     windows = padded[starts] * np.hanning(_WINDOW)
-    return np.abs(np.fft.rfft(windows, 1024, axis=1)) ** 2, np.fft.rfftfreq(1024, 1.0 / _SAMPLE_RATE)
+    power = np.asarray(np.abs(np.fft.rfft(windows, 1024, axis=1)) ** 2, dtype=np.float64)
+    return power, np.asarray(np.fft.rfftfreq(1024, 1.0 / _SAMPLE_RATE), dtype=np.float64)
 
 
 def _band(spectrum: Doubles, frequencies: Doubles, low: float, high: float) -> Doubles:

@@ -130,7 +130,9 @@ def _lip(rng: np.random.Generator, skin: Color, feminine: bool) -> Color:
     natural = np.array(skin) * np.array([0.92, 0.64, 0.66]) * rng.uniform(0.9, 1.08)
     natural[0] += 0.04
     if feminine and rng.random() < 0.45:
-        stick = np.array(((0.72, 0.10, 0.16), (0.80, 0.30, 0.38), (0.52, 0.12, 0.22), (0.80, 0.42, 0.36))[rng.integers(4)])
+        stick = np.array(
+            ((0.72, 0.10, 0.16), (0.80, 0.30, 0.38), (0.52, 0.12, 0.22), (0.80, 0.42, 0.36))[rng.integers(4)]
+        )
         natural = natural + (stick * rng.uniform(0.8, 1.1) - natural) * rng.uniform(0.4, 0.9)
     return _color(natural)
 

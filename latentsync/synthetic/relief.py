@@ -18,7 +18,8 @@ def head_outline(person: Person, grow: float = 0.0) -> Floats:
     end, top = person.chin_y, -1.78 * person.forehead
     right = [
         (0.0, top - grow), (0.62, top + 0.16 - grow), (0.98 * person.forehead, -1.15), (1.13, -0.5), (width, 0.1),
-        (width * 0.965, 0.62), (0.99 * jaw, 1.02), (0.5 * jaw + 0.5 * chin + 0.13, 0.745 * end), (chin + 0.19, end - 0.21), (chin * 0.70, end - 0.055),
+        (width * 0.965, 0.62), (0.99 * jaw, 1.02), (0.5 * jaw + 0.5 * chin + 0.13, 0.745 * end),
+        (chin + 0.19, end - 0.21), (chin * 0.70, end - 0.055),
     ]  # fmt: skip
     half = np.array([(x + (grow if x else 0.0), y) for x, y in right])
     tip = np.array([[0.0, end]])
@@ -57,7 +58,9 @@ def _nose(person: Person, x: Floats, y: Floats) -> Floats:
     tip = person.nose_tip_y
     along = np.clip((y + 0.15) / (tip + 0.15), 0.0, 1.0)
     width = 0.085 + (person.nose_width * 0.55 - 0.05) * along**1.5
-    rise = 0.85 * person.nose_height * (0.2 + 0.8 * along) * ramp(y, -0.35, 0.05) * (1.0 - ramp(y, tip + 0.02, tip + 0.15))
+    rise = (
+        0.85 * person.nose_height * (0.2 + 0.8 * along) * ramp(y, -0.35, 0.05) * (1.0 - ramp(y, tip + 0.02, tip + 0.15))
+    )
     height = rise * np.exp(-0.5 * (x / width) ** 2)
     height += 0.10 * bump(x, y, (0.0, tip), (0.09, 0.08))
     side = np.abs(x)

@@ -12,7 +12,7 @@ from latentsync.synthetic.background import BACKGROUND_SIZE, paint_background
 from latentsync.synthetic.body import paint_body
 from latentsync.synthetic.drawing import Bytes, Floats, Layer, bump, ramp
 from latentsync.synthetic.eyes import EYE_X, EyePainter
-from latentsync.synthetic.hair import is_long, paint_hair
+from latentsync.synthetic.hair import paint_hair
 from latentsync.synthetic.head import paint_glasses, paint_head
 from latentsync.synthetic.mouth import JAW_DROP, MouthPainter
 from latentsync.synthetic.person import Person
@@ -111,14 +111,16 @@ class Renderer:
         if self._front_hair is not None:
             _put(picture, self._front_hair, head, turn, None)
         if supersample > 1:
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         return self._graded(picture)
 
     def _backdrop(self, camera: Floats, size: tuple[int, int], frame_size: tuple[int, int]) -> Bytes:
         scale = np.array([frame_size[0] / BACKGROUND_SIZE, frame_size[1] / BACKGROUND_SIZE], dtype=np.float32)
         stretch = np.array([[scale[0], 0, 0.5 * scale[0] - 0.5], [0, scale[1], 0.5 * scale[1] - 0.5]], dtype=np.float32)
         matrix = _chain(camera, stretch)
-        return np.asarray(cv2.warpAffine(self._background, matrix, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+        return np.asarray(
+            cv2.warpAffine(self._background, matrix, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8
+        )
 
     def _soft_parts(self, state: State) -> tuple[float, float, float]:
         return state.opening * JAW_DROP, self.person.mouth_y, state.brow
@@ -126,18 +128,14 @@ class Renderer:
     def _graded(self, picture: Bytes) -> Bytes:
         if abs(self.scene.saturation - 1.0) > 0.01:
             grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            picture = cv2.addWeighted(picture, self.scene.saturation, grey, 1.0 - self.scene.saturation, 0.0)
+            amount = self.scene.saturation
+            picture = np.asarray(cv2.addWeighted(picture, amount, grey, 1.0 - amount, 0.0), dtype=np.uint8)
         return np.asarray(cv2.LUT(picture, self._grade), dtype=np.uint8)
 
 
 def render(person: Person, scene: Scene, state: State, camera: Floats, size: tuple[int, int]) -> Bytes:
     """One picture; use `Renderer` for more than one of the same person."""
     return Renderer(person, scene).render(state, camera, size)
-
-
-def covers_neck(person: Person) -> bool:
-    """Whether hair hides the sides of the neck."""
-    return is_long(person)
 
 
 def _grade_table(scene: Scene) -> Bytes:
@@ -210,4 +208,5 @@ def _smooth_field(field_at: Callable[[Floats, Floats], Floats], x: Floats, y: Fl
     rows, columns = x.shape
     coarse = field_at(x[::_STRIDE, ::_STRIDE], y[::_STRIDE, ::_STRIDE])
     stretch = np.array([[_STRIDE, 0.0, 0.0], [0.0, _STRIDE, 0.0]], dtype=np.float32)
-    return np.asarray(cv2.warpAffine(coarse, stretch, (columns, rows), borderMode=cv2.BORDER_REPLICATE))
+    field = cv2.warpAffine(coarse, stretch, (columns, rows), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(field, dtype=np.float32)

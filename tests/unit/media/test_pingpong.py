@@ -43,11 +43,10 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("fps", [Fraction(25), None], ids=["25", "source"])
-@pytest.mark.parametrize(("name", "rate", "options"), FILES.values(), ids=FILES.keys())
-def test_backward_frames_are_the_forward_ones(
-    make_clip: MakeClip, tmp_path: Path, name: str, rate: str, options: list[str], fps: Fraction | None
-) -> None:
+@pytest.mark.parametrize("kind", FILES)
+def test_backward_frames_are_the_forward_ones(make_clip: MakeClip, tmp_path: Path, kind: str) -> None:
+    name, rate, options = FILES[kind]
+    fps = None if kind == "variable" else Fraction(25)
     path = make_clip(name, num_frames=180, fps=rate, options=options)
     with VideoReader(path, fps) as reader:
         expected = [zlib.crc32(frame) for frame in reader]
@@ -59,7 +58,7 @@ def test_backward_frames_are_the_forward_ones(
         shown = [(index, zlib.crc32(frame)) for index, frame in reader]
     assert shown == [(source_index(index, count), expected[source_index(index, count)]) for index in range(total)]
     assert list(folder.iterdir()) == []
-    assert reader._can_seek == (name != "a.h264")
+    assert reader._can_seek == (name not in ("a.h264", "a.avi"))  # these two store no usable time stamps
 
 
 def test_seeking_that_misses_is_found_out(

@@ -93,22 +93,23 @@ def test_sound_is_kept(tmp_path: Path, click_wav: Path, suffix: str, name: str, 
     sound = probe_audio(tmp_path / f"out{suffix}")
     assert (sound.codec, sound.sample_rate, sound.channels) == (codec, source.sample_rate, source.channels)
     if sound.codec == source.codec and suffix == ".mp4":
-        assert _num_equal_packets(tmp_path / name, tmp_path / f"out{suffix}") > 30
+        assert _share_of_copied_packets(tmp_path / name, tmp_path / f"out{suffix}") > 0.6
     with AudioSamples.decode(tmp_path / f"out{suffix}") as samples:
         heard = click_time_s(samples.read(0, samples.num_samples))
         assert heard == pytest.approx(CLICK_S + 0.0025, abs=4e-3)
-        assert samples.duration_s == pytest.approx(2.0, abs=0.04)
-    assert probe_video(tmp_path / f"out{suffix}").duration_s == pytest.approx(2.0, abs=0.04)
+        packet_s = 1024 / source.sample_rate
+        assert samples.duration_s == pytest.approx(2.0, abs=max(0.04, packet_s))
+    assert probe_video(tmp_path / f"out{suffix}").duration_s == pytest.approx(2.0, abs=max(0.04, packet_s))
 
 
-def _num_equal_packets(first: Path, second: Path) -> int:
+def _share_of_copied_packets(first: Path, second: Path) -> float:
     hashes = []
     for path in (first, second):
         printed = run_tool(
             ["ffmpeg", "-v", "error", "-i", file_url(path), "-map", "0:a", "-c", "copy", "-f", "framemd5", "pipe:1"]
         )
         hashes.append({line.rsplit(",", 1)[1] for line in printed.splitlines() if not line.startswith("#")})
-    return len(hashes[0] & hashes[1])
+    return len(hashes[0] & hashes[1]) / len(hashes[1])
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.m4a"])
@@ -140,14 +141,20 @@ def files_below(folder: Path) -> list[str]:
 def test_failure_midway_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"an older film")
-    with pytest.raises(error), VideoWriter(path, WIDTH, HEIGHT, 25) as video:
-        video.write(numbered_frame(0))
-        process = video._process
-        raise error
+    video = VideoWriter(path, WIDTH, HEIGHT, 25)
+    processes = []
+
+    def fail_midway() -> None:
+        with video:
+            video.write(numbered_frame(0))
+            processes.append(video._process)
+            raise error
+
+    with pytest.raises(error):
+        fail_midway()
     assert path.read_bytes() == b"an older film"
     assert files_below(tmp_path) == ["out.mp4"]
-    assert process is not None
-    assert process.returncode is not None
+    assert [process.returncode is not None for process in processes] == [True]
 
 
 def test_failure_removes_folders_it_made(tmp_path: Path) -> None:
