@@ -140,7 +140,7 @@ def crop_faces(
     crops = torch.empty(len(frames), 3, resolution, resolution, device=device)
     for crop, frame, matrix in zip(crops, frames, matrices, strict=True):
         tall = _warp_to_tall(frame, compose(unsqueeze, matrix), width, height, device)
-        torch.matmul(down, tall @ across, out=crop)
+        torch.matmul(down @ tall, across, out=crop)
     return crops.add_((GREY - 127.5) / 127.5).clamp_(-1, 1)
 
 

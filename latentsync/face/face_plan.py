@@ -34,8 +34,9 @@ class FacePlan:
 
     def segments(self) -> list[tuple[int, int]]:
         """(start, stop) frames of every stretch with the face, in order, stop not included."""
-        borders = np.flatnonzero(np.diff(self.segment)) + 1
-        starts = [0, *borders.tolist()] if len(self) else []
+        if len(self) == 0:
+            return []
+        starts = [0, *(np.flatnonzero(np.diff(self.segment)) + 1).tolist()]
         stops = [*starts[1:], len(self)]
         return [(start, stop) for start, stop in zip(starts, stops, strict=True) if self.segment[start] >= 0]
 

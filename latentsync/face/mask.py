@@ -47,8 +47,12 @@ def blend_mask(resolution: int) -> torch.Tensor:
     return torch.from_numpy((smooth * smooth * (3 - 2 * smooth)).astype(np.float32))
 
 
+@lru_cache(maxsize=8)
 def distance_inside(resolution: int) -> np.ndarray:
-    """(resolution, resolution) distance in pixels from the polygon's border; negative in the kept region."""
+    """(resolution, resolution) distance in pixels from the polygon's border; negative in the kept region.
+
+    Do not write to the result, it is shared.
+    """
     corners, pixels = _scaled_polygon(resolution), _pixel_coordinates(resolution)
     nearest = np.full(len(pixels), np.inf)
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
