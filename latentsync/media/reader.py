@@ -29,8 +29,9 @@ _SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 class VideoReader:
     """Frames of a video as an iterator of uint8 RGB arrays (height, width, 3); a context manager, one pass.
 
-    The frames are picked nearest in time to a grid of 1/fps that begins with the first frame. A file that is damaged
-    midway gives what can be decoded, and a warning at the end. `num_read` counts what came out.
+    Each source frame goes to the nearest point of a grid of 1/fps that begins with the first frame, and is held until
+    the next. A file that is damaged midway gives what can be decoded, and a warning at the end. `num_read` counts
+    what came out.
     """
 
     def __init__(
