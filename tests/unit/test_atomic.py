@@ -20,8 +20,13 @@ def test_the_file_appears_at_the_end_and_keeps_its_suffix(tmp_path: Path):
 def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseException]):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(error), written_whole(target) as beside:
-        beside.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with written_whole(target) as beside:
+            beside.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]

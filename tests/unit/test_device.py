@@ -7,7 +7,7 @@ from latentsync.errors import InputError
 
 @pytest.mark.parametrize("name", ["tpu of mine", "cpu:7", "cuda:99", ""])
 def test_a_device_that_is_not_here_is_refused_by_name(name: str):
-    with pytest.raises(InputError, match="--device auto|use auto"):
+    with pytest.raises(InputError, match=r"--device auto|use auto"):
         resolve_device(name)
 
 

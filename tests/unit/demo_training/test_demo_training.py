@@ -10,6 +10,7 @@ import torch
 
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
+from latentsync.demo_training import audio_encoder as audio_training
 from latentsync.demo_training import syncnet as syncnet_training
 from latentsync.demo_training import unet as unet_training
 from latentsync.demo_training import vae as vae_training
@@ -69,8 +70,10 @@ def trained(clips, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("weights")
     patch = pytest.MonkeyPatch()
     patch.setattr(vae_training, "_NUM_TEXTURES", 4)
-    train_audio_encoder(TrainOptions(clips, out, steps=12))
-    train_vae(TrainOptions(clips, out, steps=6))
+    patch.setattr(audio_training, "_SHORT_BATCH", 4)
+    patch.setattr(audio_training, "_FULL_BATCH", 1)
+    train_audio_encoder(TrainOptions(clips, out, steps=10))
+    train_vae(TrainOptions(clips, out, steps=4))
     patch.undo()
     return out
 
@@ -102,7 +105,7 @@ def test_decoder_training_leaves_the_latents_alone(clips, trained, tmp_path, mon
         (tmp_path / "vae" / file.name).write_bytes(file.read_bytes())
     before = load_vae(tmp_path / "vae")
     latents, decoded = before.encode(images), before.decode(before.encode(images))
-    train_vae_decoder(TrainOptions(clips, tmp_path, steps=2))
+    train_vae_decoder(TrainOptions(clips, tmp_path, steps=1))
     after = load_vae(tmp_path / "vae")
     torch.testing.assert_close(after.encode(images), latents)
     assert not torch.allclose(after.decode(latents), decoded)
@@ -111,7 +114,7 @@ def test_decoder_training_leaves_the_latents_alone(clips, trained, tmp_path, mon
 def test_unet_lowers_its_loss_and_loads(clips, trained, monkeypatch):
     monkeypatch.setattr(unet_training, "_SHORT", (2, 4))
     monkeypatch.setattr(unet_training, "_FULL", (1, 16))
-    train_unet(TrainOptions(clips, trained, steps=12))
+    train_unet(TrainOptions(clips, trained, steps=10))
     assert losses(trained, "unet")[-1] < 0.98
     run = load_config(unet_training.CONFIG, UNetRun)
     load_unet(run.model, trained / "latentsync_unet.pt", resolution=128)
