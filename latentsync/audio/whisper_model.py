@@ -4,8 +4,6 @@ The U-Net listens to the stem of the encoder (two convolutions plus position) an
 before the final norm. The network itself is `whisper.model.AudioEncoder`; this file adds the taps and the file format.
 """
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from whisper.model import AudioEncoder, ModelDimensions
 
+from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError
 
 NUM_MELS = 80
@@ -128,15 +127,8 @@ def save_whisper_encoder(path: str | Path, model: WhisperEncoder, dtype: torch.d
         _ENCODER_PREFIX + name: tensor.detach().to("cpu", dtype).contiguous().clone()
         for name, tensor in model.encoder.state_dict().items()
     }
-    path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        torch.save({"dims": asdict(model.dims), "model_state_dict": state}, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with written_whole(Path(path)) as beside:
+        torch.save({"dims": asdict(model.dims), "model_state_dict": state}, beside)
 
 
 def _read_file(path: Path) -> Mapping:

@@ -3,43 +3,65 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from latentsync.atomic import written_whole
+from latentsync.face.align import covered_box, invert
 
 NUM_COLUMNS = 8
-TILE_HEIGHT = 320
+TILE_SIDE = 256
+MARGIN_SHARE = 0.1
+"""What is shown around the aligned crop, as a share of the crop's side."""
 
 
 class ContactSheet:
-    """Collects a few frames of a run, reduced in size, and writes them as one PNG.
+    """Collects a few frames of a run, cut out around the face, and writes them as one PNG.
 
     Args:
         num_frames: length of the result; the columns are spread evenly over it.
+        resolution: side of the aligned crop, in its own pixels.
     """
 
-    def __init__(self, num_frames: int) -> None:
+    def __init__(self, num_frames: int, resolution: int) -> None:
         columns = min(NUM_COLUMNS, num_frames)
         self._wanted = {int((column + 0.5) * num_frames / columns) for column in range(columns)}
+        self._resolution = resolution
         self._tiles: list[Image.Image] = []
 
-    def add(self, index: int, source: np.ndarray, result: np.ndarray) -> None:
-        """Offers frame ``index``, both (h, w, 3) uint8; it is kept when it is one of the columns."""
+    def add(self, index: int, source: np.ndarray, result: np.ndarray, matrix: np.ndarray | None) -> None:
+        """Offers frame ``index``; it is kept when it is one of the columns.
+
+        Args:
+            index: place in the result.
+            source, result: (h, w, 3) uint8.
+            matrix: (2, 3) frame to crop; None where the frame was left alone, which is then shown whole.
+        """
         if index not in self._wanted:
             return
-        height, width = source.shape[:2]
-        size = (max(1, round(width * TILE_HEIGHT / height)), TILE_HEIGHT)
-        tile = Image.new("RGB", (size[0], 2 * TILE_HEIGHT))
+        rows, columns = self._shown(source.shape, matrix)
+        tile = Image.new("RGB", (TILE_SIDE, 2 * TILE_SIDE))
         for row, frame in enumerate((source, result)):
-            tile.paste(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS), (0, row * TILE_HEIGHT))
+            cut = Image.fromarray(np.ascontiguousarray(frame[rows, columns]))
+            tile.paste(ImageOps.pad(cut, (TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS), (0, row * TILE_SIDE))
         self._tiles.append(tile)
 
     def write(self, path: Path) -> None:
-        """Writes the sheet beside ``path`` and then moves it there."""
-        sheet = Image.new("RGB", (sum(tile.width for tile in self._tiles), 2 * TILE_HEIGHT))
-        left = 0
-        for tile in self._tiles:
-            sheet.paste(tile, (left, 0))
-            left += tile.width
+        """Writes the sheet; it appears whole or not at all."""
+        sheet = Image.new("RGB", (TILE_SIDE * len(self._tiles), 2 * TILE_SIDE))
+        for column, tile in enumerate(self._tiles):
+            sheet.paste(tile, (TILE_SIDE * column, 0))
         with written_whole(path) as beside:
             sheet.save(beside, "PNG")
+
+    def _shown(self, shape: tuple[int, ...], matrix: np.ndarray | None) -> tuple[slice, slice]:
+        """Rows and columns of the frame that are shown."""
+        height, width = shape[:2]
+        if matrix is None:
+            return slice(None), slice(None)
+        to_frame = invert(matrix)
+        margin = int(MARGIN_SHARE * self._resolution * np.sqrt(abs(np.linalg.det(to_frame[:, :2]))))
+        box = covered_box(to_frame, self._resolution, self._resolution, width, height, margin)
+        if box is None:
+            return slice(None), slice(None)
+        left, top, right, bottom = box
+        return slice(top, bottom), slice(left, right)

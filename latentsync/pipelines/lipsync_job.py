@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -66,6 +67,14 @@ class _Chunk:
     window: Window | None = None
     matrices: np.ndarray | None = None
     num_settled: int = 0
+
+
+class _Finished(NamedTuple):
+    """A frame of the source and of the result, and the matrix (2, 3) to the face's crop where there is one."""
+
+    source: np.ndarray
+    result: np.ndarray
+    matrix: np.ndarray | None
 
 
 class LipsyncJob:
@@ -144,7 +153,7 @@ class LipsyncJob:
 
     def write(self, plan: FacePlan, runs: list[Run]) -> list[Path]:
         """The second pass: repaints, pastes and encodes; gives the files written beside the result."""
-        sheet = ContactSheet(self.num_frames)
+        sheet = ContactSheet(self.num_frames, self.networks.resolution)
         sheet_path = self.out.with_name(f"{self.out.stem}_sheet.png")
         compare_path = self.out.with_name(f"{self.out.stem}_compare{self.out.suffix}")
         with ExitStack() as stack:
@@ -156,11 +165,11 @@ class LipsyncJob:
             painted = self.synthesize(self.align(reader, plan, runs))
             finished = prefetch(self.paste(prefetch(painted, 1)), DECODED_AHEAD, stop=self.cancelled)
             with closing(finished):
-                for i, (source, result) in enumerate(finished):
+                for i, (source, result, matrix) in enumerate(finished):
                     writer.write(result)
                     if compare is not None:
                         compare.write(np.concatenate((source, result), axis=1))
-                    sheet.add(i, source, result)
+                    sheet.add(i, source, result, matrix)
                     self.progress("lips", i + 1, self.num_frames)
         sheet.write(sheet_path)
         return [compare_path, sheet_path] if self.options.compare else [sheet_path]
@@ -246,19 +255,17 @@ class LipsyncJob:
         painted = self.networks.synthesizer(windows, features, self.fps, self.options, report)
         yield from zip(chunks, painted, strict=True)
 
-    def paste(
-        self, painted: Generator[tuple[_Chunk, Tensor | None], None, None]
-    ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-        """Puts the crops back into their frames; gives (source, result) frame by frame."""
+    def paste(self, painted: Generator[tuple[_Chunk, Tensor | None], None, None]) -> Generator[_Finished, None, None]:
+        """Puts the crops back into their frames, frame by frame."""
         paster = FacePaster(self.networks.resolution, self.networks.synthesizer.device)
         blender = WindowBlender()
         waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
         with closing(painted):
             for chunk, crops in painted:
                 if crops is None or chunk.matrices is None:
-                    yield from ((frame, frame) for frame in chunk.frames)
+                    yield from (_Finished(frame, frame, None) for frame in chunk.frames)
                     continue
                 waiting.extend(zip(chunk.frames, chunk.matrices, strict=True))
                 for crop in blender.add(crops, chunk.num_settled):
                     frame, matrix = waiting.popleft()
-                    yield frame, paster.paste(frame, crop, matrix)
+                    yield _Finished(frame, paster.paste(frame, crop, matrix), matrix)
