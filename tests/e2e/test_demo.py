@@ -1,0 +1,36 @@
+"""The bundled demo: what a newcomer sees after one line."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.demo_mouth import correlations
+from latentsync.media.probe import probe_audio, probe_video
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The demo's result, made by the shell script without arguments in an empty folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run([repository / "inference.sh"], cwd=folder, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr
+    assert "weights: " in done.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["video_out.mp4", "video_out_sheet.png"]
+    return folder / "video_out.mp4"
+
+
+def test_sound_and_length_are_those_of_the_speech(demo: Path, repository: Path):
+    speech = probe_audio(repository / "assets" / "demo1_audio.wav")
+    sound = probe_audio(demo)
+    assert (sound.sample_rate, sound.channels) == (speech.sample_rate, speech.channels)
+    assert sound.duration_s == pytest.approx(speech.duration_s, abs=0.06)
+    assert probe_video(demo).duration_s == pytest.approx(speech.duration_s, abs=0.041)
+
+
+def test_the_mouth_follows_the_new_speech_and_not_the_old(demo: Path, repository: Path):
+    assets = repository / "assets"
+    opening, _ = correlations(demo, assets / "demo1_audio.wav")
+    control, _ = correlations(demo, assets / "demo1_video.mp4")
+    assert opening > 0.85
+    assert abs(control) < 0.4
