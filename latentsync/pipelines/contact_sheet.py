@@ -9,7 +9,8 @@ from latentsync.atomic import written_whole
 from latentsync.face.align import covered_box, invert
 
 NUM_COLUMNS = 8
-TILE_SIDE = 256
+TILE_WIDTH, TILE_HEIGHT = 192, 256
+"""The shape of the aligned crop before it is squeezed to a square."""
 MARGIN_SHARE = 0.1
 """What is shown around the aligned crop, as a share of the crop's side."""
 
@@ -39,17 +40,17 @@ class ContactSheet:
         if index not in self._wanted:
             return
         rows, columns = self._shown(source.shape, matrix)
-        tile = Image.new("RGB", (TILE_SIDE, 2 * TILE_SIDE))
+        tile = Image.new("RGB", (TILE_WIDTH, 2 * TILE_HEIGHT))
         for row, frame in enumerate((source, result)):
             cut = Image.fromarray(np.ascontiguousarray(frame[rows, columns]))
-            tile.paste(ImageOps.pad(cut, (TILE_SIDE, TILE_SIDE), Image.Resampling.LANCZOS), (0, row * TILE_SIDE))
+            tile.paste(ImageOps.pad(cut, (TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (0, row * TILE_HEIGHT))
         self._tiles.append(tile)
 
     def write(self, path: Path) -> None:
         """Writes the sheet; it appears whole or not at all."""
-        sheet = Image.new("RGB", (TILE_SIDE * len(self._tiles), 2 * TILE_SIDE))
+        sheet = Image.new("RGB", (TILE_WIDTH * len(self._tiles), 2 * TILE_HEIGHT))
         for column, tile in enumerate(self._tiles):
-            sheet.paste(tile, (TILE_SIDE * column, 0))
+            sheet.paste(tile, (TILE_WIDTH * column, 0))
         with written_whole(path) as beside:
             sheet.save(beside, "PNG")
 

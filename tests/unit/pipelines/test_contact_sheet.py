@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentsync.pipelines.contact_sheet import TILE_SIDE, ContactSheet
+from latentsync.pipelines.contact_sheet import TILE_HEIGHT, TILE_WIDTH, ContactSheet
 
 
 def test_columns_are_evenly_spaced_frames_cut_out_around_the_face(tmp_path: Path):
@@ -15,8 +15,9 @@ def test_columns_are_evenly_spaced_frames_cut_out_around_the_face(tmp_path: Path
         sheet.add(i, source, 255 - source, to_crop)
     sheet.write(tmp_path / "sheet.png")
     picture = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert picture.shape == (2 * TILE_SIDE, 8 * TILE_SIDE, 3)
-    upper, lower = (picture[y, TILE_SIDE // 2 :: TILE_SIDE, 0].tolist() for y in (TILE_SIDE // 2, 3 * TILE_SIDE // 2))
+    assert picture.shape == (2 * TILE_HEIGHT, 8 * TILE_WIDTH, 3)
+    heights = TILE_HEIGHT // 2, 3 * TILE_HEIGHT // 2
+    upper, lower = (picture[y, TILE_WIDTH // 2 :: TILE_WIDTH, 0].tolist() for y in heights)
     assert upper == [3 * i for i in range(5, 80, 10)]
     assert lower == [255 - 3 * i for i in range(5, 80, 10)]
 
@@ -27,6 +28,6 @@ def test_a_frame_left_alone_is_shown_whole_and_short_runs_have_fewer_columns(tmp
         sheet.add(i, np.full((40, 20, 3), 200, np.uint8), np.full((40, 20, 3), 100, np.uint8), None)
     sheet.write(tmp_path / "sheet.png")
     picture = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert picture.shape == (2 * TILE_SIDE, 2 * TILE_SIDE, 3)
-    assert picture[TILE_SIDE // 2, TILE_SIDE // 2].tolist() == [200, 200, 200]
-    assert picture[TILE_SIDE // 2, 10].tolist() == [0, 0, 0]
+    assert picture.shape == (2 * TILE_HEIGHT, 2 * TILE_WIDTH, 3)
+    assert picture[TILE_HEIGHT // 2, TILE_WIDTH // 2].tolist() == [200, 200, 200]
+    assert picture[TILE_HEIGHT // 2, 10].tolist() == [0, 0, 0]
