@@ -1,0 +1,51 @@
+"""Do the lips jump where one window of the U-Net ends and the next begins?
+
+    python -m benchmarks.window_borders SOURCE RESULT OVERLAP
+
+RESULT is SOURCE with new lips, painted with ``--overlap_frames OVERLAP``. Prints the mean change of the repainted
+region from one frame to the next at the windows' borders, over that elsewhere: 1 is no jump at all.
+"""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.media.reader import VideoReader
+from latentsync.pipelines.timeline import plan_windows
+
+NUM_WINDOW_FRAMES = 16
+REPAINTED_LEVELS = 6
+"""A pixel that differs from the source by more than this, in grey levels, in a third of the frames is repainted."""
+
+
+def read_grey(video: Path) -> np.ndarray:
+    """(f, h, w) float32 mean of the channels; for short clips, all frames are held."""
+    with VideoReader(video, Fraction(25)) as reader:
+        return np.stack([frame.mean(axis=2, dtype=np.float32) for frame in reader])
+
+
+def border_ratio(source: np.ndarray, result: np.ndarray, overlap: int) -> float:
+    """Change at the first frame of every later window over the change elsewhere."""
+    num_frames = min(len(source), len(result))
+    changed = np.abs(source[:num_frames] - result[:num_frames]) > REPAINTED_LEVELS
+    step = np.abs(np.diff(result, axis=0))[:, changed.mean(axis=0) > 1 / 3].mean(axis=1)
+    spans = list(plan_windows(len(result), NUM_WINDOW_FRAMES, overlap))
+    borders = [span.start - 1 for span in spans[1:]]
+    return float(step[borders].mean() / np.delete(step, borders).mean())
+
+
+def main() -> None:
+    """Prints the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("overlap", type=int)
+    arguments = parser.parse_args()
+    ratio = border_ratio(read_grey(arguments.source), read_grey(arguments.result), arguments.overlap)
+    print(f"change at window borders over elsewhere: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
