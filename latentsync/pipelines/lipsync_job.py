@@ -29,7 +29,6 @@ from latentsync.face.face_plan import FacePlan, plan_face
 from latentsync.face.paste import FacePaster
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import PingPongReader, source_index
-from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.blending import WindowBlender
@@ -67,6 +66,11 @@ class _Chunk:
     window: Window | None = None
     matrices: np.ndarray | None = None
     num_settled: int = 0
+
+
+def extra_paths(out: Path) -> tuple[Path, Path]:
+    """Where the contact sheet and the comparison of a result go."""
+    return out.with_name(f"{out.stem}_sheet.png"), out.with_name(f"{out.stem}_compare{out.suffix}")
 
 
 class _Finished(NamedTuple):
@@ -137,7 +141,7 @@ class LipsyncJob:
     def find_face(self) -> FacePlan:
         """The first pass: where the followed face is in each frame that is needed."""
         with VideoReader(self.video, self.fps, max_frames=self.num_frames) as reader:
-            total = min(self.num_frames, max(1, round(probe_video(self.video).duration_s * self.fps)))
+            total = min(self.num_frames, reader.info.num_frames_at(self.fps))
             with closing(prefetch(iter(reader), DECODED_AHEAD)) as frames:
                 plan = plan_face(
                     frames,
@@ -154,8 +158,7 @@ class LipsyncJob:
     def write(self, plan: FacePlan, runs: list[Run]) -> list[Path]:
         """The second pass: repaints, pastes and encodes; gives the files written beside the result."""
         sheet = ContactSheet(self.num_frames, self.networks.resolution)
-        sheet_path = self.out.with_name(f"{self.out.stem}_sheet.png")
-        compare_path = self.out.with_name(f"{self.out.stem}_compare{self.out.suffix}")
+        sheet_path, compare_path = extra_paths(self.out)
         with ExitStack() as stack:
             reader = stack.enter_context(PingPongReader(self.video, self.fps, len(plan), self.num_frames, self.folder))
             compare = None

@@ -19,7 +19,7 @@ from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
-from latentsync.pipelines.lipsync_job import LipsyncJob, LipsyncNetworks, Progress
+from latentsync.pipelines.lipsync_job import LipsyncJob, LipsyncNetworks, Progress, extra_paths
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.output_files import claimed_output
 from latentsync.pipelines.report import LipsyncReport
@@ -87,7 +87,7 @@ class LipsyncPipeline:
         with ExitStack() as cleanup:
             info = probe_video(video)
             probe_audio(audio)
-            cleanup.enter_context(claimed_output(out, (video, audio)))
+            cleanup.enter_context(claimed_output(out, extra_paths(out), (video, audio)))
             folder = Path(cleanup.enter_context(_temporary_folder(temp_dir)))
             samples = cleanup.enter_context(AudioSamples.decode(audio, folder))
             options = options or LipsyncOptions()

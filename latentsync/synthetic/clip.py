@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.synthetic.alignment import CropCamera
+from latentsync.face.align import Aligner
 from latentsync.synthetic.drawing import Bytes, Floats
 from latentsync.synthetic.motion import FPS, Framing, smooth_walk, states
 from latentsync.synthetic.mouth_track import mouth_track, sample_track
@@ -62,10 +62,10 @@ class TalkingClip:
     def crops(self, resolution: int = 128) -> Iterator[Bytes]:
         """Aligned crops, RGB uint8 (resolution, resolution, 3), with a detector's imprecision in the alignment."""
         renderer = Renderer(self.person, self.scene, density=50.0 * CROP_SUPERSAMPLING * resolution / 128.0)
-        camera = CropCamera(resolution)
+        aligner = Aligner(resolution)
         size = (self.frame_size, self.frame_size)
         for state, points in zip(self.states, self._detected(), strict=True):
-            yield renderer.render(state, camera.matrix(points), (resolution, resolution), size, CROP_SUPERSAMPLING)
+            yield renderer.render(state, aligner.matrix(points), (resolution, resolution), size, CROP_SUPERSAMPLING)
 
     def _detected(self) -> Floats:
         """Anchors (f, 3, 2) as a detector would see them: off by a constant and by a slow wobble."""

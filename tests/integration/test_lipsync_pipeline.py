@@ -153,6 +153,15 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(pipeline: LipsyncPi
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.wav", "v.mp4"]
 
 
+@pytest.mark.parametrize("extra", ["out_compare.mp4", "out_sheet.png"])
+def test_files_beside_the_output_never_replace_an_input(pipeline: LipsyncPipeline, tmp_path: Path, extra: str):
+    video = make_video(tmp_path / "v.mp4", 10).rename(tmp_path / extra)
+    before = video.read_bytes()
+    with pytest.raises(InputError, match=extra):
+        pipeline(video, make_speech(tmp_path / "s.wav", 0.4), tmp_path / "out.mp4", replace(QUICK, compare=True))
+    assert video.read_bytes() == before
+
+
 def test_speech_shorter_than_a_frame_is_refused(pipeline: LipsyncPipeline, tmp_path: Path):
     video, speech = make_video(tmp_path / "v.mp4", 10), make_speech(tmp_path / "s.wav", 0.01)
     with pytest.raises(InputError, match="less than one video frame"):
