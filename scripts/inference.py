@@ -137,9 +137,7 @@ def run(arguments: argparse.Namespace) -> None:
         bars.close()
     print("\n".join(report.lines()))
     if weights.startswith("demo") and arguments.video_path != DEMO_VIDEO:
-        print(
-            "the demo weights know only synthetic people: on a real face the moving mouth looks painted"
-        )
+        print("the demo weights know only synthetic people: on a real face the moving mouth looks painted")
 
 
 def chosen_weights(arguments: argparse.Namespace) -> tuple[Path, Path, str]:
