@@ -1,0 +1,1 @@
+"""Frozen networks that measure: video features, perceptual distance, sync."""

@@ -1,0 +1,56 @@
+"""LPIPS (arXiv 1801.03924) on VGG-16: how unlike two pictures look. The `lpips` package with a backbone from a file."""
+
+import warnings
+from pathlib import Path
+
+import lpips
+import torch
+from torch import nn
+
+from latentsync.judges.weights_file import fill_network, read_weights_file
+
+_LINEAR_WEIGHTS = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
+_NUM_LEVELS = 5
+
+
+class VggLpips(nn.Module):
+    """LPIPS v0.1; fill it with `load_vgg_lpips`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():  # lpips names torchvision's weights in the old way
+            warnings.simplefilter("ignore", UserWarning)
+            self.network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
+
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Images and targets (n, 3, h, w) in [-1, 1], sides of 16 pixels at least, to distances (n,), 0 for equals."""
+        dtype = next(self.network.parameters()).dtype
+        return self.network(images.to(dtype), targets.to(dtype)).flatten()
+
+
+def load_vgg_lpips(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VggLpips:
+    """Reads the backbone, frozen; the linear layers come with the lpips package.
+
+    Args:
+        path: `vgg16-397923af.pth`, torchvision's VGG-16.
+        device: where the network goes.
+        dtype: format of its weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no VGG-16.
+    """
+    backbone = read_weights_file(path)
+    with torch.device("meta"):
+        judge = VggLpips()
+    weights = {f"network.scaling_layer.{name}": value for name, value in lpips.ScalingLayer().state_dict().items()}
+    linear = read_weights_file(_LINEAR_WEIGHTS)
+    for level in range(_NUM_LEVELS):  # lpips keeps every linear layer under two names
+        weights[f"network.lin{level}.model.1.weight"] = linear[f"lin{level}.model.1.weight"]
+        weights[f"network.lins.{level}.model.1.weight"] = linear[f"lin{level}.model.1.weight"]
+    for name in judge.state_dict():
+        if name.startswith("network.net.slice"):  # network.net.slice2.5.weight is torchvision's features.5.weight
+            old = "features." + name.split(".", 3)[3]
+            if old in backbone:
+                weights[name] = backbone[old]
+    fill_network(judge, weights, path)
+    return judge.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -1,0 +1,203 @@
+"""VideoMAE (arXiv 2203.12602, v2: 2303.16727): how a run of frames moves, as one vector. The judge behind TREPA.
+
+The published ViT-g is read into transformers' VideoMAEModel by renaming its weights. Small networks of the same
+kind are stored as {"config": {...}, "state_dict": {...}} with transformers' names, matrices in float16.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.models.videomae.configuration_videomae import VideoMAEConfig
+from transformers.models.videomae.modeling_videomae import VideoMAEModel, get_sinusoid_encoding_table
+
+from latentsync.atomic import written_whole
+from latentsync.errors import CheckpointError
+from latentsync.judges.weights_file import fill_network, read_weights_file
+
+LAYER_NORM_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class VideoMaeSize:
+    """Dimensions of a VideoMAE encoder; the defaults are the published ViT-g.
+
+    Attributes:
+        image_size: side of the square frames, in pixels.
+        patch_size: side of a patch, in pixels.
+        tubelet_size: frames of a patch.
+        num_frames: frames of a run.
+        width: numbers of a token.
+        depth: transformer blocks.
+        num_heads: attention heads.
+        mlp_width: hidden numbers of the feed-forward layers.
+    """
+
+    image_size: int = 224
+    patch_size: int = 14
+    tubelet_size: int = 2
+    num_frames: int = 16
+    width: int = 1408
+    depth: int = 40
+    num_heads: int = 16
+    mlp_width: int = 6144
+
+    def __post_init__(self) -> None:
+        if min(asdict(self).values()) < 1:
+            raise ValueError(f"a VideoMAE has sizes from 1 up, not {self}")
+        if self.image_size % self.patch_size or self.num_frames % self.tubelet_size or self.width % self.num_heads:
+            raise ValueError(f"image_size, num_frames and width of {self} are no multiples of their parts")
+
+    def transformers_config(self) -> VideoMAEConfig:
+        """The same in transformers' words: exact GELU, no key bias, LayerNorm eps 1e-6, mean pooling."""
+        return VideoMAEConfig(
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+            tubelet_size=self.tubelet_size,
+            num_frames=self.num_frames,
+            hidden_size=self.width,
+            num_hidden_layers=self.depth,
+            num_attention_heads=self.num_heads,
+            intermediate_size=self.mlp_width,
+            hidden_act="gelu",
+            layer_norm_eps=LAYER_NORM_EPS,
+            qv_bias=True,
+            use_mean_pooling=True,
+        )
+
+
+class VideoFeatures(nn.Module):
+    """A VideoMAE encoder, mean pooling over its tokens, and a LayerNorm."""
+
+    def __init__(self, size: VideoMaeSize):
+        super().__init__()
+        self.size = size
+        self.encoder = VideoMAEModel(size.transformers_config())
+        self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames (b, f, 3, h, w) in [-1, 1] to features (b, width), before they are given unit length.
+
+        Frames are resized to the network's size (bicubic, no antialiasing), mapped to [0, 1] and clamped; no mean or
+        standard deviation is taken out, as in the published training.
+        """
+        frames = to_unit_range(frames, self.size.image_size).to(self.fc_norm.weight.dtype)
+        return self.fc_norm(self.encoder(frames).last_hidden_state.mean(1))
+
+
+def to_unit_range(frames: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Frames (b, f, 3, h, w) in [-1, 1], resized to squares and mapped to [0, 1]."""
+    flat = F.interpolate(frames.flatten(0, 1), (image_size, image_size), mode="bicubic", align_corners=False)
+    return (flat / 2 + 0.5).clamp(0, 1).unflatten(0, frames.shape[:2])
+
+
+def load_published_videomae(
+    path: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    size: VideoMaeSize | None = None,
+) -> VideoFeatures:
+    """Reads `vit_g_hybrid_pt_1200e_ssv2_ft.pth`, frozen; its classifier is left aside.
+
+    Args:
+        path: the file; its weights lie at the top or under `model` or `module`.
+        device: where the network goes.
+        dtype: format of its weights.
+        size: of a file with the same names but other dimensions; None is the ViT-g.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or no VideoMAE of this size.
+    """
+    size = size or VideoMaeSize()
+    weights = convert_published_names(read_weights_file(path, wrappers=("model", "module")), size.depth, path)
+    return _filled(size, weights, path, device, dtype)
+
+
+def convert_published_names(weights: Mapping[str, torch.Tensor], depth: int, path: Path) -> dict[str, torch.Tensor]:
+    """Published names to those of `VideoFeatures`.
+
+    A block's `qkv.weight` is cut in three; queries and values have biases, keys have none. The position embedding is
+    a fixed sinusoid on both sides. `head.*` is dropped.
+
+    Raises:
+        CheckpointError: a block's weights are missing.
+    """
+    simple = {
+        "attn.proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+    }
+    names = {
+        f"{old}.{kind}": f"{new}.{kind}"
+        for old, new in (("patch_embed.proj", "encoder.embeddings.patch_embeddings.projection"), ("fc_norm", "fc_norm"))
+        for kind in ("weight", "bias")
+    }
+    converted = {}
+    try:
+        for index in range(depth):
+            old, new = f"blocks.{index}", f"encoder.encoder.layer.{index}"
+            names |= {
+                f"{old}.{a}.{kind}": f"{new}.{b}.{kind}" for a, b in simple.items() for kind in ("weight", "bias")
+            }
+            parts = weights[f"{old}.attn.qkv.weight"].chunk(3)
+            for part, name in zip(parts, ("query", "key", "value"), strict=True):
+                converted[f"{new}.attention.attention.{name}.weight"] = part
+            converted[f"{new}.attention.attention.query.bias"] = weights[f"{old}.attn.q_bias"]
+            converted[f"{new}.attention.attention.value.bias"] = weights[f"{old}.attn.v_bias"]
+        return converted | {new: weights[old] for old, new in names.items()}
+    except KeyError as error:
+        raise CheckpointError(f"{path} lacks {error.args[0]}: it is not the VideoMAE expected") from None
+
+
+def save_small_videomae(
+    path: Path, size: VideoMaeSize, state_dict: Mapping[str, torch.Tensor], global_step: int = 0
+) -> None:
+    """Writes the weights of a `VideoFeatures` with its size, whole or not at all; matrices in float16."""
+    weights = {name: stored_precision(tensor.detach().cpu()).contiguous() for name, tensor in state_dict.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as beside:
+        torch.save({"global_step": global_step, "config": asdict(size), "state_dict": weights}, beside)
+
+
+def stored_precision(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as a file keeps it: float16, but vectors float32, since the last LayerNorm may scale up a lot."""
+    return tensor.to(torch.float16 if tensor.ndim > 1 else torch.float32)
+
+
+def load_small_videomae(
+    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> VideoFeatures:
+    """Reads what `save_small_videomae` wrote, frozen.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another kind.
+    """
+    content = read_weights_file(path)
+    config, weights = content.get("config"), content.get("state_dict")
+    if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
+        raise CheckpointError(f"{path} has no config and state_dict: give a file that latentsync.demo_training wrote")
+    try:
+        size = VideoMaeSize(**{str(name): int(value) for name, value in config.items()})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} states an impossible VideoMAE ({error}): use another file") from None
+    return _filled(size, weights, path, device, dtype)
+
+
+def _filled(
+    size: VideoMaeSize,
+    weights: Mapping[str, torch.Tensor],
+    path: Path,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> VideoFeatures:
+    with torch.device("meta"):
+        network = VideoFeatures(size)
+    embeddings = network.encoder.embeddings
+    embeddings.position_embeddings = get_sinusoid_encoding_table(embeddings.num_patches, size.width)
+    fill_network(network, weights, path)
+    return network.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -1,0 +1,115 @@
+"""Builds the loss terms a configuration asks for, with their frozen judges; what has weight 0 is never looked for."""
+
+from pathlib import Path
+
+import torch
+
+from latentsync.errors import ConfigError
+from latentsync.judges.vae_distance import VaeEncoderDistance
+from latentsync.judges.vgg_lpips import load_vgg_lpips
+from latentsync.judges.videomae import load_published_videomae, load_small_videomae
+from latentsync.losses.epsilon_loss import EpsilonLoss
+from latentsync.losses.loss_config import (
+    VIDEOMAE_V2,
+    LossesConfig,
+    PerceptualLossConfig,
+    SyncLossConfig,
+    TrepaLossConfig,
+)
+from latentsync.losses.loss_stack import LossStack, LossTerm
+from latentsync.losses.perceptual_loss import PerceptualDistance, PerceptualLoss
+from latentsync.losses.sync_loss import SyncLoss, read_syncnet_config
+from latentsync.losses.trepa_loss import TrepaLoss
+from latentsync.models.checkpoint import load_syncnet
+from latentsync.models.vae import LatentCodec
+from latentsync.weights import REPOSITORY_ROOT, locate
+
+VGG16_FILE = "checkpoints/auxiliary/vgg16-397923af.pth"
+VIDEOMAE_FILE = "checkpoints/auxiliary/vit_g_hybrid_pt_1200e_ssv2_ft.pth"
+
+
+def build_losses(
+    config: LossesConfig,
+    codec: LatentCodec | None,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    resolution: int,
+    num_frames: int = 16,
+    root: Path = REPOSITORY_ROOT,
+) -> LossStack:
+    """Builds every term with a weight.
+
+    Args:
+        config: which terms.
+        codec: the VAE; may be None where no term wants pixels.
+        device: where the judges go.
+        dtype: format the judges compute in; the losses themselves are float32.
+        resolution: side of the face crop in pixels.
+        num_frames: frames of a window.
+        root: folder that relative paths start from.
+
+    Raises:
+        CheckpointError: a judge's file is missing or damaged; the message says how to get it.
+        ConfigError: a judge does not fit the windows.
+    """
+    terms: list[LossTerm] = []
+    if config.epsilon.weight > 0:
+        epsilon = config.epsilon
+        terms.append(EpsilonLoss(epsilon.weight, resolution, epsilon.mouth_emphasis, epsilon.high_noise_emphasis))
+    if config.sync.weight > 0:
+        terms.append(_sync(config.sync, device, dtype, num_frames, root))
+    if config.perceptual.weight > 0:
+        terms.append(_perceptual(config.perceptual, codec, device, dtype, root))
+    if config.trepa.weight > 0:
+        terms.append(_trepa(config.trepa, device, dtype, num_frames, root))
+    stack = LossStack(terms)
+    if stack.needs_pixels and codec is None:
+        raise ValueError("these losses want pixels, so build_losses needs a codec")
+    return stack
+
+
+def _sync(
+    config: SyncLossConfig, device: torch.device | str, dtype: torch.dtype, num_frames: int, root: Path
+) -> SyncLoss:
+    model, look = read_syncnet_config(root / config.config)
+    if look.latent_space != (config.space == "latent"):
+        seen = "latents" if look.latent_space else "pixels"
+        raise ConfigError(f"losses.sync.space is {config.space!r}, but the SyncNet of {config.config} looks at {seen}")
+    if look.num_frames != num_frames:
+        raise ConfigError(
+            f"the SyncNet of {config.config} looks at {look.num_frames} frames, a window has {num_frames}: "
+            "name another in losses.sync.config"
+        )
+    return SyncLoss(config.weight, load_syncnet(model, locate(config.checkpoint, root), device, dtype), look)
+
+
+def _perceptual(
+    config: PerceptualLossConfig,
+    codec: LatentCodec | None,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    root: Path,
+) -> PerceptualLoss:
+    distance: PerceptualDistance
+    if config.network == "vgg16":
+        distance = load_vgg_lpips(locate(VGG16_FILE, root), device, dtype)
+    elif codec is not None:
+        distance = VaeEncoderDistance(codec.vae.encoder)
+    else:
+        raise ValueError("losses.perceptual.network vae_encoder needs a codec")
+    return PerceptualLoss(config.weight, distance)
+
+
+def _trepa(
+    config: TrepaLossConfig, device: torch.device | str, dtype: torch.dtype, num_frames: int, root: Path
+) -> TrepaLoss:
+    if config.network == VIDEOMAE_V2:
+        features = load_published_videomae(locate(VIDEOMAE_FILE, root), device, dtype)
+    else:
+        features = load_small_videomae(locate(config.network, root), device, dtype)
+    if features.size.num_frames != num_frames:
+        raise ConfigError(
+            f"the VideoMAE {config.network} looks at {features.size.num_frames} frames, a window has {num_frames}: "
+            "name another in losses.trepa.network"
+        )
+    return TrepaLoss(config.weight, features)

@@ -1,0 +1,101 @@
+"""What a configuration may say about the losses of the U-Net; a weight of 0 leaves a term out altogether."""
+
+from dataclasses import dataclass, field
+
+VIDEOMAE_V2 = "videomae_v2"
+PERCEPTUAL_NETWORKS = ("vgg16", "vae_encoder")
+SYNC_SPACES = ("pixel", "latent")
+
+
+@dataclass
+class EpsilonLossConfig:
+    """Noise prediction.
+
+    Attributes:
+        mouth_emphasis: in [0, 1], how much more the mouth counts than the rest; 0 is the published plain MSE.
+        high_noise_emphasis: at least 0, the cap of 1 / SNR that is added to the weight 1 of a timestep; 0 as published.
+    """
+
+    weight: float = 1.0
+    mouth_emphasis: float = 0.0
+    high_noise_emphasis: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_weight("epsilon", self.weight)
+        if not 0 <= self.mouth_emphasis <= 1:
+            raise ValueError(f"losses.epsilon.mouth_emphasis {self.mouth_emphasis} is not in [0, 1]")
+        if self.high_noise_emphasis < 0:
+            raise ValueError(f"losses.epsilon.high_noise_emphasis {self.high_noise_emphasis} is below 0")
+
+
+@dataclass
+class SyncLossConfig:
+    """A frozen SyncNet; the published weight of stage 2 is 0.05.
+
+    Attributes:
+        config: YAML of the SyncNet, relative to the repository.
+        checkpoint: its weights, relative to the repository.
+        space: "pixel" (lower half of decoded frames) or "latent" (whole latents, nothing decoded).
+    """
+
+    weight: float = 0.0
+    config: str = "configs/syncnet/syncnet_16_pixel_attn.yaml"
+    checkpoint: str = "checkpoints/stable_syncnet.pt"
+    space: str = "pixel"
+
+    def __post_init__(self) -> None:
+        _check_weight("sync", self.weight)
+        if self.space not in SYNC_SPACES:
+            raise ValueError(f"losses.sync.space {self.space!r} is none of {', '.join(SYNC_SPACES)}")
+
+
+@dataclass
+class PerceptualLossConfig:
+    """LPIPS on the lower half of the frames; the published weight of stage 2 is 0.1.
+
+    Attributes:
+        network: "vgg16" (published), or the declared stand-in "vae_encoder": LPIPS-like on the VAE's own encoder.
+    """
+
+    weight: float = 0.0
+    network: str = "vgg16"
+
+    def __post_init__(self) -> None:
+        _check_weight("perceptual", self.weight)
+        if self.network not in PERCEPTUAL_NETWORKS:
+            raise ValueError(f"losses.perceptual.network {self.network!r} is none of {', '.join(PERCEPTUAL_NETWORKS)}")
+
+
+@dataclass
+class TrepaLossConfig:
+    """Temporal representation alignment; the published weight of stage 2 is 10.
+
+    Attributes:
+        network: "videomae_v2" (published ViT-g), or the path of a stand-in, relative to the repository, as
+            `latentsync.judges.videomae.save_small_videomae` writes it.
+    """
+
+    weight: float = 0.0
+    network: str = VIDEOMAE_V2
+
+    def __post_init__(self) -> None:
+        _check_weight("trepa", self.weight)
+
+
+@dataclass
+class LossesConfig:
+    """The terms; the defaults are the published stage 1."""
+
+    epsilon: EpsilonLossConfig = field(default_factory=EpsilonLossConfig)
+    sync: SyncLossConfig = field(default_factory=SyncLossConfig)
+    perceptual: PerceptualLossConfig = field(default_factory=PerceptualLossConfig)
+    trepa: TrepaLossConfig = field(default_factory=TrepaLossConfig)
+
+    def __post_init__(self) -> None:
+        if not any(term.weight > 0 for term in (self.epsilon, self.sync, self.perceptual, self.trepa)):
+            raise ValueError("losses: every weight is 0, nothing would be trained")
+
+
+def _check_weight(name: str, weight: float) -> None:
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"losses.{name}.weight {weight} is not a number from 0 up")

@@ -1,0 +1,64 @@
+import warnings
+from pathlib import Path
+
+import lpips
+import pytest
+import torch
+from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
+
+from latentsync.errors import CheckpointError
+from latentsync.judges.vgg_lpips import load_vgg_lpips
+from tests.golden_values import det
+
+_TAPS = (3, 8, 15, 22, 29)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> nn.Sequential:
+    torch.manual_seed(0)
+    return make_layers(cfgs["D"]).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def backbone_file(backbone, tmp_path_factory) -> Path:
+    """torchvision's names, with a layer of the classifier, which is to be left aside."""
+    path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
+    weights = {f"features.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    torch.save(weights | {"classifier.0.bias": torch.zeros(3)}, path)
+    return path
+
+
+def reference_distance(backbone: nn.Sequential, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """LPIPS written from the paper: weighted squared differences of unit features after five ReLUs."""
+    linear = torch.load(Path(lpips.__file__).parent / "weights/v0.1/vgg.pth", map_location="cpu", weights_only=True)
+    shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
+    scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
+    seen, real = (images - shift) / scale, (targets - shift) / scale
+    total = torch.zeros(len(images))
+    for index, layer in enumerate(backbone):
+        seen, real = layer(seen), layer(real)
+        if index in _TAPS:
+            a, b = (x / x.square().sum(1, keepdim=True).sqrt() for x in (seen, real))
+            total += ((a - b).square() * linear[f"lin{_TAPS.index(index)}.model.1.weight"]).sum(1).mean((1, 2))
+    return total
+
+
+def test_agrees_with_the_paper(backbone, backbone_file):
+    images, targets = torch.tanh(det("lpips/a", (2, 3, 32, 48))), torch.tanh(det("lpips/b", (2, 3, 32, 48)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judge = load_vgg_lpips(backbone_file)
+    found = judge(images, targets)
+    torch.testing.assert_close(found, reference_distance(backbone, images, targets), rtol=1e-4, atol=1e-7)
+    assert judge(images, images).abs().max() == 0
+    assert not judge.training
+    assert not any(parameter.requires_grad for parameter in judge.parameters())
+
+
+def test_a_file_of_another_network_is_an_error(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "vgg.pth")
+    with pytest.raises(CheckpointError, match="lacks"):
+        load_vgg_lpips(tmp_path / "vgg.pth")
+    with pytest.raises(CheckpointError, match="is missing"):
+        load_vgg_lpips(tmp_path / "none.pth")

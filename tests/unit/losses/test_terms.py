@@ -1,0 +1,127 @@
+"""The terms' arithmetic against independent references."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from latentsync.judges.vae_distance import VaeEncoderDistance
+from latentsync.losses.epsilon_loss import EpsilonLoss, cell_weights, timestep_weights
+from latentsync.losses.loss_stack import LossStack
+from latentsync.losses.perceptual_loss import PerceptualLoss
+from latentsync.losses.sync_loss import SyncInput, SyncLoss
+from latentsync.models.stable_syncnet import StableSyncNet
+from tests.golden_values import det, fill_deterministic
+from tests.unit.losses.tiny_losses import (
+    BATCH,
+    NUM_FRAMES,
+    RESOLUTION,
+    SYNC_RESOLUTION,
+    Window,
+    syncnet_config,
+    tiny_codec,
+)
+
+
+@pytest.fixture(scope="module")
+def window() -> Window:
+    return Window(tiny_codec())
+
+
+def test_plain_epsilon_is_the_mean_squared_error(window):
+    predicted = window.noise + det("terms/error", tuple(window.noise.shape), 0.3)
+    found = EpsilonLoss(1, RESOLUTION)(window.prediction(predicted.bfloat16()))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, F.mse_loss(predicted.bfloat16().float(), window.noise))
+
+
+def test_cells_of_the_mouth_weigh_most_and_kept_ones_least():
+    weights = cell_weights(256, 32)
+    assert float(weights.mean()) == pytest.approx(1)
+    row, column = divmod(int(weights.argmax()), 32)
+    assert 20 <= row <= 23
+    assert 14 <= column <= 17
+    assert float(weights[0].max()) == float(weights.min())
+    assert float(weights.max() / weights.min()) == pytest.approx(5.3 / 0.3, rel=0.02)
+
+
+@pytest.mark.parametrize("emphasis", [0.5, 1.0])
+def test_mouth_emphasis_mixes_plain_and_weighted(window, emphasis):
+    predicted = window.noise + det("terms/error", tuple(window.noise.shape), 0.3)
+    squared = (predicted - window.noise) ** 2
+    weighted = (squared * cell_weights(RESOLUTION, squared.shape[-1])).mean()
+    found = EpsilonLoss(1, RESOLUTION, mouth_emphasis=emphasis)(window.prediction(predicted))
+    torch.testing.assert_close(found, (1 - emphasis) * squared.mean() + emphasis * weighted)
+
+
+def test_timestep_weights_from_the_definition_of_the_schedule():
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    alphas = np.cumprod(1 - betas)
+    weights = 1 + np.minimum((1 - alphas) / alphas, 5.0)
+    weights /= weights.mean()
+    found = timestep_weights(5.0)
+    np.testing.assert_allclose(found, weights, rtol=1e-3)
+    assert float(found[-1] / found[0]) == pytest.approx(6, rel=0.01)
+
+
+def test_high_noise_emphasis_weighs_items(window):
+    predicted = window.noise + 1.0
+    weights = timestep_weights(3.0)[window.timestep]
+    found = EpsilonLoss(1, RESOLUTION, high_noise_emphasis=3.0)(window.prediction(predicted))
+    torch.testing.assert_close(found, weights.mean())
+
+
+def test_pixel_sync_sees_the_lower_half_frame_by_frame(window):
+    syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
+    prediction = window.prediction(0.7 * window.noise)
+    look = SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
+    found = SyncLoss(1, syncnet, look)(prediction)
+    losses = []
+    for item in range(BATCH):
+        frames = [
+            F.interpolate(frame[None], (SYNC_RESOLUTION,) * 2, mode="bicubic", align_corners=False, antialias=True)
+            for frame in prediction.pixels[item]
+        ]
+        stacked = torch.cat([frame[:, :, SYNC_RESOLUTION // 2 :] for frame in frames], dim=1)
+        seen, heard = syncnet(stacked, window.mel[item : item + 1])
+        losses.append(-torch.log((seen * heard).sum()))
+    torch.testing.assert_close(found, torch.stack(losses).mean())
+
+
+def test_latent_sync_sees_whole_latents_frame_by_frame(window):
+    syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=True)))
+    prediction = window.prediction(0.7 * window.noise)
+    look = SyncInput(num_frames=NUM_FRAMES, latent_space=True, lower_half=False)
+    found = SyncLoss(1, syncnet, look)(prediction)
+    stacked = torch.cat([prediction.clean_estimate[:, :, frame] for frame in range(NUM_FRAMES)], dim=1)
+    seen, heard = syncnet(stacked, window.mel)
+    torch.testing.assert_close(found, -torch.log((seen * heard).sum(1)).mean())
+    assert "pixels" not in vars(prediction)
+
+
+def test_perceptual_loss_looks_at_the_lower_half_only(window):
+    term = PerceptualLoss(1, VaeEncoderDistance(window.codec.vae.encoder))
+    prediction = window.prediction(0.7 * window.noise)
+    before = term(prediction)
+    assert prediction.target_pixels is not None
+    changed = prediction.target_pixels.clone()
+    changed[..., : RESOLUTION // 2, :] = 0
+    prediction.target_pixels = changed
+    torch.testing.assert_close(term(prediction), before)
+    changed[..., RESOLUTION // 2 :, :] = 0
+    assert abs(float(term(prediction) - before)) > 1e-4
+
+
+def test_terms_compute_outside_autocast(window):
+    syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
+    stack = LossStack([SyncLoss(1, syncnet, SyncInput(SYNC_RESOLUTION, NUM_FRAMES))])
+    plain, _ = stack(window.prediction(0.7 * window.noise))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside, _ = stack(window.prediction(0.7 * window.noise))
+    assert float(plain) == float(inside)
+
+
+def test_a_stack_needs_terms_with_weights_and_names_of_their_own():
+    for terms in ([], [EpsilonLoss(0, RESOLUTION)], [EpsilonLoss(1, RESOLUTION), EpsilonLoss(1, RESOLUTION)]):
+        with pytest.raises(ValueError, match="loss stack"):
+            LossStack(terms)
