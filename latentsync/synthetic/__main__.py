@@ -6,11 +6,12 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.synthetic.clip import TalkingClip
+from latentsync.synthetic.clip import Alignment, TalkingClip
 from latentsync.synthetic.dataset import DatasetConfig, make_dataset
 from latentsync.synthetic.film import write_film
 from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
@@ -19,13 +20,17 @@ from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak, w
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m latentsync.synthetic", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    dataset = commands.add_parser("dataset", help="aligned training clips with exact mouth tracks")
-    dataset.add_argument("--out", type=Path, required=True, help="folder; clips that are there are kept")
+    dataset = commands.add_parser("dataset", help="training clips of faces with exact mouth tracks")
+    dataset.add_argument("--out", type=Path, required=True, help="folder; clips there are kept, or completed")
     dataset.add_argument("--num_clips", type=int, default=240)
     dataset.add_argument("--seconds", type=float, default=6.0)
     dataset.add_argument("--seed", type=int, default=0)
     dataset.add_argument("--workers", type=int, default=2)
     dataset.add_argument("--resolution", type=int, default=128)
+    dataset.add_argument(
+        "--alignment", choices=get_args(Alignment), default="aligned",
+        help="fixed_box: a square that does not follow the face, to see what alignment is good for",
+    )  # fmt: skip
     clip = commands.add_parser("clip", help="one full-frame video with its speech")
     clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
     clip.add_argument("--seed", type=int, default=0)
@@ -48,7 +53,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.command == "dataset":
         if options.num_clips < 1 or options.workers < 1 or options.resolution < 32:
             raise InputError("--num_clips and --workers must be at least 1, --resolution at least 32")
-        config = DatasetConfig(options.out, options.num_clips, options.seconds, options.seed, options.resolution)
+        config = DatasetConfig(
+            options.out, options.num_clips, options.seconds, options.seed, options.resolution, options.alignment
+        )
         make_dataset(config, options.workers)
     elif options.command == "clip":
         speech = read_wav(options.speech) if options.speech else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from latentsync.face.align import Aligner
+from latentsync.face.align import Aligner, invert, tall_size
 from latentsync.synthetic.drawing import Bytes, Floats
 from latentsync.synthetic.motion import FPS, Framing, smooth_walk, states
 from latentsync.synthetic.mouth_track import mouth_track, sample_track
@@ -16,6 +16,8 @@ from latentsync.synthetic.person import Person
 from latentsync.synthetic.renderer import Renderer, anchors
 from latentsync.synthetic.scene import Scene
 from latentsync.synthetic.speech import SAMPLE_RATE, Speech, random_speech
+
+Alignment = Literal["aligned", "fixed_box"]
 
 FRAME_SIZE = 512
 JITTER = 0.02
@@ -59,13 +61,19 @@ class TalkingClip:
         for state in self.states:
             yield renderer.render(state, camera, size, size, supersample)
 
-    def crops(self, resolution: int = 128) -> Iterator[Bytes]:
-        """Aligned crops, RGB uint8 (resolution, resolution, 3), with a detector's imprecision in the alignment."""
+    def crops(self, resolution: int = 128, alignment: Alignment = "aligned") -> Iterator[Bytes]:
+        """Crops of the face, RGB uint8 (resolution, resolution, 3).
+
+        "aligned": as the aligner makes them, with a detector's imprecision. "fixed_box": one upright square, as large
+        as the face is in the first frame, that does not follow the face.
+        """
         renderer = Renderer(self.person, self.scene, density=50.0 * CROP_SUPERSAMPLING * resolution / 128.0)
-        aligner = Aligner(resolution)
+        aligner, detected = Aligner(resolution), self._detected()
         size = (self.frame_size, self.frame_size)
-        for state, points in zip(self.states, self._detected(), strict=True):
-            yield renderer.render(state, aligner.matrix(points), (resolution, resolution), size, CROP_SUPERSAMPLING)
+        box = _fixed_box(detected[0], resolution)
+        for state, points in zip(self.states, detected, strict=True):
+            camera = aligner.matrix(points) if alignment == "aligned" else box
+            yield renderer.render(state, camera, (resolution, resolution), size, CROP_SUPERSAMPLING)
 
     def _detected(self) -> Floats:
         """Anchors (f, 3, 2) as a detector would see them: off by a constant and by a slow wobble."""
@@ -85,6 +93,16 @@ class TalkingClip:
             "seed": self.seed, "index": self.index, "fps": FPS, "voice": voice, "text": text,
             "person": self.person.as_dict(), "scene": self.scene.as_dict(),
         }  # fmt: skip
+
+
+def _fixed_box(points: Floats, resolution: int) -> Floats:
+    """Frame to crop (2, 3): the upright square with the centre and the height of the aligned crop of these anchors."""
+    tall = Aligner(resolution).tall_matrix(points)
+    width, height = tall_size(resolution)
+    centre = invert(tall) @ np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    scale = np.sqrt(np.linalg.det(tall[:, :2])) * resolution / height
+    offset = (resolution - 1) / 2 - scale * centre
+    return np.column_stack([scale * np.eye(2), offset]).astype(np.float32)
 
 
 def _framing(rng: np.random.Generator, size: int) -> Framing:

@@ -1,7 +1,8 @@
-"""Data sets of aligned synthetic clips with exact mouth tracks; resumable, one folder per clip.
+"""Data sets of synthetic face clips with exact mouth tracks; resumable, one folder per clip.
 
-A clip's folder holds crops.npy (f, R, R, 3) uint8 RGB, speech.wav (16 kHz, 16 bit), track.npy (n, 2) float32 (opening,
-width) at 100 Hz, frames_track.npy (f, 2) at the frame times i / 25 s, and meta.json.
+A clip's folder holds clip.mp4 (the crops with the speech: what training reads), crops.npy (f, R, R, 3) uint8 RGB,
+speech.wav (16 kHz, 16 bit), track.npy (n, 2) float32 (opening, width) at 100 Hz, frames_track.npy (f, 2) at the frame
+times i / 25 s, and meta.json. A folder that has no clip.mp4 yet gets it from its crops and speech.
 """
 
 from __future__ import annotations
@@ -17,23 +18,27 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from latentsync.synthetic.clip import TalkingClip
+from latentsync.errors import InputError
+from latentsync.synthetic.clip import Alignment, TalkingClip
+from latentsync.synthetic.film import write_training_film
 from latentsync.synthetic.speech import add_noise, write_wav
 
 logger = logging.getLogger(__name__)
 
+TRAINING_FILM = "clip.mp4"
 NOISY_SHARE = 0.4
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """A data set: clip k is a pure function of (seed, k, seconds, resolution)."""
+    """A data set: clip k is a pure function of (seed, k, seconds, resolution, alignment)."""
 
     out: Path
     num_clips: int = 240
     seconds: float = 6.0
     seed: int = 0
     resolution: int = 128
+    alignment: Alignment = "aligned"
 
 
 def clip_folder(config: DatasetConfig, index: int) -> Path:
@@ -41,11 +46,19 @@ def clip_folder(config: DatasetConfig, index: int) -> Path:
     return config.out / f"clip_{index:05d}"
 
 
+def is_complete(config: DatasetConfig, index: int) -> bool:
+    """Whether a clip is there with everything training reads."""
+    return (clip_folder(config, index) / TRAINING_FILM).exists()
+
+
 def make_clip(config: DatasetConfig, index: int) -> bool:
-    """Make one clip unless it is there already; whether it was made. The folder appears whole."""
+    """Make one clip, or what its folder lacks; whether anything was made. The folder and its film appear whole."""
     folder = clip_folder(config, index)
-    if folder.exists():
+    if is_complete(config, index):
         return False
+    if folder.exists():
+        _write_film(folder)
+        return True
     cv2.setNumThreads(1)
     clip = TalkingClip(config.seed, index, config.seconds)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -60,7 +73,7 @@ def make_clip(config: DatasetConfig, index: int) -> bool:
 
 
 def _write(clip: TalkingClip, config: DatasetConfig, folder: Path) -> None:
-    np.save(folder / "crops.npy", np.stack(list(clip.crops(config.resolution))))
+    np.save(folder / "crops.npy", np.stack(list(clip.crops(config.resolution, config.alignment))))
     rng = np.random.default_rng([config.seed, clip.index, 4])
     samples = clip.samples
     if rng.random() < NOISY_SHARE:
@@ -68,13 +81,21 @@ def _write(clip: TalkingClip, config: DatasetConfig, folder: Path) -> None:
     write_wav(folder / "speech.wav", samples)
     np.save(folder / "track.npy", clip.track)
     np.save(folder / "frames_track.npy", clip.frame_track)
-    (folder / "meta.json").write_text(json.dumps(clip.description(), indent=1))
+    (folder / "meta.json").write_text(json.dumps(clip.description() | {"alignment": config.alignment}, indent=1))
+    _write_film(folder)
+
+
+def _write_film(folder: Path) -> None:
+    if not (folder / "crops.npy").is_file() or not (folder / "speech.wav").is_file():
+        raise InputError(f"{folder} lacks crops.npy or speech.wav: remove the folder, then it is made again")
+    crops = np.load(folder / "crops.npy", mmap_mode="r")
+    write_training_film(crops, folder / "speech.wav", folder / TRAINING_FILM)
 
 
 def make_dataset(config: DatasetConfig, num_workers: int = 1) -> int:
-    """Make the missing clips with `num_workers` processes; the number made. Raises ToolError without espeak-ng."""
+    """Make or complete clips with `num_workers` processes; how many. Raises ToolError without espeak-ng or ffmpeg."""
     config.out.mkdir(parents=True, exist_ok=True)
-    missing = [k for k in range(config.num_clips) if not clip_folder(config, k).exists()]
+    missing = [k for k in range(config.num_clips) if not is_complete(config, k)]
     logger.info("%s: %d clips to make, %d there", config.out, len(missing), config.num_clips - len(missing))
     if num_workers <= 1:
         return sum(make_clip(config, k) for k in missing)

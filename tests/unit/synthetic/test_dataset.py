@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.errors import ToolError
+from latentsync.data.video_window import picture_facts
+from latentsync.errors import InputError, ToolError
+from latentsync.face.align import alignment_matrices
 from latentsync.synthetic import speech
-from latentsync.synthetic.clip import TalkingClip
+from latentsync.synthetic.clip import TalkingClip, _fixed_box
 from latentsync.synthetic.dataset import DatasetConfig, clip_folder, make_clip, make_dataset
 from latentsync.synthetic.mouth_track import mouth_track
 from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak
@@ -63,6 +65,7 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
     assert (clip_folder(config, 1) / "crops.npy").stat().st_mtime_ns == stamp
     for index in (0, 1):
         folder = clip_folder(config, index)
+        assert picture_facts(folder / "clip.mp4") == (15, 64, 64, 25.0)
         assert np.load(folder / "crops.npy", mmap_mode="r").shape == (15, 64, 64, 3)
         assert np.load(folder / "frames_track.npy").shape == (15, 2)
         assert np.load(folder / "track.npy").shape == (61, 2)
@@ -74,8 +77,39 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
 
 
 @needs_espeak
+def test_a_clip_made_without_a_film_is_given_one_from_its_crops(tmp_path: Path) -> None:
+    config = DatasetConfig(tmp_path, num_clips=1, seconds=0.4, seed=9, resolution=64)
+    make_dataset(config)
+    folder = clip_folder(config, 0)
+    film = (folder / "clip.mp4").read_bytes()
+    kept = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "clip.mp4"}
+    (folder / "clip.mp4").unlink()
+    assert make_dataset(config) == 1
+    assert (folder / "clip.mp4").read_bytes() == film
+    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
+    assert make_dataset(config) == 0
+    (folder / "clip.mp4").unlink()
+    (folder / "crops.npy").unlink()
+    with pytest.raises(InputError, match=r"clip_00000 lacks crops\.npy"):
+        make_dataset(config)
+
+
+def test_a_fixed_box_begins_at_the_face_and_does_not_follow_it() -> None:
+    clip = TalkingClip(3, 1, 4.0, np.zeros(64000, dtype=np.float32))
+    box = _fixed_box(clip._detected()[0], 128)
+    aligned = alignment_matrices(clip._detected(), 128)
+    truth = np.concatenate([clip.anchors(), np.ones((100, 3, 1))], axis=2)
+    in_box, in_crop = truth @ box.T, np.einsum("fij,fpj->fpi", aligned, truth)
+    middle = in_crop[0].mean(axis=0)
+    assert np.abs(in_box[0].mean(axis=0) - middle).max() < 6
+    assert (box[0, 0], box[0, 1]) == (box[1, 1], 0)
+    assert in_box.mean(axis=1).std(axis=0).max() > 3 * in_crop.mean(axis=1).std(axis=0).max()
+    assert next(clip.crops(64, "fixed_box")).shape == (64, 64, 3)
+
+
+@needs_espeak
 def test_a_broken_off_clip_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(clip: TalkingClip, resolution: int) -> None:
+    def broken(clip: TalkingClip, resolution: int, alignment: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TalkingClip, "crops", broken)

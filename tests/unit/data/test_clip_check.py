@@ -1,0 +1,111 @@
+"""Clips that training cannot use are skipped, counted and listed."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from latentsync.data import clip_facts
+from latentsync.data.clip_check import check_clips
+from latentsync.data.content_key import content_key
+from latentsync.errors import InputError
+from latentsync.media.audio_samples import AudioSamples
+from tests.unit.data.clips import ffmpeg, make_clip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One clip of every kind."""
+    folder = tmp_path_factory.mktemp("clips")
+    good = make_clip(folder / "good.mp4")
+    (folder / "copy.mp4").write_bytes(good.read_bytes())
+    make_clip(folder / "short.mp4", 20)
+    make_clip(folder / "one_frame.mp4", 1)
+    make_clip(folder / "soundless.mp4", sound_s=0)
+    make_clip(folder / "brief_sound.mp4", sound_s=0.5)
+    make_clip(folder / "other_rate.mp4", fps="30")
+    ffmpeg("-i", str(good), "-vf", "pad=96:64", str(folder / "wide.mp4"))
+    ffmpeg("-i", str(good), "-vn", "-c:a", "copy", str(folder / "sound_only.mp4"))
+    (folder / "text.mp4").write_text("this is not a video")
+    (folder / "empty.mp4").touch()
+    (folder / "cut_off.mp4").write_bytes(good.read_bytes()[:5000])
+    content = bytearray(good.read_bytes())
+    middle = content.index(b"mdat") + 3000
+    content[middle : middle + 2000] = bytes(2000)
+    (folder / "holes.mp4").write_bytes(content)
+    return folder
+
+
+REASONS = {
+    "short": "is shorter than 32 frames",
+    "one_frame": "is shorter than 32 frames",
+    "soundless": "has no sound",
+    "brief_sound": "has sound for fewer than 32 frames",
+    "other_rate": "has 30 frames a second, not 25",
+    "wide": "is not a square face crop",
+    "sound_only": "cannot be decoded",
+    "text": "cannot be decoded",
+    "empty": "is empty",
+    "cut_off": "cannot be decoded",
+    "holes": "is damaged",
+    "gone": "cannot be read (No such file or directory)",
+}
+
+
+def test_every_kind_of_bad_clip_is_skipped_with_its_reason(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [*sorted(folder.glob("*.mp4")), folder / "gone.mp4"]
+    with caplog.at_level(logging.WARNING, "latentsync"):
+        check = check_clips(paths, 32, 25, cache=tmp_path)
+    assert {clip.path.stem: clip.reason for clip in check.skipped} == REASONS
+    assert [clip.path.stem for clip in check.usable] == ["copy", "good"]
+    assert {clip.num_frames for clip in check.usable} == {60}
+    assert {clip.content_key for clip in check.usable} == {content_key(folder / "good.mp4")}
+    assert f"{len(REASONS)} of {len(paths)} clips are skipped" in caplog.text
+    assert "3x cannot be decoded" in caplog.text
+    check.write_report(tmp_path / "reports" / "clips.json")
+    report = json.loads((tmp_path / "reports" / "clips.json").read_text())
+    assert (report["num_usable"], report["num_skipped"], report["num_usable_frames"]) == (2, len(REASONS), 120)
+    assert report["reasons"]["cannot be decoded"] == 3
+    assert {"path": str(folder / "text.mp4"), "reason": "cannot be decoded"} in report["skipped"]
+
+
+def test_what_was_found_is_remembered_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [folder / "good.mp4", folder / "soundless.mp4", folder / "text.mp4"]
+    first = check_clips(paths, 32, 25, cache=tmp_path)
+
+    def fail(path: Path) -> clip_facts.ClipFacts:
+        raise AssertionError(f"{path} was decoded again")
+
+    monkeypatch.setattr(clip_facts, "_look", fail)
+    assert check_clips(paths, 32, 25, cache=tmp_path) == first
+    assert [clip.path.stem for clip in check_clips(paths, 32, 25, False, tmp_path).usable] == ["good", "soundless"]
+    with pytest.raises(InputError, match="is shorter than 61 frames"):
+        check_clips([folder / "copy.mp4"], 61, 25, cache=tmp_path)
+
+
+def test_only_frames_with_sound_count(folder: Path, tmp_path: Path) -> None:
+    check = check_clips([folder / "brief_sound.mp4"], 10, 25, cache=tmp_path)
+    assert check.usable[0].num_frames == 12
+    assert check_clips([folder / "brief_sound.mp4"], 10, 25, with_sound=False).usable[0].num_frames == 60
+
+
+def test_the_sound_is_as_long_as_the_decoder_makes_it(folder: Path) -> None:
+    facts = clip_facts.clip_facts(folder / "good.mp4", "x", None)
+    with AudioSamples.decode(folder / "good.mp4") as samples:
+        assert facts.num_samples == samples.num_samples == 38400
+
+
+def test_nothing_usable_is_one_line_with_the_most_common_reason(folder: Path) -> None:
+    bad = [folder / f"{name}.mp4" for name in ("soundless", "short", "one_frame")]
+    with pytest.raises(InputError) as caught:
+        check_clips(bad, 32, 25)
+    message = str(caught.value)
+    assert "none of the 3 clips" in message
+    assert str(folder) in message
+    assert "2 of them, such as short.mp4: is shorter than 32 frames" in message
+    assert "\n" not in message
+    with pytest.raises(InputError, match="no clip to train on"):
+        check_clips([], 32, 25)
