@@ -1,0 +1,1 @@
+"""Training: one loop, and a small step object for each of the two models."""

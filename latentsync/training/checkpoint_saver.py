@@ -1,0 +1,145 @@
+"""Saves and finds the checkpoints of a run, all processes together."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+
+from latentsync.errors import CheckpointError
+from latentsync.training.checkpointing import (
+    CONFIG_FILE,
+    CheckpointFolder,
+    Progress,
+    differing_keys,
+    read_state,
+    step_of,
+    write_state,
+)
+from latentsync.training.failures import CheckpointSaveError
+from latentsync.training.metrics_log import FILE_NAME, Row, history, read_rows, write_rows
+from latentsync.training.session import TrainingSession
+from latentsync.training.trainer_config import TrainerConfig
+from latentsync.training.training_step import TrainingStep
+
+logger = logging.getLogger(__name__)
+
+# Keys whose value may change between a stop and a resume without changing what is trained.
+_HARMLESS_KEYS = {
+    "run_dir", "resume", "max_steps", "num_workers", "num_threads", "device", "log_every", "validate_every",
+    "save_every", "keep_last",
+}  # fmt: skip
+
+
+class CheckpointSaver:
+    """Writes checkpoints in stages; a failure in one process ends the run in all of them.
+
+    Args:
+        session: what is saved.
+        step: knows the published format.
+        config: of the run.
+        resolved_config: the whole configuration, saved with every checkpoint.
+    """
+
+    def __init__(
+        self, session: TrainingSession, step: TrainingStep, config: TrainerConfig, resolved_config: Mapping[str, Any]
+    ) -> None:
+        self.folder = CheckpointFolder(Path(config.run_dir))
+        self._session, self._step, self._config, self._resolved_config = session, step, config, resolved_config
+
+    def save(self, progress: Progress, rows: Sequence[Row]) -> Path:
+        """Saves a checkpoint, exports the weights beside metrics.jsonl, removes old ones; every process calls this.
+
+        Raises:
+            CheckpointSaveError: the disk is full, or a file cannot be written for another reason.
+        """
+        step = progress.global_step
+        partial = self.folder.partial(step)
+        self._stage(step, lambda: self._begin(partial))
+        self._stage(step, lambda: self._write(partial, progress, rows))
+        self._stage(step, lambda: self._finish(progress))
+        return self.folder.final(step)
+
+    def restore(self, folder: Path) -> tuple[Progress, list[Row]]:
+        """Continues from a checkpoint: loads it and returns how far it was and its metrics; every process calls this.
+
+        Raises:
+            CheckpointError: it cannot be read, or does not fit the configuration.
+        """
+        progress = read_state(folder)
+        saved = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
+        if isinstance(saved, dict) and self._session.is_main:
+            saved = {str(key): value for key, value in saved.items()}
+            names = [n for n in differing_keys(saved, self._resolved_config) if n.split(".")[-1] not in _HARMLESS_KEYS]
+            if names:
+                logger.warning("the configuration differs from that of %s in %s", folder, ", ".join(names))
+        self._session.read(folder)
+        return progress, read_rows(folder / FILE_NAME)
+
+    def _begin(self, partial: Path) -> None:
+        if self._session.is_main:
+            self.folder.remove_partial()
+            partial.mkdir(parents=True)
+
+    def _write(self, partial: Path, progress: Progress, rows: Sequence[Row]) -> None:
+        self._session.write(partial)
+        with self._session.exported_weights() as weights:
+            if self._session.is_main:
+                self._step.export(weights, partial / self._step.export_name, progress.global_step, history(rows))
+        if self._session.is_main:
+            OmegaConf.save(OmegaConf.create(dict(self._resolved_config)), partial / CONFIG_FILE)
+            write_rows(partial / FILE_NAME, rows)
+            write_state(partial, progress)
+
+    def _finish(self, progress: Progress) -> None:
+        if self._session.is_main:
+            self.folder.finish(progress.global_step)
+            self.folder.publish(progress.global_step, self._step.export_name)
+            if progress.best_step == progress.global_step:
+                self.folder.link_best(progress.global_step)
+            self.folder.prune(self._config.keep_last, progress.best_step)
+
+    def _stage(self, step: int, work: Callable[[], None]) -> None:
+        failure: BaseException | None = None
+        try:
+            work()
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk
+            failure = error
+        reasons = [reason for reason in self._session.gathered(failure and str(failure)) if reason is not None]
+        if reasons:
+            if self._session.is_main:
+                shutil.rmtree(self.folder.partial(step), ignore_errors=True)
+            last = self.folder.latest()
+            raise CheckpointSaveError(
+                f"cannot save step {step} in {self.folder.path}: {reasons[0].splitlines()[0]}: free some space, "
+                f"then run the same command again; the last complete checkpoint is {last or 'none'}"
+            ) from failure
+
+
+def find_resume(config: TrainerConfig) -> Path | None:
+    """The checkpoint a run continues from; None: it starts anew.
+
+    Raises:
+        CheckpointError: `resume` names something else than a checkpoint, or the run folder holds another future.
+    """
+    latest = CheckpointFolder(Path(config.run_dir)).latest()
+    if config.resume == "latest":
+        return latest
+    if config.resume == "none":
+        if latest is not None:
+            raise CheckpointError(
+                f"{config.run_dir} already holds checkpoints up to step {step_of(latest)}: "
+                "continue with trainer.resume=latest, or choose another trainer.run_dir"
+            )
+        return None
+    chosen = Path(config.resume)
+    step = step_of(chosen)
+    read_state(chosen)
+    if latest is not None and step_of(latest) > step:
+        raise CheckpointError(
+            f"{config.run_dir} already holds step {step_of(latest)}, beyond {chosen}: choose another trainer.run_dir"
+        )
+    return chosen

@@ -1,0 +1,71 @@
+"""Metrics of a run: a JSON line per row, and the same to TensorBoard."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from latentsync.atomic import written_whole
+
+Row = dict[str, Any]
+FILE_NAME = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Rows {"step": int, "split": "train" or "validation", metric: number or null, ...} in the order they came.
+
+    Args:
+        run_dir: gets metrics.jsonl and tensorboard/.
+        rows: of the run's past; they replace whatever the file says, so that rows beyond a resumed step are gone.
+    """
+
+    def __init__(self, run_dir: Path, rows: Sequence[Row] = ()) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # here: slow to import, and only one process needs it
+
+        self.rows: list[Row] = list(rows)
+        self.path = run_dir / FILE_NAME
+        write_rows(self.path, self.rows)
+        purge_step = self.rows[-1]["step"] + 1 if self.rows else 0
+        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge_step)
+
+    def write(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds a row; numbers that are not finite become null."""
+        row: Row = {"step": step, "split": split}
+        row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in metrics.items():
+            self._board.add_scalar(f"{name}/{split}", value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Closes TensorBoard's file."""
+        self._board.close()
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Writes all rows; the file appears whole."""
+    with written_whole(path) as beside:
+        beside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file; none where there is no file. A last line that was cut off by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def history(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Columns of the rows: "<split>_step" and "<split>_<metric>", equally long per split; NaN where a row has none."""
+    columns: dict[str, list[float]] = {}
+    for split in dict.fromkeys(row["split"] for row in rows):
+        own = [row for row in rows if row["split"] == split]
+        names = dict.fromkeys(name for row in own for name in row if name != "split")
+        for name in names:
+            values = (row.get(name) for row in own)
+            columns[f"{split}_{name}"] = [math.nan if value is None else value for value in values]
+    return columns

@@ -1,0 +1,126 @@
+"""AdamW, and Muon for the weight matrices beside AdamW for the rest, each as one optimizer object."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.adamw import adamw
+
+from latentsync.training.trainer_config import OptimizerConfig
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalized(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:
+    """Nearest semi-orthogonal matrix of `matrix` (rows, columns), roughly: singular values end in about [0.7, 1.2].
+
+    Newton-Schulz iteration with the quintic of Jordan et al., "Muon: an optimizer for hidden layers" (2024).
+    """
+    a, b, c = _NEWTON_SCHULZ
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.mT if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(num_steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the groups with "use_muon", AdamW for the others: one object, one state, one schedule.
+
+    Muon is momentum whose step is orthogonalized; it takes tensors of two or more dimensions, flattened after the
+    first. Every group brings its own "lr" and "weight_decay".
+
+    Args:
+        groups: parameter groups, each with a "use_muon" key.
+        lr: where a group has none.
+        betas: AdamW's.
+        eps: AdamW's.
+        momentum: Muon's.
+        weight_decay: where a group has none.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(groups, {**defaults, "use_muon": False})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step on the gradients at hand."""
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if group["use_muon"]:
+                for parameter in parameters:
+                    self._step_matrix(parameter, group)
+            elif parameters:
+                self._step_adamw(parameters, group)
+
+    def _step_matrix(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        momentum.lerp_(gradient, 1 - group["momentum"])
+        direction = gradient.lerp(momentum, group["momentum"]).reshape(parameter.shape[0], -1)
+        update = orthogonalized(direction) * max(1.0, direction.shape[0] / direction.shape[1]) ** 0.5
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.add_(update.reshape(parameter.shape), alpha=-group["lr"])
+
+    def _step_adamw(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["step"] = torch.tensor(0.0)
+                self.state[parameter]["exp_avg"] = torch.zeros_like(parameter)
+                self.state[parameter]["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in parameters]
+        beta1, beta2 = group["betas"]
+        adamw(
+            parameters,
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The configured optimizer over the parameters that train.
+
+    Weight decay is for tensors of two or more dimensions; biases and norms keep their size.
+    """
+    vectors, plain, matrices = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            if parameter.ndim < 2:
+                vectors.append(parameter)
+            elif config.name == "muon" and not name.startswith(tuple(config.plain_names)):
+                matrices.append(parameter)
+            else:
+                plain.append(parameter)
+    groups: list[dict[str, Any]] = [{"params": vectors, "weight_decay": 0.0}, {"params": plain}]
+    betas = (config.betas[0], config.betas[1])
+    if config.name == "muon":
+        groups.append({"params": matrices, "lr": config.matrix_lr, "use_muon": True})
+        return Muon(_filled(groups), config.lr, betas, config.eps, config.momentum, config.weight_decay)
+    return torch.optim.AdamW(_filled(groups), config.lr, betas, config.eps, config.weight_decay)
+
+
+def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [group for group in groups if group["params"]]

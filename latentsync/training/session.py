@@ -1,0 +1,157 @@
+"""The prepared objects of one run, and what all processes do together with them: save, load, evaluate, agree."""
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from torch import nn
+
+from latentsync.errors import CheckpointError, ConfigError
+from latentsync.training.launch import build_accelerator, is_sharded
+from latentsync.training.optimizers import build_optimizer
+from latentsync.training.random_state import random_state, restore_random_state
+from latentsync.training.schedules import build_schedule
+from latentsync.training.trainer_config import TrainerConfig
+from latentsync.training.weight_average import WeightAverage
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingSession:
+    """Model, optimizer and schedule as accelerate prepared them, and the average of the weights.
+
+    Args:
+        config: of the run.
+        model: the network to train, on any device.
+
+    Raises:
+        ConfigError: nothing trains, or the launcher's kind of sharding does not go with the configuration.
+    """
+
+    def __init__(self, config: TrainerConfig, model: nn.Module) -> None:
+        self.accelerator = build_accelerator(config)
+        set_seed(config.seed, device_specific=True)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ConfigError("no weight of the model trains: check what the configuration names as trainable")
+        if config.gradient_checkpointing:
+            _enable_gradient_checkpointing(model)
+        model.train()
+        self.is_sharded = is_sharded(self.accelerator)
+        # Under sharding no process holds all weights; validation fills this copy, made before the model is taken apart.
+        self._whole_model = copy.deepcopy(model) if self.is_sharded and self.is_main else None
+        optimizer = build_optimizer(model, config.optimizer)
+        schedule = build_schedule(optimizer, config.schedule, config.max_steps)
+        self.model, self.optimizer, self.schedule = self.accelerator.prepare(model, optimizer, schedule)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and logs."""
+        return self.accelerator.is_main_process
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process trains."""
+        return self.accelerator.device
+
+    def write(self, folder: Path) -> None:
+        """Saves all that training needs into a folder; every process calls this."""
+        rank = self.accelerator.process_index
+        self.accelerator.save_state(str(folder))
+        torch.save(random_state(self.device), folder / _random_file(rank))
+        if self.average is not None and (self.is_sharded or self.is_main):
+            torch.save(self.average.state_dict(), folder / self._average_file())
+
+    @contextmanager
+    def exported_weights(self) -> Iterator[dict[str, torch.Tensor]]:
+        """All weights, averaged ones where there are, valid while inside; complete on the main process."""
+        with self._averaged():
+            yield {name: tensor.detach() for name, tensor in self._state_dict().items()}
+
+    def read(self, folder: Path) -> None:
+        """Loads what `write` saved; every process calls this.
+
+        Raises:
+            CheckpointError: the files do not fit the configuration, or are damaged.
+        """
+        try:
+            self.accelerator.load_state(str(folder))
+            if self.average is not None:
+                self.average.load_state_dict(_load(folder / self._average_file()))
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise CheckpointError(
+                f"cannot continue from {folder}: {line}: use the configuration it was made with, or another run_dir"
+            ) from error
+        random_file = folder / _random_file(self.accelerator.process_index)
+        if random_file.is_file():
+            restore_random_state(_load(random_file), self.device)
+        else:
+            logger.warning("%s was saved by fewer processes: a process starts with fresh random numbers", folder)
+
+    @contextmanager
+    def evaluation_model(self) -> Iterator[nn.Module | None]:
+        """The whole network in eval mode, with averaged weights where there are; None off the main process.
+
+        Training is afterwards as if nothing had happened, random numbers included.
+        """
+        kept = random_state(self.device)
+        with self._averaged(), torch.no_grad():
+            model = self._whole() if self.is_main or self.is_sharded else None
+            if model is not None:
+                model.eval()
+            try:
+                yield model if self.is_main else None
+            finally:
+                if model is not None:
+                    model.train()
+                if self._whole_model is not None:
+                    self._whole_model.cpu()
+        restore_random_state(kept, self.device)
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The value of every process, in order; every process calls this."""
+        return gather_object([value])
+
+    def from_main(self, value: Any) -> Any:
+        """The main process' value; every process calls this, and the others wait for it."""
+        return broadcast_object_list([value])[0] if self.accelerator.num_processes > 1 else value
+
+    def _averaged(self) -> Any:
+        return self.average.applied() if self.average is not None else nullcontext()
+
+    def _state_dict(self) -> dict[str, torch.Tensor]:
+        return cast(dict[str, torch.Tensor], self.accelerator.get_state_dict(self.model))
+
+    def _whole(self) -> nn.Module | None:
+        if not self.is_sharded:
+            return self.accelerator.unwrap_model(self.model)
+        state = self._state_dict()
+        if self._whole_model is not None:
+            self._whole_model.load_state_dict(state)
+            self._whole_model.to(self.device)
+        return self._whole_model
+
+    def _average_file(self) -> str:
+        return f"average_{self.accelerator.process_index if self.is_sharded else 0}.pt"
+
+
+def _random_file(rank: int) -> str:
+    return f"random_{rank}.pt"
+
+
+def _load(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _enable_gradient_checkpointing(model: nn.Module) -> None:
+    enable = getattr(model, "enable_gradient_checkpointing", None)
+    if enable is None:
+        logger.warning("%s keeps its activations: it knows no gradient checkpointing", type(model).__name__)
+    else:
+        enable()

@@ -1,0 +1,141 @@
+"""How well a SyncNet tells the sound of a picture from other sound of the same clip, and where it finds the offset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from latentsync.data.clip_check import TrainingClip
+from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.syncnet_data_config import SyncNetDataConfig
+from latentsync.data.windows import mel_columns, model_pixels
+from latentsync.device import resolve_dtype
+from latentsync.training.syncnet_step import stacked_frames
+
+MAX_OFFSET_FRAMES = 15
+"""Offsets looked at when the best one is searched, to both sides."""
+_WINDOWS_AT_ONCE = 32
+_NUM_THRESHOLDS = 199
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Cosines of one clip.
+
+    Attributes:
+        positive: (n,) of pictures and their own sound.
+        negative: (m,) of pictures and other sound of the clip, at least `min_offset_frames` away.
+        offset: frames by which the sound lies behind the picture at the best mean cosine, in -15 ... 15.
+    """
+
+    positive: np.ndarray
+    negative: np.ndarray
+    offset: int
+
+
+class SyncAccuracy:
+    """Scores clips with a SyncNet.
+
+    Args:
+        features: cached views of the clips.
+        data: windows and the least distance of a negative.
+        windows_per_clip: pictures looked at per clip, evenly spread; each meets the sound of all windows of the clip.
+    """
+
+    def __init__(self, features: ClipFeatures, data: SyncNetDataConfig, windows_per_clip: int) -> None:
+        self.features, self.data, self.windows_per_clip = features, data, windows_per_clip
+
+    @torch.no_grad()
+    def score(self, syncnet: nn.Module, clip: TrainingClip) -> ClipScores:
+        """Cosines of one clip; the network is called in the number format that is fastest on its device."""
+        shift = self.data.audio_offset_frames
+        first, last = max(0, -shift), clip.num_frames - self.data.num_frames - max(0, shift)
+        sounds = np.arange(first, last + 1)
+        pictures = np.unique(np.linspace(first, last, min(self.windows_per_clip, len(sounds))).round().astype(int))
+        device = next(syncnet.parameters()).device
+        heard = self._hear(syncnet, clip, sounds + shift, device)
+        seen = self._see(syncnet, clip, pictures, device)
+        similarity = (seen @ heard.T).clamp(0, 1).cpu().numpy()
+        offsets = sounds - pictures[:, None]
+        far = np.abs(offsets) >= self.data.min_offset_frames
+        return ClipScores(similarity[offsets == 0], similarity[far], best_offset(similarity, offsets))
+
+    def _hear(self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device) -> torch.Tensor:
+        mel, data = self.features.mel(clip), self.data
+        parts = []
+        for some in _chunks(starts):
+            windows = np.stack([mel_columns(mel, int(start), data.video_fps, data.num_mel_columns) for start in some])
+            parts.append(_embed(syncnet, "audio_encoder", torch.from_numpy(windows).to(device)))
+        return torch.cat(parts)
+
+    def _see(self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device) -> torch.Tensor:
+        length = self.data.num_frames
+        frames = self._frames(clip)
+        parts = []
+        for some in _chunks(starts):
+            windows = np.stack([self._window(frames[start : start + length]) for start in some])
+            parts.append(_embed(syncnet, "visual_encoder", stacked_frames(torch.from_numpy(windows).to(device))))
+        return torch.cat(parts)
+
+    def _frames(self, clip: TrainingClip) -> np.ndarray:
+        if self.data.latent_space:
+            return self.features.latents(clip)[:, 0]
+        return self.features.frames(clip, self.data.lower_half)
+
+    def _window(self, frames: np.ndarray) -> np.ndarray:
+        return frames.astype(np.float32) if self.data.latent_space else model_pixels(frames)
+
+
+def figures(scores: Sequence[ClipScores]) -> dict[str, float]:
+    """What the scores of many clips come to.
+
+    Returns:
+        sync_loss: cross-entropy, both kinds of pairs weighing the same. accuracy: at threshold 0.5, likewise.
+        best_accuracy, best_threshold: at the threshold that is best for these clips. accepted: share of the positives
+        above 0.5; refused: of the negatives below. area_under_curve: chance that a positive scores above a negative.
+        offset_zero: share of the clips whose best offset is 0.
+    """
+    positive = np.concatenate([one.positive for one in scores]).astype(np.float64)
+    negative = np.concatenate([one.negative for one in scores]).astype(np.float64)
+    accepted, refused = float((positive > 0.5).mean()), float((negative <= 0.5).mean())
+    thresholds = np.linspace(0, 1, _NUM_THRESHOLDS + 2)[1:-1]
+    accuracies = [(float((positive > one).mean()) + float((negative <= one).mean())) / 2 for one in thresholds]
+    best = int(np.argmax(accuracies))
+    inner = 1e-4 + (1 - 2e-4) * positive, 1e-4 + (1 - 2e-4) * negative
+    return {
+        "sync_loss": float(-(np.log(inner[0]).mean() + np.log(1 - inner[1]).mean()) / 2),
+        "accuracy": (accepted + refused) / 2,
+        "best_accuracy": accuracies[best],
+        "best_threshold": float(thresholds[best]),
+        "accepted": accepted,
+        "refused": refused,
+        "area_under_curve": area_under_curve(positive, negative),
+        "offset_zero": float(np.mean([one.offset == 0 for one in scores])),
+    }
+
+
+def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Chance that a positive scores above a negative, ties counting half (the Mann-Whitney statistic)."""
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, side="left")
+    up_to = np.searchsorted(ordered, positive, side="right")
+    return float((below + up_to).mean() / 2 / len(negative))
+
+
+def best_offset(similarity: np.ndarray, offsets: np.ndarray) -> int:
+    """The offset in -15 ... 15 with the highest mean cosine, among those that occur; both arrays (pictures, sounds)."""
+    candidates = [one for one in range(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1) if (offsets == one).any()]
+    return max(candidates, key=lambda one: float(similarity[offsets == one].mean()))
+
+
+def _embed(syncnet: nn.Module, encoder: str, windows: torch.Tensor) -> torch.Tensor:
+    device = windows.device
+    dtype = resolve_dtype("auto", device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        return syncnet.get_submodule(encoder)(windows).float()
+
+
+def _chunks(starts: np.ndarray) -> list[np.ndarray]:
+    return [starts[begin : begin + _WINDOWS_AT_ONCE] for begin in range(0, len(starts), _WINDOWS_AT_ONCE)]

@@ -1,0 +1,146 @@
+"""What a configuration may say about a training run."""
+
+from dataclasses import dataclass, field
+
+MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")
+OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclass
+class OptimizerConfig:
+    """How weights are moved.
+
+    Attributes:
+        name: "adamw", or "muon": Muon for weights of two or more dimensions and AdamW for the rest.
+        lr: peak learning rate of AdamW.
+        matrix_lr: peak learning rate of Muon.
+        betas: decay rates of AdamW's two averages.
+        eps: AdamW's guard against division by zero.
+        momentum: Muon's.
+        weight_decay: decoupled; of weights of two or more dimensions only.
+        plain_names: with Muon: weights whose names begin so stay with AdamW, such as ["conv_in", "conv_out"].
+    """
+
+    name: str = "adamw"
+    lr: float = 1e-4
+    matrix_lr: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    momentum: float = 0.95
+    weight_decay: float = 0.01
+    plain_names: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _demand(self.name in OPTIMIZERS, f"optimizer.name is one of {', '.join(OPTIMIZERS)}, not {self.name!r}")
+        _demand(self.lr > 0, f"optimizer.lr is above 0, not {self.lr}")
+        _demand(self.matrix_lr > 0, f"optimizer.matrix_lr is above 0, not {self.matrix_lr}")
+        _demand(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"optimizer.betas are two numbers in [0, 1), not {self.betas}",
+        )
+        _demand(0 <= self.momentum < 1, f"optimizer.momentum lies in [0, 1), not {self.momentum}")
+        _demand(self.eps > 0 and self.weight_decay >= 0, "optimizer.eps is above 0, optimizer.weight_decay at least 0")
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate's curve over the optimizer steps.
+
+    Attributes:
+        name: "constant", "linear" or "cosine": how it falls from the peak to the floor by the last step.
+        warmup_steps: steps over which it rises from near zero to the peak.
+        floor: where it ends, as a share of the peak.
+    """
+
+    name: str = "constant"
+    warmup_steps: int = 0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _demand(self.name in SCHEDULES, f"schedule.name is one of {', '.join(SCHEDULES)}, not {self.name!r}")
+        _demand(self.warmup_steps >= 0, f"schedule.warmup_steps is at least 0, not {self.warmup_steps}")
+        _demand(0 <= self.floor <= 1, f"schedule.floor lies in [0, 1], not {self.floor}")
+
+
+@dataclass
+class BestMetricConfig:
+    """Which validation figure names the best checkpoint.
+
+    Attributes:
+        name: of a figure the validator returns; empty: no checkpoint is the best.
+        mode: "min" or "max".
+    """
+
+    name: str = ""
+    mode: str = "min"
+
+    def __post_init__(self) -> None:
+        _demand(self.mode in ("min", "max"), f"best_metric.mode is min or max, not {self.mode!r}")
+
+
+@dataclass
+class TrainerConfig:
+    """Everything a run says that is not about model, data or losses.
+
+    Attributes:
+        run_dir: folder of metrics, charts, checkpoints and exported weights.
+        max_steps: optimizer steps of the whole training.
+        batch_size: items of one batch of one process.
+        gradient_accumulation: batches per optimizer step.
+        max_grad_norm: gradients are scaled down to this norm; None: they are not.
+        mixed_precision: "no", "bf16", "fp16" (with a scaler), or "auto": bf16 where the device multiplies it.
+        gradient_checkpointing: recompute activations instead of keeping them.
+        seed: of data order, item choices and every process' generators.
+        num_workers: processes that load data; 0: the training process does.
+        log_every: steps between two rows of metrics.
+        validate_every: steps between validations; 0: none.
+        save_every: steps between checkpoints; 0: only at the end and when interrupted.
+        keep_last: that many checkpoints stay, besides the best.
+        best_metric: which validation figure names the best.
+        resume: "latest" (start anew where there is none), "none", or the folder of a checkpoint.
+        ema_decay: of the moving average of the weights; None: no average.
+        device: "auto", "cpu" or another name of `latentsync.device`; launchers of several processes decide themselves.
+        num_threads: of the CPU; None: torch decides.
+        optimizer: how weights are moved.
+        schedule: the learning rate's curve.
+    """
+
+    run_dir: str = "runs/training"
+    max_steps: int = 1000
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    max_grad_norm: float | None = 1.0
+    mixed_precision: str = "auto"
+    gradient_checkpointing: bool = False
+    seed: int = 0
+    num_workers: int = 2
+    log_every: int = 10
+    validate_every: int = 500
+    save_every: int = 500
+    keep_last: int = 3
+    best_metric: BestMetricConfig = field(default_factory=BestMetricConfig)
+    resume: str = "latest"
+    ema_decay: float | None = None
+    device: str = "auto"
+    num_threads: int | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("max_steps", "batch_size", "gradient_accumulation", "log_every", "keep_last"):
+            _demand(getattr(self, key) >= 1, f"trainer.{key} is at least 1, not {getattr(self, key)}")
+        for key in ("seed", "num_workers", "validate_every", "save_every"):
+            _demand(getattr(self, key) >= 0, f"trainer.{key} is at least 0, not {getattr(self, key)}")
+        _demand(
+            self.mixed_precision in MIXED_PRECISIONS,
+            f"trainer.mixed_precision is one of {', '.join(MIXED_PRECISIONS)}, not {self.mixed_precision!r}",
+        )
+        _demand(self.max_grad_norm is None or self.max_grad_norm > 0, "trainer.max_grad_norm is above 0 or null")
+        _demand(self.ema_decay is None or 0 < self.ema_decay < 1, "trainer.ema_decay lies in (0, 1) or is null")
+        _demand(self.num_threads is None or self.num_threads >= 1, "trainer.num_threads is at least 1 or null")
+
+
+def _demand(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)

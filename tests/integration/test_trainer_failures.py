@@ -1,0 +1,98 @@
+"""What ends a training, and what it leaves behind."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.training import session
+from latentsync.training.checkpointing import CheckpointFolder
+from latentsync.training.failures import CheckpointSaveError, NonFiniteLossError
+from latentsync.training.launch import build_accelerator
+from latentsync.training.trainer_config import TrainerConfig
+from tests.integration.tiny_training import TinyStep, fit
+
+
+@pytest.mark.parametrize(("mishap", "what"), [("nan", "loss"), ("inf_gradient", "gradient norm")])
+def test_a_number_that_is_none_stops(tmp_path: Path, mishap: str, what: str) -> None:
+    with pytest.raises(NonFiniteLossError, match=f"the {what} of step 3 .* clip_.*step_00000002") as caught:
+        fit(tmp_path, TinyStep(mishap=mishap))
+    assert isinstance(caught.value, LatentSyncError)
+    assert str(caught.value).count("clip_") == 4
+    state = torch.load(tmp_path / "tiny.pt")
+    assert state["global_step"] == 2
+    assert fit(tmp_path).global_step == 4
+
+
+class FullDisk:
+    """torch.save, until a path names the step."""
+
+    def __init__(self, part: str) -> None:
+        self.part, self.save = part, torch.save
+
+    def __call__(self, content: Any, path: Path | str, **options: Any) -> None:
+        if self.part in str(path):
+            Path(path).write_bytes(b"half a file")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        self.save(content, path, **options)
+
+
+@pytest.mark.parametrize("part", ["step_00000004.partial/tiny.pt", "step_00000004.partial/optimizer.bin"])
+def test_a_full_disk_ends_the_run_and_leaves_no_half_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", FullDisk(part))
+        with pytest.raises(CheckpointSaveError, match=r"No space left.*step_00000002"):
+            fit(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000002"]
+    assert torch.load(tmp_path / "tiny.pt")["global_step"] == 2
+    assert fit(tmp_path).global_step == 4
+
+
+def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with pytest.raises(CheckpointSaveError, match="cannot save step 2"):
+        fit(tmp_path)
+
+
+def test_nothing_to_train(tmp_path: Path) -> None:
+    step = TinyStep()
+    step.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match="no weight of the model trains"):
+        fit(tmp_path, step)
+
+
+def test_the_scaler_skips_an_overflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scale beyond float16's range overflows until the scaler has lowered it; the finite loss goes on."""
+
+    def with_scaler(config: TrainerConfig) -> Any:
+        accelerator = build_accelerator(config)
+        accelerator.state._mixed_precision = "fp16"
+        accelerator.native_amp = True
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-20)
+        return accelerator
+
+    monkeypatch.setattr(session, "build_accelerator", with_scaler)
+    report = fit(tmp_path, max_steps=5, ema_decay=0.9)
+    assert 0 < report.progress.num_skipped_steps < 3
+    assert report.metrics["skipped_steps"] == report.progress.num_skipped_steps
+    assert report.metrics["gradient_norm"] < 100
+    saved = json.loads((tmp_path / "checkpoints/step_00000005/trainer_state.json").read_text())
+    assert saved["num_skipped_steps"] == report.progress.num_skipped_steps
+    assert (CheckpointFolder(tmp_path).final(5) / "scaler.pt").is_file()
+
+
+def test_a_validator_that_fails_costs_no_trained_step(tmp_path: Path) -> None:
+    def fails(model: torch.nn.Module, folder: Path, global_step: int) -> dict[str, float]:
+        raise RuntimeError("no such file")
+
+    with pytest.raises(RuntimeError, match="no such file"):
+        fit(tmp_path, validator=fails, validate_every=3)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").glob("step_*")) == ["step_00000002", "step_00000003"]
+    assert fit(tmp_path).global_step == 4

@@ -1,0 +1,124 @@
+import pytest
+import torch
+from torch import nn
+
+from latentsync.losses.epsilon_loss import EpsilonLoss
+from latentsync.losses.loss_stack import LossStack
+from latentsync.models.checkpoint import load_unet
+from latentsync.training.training_step import StepContext
+from latentsync.training.unet_step import DiffusionConfig, UNetStep, draw_disturbance
+from tests.tiny_pipeline import RESOLUTION, tiny_pipeline
+
+FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def synthesizer():
+    return tiny_pipeline().networks.synthesizer
+
+
+@pytest.fixture
+def step(synthesizer):
+    return UNetStep(
+        synthesizer.unet, synthesizer.codec, LossStack([EpsilonLoss(1.0, RESOLUTION)]), DiffusionConfig(), RESOLUTION
+    )
+
+
+def pixel_batch(num_items: int = 2) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    shape = (num_items, FRAMES, 3, RESOLUTION, RESOLUTION)
+    return {
+        "pixels": torch.rand(shape, generator=generator) * 2 - 1,
+        "reference": torch.rand(shape, generator=generator) * 2 - 1,
+        "audio": torch.randn(num_items, FRAMES, 20, 16, generator=generator),
+        "seed": torch.arange(num_items) + 10,
+        "clip": [f"{index}.mp4" for index in range(num_items)],
+    }
+
+
+class Listener(nn.Module):
+    """Remembers what the network was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, sample, timestep, audio):
+        self.sample, self.timestep, self.audio = sample, timestep, audio
+        return torch.zeros_like(sample[:, :4])
+
+
+def test_an_items_disturbance_depends_on_its_seed_alone():
+    config = DiffusionConfig(shared_noise=[0.0, 1.0, 10.0], audio_dropout=0.5)
+    together = draw_disturbance(torch.tensor([5, 6, 7]), (4, 3, 8, 8), config)
+    alone = draw_disturbance(torch.tensor([7]), (4, 3, 8, 8), config)
+    assert torch.equal(together.noise[2:], alone.noise)
+    assert together.timestep[2] == alone.timestep[0]
+    assert together.is_silent[2] == alone.is_silent[0]
+
+
+def test_late_timesteps_and_audio_dropout_have_their_distributions():
+    seeds = torch.arange(2000)
+    uniform = draw_disturbance(seeds, (1, 1, 1, 1), DiffusionConfig(audio_dropout=0.1))
+    late = draw_disturbance(seeds, (1, 1, 1, 1), DiffusionConfig(late_timesteps=0.5))
+    assert uniform.timestep.min() >= 0
+    assert uniform.timestep.max() <= 999
+    assert uniform.timestep.float().mean() == pytest.approx(500, abs=25)
+    assert late.timestep.float().mean() == pytest.approx(667, abs=25)
+    assert uniform.is_silent.float().mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_the_network_sees_noisy_latents_mask_masked_image_and_reference(step):
+    listener, batch = Listener(), pixel_batch()
+    prediction = step.predict(listener, batch)
+    codec, keep = step.codec, step._keep
+    noisy, mask, masked, reference = listener.sample.split([4, 1, 4, 4], dim=1)
+
+    def encoded(images):
+        return codec.encode(images.flatten(0, 1)).unflatten(0, (2, FRAMES)).transpose(1, 2)
+
+    assert torch.allclose(masked, encoded(batch["pixels"] * keep), atol=1e-5)
+    assert torch.allclose(reference, encoded(batch["reference"]), atol=1e-5)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    signal = step.scheduler.alphas_cumprod[listener.timestep][:, None, None, None, None]
+    clean = encoded(batch["pixels"])
+    assert torch.allclose(noisy, signal.sqrt() * clean + (1 - signal).sqrt() * prediction.noise, atol=1e-4)
+
+
+def test_cached_latents_give_the_same_loss_as_pixels(step):
+    batch = pixel_batch()
+
+    def latents(images):
+        return step.codec.encode(images.flatten(0, 1)).unflatten(0, (2, FRAMES))
+
+    cached = {name: batch[name] for name in ("audio", "seed", "clip")} | {
+        "latents": latents(batch["pixels"]),
+        "masked_latents": latents(batch["pixels"] * step._keep),
+        "reference_latents": latents(batch["reference"]),
+    }
+    context = StepContext(0, 1)
+    expected, found = (step(step.model, one, context).loss for one in (batch, cached))
+    assert torch.allclose(expected, found, rtol=1e-4)
+
+
+def test_silent_items_hear_nothing(step):
+    listener, batch = Listener(), pixel_batch()
+    step.diffusion = DiffusionConfig(audio_dropout=1.0)
+    step.predict(listener, batch)
+    assert not listener.audio.any()
+    step.diffusion = DiffusionConfig(audio_dropout=0.0)
+    step.predict(listener, batch)
+    assert torch.equal(listener.audio, batch["audio"])
+
+
+def test_export_loads_for_inference(step, tmp_path):
+    path = tmp_path / "my weights" / step.export_name
+    step.export(step.model.state_dict(), path, 12, {})
+    unet = load_unet(step.model.unet_config, path, resolution=RESOLUTION)
+    for name, tensor in unet.state_dict().items():
+        assert torch.allclose(tensor, step.model.state_dict()[name], atol=2e-3, rtol=2e-3), name
+
+
+@pytest.mark.parametrize("wrong", [{"shared_noise": []}, {"audio_dropout": 1.5}, {"late_timesteps": 0.0}])
+def test_wrong_distributions_are_refused(wrong):
+    with pytest.raises(ValueError, match="diffusion"):
+        DiffusionConfig(**wrong)
