@@ -1,5 +1,7 @@
 """The one place where devices and number formats are chosen."""
 
+import os
+
 import torch
 
 from latentsync.errors import InputError
@@ -24,6 +26,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= count.get(device.type, 0):
         raise InputError(f"device {name!r} is not present on this machine: use --device auto")
+    return device
+
+
+def process_device(name: str = "auto") -> torch.device:
+    """The device of this process: as `resolve_device`, and each process of a launcher has its own card.
+
+    Raises:
+        InputError: as `resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device(device.type, int(os.environ["LOCAL_RANK"]))
     return device
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from latentsync.atomic import written_whole
@@ -87,7 +89,7 @@ def load_unet(
 
     Args:
         config: what the U-Net is made of.
-        path: the weights file, stored in any floating-point format.
+        path: the weights file, stored in any floating-point format; .pt, or diffusers' .safetensors.
         device: where the network goes.
         dtype: format of its weights.
         resolution: pixels of a face crop; refused when the file records another.
@@ -136,12 +138,22 @@ def load_syncnet(
 
 def _weights_and_record(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The file's tensors by name, and the configuration it records (empty in the published files)."""
+    if Path(path).suffix == ".safetensors":
+        return _read_safetensors(Path(path)), {}
     content = read_checkpoint(path)
     weights = content.get("state_dict")
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise CheckpointError(f"checkpoint {path} has no state_dict of tensors: give a LatentSync .pt file")
     recorded = content.get("config")
     return weights, recorded if isinstance(recorded, dict) else {}
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a file in diffusers' format: a Stable Diffusion 1.5 U-Net has the names of a U-Net of stage 1."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {path} is missing or damaged: give an existing .safetensors file") from error
 
 
 def _check_resolution(path: str | Path, recorded: Mapping[str, Any], resolution: int | None) -> None:

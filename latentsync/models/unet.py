@@ -117,6 +117,9 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         time = self._embed_time(timestep, batch, sample.device)
         x = sample.to(self.conv_in.weight.dtype).transpose(1, 2).flatten(0, 1)
         x = self.conv_in(x.contiguous(memory_format=torch.channels_last))
+        if torch.is_grad_enabled() and not x.requires_grad and any(p.requires_grad for p in self.parameters()):
+            # torch 2.13 crashes in the backward pass of a channels-last group norm whose input needs no gradient
+            x.requires_grad_()
         x = self._run_levels(x, time, audio, num_frames, deep_features)
         x = self.conv_out(F.silu(self.conv_norm_out(x, num_frames)))
         return x.unflatten(0, (batch, num_frames)).transpose(1, 2).contiguous()

@@ -51,7 +51,7 @@ class WindowSynthesizer:
                 f"output channels, not {unet.config['in_channels']} and {unet.config['out_channels']}: "
                 "use a VAE and a U-Net that were trained together"
             )
-        self.unet = unet.eval().requires_grad_(False)
+        self.unet = unet.eval()
         self.codec = codec
         self.device = unet.device
         self._keep = keep_mask(resolution).to(self.device)

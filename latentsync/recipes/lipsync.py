@@ -51,7 +51,7 @@ def build_pipeline(build: LipsyncBuild) -> tuple[LipsyncPipeline, UNetRun]:
             f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
         )
     pipeline = LipsyncPipeline(
-        unet=unet,
+        unet=unet.requires_grad_(False),
         codec=load_vae(find_vae(run.vae), build.device, build.dtype),
         audio_encoder=audio_encoder,
         detector=build_detector(build.detector, build.device, CHECKPOINTS / "auxiliary"),

@@ -230,3 +230,15 @@ def test_wrong_inputs_are_named(sample_shape, audio_shape, message):
 def test_wrong_configurations_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         UNetConfig(**changes)
+
+
+@pytest.mark.parametrize("parts", [["motion_modules."], ["attentions."], ["resnets"], ["conv_out"]])
+def test_any_part_can_train_alone(parts):
+    """A part whose input needs no gradient once crashed the whole process inside torch."""
+    unet = tiny_unet()
+    for name, parameter in unet.named_parameters():
+        parameter.requires_grad_(any(part in name for part in parts))
+    sample, audio = tiny_inputs()
+    unet(sample, 9, audio).square().mean().backward()
+    gradients = [name for name, parameter in unet.named_parameters() if parameter.grad is not None]
+    assert gradients == [name for name, parameter in unet.named_parameters() if parameter.requires_grad]

@@ -1,0 +1,1 @@
+"""Judges finished models and results; each file is a command of its own."""

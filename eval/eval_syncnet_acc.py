@@ -1,0 +1,112 @@
+"""Accuracy of a SyncNet on held-out clips: ``./eval/eval_syncnet_acc.sh --config YAML --checkpoint PT --clips CLIPS``.
+
+Every clip gives pictures at evenly spread times; each meets its own sound (it should accept it) and the sound of all
+other windows of its clip that begin at least `data.min_offset_frames` away (it should refuse them).
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from latentsync.atomic import written_whole
+from latentsync.config import load_config
+from latentsync.data.clip_check import check_clips
+from latentsync.data.clip_list import list_clips
+from latentsync.data.prepare_features import prepare_features
+from latentsync.device import resolve_device
+from latentsync.errors import LatentSyncError
+from latentsync.models.checkpoint import load_syncnet
+from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.train_syncnet import check_input_channels, syncnet_codec, syncnet_features
+from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, figures
+
+_NUM_RESAMPLES = 200
+_EXIT_BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluates as the command line says; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        report = json.dumps(evaluate(options), indent=1)
+    except LatentSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _EXIT_BAD_INPUT
+    sys.stdout.write(report + "\n")
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(options.out) as beside:
+            beside.write_text(report + "\n", encoding="utf-8")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> dict:
+    """The report: what was judged, its figures (`latentsync.training.sync_accuracy.figures`), and their intervals.
+
+    Raises:
+        LatentSyncError: configuration, weights or clips cannot be used.
+    """
+    run = load_config(options.config, SyncNetRun, options.overrides)
+    run.training.device = options.device
+    codec = syncnet_codec(run)
+    check_input_channels(run, codec)
+    device = resolve_device(options.device)
+    syncnet = load_syncnet(run.model, options.checkpoint, device, torch.float32).eval()
+    with TemporaryDirectory(prefix="latentsync-") as scratch:
+        run.data.cache_dir = options.cache_dir or scratch
+        features = syncnet_features(run, codec)
+        paths = list_clips(options.clips)[: options.num_clips or None]
+        check = check_clips(paths, run.data.min_frames, run.data.video_fps, cache=features.cache.folder)
+        if codec is not None:
+            prepare_features(check.usable, features, codec=codec)
+        accuracy = SyncAccuracy(features, run.data, options.windows_per_clip)
+        scores = [accuracy.score(syncnet, clip) for clip in tqdm(check.usable, disable=None, unit="clip")]
+    return {
+        "config": str(options.config),
+        "checkpoint": str(options.checkpoint),
+        "clips": str(options.clips),
+        "num_clips": len(scores),
+        "num_skipped": len(check.skipped),
+        "windows_per_clip": options.windows_per_clip,
+        "min_offset_frames": run.data.min_offset_frames,
+        **figures(scores),
+        "interval_95": intervals(scores),
+        "offsets": [one.offset for one in scores],
+    }
+
+
+def intervals(scores: Sequence[ClipScores]) -> dict[str, list[float]]:
+    """For each figure the range of 95 of 100 resamplings of the clips (bootstrap; windows of a clip go together)."""
+    rng = np.random.default_rng(0)
+    names = ("sync_loss", "accuracy", "best_accuracy", "area_under_curve", "offset_zero")
+    draws = [figures([scores[i] for i in rng.integers(len(scores), size=len(scores))]) for _ in range(_NUM_RESAMPLES)]
+    return {name: np.quantile([draw[name] for draw in draws], [0.025, 0.975]).round(4).tolist() for name in names}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eval_syncnet_acc.sh", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML of the SyncNet, e.g. configs/demo/syncnet.yaml"
+    )
+    parser.add_argument("--checkpoint", type=Path, required=True, help="its weights")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, or a file with one path a line")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, e.g. data.min_offset_frames=5")
+    parser.add_argument("--out", type=Path, help="JSON file for the report, which is also printed")
+    parser.add_argument("--num_clips", type=int, default=0, help="only the first so many clips (0: all)")
+    parser.add_argument("--windows_per_clip", type=int, default=16, help="pictures looked at per clip")
+    parser.add_argument("--cache_dir", help="keep decoded clips and mels here (else they are thrown away)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

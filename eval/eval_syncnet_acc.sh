@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Measures a SyncNet on held-out clips; every argument goes to eval/eval_syncnet_acc.py (--help lists them):
+#
+#   ./eval/eval_syncnet_acc.sh --config configs/demo/syncnet.yaml --checkpoint checkpoints/demo/stable_syncnet.pt \
+#       --clips data/val
+set -eu
+. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/../scripts/environment.sh"
+exec "$python" -m eval.eval_syncnet_acc "$@"

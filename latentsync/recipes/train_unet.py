@@ -1,0 +1,178 @@
+"""Builds the training of the lip-sync U-Net from its configuration."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
+from latentsync.config import load_config
+from latentsync.data.array_cache import ArrayCache
+from latentsync.data.clip_check import TrainingClip, check_clips
+from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.clip_list import list_clips
+from latentsync.data.collate import collate
+from latentsync.data.prepare_features import prepare_features
+from latentsync.data.unet_dataset import UNetDataset
+from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
+from latentsync.device import process_device, resolve_dtype
+from latentsync.errors import ConfigError
+from latentsync.judges.stable_sync_scorer import StableSyncScorer
+from latentsync.judges.sync_score import SyncScorer
+from latentsync.judges.syncnet_v2 import load_syncnet_v2
+from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.losses.build import build_losses
+from latentsync.models.checkpoint import load_syncnet, load_unet
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.vae import LatentCodec, load_vae
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.unet_run import UNetRun
+from latentsync.recipes.unet_validation import UNetValidator
+from latentsync.training.trainable import select_trainable
+from latentsync.training.trainer import Trainer
+from latentsync.training.unet_step import UNetStep
+from latentsync.weights import REPOSITORY_ROOT, find_vae, locate
+
+logger = logging.getLogger(__name__)
+
+SYNCNET_V2 = "checkpoints/auxiliary/syncnet_v2.model"
+
+
+@dataclass(frozen=True)
+class FrozenNetworks:
+    """What the U-Net's training needs and does not change."""
+
+    codec: LatentCodec
+    encoder: WhisperEncoder
+
+
+def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
+    """Loads the networks, checks the clips, computes the features that are missing, and joins all with a trainer.
+
+    Raises:
+        InputError: there are no usable clips.
+        ConfigError: parts of the configuration do not fit.
+        CheckpointError: weights are missing or do not fit.
+    """
+    if run.data.train_clips is None:
+        raise ConfigError("data.train_clips is not set: name a folder of clips, or a file with one path a line")
+    device = process_device(run.training.device)
+    dtype = resolve_dtype("auto", device)
+    frozen = FrozenNetworks(
+        codec=load_vae(find_vae(run.vae), device, dtype),
+        encoder=load_whisper_encoder(locate(run.audio.whisper), device),
+    )
+    _check_widths(run, frozen)
+    losses = build_losses(run.losses, frozen.codec, device, dtype, run.data.resolution, run.data.num_frames)
+    unet = initial_unet(run).to(device)
+    logger.info("%.1f M weights train", select_trainable(unet, run.trainable) / 1e6)
+    step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution)
+    features = _features(run, frozen)
+    clips = _prepared_clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
+    wants = {"wants_pixels": losses.needs_target_pixels, "wants_mel": losses.needs_mel}
+    dataset = UNetDataset(clips, features, run.data, run.training.seed, **wants)
+    validator = None
+    if run.data.validation_clips is not None:
+        num_looked_at = max(run.validation.num_windows, run.validation.num_videos + 1)
+        paths = list_clips(Path(run.data.validation_clips))[:num_looked_at]
+        held_out = _prepared_clips(run, "validation", paths, features, frozen)
+        windows = UNetDataset(held_out, features, run.data, run.training.seed, **wants)
+        validator = _validator(run, step, windows, held_out, features, device, dtype)
+    return Trainer(run.training, step, dataset, collate, validator, resolved_config)
+
+
+def initial_unet(run: UNetRun) -> UNet3DConditionModel:
+    """The U-Net the training starts from, float32 on the CPU.
+
+    Without `initial` its input convolution gets random weights: with zeros at both ends nothing would learn.
+    """
+    torch.manual_seed(run.training.seed)
+    if run.initial is None:
+        unet = UNet3DConditionModel.from_unet_config(run.model)
+        unet.conv_in.reset_parameters()
+        return unet
+    path = Path(run.initial) if Path(run.initial).is_file() else locate(run.initial)
+    absent = ("motion_modules.",) if run.model.use_motion_module else ()
+    return load_unet(run.model, path, allow_new_layers=True, allow_missing=absent)
+
+
+def sync_scorer(run: UNetRun, device: torch.device, dtype: torch.dtype) -> SyncScorer | None:
+    """Who scores the validation videos."""
+    chosen = run.validation
+    if chosen.scorer == "none" or chosen.num_videos == 0:
+        return None
+    if chosen.scorer == "syncnet_v2":
+        return SyncNetV2Scorer(load_syncnet_v2(locate(SYNCNET_V2), device))
+    syncnet = load_config(REPOSITORY_ROOT / chosen.syncnet, SyncNetRun)
+    network = load_syncnet(syncnet.model, locate(chosen.syncnet_checkpoint), device, dtype)
+    data = syncnet.data
+    return StableSyncScorer(
+        network, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
+    )
+
+
+def _check_widths(run: UNetRun, frozen: FrozenNetworks) -> None:
+    channels = frozen.codec.latent_channels
+    if (run.model.in_channels, run.model.out_channels) != (3 * channels + 1, channels):
+        raise ConfigError(
+            f"{run.vae} has {channels} latent channels: set model.in_channels={3 * channels + 1} and "
+            f"model.out_channels={channels}, or name another vae"
+        )
+    if run.model.add_audio_layer and frozen.encoder.width != run.model.cross_attention_dim:
+        raise ConfigError(
+            f"{run.audio.whisper} gives audio of width {frozen.encoder.width}, model.cross_attention_dim is "
+            f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
+        )
+
+
+def _features(run: UNetRun, frozen: FrozenNetworks) -> ClipFeatures:
+    codec_key = codec_fingerprint(frozen.codec) if run.data.cache_latents else None
+    cache = ArrayCache(Path(run.data.cache_dir))
+    return ClipFeatures(cache, run.data.resolution, encoder_fingerprint(frozen.encoder), codec_key)
+
+
+def _prepared_clips(
+    run: UNetRun, name: str, paths: list[Path], features: ClipFeatures, frozen: FrozenNetworks
+) -> list[TrainingClip]:
+    """The usable ones of some clips, with their features; what is skipped is listed in the run folder."""
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    check = check_clips(paths, run.data.min_frames, run.data.video_fps, cache=features.cache.folder)
+    if rank == 0:
+        check.write_report(Path(run.training.run_dir) / f"{name}_clips.json")
+    codec = frozen.codec if run.data.cache_latents else None
+    prepare_features(check.usable, features, frozen.encoder, codec, rank, world_size)
+    return check.usable
+
+
+def _validator(
+    run: UNetRun,
+    step: UNetStep,
+    windows: UNetDataset,
+    clips: list[TrainingClip],
+    features: ClipFeatures,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> UNetValidator:
+    chosen = run.validation
+    options = LipsyncOptions(
+        num_inference_steps=run.run.inference_steps,
+        guidance_scale=run.run.guidance_scale,
+        overlap_frames=run.data.num_frames // 4,
+    )
+    return UNetValidator(
+        step=step,
+        windows=windows,
+        num_windows=chosen.num_windows,
+        batch_size=run.training.batch_size,
+        clips=clips,
+        num_videos=chosen.num_videos,
+        num_frames=chosen.num_frames,
+        num_window_frames=run.data.num_frames,
+        features=features,
+        options=options,
+        fps=run.data.video_fps,
+        scorer=sync_scorer(run, device, dtype),
+    )
