@@ -1,5 +1,5 @@
-"""Trains the demo weights on synthetic talking heads; run it with `python -m latentsync.demo_training MODEL --help`.
+"""Trains the small networks of the demo on synthetic talking heads; `python -m latentsync.demo_training --help`.
 
-One file per model (audio encoder, VAE, mouth reader, U-Net, SyncNet) builds it, defines its loss and stores it in the
-published format; the loop, the optimizer and the clips are shared. Made for minutes on a few CPU cores.
+Each network has its step and its items for the general trainer, and a root configuration in `<network>_run.py`. Made
+for minutes on a few CPU cores. The demo's U-Net and SyncNet are trained by the same scripts as the published ones.
 """

@@ -1,57 +1,90 @@
-"""`python -m latentsync.demo_training MODEL --data DIR --out DIR (--steps N | --minutes M)`: trains one demo model."""
+"""Trains one of the small demo networks on synthetic talking heads.
+
+The lip-sync U-Net and the SyncNet of the demo come out of train_unet.sh and train_syncnet.sh.
+"""
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import torch
+from torch import nn
 
-from latentsync.demo_training.audio_encoder import train_audio_encoder
-from latentsync.demo_training.loop import TrainOptions
-from latentsync.demo_training.mouth_reader import train_mouth_reader
-from latentsync.demo_training.syncnet import train_syncnet
-from latentsync.demo_training.unet import train_unet
-from latentsync.demo_training.vae import train_vae, train_vae_decoder
-from latentsync.device import resolve_device
-from latentsync.errors import LatentSyncError
+from latentsync.demo_training.audio_encoder_run import (
+    AudioEncoderRun,
+    build_audio_encoder_trainer,
+    empty_audio_encoder,
+)
+from latentsync.demo_training.mouth_reader_run import MouthReaderRun, build_mouth_reader_trainer, empty_mouth_reader
+from latentsync.demo_training.vae_run import VaeRun, build_vae_trainer, empty_vae
+from latentsync.demo_training.videomae_run import VideoMaeRun, build_videomae_trainer, empty_videomae
+from latentsync.recipes.train_command import OneLineParser, run_training
+from latentsync.training.trainer import Trainer
+from latentsync.weights import REPOSITORY_ROOT
 
-_TRAINERS: dict[str, Callable[[TrainOptions], None]] = {
-    "audio_encoder": train_audio_encoder,
-    "vae": train_vae,
-    "vae_decoder": train_vae_decoder,
-    "mouth_reader": train_mouth_reader,
-    "unet": train_unet,
-    "syncnet": train_syncnet,
+_PROGRAM = "python -m latentsync.demo_training"
+
+
+@dataclass(frozen=True)
+class DemoNetwork:
+    """One of the networks.
+
+    Attributes:
+        description: one line for the help.
+        schema: dataclass of its root configuration.
+        build_trainer: configuration and its plain copy to the trainer.
+        build_empty_model: the network on the meta device, for ``--dry_run``.
+    """
+
+    description: str
+    schema: type[Any]
+    build_trainer: Callable[[Any, dict[str, Any]], Trainer]
+    build_empty_model: Callable[[Any], nn.Module]
+
+
+NETWORKS = {
+    "audio_encoder": DemoNetwork(
+        "Trains the audio encoder, in Whisper's format, to hear the mouth.",
+        AudioEncoderRun,
+        build_audio_encoder_trainer,
+        empty_audio_encoder,
+    ),
+    "vae": DemoNetwork("Trains the VAE.", VaeRun, build_vae_trainer, empty_vae),
+    "vae_decoder": DemoNetwork(
+        "Trains the VAE's decoder alone: the latents stay as they are.", VaeRun, build_vae_trainer, empty_vae
+    ),
+    "mouth_reader": DemoNetwork(
+        "Trains the judge that reads opening and width of the mouth.",
+        MouthReaderRun,
+        build_mouth_reader_trainer,
+        empty_mouth_reader,
+    ),
+    "videomae": DemoNetwork(
+        "Trains the small VideoMAE that stands in for VideoMAE-v2.",
+        VideoMaeRun,
+        build_videomae_trainer,
+        empty_videomae,
+    ),
 }
 
 
-def main() -> int:
-    """Reads the command line and trains; 2 when an input cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m latentsync.demo_training", description=__doc__)
-    parser.add_argument("model", choices=_TRAINERS)
-    parser.add_argument("--data", type=Path, required=True, help="folder of synthetic clips")
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights and logs")
-    limit = parser.add_mutually_exclusive_group(required=True)
-    limit.add_argument("--steps", type=int, help="number of optimizer steps (repeatable)")
-    limit.add_argument("--minutes", type=float, help="wall-clock limit")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
-    parser.add_argument("--initial", type=Path, default=None, help="weights of an earlier run to go on from")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    try:
-        device = resolve_device(args.device)
-        options = TrainOptions(args.data, args.out, args.minutes, args.steps, args.seed, device, args.initial)
-        _TRAINERS[args.model](options)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains as the command line says: the network's name, then what every training takes."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = OneLineParser(_PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=NETWORKS, help="then --config FILE, key=value ..., --dry_run or --help")
+    name = parser.parse_args(arguments[:1]).network
+    network = NETWORKS[name]
+    return run_training(
+        name=f"{_PROGRAM} {name}",
+        description=f"{network.description} The same command again goes on where the last run stopped.",
+        schema=network.schema,
+        build_trainer=network.build_trainer,
+        build_empty_model=network.build_empty_model,
+        arguments=arguments[1:],
+        default_config=REPOSITORY_ROOT / "configs" / "demo" / f"{name}.yaml",
+    )
 
 
 if __name__ == "__main__":

@@ -4,45 +4,43 @@ A linear head on the last block predicts mouth opening and width at every 20 ms 
 heard at random positions, first alone, then several in one full 30 s piece with zeros after them, as in use.
 """
 
-import logging
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from latentsync.audio.sample_source import ArraySamples
-from latentsync.audio.whisper_mel import WhisperMel
 from latentsync.audio.whisper_model import (
+    NUM_MELS,
     PIECE_ROWS,
     WhisperEncoder,
     encoder_dimensions,
-    load_whisper_encoder,
     save_whisper_encoder,
 )
-from latentsync.demo_training.clip_set import AUDIO_SAMPLE_RATE, Clip, find_clips
-from latentsync.demo_training.loop import TrainOptions, train
-from latentsync.demo_training.optimizer import WeightAverage, build_optimizers
-
-logger = logging.getLogger(__name__)
+from latentsync.training.training_step import StepContext, StepResult
 
 WIDTH = 96
 NUM_LAYERS = 2
 _NUM_HEADS = 4
-_FULL_PIECES_FROM = 0.7
-_SHORT_BATCH, _FULL_BATCH = 32, 6
-_MAX_SHORT_PADDING_ROWS = 60
-_VARIANTS_PER_CLIP = 5
+_MAX_PADDING_ROWS = 60
+_MAX_CLIPS_PER_PIECE = 5
+
+
+def build_encoder() -> WhisperEncoder:
+    """Untrained encoder of the demo's size."""
+    return WhisperEncoder(encoder_dimensions(WIDTH, NUM_LAYERS, _NUM_HEADS))
 
 
 class MouthHearer(nn.Module):
-    """The encoder with a head that predicts the mouth track (b, rows, 2)."""
+    """An encoder with a head that predicts the mouth track (b, rows, 2)."""
 
-    def __init__(self) -> None:
+    def __init__(self, whisper: WhisperEncoder) -> None:
         super().__init__()
-        self.whisper = WhisperEncoder(encoder_dimensions(WIDTH, NUM_LAYERS, _NUM_HEADS))
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2))
+        self.whisper = whisper
+        self.head = nn.Sequential(nn.LayerNorm(whisper.width), nn.Linear(whisper.width, 2))
 
     def forward(self, mel: torch.Tensor, first_position: int = 0) -> torch.Tensor:
         """Mels (b, 80, 2 rows), as if they began at row `first_position` of a piece -> track (b, rows, 2)."""
@@ -55,102 +53,103 @@ class MouthHearer(nn.Module):
         return self.head(x)
 
 
-def augment_speech(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gain, a tilt of the spectrum, a little room, and noise at 15 to 50 dB below the speech."""
-    spectrum = np.fft.rfft(samples)
-    frequency = np.linspace(0, 1, len(spectrum))
-    knots = rng.uniform(-7, 7, 6) * (rng.random() < 0.7)
-    spectrum = spectrum * 10 ** (np.interp(frequency**0.5, np.linspace(0, 1, 6), knots) / 20)
-    if rng.random() < 0.3:
-        delay = rng.uniform(0.004, 0.03) * AUDIO_SAMPLE_RATE
-        spectrum = spectrum * (1 + rng.uniform(0.1, 0.4) * np.exp(-1j * np.pi * frequency * delay))
-    speech = np.fft.irfft(spectrum, len(samples))
-    level = np.sqrt(np.mean(speech**2)) + 1e-6
-    white = np.fft.rfft(rng.standard_normal(len(samples)))
-    colour = (frequency + 0.01) ** -rng.uniform(0, 1)
-    noise = np.fft.irfft(white * colour, len(samples))
-    noise *= level * 10 ** (-rng.uniform(15, 50) / 20) / np.sqrt(np.mean(noise**2))
-    gain = 10 ** (rng.uniform(-15, 6) / 20)
-    return (gain * (speech + noise)).clip(-1, 1).astype(np.float32)
+@dataclass(frozen=True)
+class HeardPieces:
+    """Mels (b, 80, 2 rows), true tracks (b, rows, 2), and which rows count (b, rows, 1), 0 or 1."""
+
+    mel: torch.Tensor
+    track: torch.Tensor
+    known: torch.Tensor
 
 
-def clip_mel(samples: np.ndarray) -> torch.Tensor:
-    """Whisper's normalised log-mel (80, frames) of samples (n,), an even number of frames."""
-    mel = WhisperMel(ArraySamples(samples))
-    return mel.frames(0, mel.num_frames // 2 * 2)
+class AudioEncoderStep:
+    """Squared and absolute error of the heard mouth and of its change from row to row.
 
+    Args:
+        hearer: encoder and head.
+        full_pieces_from: share of the training after which full 30 s pieces are heard.
+        num_pieces: full pieces in a step; they are filled with the batch's clips in order.
+    """
 
-class SpeechBatches:
-    """Mels of the clips' speech, plain and augmented, with the true mouth track of their rows."""
+    export_name = "whisper.pt"
 
-    def __init__(self, clips: list[Clip], seed: int):
-        self.rng = np.random.default_rng(seed)
-        self.variants: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for clip in clips:
-            speech, track = clip.speech(), torch.from_numpy(clip.track[::2].copy())
-            for variant in range(_VARIANTS_PER_CLIP):
-                mel = clip_mel(augment_speech(speech, self.rng) if variant else speech)
-                rows = min(mel.shape[1] // 2, len(track))
-                self.variants.append((mel[:, : 2 * rows], track[:rows]))
+    def __init__(self, hearer: MouthHearer, full_pieces_from: float, num_pieces: int) -> None:
+        self.hearer = hearer
+        self.full_pieces_from = full_pieces_from
+        self.num_pieces = num_pieces
 
-    def next(self, batch_size: int, num_rows: int, num_clips: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mels (b, 80, 2 rows), tracks (b, rows, 2) and which rows count (b, rows, 1); zeros after the clips."""
-        mels = torch.zeros(batch_size, 80, 2 * num_rows)
-        tracks, known = torch.zeros(batch_size, num_rows, 2), torch.zeros(batch_size, num_rows, 1)
-        for item in range(batch_size):
-            end = 0
-            for _ in range(num_clips):
-                mel, track = self.variants[self.rng.integers(len(self.variants))]
-                rows = min(len(track), num_rows - end)
-                mels[item, :, 2 * end : 2 * (end + rows)] = mel[:, : 2 * rows]
-                tracks[item, end : end + rows] = track[:rows]
-                known[item, end : end + rows] = 1
-                end += rows
-        return mels, tracks, known
+    @property
+    def model(self) -> nn.Module:
+        """The network to train."""
+        return self.hearer
 
-
-def train_audio_encoder(options: TrainOptions) -> None:
-    """Trains on the clips below `options.data` and writes `<out>/whisper.pt`."""
-    torch.manual_seed(options.seed)
-    model = MouthHearer().to(options.device)
-    if options.initial is not None:
-        model.whisper.load_state_dict(load_whisper_encoder(options.initial, options.device).state_dict())
-    average = WeightAverage(model, 0.99)
-    batches = SpeechBatches(find_clips(options.data), options.seed)
-    clip_rows = max(len(track) for _, track in batches.variants)
-
-    def step(fraction: float) -> tuple[torch.Tensor, dict[str, float]]:
-        if options.initial is None and fraction < _FULL_PIECES_FROM:
-            num_rows = clip_rows + int(batches.rng.integers(_MAX_SHORT_PADDING_ROWS))
-            mel, track, known = batches.next(_SHORT_BATCH, num_rows, 1)
+    def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
+        """Loss of a batch of `SpokenClips`; how it is laid out is drawn from its first item's seed."""
+        generator = torch.Generator().manual_seed(int(batch["seed"][0]))
+        if context.fraction < self.full_pieces_from:
+            pieces = single_clips(batch, generator)
         else:
-            num_rows = PIECE_ROWS
-            mel, track, known = batches.next(_FULL_BATCH, num_rows, int(batches.rng.integers(1, 6)))
-        position = int(batches.rng.integers(PIECE_ROWS - num_rows + 1))
-        mel, track, known = (tensor.to(options.device) for tensor in (mel, track, known))
-        with torch.autocast(options.device.type, torch.bfloat16):
-            heard = model(mel, position)
-        error = (heard.float() - track) * known
-        loss = (error.square().sum() + 0.2 * error.abs().sum()) / known.sum()
-        change = (error.diff(dim=1) * known[:, 1:]).square().sum() / known.sum()
-        return 10 * (loss + 2 * change), correlations(heard.detach().float(), track, known)
+            pieces = full_pieces(batch, self.num_pieces, generator)
+        num_rows = pieces.track.shape[1]
+        position = int(torch.randint(PIECE_ROWS - num_rows + 1, (), generator=generator))
+        heard = model(pieces.mel, position).float()
+        return StepResult(hearing_loss(heard, pieces), hearing_figures(heard.detach(), pieces))
 
-    def save(index: int) -> None:
-        state = {name.removeprefix("whisper."): value for name, value in average.state.items() if "whisper." in name}
-        encoder = WhisperEncoder(encoder_dimensions(WIDTH, NUM_LAYERS, _NUM_HEADS))
-        encoder.load_state_dict(state)
-        save_whisper_encoder(options.out / "whisper.pt", encoder)
-
-    matrix_lr = 1e-2 if options.initial is None else 4e-3
-    optimizers = build_optimizers(model, lr=2e-3, matrix_lr=matrix_lr, plain_names=("head",))
-    train(options, model, optimizers, step, save, average, name="audio_encoder")
+    def export(
+        self, state_dict: Mapping[str, torch.Tensor], path: Path, global_step: int, history: Mapping[str, list[float]]
+    ) -> None:
+        """Writes the encoder without the head in openai-whisper's format."""
+        prefix = "whisper."
+        encoder = WhisperEncoder(self.hearer.whisper.dims)
+        encoder.load_state_dict({k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)})
+        save_whisper_encoder(path, encoder)
 
 
-def correlations(heard: torch.Tensor, track: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
-    """Correlation of opening and of width over all rows that count."""
-    rows = known[..., 0] > 0
-    figures = {}
-    for index, name in enumerate(("opening", "width")):
-        pair = torch.stack([heard[..., index][rows], track[..., index][rows]])
-        figures[f"{name}_correlation"] = float(torch.corrcoef(pair)[0, 1])
-    return figures
+def single_clips(batch: Mapping[str, Any], generator: torch.Generator) -> HeardPieces:
+    """Every clip alone, with up to 1.2 s of zeros after it."""
+    track, num_rows = batch["track"], batch["num_rows"]
+    room = min(_MAX_PADDING_ROWS, PIECE_ROWS + 1 - track.shape[1])
+    padding = int(torch.randint(room, (), generator=generator))
+    rows = torch.arange(track.shape[1] + padding, device=track.device)
+    known = (rows < num_rows[:, None])[..., None].float()
+    return HeardPieces(F.pad(batch["mel"], (0, 2 * padding)), F.pad(track, (0, 0, 0, padding)), known)
+
+
+def full_pieces(batch: Mapping[str, Any], num_pieces: int, generator: torch.Generator) -> HeardPieces:
+    """Pieces of 30 s with one to five clips each and zeros after them; clips that find no place are left out."""
+    mel, track, num_rows = batch["mel"], batch["track"], batch["num_rows"].tolist()
+    pieces = HeardPieces(
+        mel.new_zeros(num_pieces, NUM_MELS, 2 * PIECE_ROWS),
+        track.new_zeros(num_pieces, PIECE_ROWS, 2),
+        track.new_zeros(num_pieces, PIECE_ROWS, 1),
+    )
+    counts = torch.randint(1, _MAX_CLIPS_PER_PIECE + 1, (num_pieces,), generator=generator)
+    next_clip = 0
+    for piece, count in enumerate(counts.tolist()):
+        end = 0
+        for _ in range(count):
+            clip = next_clip % len(num_rows)
+            rows = min(num_rows[clip], PIECE_ROWS - end)
+            pieces.mel[piece, :, 2 * end : 2 * (end + rows)] = mel[clip, :, : 2 * rows]
+            pieces.track[piece, end : end + rows] = track[clip, :rows]
+            pieces.known[piece, end : end + rows] = 1
+            end += rows
+            next_clip += 1
+    return pieces
+
+
+def hearing_loss(heard: torch.Tensor, pieces: HeardPieces) -> torch.Tensor:
+    """Error of the heard track (b, rows, 2) over the rows that count, that of its change twice."""
+    known = pieces.known
+    error = (heard - pieces.track) * known
+    loss = (error.square().sum() + 0.2 * error.abs().sum()) / known.sum()
+    change = (error.diff(dim=1) * known[:, 1:]).square().sum() / known.sum()
+    return 10 * (loss + 2 * change)
+
+
+def hearing_figures(heard: torch.Tensor, pieces: HeardPieces) -> dict[str, torch.Tensor | float]:
+    """Correlation of opening and of width with the truth over all rows that count."""
+    rows = pieces.known[..., 0] > 0
+    heard, track = heard[rows], pieces.track[rows]
+    opening, width = F.cosine_similarity(heard - heard.mean(0), track - track.mean(0), dim=0)
+    return {"opening_correlation": opening, "width_correlation": width}

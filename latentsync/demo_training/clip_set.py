@@ -21,6 +21,10 @@ class Clip:
 
     folder: Path
 
+    def __reduce__(self) -> tuple[type["Clip"], tuple[Path]]:
+        """Goes to another process by name, which opens the files itself."""
+        return Clip, (self.folder,)
+
     @cached_property
     def crops(self) -> np.ndarray:
         """Aligned crops (f, h, w, 3) uint8 RGB, memory-mapped."""

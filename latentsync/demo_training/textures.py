@@ -20,12 +20,6 @@ def random_texture(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def texture_bank(seed: int, count: int, size: int) -> np.ndarray:
-    """`count` pictures (count, size, size, 3) uint8, the same for the same seed."""
-    rng = np.random.default_rng(seed)
-    return np.stack([random_texture(rng, size) for _ in range(count)])
-
-
 def _random_colour(rng: np.random.Generator) -> tuple[int, int, int]:
     """Any colour, half of the time a muted one."""
     colour = rng.uniform(0, 255, 3)

@@ -25,6 +25,7 @@ class Prediction:
         target_latents: (b, L, f, h, w) clean latents, or None.
         target_pixels: (b, f, 3, R, R) real frames in [-1, 1]; None where no term wants them.
         mel: (b, 1, 80, columns) of the window's sound; None where no term wants it.
+        is_heard: (b,) bool, which items the network heard the sound of; None where it heard all.
         checkpoint_decode: whether the decoder's activations are recomputed in the backward pass, to save memory.
     """
 
@@ -36,6 +37,7 @@ class Prediction:
     target_latents: torch.Tensor | None = None
     target_pixels: torch.Tensor | None = None
     mel: torch.Tensor | None = None
+    is_heard: torch.Tensor | None = None
     checkpoint_decode: bool = False
 
     @cached_property

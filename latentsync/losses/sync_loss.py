@@ -61,7 +61,10 @@ class SyncLoss:
         dtype = self.syncnet.audio_encoder.conv_in.weight.dtype
         seen, heard = self.syncnet(frames.flatten(1, 2).to(dtype), prediction.mel.to(dtype))
         similarity = F.cosine_similarity(seen.float(), heard.float(), dim=1).clamp(_SMALLEST_COSINE, 1)
-        return F.binary_cross_entropy(similarity, torch.ones_like(similarity))
+        losses = F.binary_cross_entropy(similarity, torch.ones_like(similarity), reduction="none")
+        if prediction.is_heard is None:
+            return losses.mean()
+        return (losses * prediction.is_heard).sum() / prediction.is_heard.sum().clamp(min=1)
 
     def _sized(self, frames: torch.Tensor) -> torch.Tensor:
         side = self.look.resolution

@@ -1,6 +1,5 @@
 """Builds the training of a SyncNet from its configuration."""
 
-import logging
 import os
 from pathlib import Path
 
@@ -29,12 +28,10 @@ from latentsync.training.trainer import Trainer
 from latentsync.training.watchdog import ChanceWatchdog
 from latentsync.weights import find_vae, locate
 
-logger = logging.getLogger(__name__)
-
 _RGB_CHANNELS = 3
 _FEW_PAIRS = 256
 _BEST_NUM_FRAMES = 16
-_SHORT_WARMUP_STEPS = 50
+_HIGH_RATE = 1e-4
 
 
 def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
@@ -107,8 +104,8 @@ def advice(run: SyncNetRun) -> list[str]:
         lines.append("compare more pairs with pairs.windows_per_clip=4")
     if run.pairs.contrastive_weight == 0:
         lines.append("warm up with pairs.contrastive_weight=1")
-    if run.training.schedule.warmup_steps < _SHORT_WARMUP_STEPS:
-        lines.append("raise training.schedule.warmup_steps, or lower the learning rate")
+    if run.training.optimizer.name == "adamw" and run.training.optimizer.lr > _HIGH_RATE:
+        lines.append(f"lower training.optimizer.lr to {_HIGH_RATE:g} or less")
     num_pairs = run.training.batch_size * run.training.gradient_accumulation * run.pairs.windows_per_clip
     if num_pairs < _FEW_PAIRS:
         lines.append(f"raise training.batch_size ({num_pairs} windows a step, published {_FEW_PAIRS})")

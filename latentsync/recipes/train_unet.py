@@ -69,7 +69,8 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     losses = build_losses(run.losses, frozen.codec, device, dtype, run.data.resolution, run.data.num_frames)
     unet = initial_unet(run).to(device)
     logger.info("%.1f M weights train", select_trainable(unet, run.trainable) / 1e6)
-    step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution)
+    recompute = run.training.gradient_checkpointing
+    step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute)
     features = _features(run, frozen)
     clips = _prepared_clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
     wants = {"wants_pixels": losses.needs_target_pixels, "wants_mel": losses.needs_mel}

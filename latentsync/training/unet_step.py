@@ -88,18 +88,26 @@ class UNetStep:
         losses: the weighted terms.
         diffusion: how windows are disturbed.
         resolution: side of the crops in pixels.
+        checkpoint_decode: whether the decoder's activations are recomputed in the backward pass, to save memory.
     """
 
     export_name = "latentsync_unet.pt"
 
     def __init__(
-        self, unet: nn.Module, codec: LatentCodec, losses: LossStack, diffusion: DiffusionConfig, resolution: int
+        self,
+        unet: nn.Module,
+        codec: LatentCodec,
+        losses: LossStack,
+        diffusion: DiffusionConfig,
+        resolution: int,
+        checkpoint_decode: bool = False,
     ) -> None:
         self.model = unet
         self.codec = codec
         self.losses = losses
         self.diffusion = diffusion
         self.resolution = resolution
+        self.checkpoint_decode = checkpoint_decode
         self.scheduler = build_scheduler("ddim")
         self._keep = keep_mask(resolution)
         self._latent_keep = latent_mask(resolution, resolution // codec.factor)
@@ -129,6 +137,8 @@ class UNetStep:
             codec=self.codec,
             target_pixels=batch.get("pixels"),
             mel=batch.get("mel"),
+            is_heard=~draw.is_silent.to(clean.device),
+            checkpoint_decode=self.checkpoint_decode,
         )
 
     def export(self, state_dict: Mapping[str, Any], path: Path, global_step: int, history: Mapping[str, Any]) -> None:

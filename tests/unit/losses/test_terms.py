@@ -88,6 +88,21 @@ def test_pixel_sync_sees_the_lower_half_frame_by_frame(window):
     torch.testing.assert_close(found, torch.stack(losses).mean())
 
 
+def test_sync_asks_nothing_of_items_that_heard_nothing(window):
+    syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
+    loss = SyncLoss(1, syncnet, SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES))
+    first = window.prediction(0.7 * window.noise)
+    first.is_heard = torch.tensor([True] + [False] * (BATCH - 1))
+    none = window.prediction(0.7 * window.noise)
+    none.is_heard = torch.zeros(BATCH, dtype=torch.bool)
+    every = window.prediction(0.7 * window.noise)
+    every.is_heard = torch.ones(BATCH, dtype=torch.bool)
+    assert loss(none) == 0
+    assert loss(first) > 0
+    assert loss(first) != loss(every)
+    torch.testing.assert_close(loss(every), loss(window.prediction(0.7 * window.noise)))
+
+
 def test_latent_sync_sees_whole_latents_frame_by_frame(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=True)))
     prediction = window.prediction(0.7 * window.noise)
