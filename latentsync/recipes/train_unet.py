@@ -67,7 +67,7 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     )
     _check_widths(run, frozen)
     losses = build_losses(run.losses, frozen.codec, device, dtype, run.data.resolution, run.data.num_frames)
-    unet = initial_unet(run).to(device)
+    unet = initial_unet(run)
     logger.info("%.1f M weights train", select_trainable(unet, run.trainable) / 1e6)
     recompute = run.training.gradient_checkpointing
     step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute)
