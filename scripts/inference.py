@@ -5,6 +5,7 @@ import logging
 import math
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -79,6 +80,10 @@ class FrameBars:
     TITLES = {"faces": "finding the face", "lips": "painting lips"}  # noqa: RUF012
 
     def __init__(self) -> None:
+        # A signal that stops the run may arrive inside tqdm. Its own lock is two locks taken one after the other in
+        # Python, and would stay half taken then: closing the bars waited for ever. One lock in C is taken or not.
+        tqdm.set_lock(threading.RLock())
+        tqdm.monitor_interval = 0
         self._bars: dict[str, tqdm] = {}
 
     def __call__(self, stage: str, done: float, total: int) -> None:

@@ -100,6 +100,19 @@ def test_cached_latents_give_the_same_loss_as_pixels(step):
     assert torch.allclose(expected, found, rtol=1e-4)
 
 
+def test_items_as_sampling_begins_show_no_trace_of_the_target(step):
+    step.diffusion = DiffusionConfig(start_share=1.0)
+    listener, batch = Listener(), pixel_batch()
+    prediction = step.predict(listener, batch)
+    noisy = listener.sample[:, :4]
+    drawn = draw_disturbance(batch["seed"], tuple(noisy.shape[1:]), step.diffusion).noise
+    assert torch.equal(noisy, drawn)
+    assert listener.timestep.min() >= 930
+    signal = step.scheduler.alphas_cumprod[listener.timestep][:, None, None, None, None]
+    rebuilt = signal.sqrt() * prediction.target_latents + (1 - signal).sqrt() * prediction.noise
+    assert torch.allclose(rebuilt, noisy, atol=1e-4)
+
+
 def test_silent_items_hear_nothing(step):
     listener, batch = Listener(), pixel_batch()
     step.diffusion = DiffusionConfig(audio_dropout=1.0)
@@ -118,7 +131,9 @@ def test_export_loads_for_inference(step, tmp_path):
         assert torch.allclose(tensor, step.model.state_dict()[name], atol=2e-3, rtol=2e-3), name
 
 
-@pytest.mark.parametrize("wrong", [{"shared_noise": []}, {"audio_dropout": 1.5}, {"late_timesteps": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"shared_noise": []}, {"audio_dropout": 1.5}, {"start_share": -0.1}, {"late_timesteps": 0.0}]
+)
 def test_wrong_distributions_are_refused(wrong):
     with pytest.raises(ValueError, match="diffusion"):
         DiffusionConfig(**wrong)
