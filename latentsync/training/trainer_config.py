@@ -128,6 +128,8 @@ class TrainerConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
+        if self.mixed_precision == "False":
+            self.mixed_precision = "no"  # a bare no or off is false in YAML
         for key in ("max_steps", "batch_size", "gradient_accumulation", "log_every", "keep_last"):
             _demand(getattr(self, key) >= 1, f"trainer.{key} is at least 1, not {getattr(self, key)}")
         for key in ("seed", "num_workers", "validate_every", "save_every"):

@@ -11,7 +11,7 @@ import torch
 
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
-from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
+from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.data.array_cache import ArrayCache, cache_key
 from latentsync.demo_training.clip_set import AUDIO_SAMPLE_RATE, FRAMES_PER_SECOND, Clip
@@ -48,10 +48,9 @@ _SHEET_COLUMNS = 8
 
 @dataclass
 class DubJudges:
-    """The dubber and everything that listens to or looks at its work."""
+    """The dubber, called with crops (f, R, R, 3) and samples (s,), and everything that looks at its work."""
 
-    dubber: CropDubber
-    encoder: WhisperEncoder
+    dub: Callable[[np.ndarray, np.ndarray], np.ndarray]
     reader: MouthReader
     scorer: StableSyncScorer
     distance: VaeEncoderDistance
@@ -63,9 +62,10 @@ def load_judges(evaluation: Evaluation) -> DubJudges:
     unet = load_unet(run.model, evaluation.unet, dtype=torch.bfloat16, resolution=run.data.resolution)
     codec = load_vae(evaluation.weights / "vae", dtype=torch.bfloat16)
     synthesizer = WindowSynthesizer(unet, codec, run.data.resolution)
+    dubber = CropDubber(synthesizer, run.data.num_frames, FRAMES_PER_SECOND, evaluation.options)
+    encoder = load_whisper_encoder(evaluation.weights / "whisper.pt", dtype=torch.bfloat16)
     return DubJudges(
-        dubber=CropDubber(synthesizer, run.data.num_frames, FRAMES_PER_SECOND, evaluation.options),
-        encoder=load_whisper_encoder(evaluation.weights / "whisper.pt", dtype=torch.bfloat16),
+        dub=lambda crops, speech: dubber(crops, WhisperFeatures(encoder, ArraySamples(speech))),
         reader=load_mouth_reader(evaluation.weights / "mouth_reader.pt"),
         scorer=load_scorer(evaluation),
         distance=VaeEncoderDistance(load_vae(evaluation.weights / "vae").vae.encoder),
@@ -106,12 +106,7 @@ def paint(clip: Clip, driver: Clip, num_frames: int, judges: DubJudges, evaluati
     files = files_key([*evaluation.painting_files(), *(one.folder / "speech.wav" for one in (clip, driver))])
     key = cache_key("painted", num_frames, evaluation.painting_text(), files, clip_key(clip))
     painted = ArrayCache(evaluation.out / "painted")
-
-    def dub() -> np.ndarray:
-        features = WhisperFeatures(judges.encoder, ArraySamples(driver.speech()))
-        return judges.dubber(clip.crops[:num_frames], features)
-
-    return painted.get(key, dub)
+    return painted.get(key, lambda: judges.dub(clip.crops[:num_frames], driver.speech()))
 
 
 def measure_pair(clip: Clip, driver: Clip, judges: DubJudges, evaluation: Evaluation) -> Figures:

@@ -1,33 +1,16 @@
 """The files in configs/ describe networks with exactly the published names, shapes and sizes."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 
 from latentsync.config import load_config
-from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from tests.unit.models.golden_shapes import golden_shapes, num_entries, state_shapes
-
-
-@dataclass
-class SyncNetData:
-    resolution: int = 0
-    num_frames: int = 0
-    video_fps: int = 0
-    audio_sample_rate: int = 0
-    num_mel_columns: int = 0
-    latent_space: bool = False
-    lower_half: bool = False
-
-
-@dataclass
-class SyncNetFile:
-    model: SyncNetConfig = field(default_factory=SyncNetConfig)
-    data: SyncNetData = field(default_factory=SyncNetData)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +45,7 @@ def test_unet_configurations(repository: Path, golden_dir: Path, name, millions,
     ],
 )
 def test_syncnet_configurations(repository: Path, golden_dir: Path, name, millions, width):
-    file = load_config(repository / "configs" / "syncnet" / f"{name}.yaml", SyncNetFile)
+    file = load_config(repository / "configs" / "syncnet" / f"{name}.yaml", SyncNetRun)
     data = file.data
     height = data.resolution // (2 if data.lower_half else 1)
     picture = (file.model.visual_encoder.in_channels, height, data.resolution)

@@ -63,3 +63,8 @@ def test_two_runs_in_one_process_may_differ() -> None:
         accelerator = build_accelerator(TrainerConfig(device="cpu", mixed_precision=precision))
         assert accelerator.mixed_precision == precision
         assert accelerator.device.type == "cpu"
+
+
+@pytest.mark.parametrize("word", ["no", "off", "'no'"])
+def test_mixed_precision_is_switched_off_by_a_bare_no_or_off(tmp_path: Path, word: str) -> None:
+    assert load(tmp_path, f"mixed_precision={word}").mixed_precision == "no"

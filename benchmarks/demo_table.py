@@ -1,0 +1,79 @@
+"""Figures of several evaluations side by side, such as trainings with and without one loss, three seeds each.
+
+    python -m benchmarks.demo_table "with sync=runs/a0,runs/a1,runs/a2" "without=runs/b0,runs/b1,runs/b2"
+
+Every folder is the output of ``python -m latentsync.demo_training.evaluate``. Prints a Markdown table: one row a name,
+mean and standard deviation (n - 1) over its folders.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+DEFAULT_FIGURES = (
+    "dubs.opening",
+    "dubs.opening_worst",
+    "dubs.width",
+    "dubs.sync_ratio",
+    "dubs.flicker_ratio",
+    "dubs.mouth_psnr_db",
+    "dubs.vae_distance",
+    "dubs.own_mouth_psnr_db",
+    "dubs.own_vae_distance",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a name and the folders it is the mean of."""
+
+    name: str
+    folders: tuple[Path, ...]
+
+
+def parse_row(text: str) -> Row:
+    """``NAME=FOLDER[,FOLDER...]``; ValueError where it is anything else."""
+    name, separator, folders = text.rpartition("=")
+    if not separator or not name or not all(folders.split(",")):
+        raise ValueError(f"{text!r} is not NAME=FOLDER[,FOLDER...]")
+    return Row(name, tuple(Path(folder) for folder in folders.split(",")))
+
+
+def read_figure(folder: Path, figure: str) -> float:
+    """One figure, ``group.name``, of an evaluation; KeyError where it was not measured."""
+    group, name = figure.split(".", 1)
+    return float(json.loads((folder / "figures.json").read_text(encoding="utf-8"))[group]["figures"][name])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and, of several values, standard deviation."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+
+
+def table(rows: Sequence[Row], figures: Sequence[str]) -> str:
+    """The Markdown table."""
+    names = [figure.split(".", 1)[1].replace("_", " ") for figure in figures]
+    lines = [f"| | {' | '.join(names)} | runs |", "|" + "---|" * (len(figures) + 2)]
+    for row in rows:
+        cells = [spread([read_figure(folder, figure) for folder in row.folders]) for figure in figures]
+        lines.append(f"| {row.name} | {' | '.join(cells)} | {len(row.folders)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="+", type=parse_row, metavar="NAME=FOLDER[,FOLDER...]")
+    parser.add_argument("--figures", nargs="+", default=DEFAULT_FIGURES, metavar="GROUP.NAME")
+    arguments = parser.parse_args()
+    print(table(arguments.rows, arguments.figures))
+
+
+if __name__ == "__main__":
+    main()
