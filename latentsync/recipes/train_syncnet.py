@@ -1,17 +1,15 @@
 """Builds the training of a SyncNet from its configuration."""
 
-import os
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_check import TrainingClip, check_clips
+from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.clip_list import list_clips
 from latentsync.data.collate import collate
-from latentsync.data.prepare_features import prepare_features
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.data.weights_fingerprint import codec_fingerprint
 from latentsync.data.window_groups import WindowGroups
@@ -21,6 +19,7 @@ from latentsync.models.checkpoint import load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.usable_clips import usable_clips
 from latentsync.training.sync_accuracy import SyncAccuracy
 from latentsync.training.syncnet_step import SyncNetStep
 from latentsync.training.syncnet_validator import SyncNetValidator
@@ -48,8 +47,8 @@ def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
     codec = syncnet_codec(run)
     check_input_channels(run, codec)
     features = syncnet_features(run, codec)
-    clips = _prepared_clips(run, run.data.train_clips, "train", features, codec)
-    held_out = _prepared_clips(run, run.data.validation_clips, "validation", features, codec)
+    clips = _clips(run, run.data.train_clips, "train", features, codec)
+    held_out = _clips(run, run.data.validation_clips, "validation", features, codec)
     step = SyncNetStep(initial_syncnet(run), run.pairs, run.data.min_offset_frames, {"resolution": run.data.resolution})
     windows = SyncNetDataset(clips, features, run.data, run.training.seed)
     is_grouped = run.pairs.windows_per_clip > 1
@@ -115,14 +114,10 @@ def advice(run: SyncNetRun) -> list[str]:
     return lines
 
 
-def _prepared_clips(
+def _clips(
     run: SyncNetRun, source: str, name: str, features: ClipFeatures, codec: LatentCodec | None
 ) -> list[TrainingClip]:
-    """The usable clips of a source; what is skipped is listed in the run folder."""
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    check = check_clips(list_clips(Path(source)), run.data.min_frames, run.data.video_fps, cache=features.cache.folder)
-    if rank == 0:
-        check.write_report(Path(run.training.run_dir) / f"{name}_clips.json")
-    if codec is not None:
-        prepare_features(check.usable, features, codec=codec, rank=rank, world_size=world_size)
-    return check.usable
+    """The usable clips of a source, with their latents where the network sees those."""
+    report = Path(run.training.run_dir) / f"{name}_clips.json"
+    paths = list_clips(Path(source))
+    return usable_clips(paths, run.data.min_frames, run.data.video_fps, features, report, codec=codec)

@@ -1,7 +1,6 @@
 """Builds the training of the lip-sync U-Net from its configuration."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import torch
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.data.array_cache import ArrayCache
-from latentsync.data.clip_check import TrainingClip, check_clips
+from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.clip_list import list_clips
 from latentsync.data.collate import collate
-from latentsync.data.prepare_features import prepare_features
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.device import process_device, resolve_dtype
@@ -31,6 +29,7 @@ from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
+from latentsync.recipes.usable_clips import usable_clips
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer
 from latentsync.training.unet_step import UNetStep
@@ -72,14 +71,14 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     recompute = run.training.gradient_checkpointing
     step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute)
     features = _features(run, frozen)
-    clips = _prepared_clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
+    clips = _clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
     wants = {"wants_pixels": losses.needs_target_pixels, "wants_mel": losses.needs_mel}
     dataset = UNetDataset(clips, features, run.data, run.training.seed, **wants)
     validator = None
     if run.data.validation_clips is not None:
         num_looked_at = max(run.validation.num_windows, run.validation.num_videos + 1)
         paths = list_clips(Path(run.data.validation_clips))[:num_looked_at]
-        held_out = _prepared_clips(run, "validation", paths, features, frozen)
+        held_out = _clips(run, "validation", paths, features, frozen)
         windows = UNetDataset(held_out, features, run.data, run.training.seed, **wants)
         validator = _validator(run, step, windows, held_out, features, device, dtype)
     return Trainer(run.training, step, dataset, collate, validator, resolved_config)
@@ -135,17 +134,13 @@ def _features(run: UNetRun, frozen: FrozenNetworks) -> ClipFeatures:
     return ClipFeatures(cache, run.data.resolution, encoder_fingerprint(frozen.encoder), codec_key)
 
 
-def _prepared_clips(
+def _clips(
     run: UNetRun, name: str, paths: list[Path], features: ClipFeatures, frozen: FrozenNetworks
 ) -> list[TrainingClip]:
-    """The usable ones of some clips, with their features; what is skipped is listed in the run folder."""
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    check = check_clips(paths, run.data.min_frames, run.data.video_fps, cache=features.cache.folder)
-    if rank == 0:
-        check.write_report(Path(run.training.run_dir) / f"{name}_clips.json")
+    """The usable ones of some clips, with their features."""
     codec = frozen.codec if run.data.cache_latents else None
-    prepare_features(check.usable, features, frozen.encoder, codec, rank, world_size)
-    return check.usable
+    report = Path(run.training.run_dir) / f"{name}_clips.json"
+    return usable_clips(paths, run.data.min_frames, run.data.video_fps, features, report, frozen.encoder, codec)
 
 
 def _validator(

@@ -148,14 +148,17 @@ def test_an_old_python_is_named(sandbox: Sandbox):
     assert result.stderr.strip().endswith("no Python 3.10 or newer found: install one (python3 here: Python 3.8.1)")
 
 
-def test_inference_passes_its_arguments_on_from_any_folder(sandbox: Sandbox):
+@pytest.mark.parametrize("name", ["inference", "train_unet", "train_syncnet"])
+def test_a_shell_script_passes_its_arguments_on_from_any_folder(sandbox: Sandbox, repository: Path, name: str):
     scripts = sandbox.root / "scripts"
     scripts.mkdir()
     (scripts / "__init__.py").touch()
-    (scripts / "inference.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
+    (scripts / f"{name}.py").write_text("import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))")
+    shutil.copy(repository / f"{name}.sh", sandbox.root)
+    shutil.copy(repository / "scripts" / "environment.sh", scripts)
     (sandbox.tools / "python3").unlink()
     (sandbox.tools / "python3").symlink_to(sys.executable)
-    result = sandbox.run("'my copy/inference.sh' --video_path 'a b.mp4' '' \"it's é\"")
+    result = sandbox.run(f"'my copy/{name}.sh' --video_path 'a b.mp4' '' \"it's é\"")
     assert json.loads(result.stdout) == [str(sandbox.root.parent), "--video_path", "a b.mp4", "", "it's é"], result
 
 
