@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.train_command import run_training
-from latentsync.recipes.train_syncnet import build_syncnet_trainer, syncnet_on_meta
+from latentsync.recipes.train_syncnet import build_syncnet_trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _empty_model(run: SyncNetRun) -> nn.Module:
-    return syncnet_on_meta(run.model)
+    return StableSyncNet(run.model)
 
 
 if __name__ == "__main__":

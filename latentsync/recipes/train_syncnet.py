@@ -16,7 +16,7 @@ from latentsync.data.window_groups import WindowGroups
 from latentsync.device import process_device, resolve_dtype
 from latentsync.errors import ConfigError
 from latentsync.models.checkpoint import load_syncnet
-from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.usable_clips import usable_clips
@@ -63,12 +63,6 @@ def initial_syncnet(run: SyncNetRun) -> nn.Module:
     """The network the training starts from, float32 on the CPU."""
     torch.manual_seed(run.training.seed)
     return StableSyncNet(run.model) if run.initial is None else load_syncnet(run.model, locate(run.initial))
-
-
-def syncnet_on_meta(config: SyncNetConfig) -> nn.Module:
-    """The network without its numbers, to count them."""
-    with torch.device("meta"):
-        return StableSyncNet(config)
 
 
 def syncnet_codec(run: SyncNetRun) -> LatentCodec | None:

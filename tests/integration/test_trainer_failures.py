@@ -24,7 +24,7 @@ def test_a_number_that_is_none_stops(tmp_path: Path, mishap: str, what: str) -> 
         fit(tmp_path, TinyStep(mishap=mishap))
     assert isinstance(caught.value, LatentSyncError)
     assert str(caught.value).count("clip_") == 4
-    state = torch.load(tmp_path / "tiny.pt")
+    state = torch.load(tmp_path / "tiny.pt", weights_only=True)
     assert state["global_step"] == 2
     assert fit(tmp_path).global_step == 4
 
@@ -51,7 +51,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_half_checkpoint(
         with pytest.raises(CheckpointSaveError, match=r"No space left.*step_00000002"):
             fit(tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000002"]
-    assert torch.load(tmp_path / "tiny.pt")["global_step"] == 2
+    assert torch.load(tmp_path / "tiny.pt", weights_only=True)["global_step"] == 2
     assert fit(tmp_path).global_step == 4
 
 

@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[Pa
 @pytest.mark.parametrize("name", ["two", "continued", "sharded"])
 def test_two_processes_agree_with_one(runs: tuple[Path, list[tuple[int, str]]], name: str) -> None:
     folder, _ = runs
-    one, two = (torch.load(folder / run / "tiny.pt") for run in ("one", name))
+    one, two = (torch.load(folder / run / "tiny.pt", weights_only=True) for run in ("one", name))
     for key in one["state_dict"]:
         torch.testing.assert_close(two["state_dict"][key], one["state_dict"][key], rtol=1e-5, atol=1e-5)
     for key in ("train_loss", "train_absolute", "train_gradient_norm", "train_learning_rate", "validation_output"):
@@ -68,7 +68,7 @@ def test_two_processes_agree_with_one(runs: tuple[Path, list[tuple[int, str]]], 
 
 def test_every_process_keeps_its_random_numbers(runs: tuple[Path, list[tuple[int, str]]]) -> None:
     checkpoint = runs[0] / "two/checkpoints/step_00000004"
-    states = [torch.load(checkpoint / f"random_{rank}.pt")["torch"] for rank in range(2)]
+    states = [torch.load(checkpoint / f"random_{rank}.pt", weights_only=True)["torch"] for rank in range(2)]
     assert not torch.equal(states[0], states[1])
 
 
