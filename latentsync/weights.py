@@ -128,6 +128,15 @@ def locate(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
     raise CheckpointError(f"{wanted} is missing: name an existing weights file")
 
 
+def locate_initial(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
+    """Weights that a training starts from: relative to the working folder, where runs lie, or else as in `locate`.
+
+    Raises:
+        CheckpointError: they are in neither place.
+    """
+    return Path(path) if Path(path).is_file() else locate(path, root)
+
+
 def find_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
     """The folder of the diffusers autoencoder that a configuration names: a folder, or a repository on the hub.
 

@@ -23,7 +23,7 @@ from latentsync.demo_training.demo_data_config import DemoDataConfig, held_out_v
 from latentsync.demo_training.spoken_clips import SpokenClips
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
-from latentsync.weights import locate
+from latentsync.weights import locate_initial
 
 _SEED = 1234
 
@@ -34,7 +34,7 @@ class AudioEncoderRun:
 
     Attributes:
         data: the clips.
-        initial: an encoder to go on from, relative to the repository; None starts from nothing.
+        initial: an encoder to go on from, in the working folder or the repository; None starts from nothing.
         full_pieces_from: share of the training after which full 30 s pieces are heard instead of single clips.
         num_pieces: full pieces in a step.
         training: the loop.
@@ -84,7 +84,7 @@ def build_audio_encoder_trainer(run: AudioEncoderRun, resolved_config: dict[str,
 def _initial_hearer(initial: str | None) -> MouthHearer:
     if initial is None:
         return MouthHearer(build_encoder())
-    return MouthHearer(load_whisper_encoder(locate(initial)).train().requires_grad_(True))
+    return MouthHearer(load_whisper_encoder(locate_initial(initial)).train().requires_grad_(True))
 
 
 def empty_audio_encoder(run: AudioEncoderRun) -> nn.Module:

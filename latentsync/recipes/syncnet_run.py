@@ -35,7 +35,7 @@ class SyncNetRun:
         data: the clips and their windows.
         vae: for a SyncNet on latents: folder of a diffusers AutoencoderKL, relative to the repository, or its name on
             the hub.
-        initial: weights the training starts from, relative to the repository; None starts from nothing.
+        initial: weights the training starts from, in the working folder or the repository; None starts from nothing.
         pairs: which pictures and sounds are compared.
         training: the loop.
         validation: what is looked at on held-out clips.

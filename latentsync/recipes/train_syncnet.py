@@ -25,7 +25,7 @@ from latentsync.training.syncnet_step import SyncNetStep
 from latentsync.training.syncnet_validator import SyncNetValidator
 from latentsync.training.trainer import Trainer
 from latentsync.training.watchdog import ChanceWatchdog
-from latentsync.weights import find_vae, locate
+from latentsync.weights import find_vae, locate_initial
 
 _RGB_CHANNELS = 3
 _FEW_PAIRS = 256
@@ -62,7 +62,7 @@ def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
 def initial_syncnet(run: SyncNetRun) -> nn.Module:
     """The network the training starts from, float32 on the CPU."""
     torch.manual_seed(run.training.seed)
-    return StableSyncNet(run.model) if run.initial is None else load_syncnet(run.model, locate(run.initial))
+    return StableSyncNet(run.model) if run.initial is None else load_syncnet(run.model, locate_initial(run.initial))
 
 
 def syncnet_codec(run: SyncNetRun) -> LatentCodec | None:

@@ -33,7 +33,7 @@ from latentsync.recipes.usable_clips import usable_clips
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer
 from latentsync.training.unet_step import UNetStep
-from latentsync.weights import REPOSITORY_ROOT, find_vae, locate
+from latentsync.weights import REPOSITORY_ROOT, find_vae, locate, locate_initial
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def initial_unet(run: UNetRun) -> UNet3DConditionModel:
         unet = UNet3DConditionModel.from_unet_config(run.model)
         unet.conv_in.reset_parameters()
         return unet
-    path = Path(run.initial) if Path(run.initial).is_file() else locate(run.initial)
+    path = locate_initial(run.initial)
     absent = ("motion_modules.",) if run.model.use_motion_module else ()
     return load_unet(run.model, path, allow_new_layers=True, allow_missing=absent)
 

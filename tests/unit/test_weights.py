@@ -19,6 +19,7 @@ from latentsync.weights import (
     find_vae,
     find_weight_set,
     locate,
+    locate_initial,
     published_files,
     record_version,
     recorded_version,
@@ -133,3 +134,16 @@ def test_a_damaged_note_of_the_version_is_one_clear_line(root: Path, text: str):
         recorded_version(root / "checkpoints")
     assert VERSION_RECORD in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_initial_weights_are_looked_for_in_the_working_folder_and_then_in_the_repository(tmp_path, monkeypatch):
+    repository, working = tmp_path / "repository", tmp_path / "working"
+    for folder in (repository, working):
+        folder.mkdir()
+        (folder / "both.pt").write_bytes(b"weights")
+    (repository / "ours.pt").write_bytes(b"weights")
+    monkeypatch.chdir(working)
+    assert locate_initial("both.pt", repository).resolve() == working / "both.pt"
+    assert locate_initial("ours.pt", repository) == repository / "ours.pt"
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt is missing"):
+        locate_initial("nowhere.pt", repository)
