@@ -25,7 +25,8 @@ from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.models.checkpoint import load_syncnet
 from latentsync.recipes.syncnet_run import SyncNetRun
-from latentsync.recipes.train_syncnet import check_input_channels, syncnet_codec, syncnet_features
+from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
+from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
 from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, figures
 
 _NUM_RESAMPLES = 200
@@ -58,7 +59,7 @@ def evaluate(options: argparse.Namespace) -> dict:
     run = load_config(options.config, SyncNetRun, options.overrides)
     run.training.device = options.device
     codec = syncnet_codec(run)
-    check_input_channels(run, codec)
+    check_syncnet_shapes(run, None if codec is None else codec.latent_channels)
     device = resolve_device(options.device)
     syncnet = load_syncnet(run.model, options.checkpoint, device, torch.float32).eval()
     with TemporaryDirectory(prefix="latentsync-") as scratch:

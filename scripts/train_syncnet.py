@@ -3,10 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from torch import nn
-
-from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.syncnet_shapes import empty_syncnet
 from latentsync.recipes.train_command import run_training
 from latentsync.recipes.train_syncnet import build_syncnet_trainer
 
@@ -18,13 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Trains a SyncNet. The same command again goes on where the last run stopped.",
         schema=SyncNetRun,
         build_trainer=build_syncnet_trainer,
-        build_empty_model=_empty_model,
+        build_empty_model=empty_syncnet,
         arguments=arguments,
     )
-
-
-def _empty_model(run: SyncNetRun) -> nn.Module:
-    return StableSyncNet(run.model)
 
 
 if __name__ == "__main__":

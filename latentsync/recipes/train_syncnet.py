@@ -19,6 +19,7 @@ from latentsync.models.checkpoint import load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.usable_clips import usable_clips
 from latentsync.training.sync_accuracy import SyncAccuracy
 from latentsync.training.syncnet_step import SyncNetStep
@@ -27,7 +28,6 @@ from latentsync.training.trainer import Trainer
 from latentsync.training.watchdog import ChanceWatchdog
 from latentsync.weights import find_vae, locate_initial
 
-_RGB_CHANNELS = 3
 _FEW_PAIRS = 256
 _BEST_NUM_FRAMES = 16
 _HIGH_RATE = 1e-4
@@ -45,7 +45,7 @@ def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
         missing = "train_clips" if run.data.train_clips is None else "validation_clips"
         raise ConfigError(f"data.{missing} is not set: name a folder of clips, or a file with one path a line")
     codec = syncnet_codec(run)
-    check_input_channels(run, codec)
+    check_syncnet_shapes(run, None if codec is None else codec.latent_channels)
     features = syncnet_features(run, codec)
     clips = _clips(run, run.data.train_clips, "train", features, codec)
     held_out = _clips(run, run.data.validation_clips, "validation", features, codec)
@@ -77,17 +77,6 @@ def syncnet_features(run: SyncNetRun, codec: LatentCodec | None) -> ClipFeatures
     """The cached views of clips this SyncNet looks at."""
     codec_key = None if codec is None else codec_fingerprint(codec)
     return ClipFeatures(ArrayCache(Path(run.data.cache_dir)), run.data.resolution, codec_key=codec_key)
-
-
-def check_input_channels(run: SyncNetRun, codec: LatentCodec | None) -> None:
-    """Raises ConfigError where the network's input is not made of so many frames."""
-    per_frame = _RGB_CHANNELS if codec is None else codec.latent_channels
-    expected, actual = run.data.num_frames * per_frame, run.model.visual_encoder.in_channels
-    if actual != expected:
-        raise ConfigError(
-            f"model.visual_encoder.in_channels is {actual}, but {run.data.num_frames} frames of {per_frame} channels "
-            f"make {expected}: change it or data.num_frames"
-        )
 
 
 def advice(run: SyncNetRun) -> list[str]:

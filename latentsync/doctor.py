@@ -1,0 +1,232 @@
+"""``python -m latentsync.doctor``: what is installed here, and what is missing for which task, in plain words."""
+
+import argparse
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from latentsync.device import cpu_multiplies_bfloat16, resolve_device, resolve_dtype
+from latentsync.errors import LatentSyncError, ToolError
+from latentsync.media.ffmpeg import run_tool
+from latentsync.weights import CHECKPOINTS, UNET, find_weight_set, published_files, recorded_version
+
+ENCODERS = {"libx264": "writes every video", "aac": "sound of results", "alac": "sound of training clips"}
+_GIB = 1024**3
+_HASH_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something people do with this repository.
+
+    Attributes:
+        name: in plain words.
+        packages: what it imports beyond torch, by distribution name.
+        encoders: of ffmpeg.
+        weights: published files it wants, relative to the checkpoints folder.
+        without: what happens while the weights are missing.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    encoders: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    without: str = ""
+
+
+TASKS = (
+    Task(
+        "lip-sync a video",
+        ("diffusers", "openai-whisper", "facenet-pytorch", "face-alignment", "scenedetect"),
+        ("libx264", "aac"),
+        (UNET, "whisper/tiny.pt", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
+        "the demo weights serve: synthetic people only",
+    ),
+    Task(
+        "train the U-Net, stage 2",
+        ("accelerate", "decord", "tensorboard", "lpips"),
+        (),
+        ("stable_syncnet.pt", "auxiliary/vit_g_hybrid_pt_1200e_ssv2_ft.pth", "auxiliary/vgg16-397923af.pth"),
+        "a loss whose judge is missing is refused, by name; configs/demo names stand-ins",
+    ),
+    Task("train a SyncNet", ("accelerate", "decord", "tensorboard")),
+    Task(
+        "make training clips of raw videos",
+        ("scenedetect", "decord", "facenet-pytorch", "face-alignment", "pebble"),
+        ("libx264", "alac"),
+        ("auxiliary/syncnet_v2.model", "auxiliary/koniq_pretrained.pkl", "auxiliary/s3fd-619a316812.pth"),
+        "score sync with --sync_scorer stable_syncnet, leave the quality step out with --skip_steps 8",
+    ),
+    Task("the same on a cluster", ("ray",)),
+    Task(
+        "evaluate",
+        ("scikit-image", "lpips", "torchmetrics"),
+        (),
+        (
+            "auxiliary/syncnet_v2.model",
+            "auxiliary/i3d_torchscript.pt",
+            "auxiliary/koniq_pretrained.pkl",
+            "auxiliary/vgg16-397923af.pth",
+        ),
+        "metrics whose judge is missing are reported as not measured",
+    ),
+    Task("the app", ("gradio",), ("libx264", "aac")),
+)
+
+
+def report(with_hashes: bool = True) -> Iterator[str]:
+    """The lines of the report, as they are found out.
+
+    Args:
+        with_hashes: also read every weights file for its SHA-256.
+    """
+    yield from _machine()
+    yield ""
+    yield from _ffmpeg()
+    yield ""
+    yield from _weights(with_hashes)
+    yield ""
+    for task in TASKS:
+        yield from _task(task)
+
+
+def can_lipsync() -> bool:
+    """Whether `inference.sh` would run here, with the published weights or the demo's."""
+    try:
+        find_weight_set()
+    except LatentSyncError:
+        return False
+    return not _missing_packages(TASKS[0]) and not _missing_encoders(TASKS[0])
+
+
+def _machine() -> Iterator[str]:
+    yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
+    yield ", ".join(versions)
+    bfloat16 = "with" if cpu_multiplies_bfloat16() else "without"
+    yield f"cpu: {os.cpu_count()} cores, {bfloat16} bfloat16 instructions"
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield f"cuda:{index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB"
+    device = resolve_device()
+    yield f"computes on {device} in {str(resolve_dtype('auto', device)).removeprefix('torch.')} unless told otherwise"
+    for what, folder in {
+        "weights": CHECKPOINTS,
+        "this folder": Path.cwd(),
+        "temporary files": Path(tempfile.gettempdir()),
+    }.items():
+        yield f"free disk for {what}: {shutil.disk_usage(folder).free / _GIB:.0f} GiB"
+
+
+def _ffmpeg() -> Iterator[str]:
+    try:
+        version = run_tool(["ffmpeg", "-version"]).split()[2]
+    except ToolError as error:
+        yield f"ffmpeg: MISSING. {error}"
+        return
+    yield f"ffmpeg {version}: {shutil.which('ffmpeg')}"
+    here = _encoders_here()
+    for encoder, purpose in ENCODERS.items():
+        yield f"  {encoder}: {'yes' if encoder in here else 'MISSING'} ({purpose})"
+
+
+def _weights(with_hashes: bool) -> Iterator[str]:
+    try:
+        found = find_weight_set()
+        yield f"weights: inference would use {found.name} ({found.unet_checkpoint})"
+    except LatentSyncError as error:
+        yield f"weights: {error}"
+    try:
+        files = published_files(recorded_version() or "1.6")
+    except LatentSyncError as error:
+        yield f"weights: {error}"
+        files = published_files()
+    for file in files:
+        path = file.find()
+        if path is None:
+            yield f"  {file.path}: not here ({file.repository})"
+        else:
+            yield _described(path, with_hashes)
+    for path in sorted(path for path in (CHECKPOINTS / "demo").rglob("*") if path.is_file()):
+        if path.suffix in (".pt", ".safetensors"):
+            yield _described(path, with_hashes)
+
+
+def _described(path: Path, with_hash: bool) -> str:
+    """One file's line: size and the beginning of its SHA-256."""
+    line = f"  {path.relative_to(CHECKPOINTS)}: {path.stat().st_size / 1e6:.1f} MB"
+    if not with_hash:
+        return line
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_HASH_BYTES):
+                digest.update(block)
+    except OSError as error:
+        return f"{line}, cannot be read ({error.strerror})"
+    return f"{line}, sha256 {digest.hexdigest()[:16]}"
+
+
+def _task(task: Task) -> Iterator[str]:
+    packages, encoders = _missing_packages(task), _missing_encoders(task)
+    known = {file.path: file for file in published_files()}
+    weights = [name for name in task.weights if not known[name].is_here()]
+    state = "not possible yet" if packages or encoders else "with limits" if weights else "ready"
+    yield f"{task.name}: {state}"
+    if packages:
+        yield f"  install: pip install {' '.join(packages)}"
+    if encoders:
+        yield f"  ffmpeg lacks the encoders {', '.join(encoders)}: install a full build"
+    if weights:
+        yield f"  not here: {', '.join(weights)}"
+        yield f"  until then: {task.without}"
+        option = " --training" if any(known[name].need == "training" for name in weights) else ""
+        yield f"  to get them: python -m scripts.download_weights{option}"
+
+
+def _missing_packages(task: Task) -> list[str]:
+    return [name for name in task.packages if not _is_installed(name)]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _missing_encoders(task: Task) -> list[str]:
+    here = _encoders_here() if task.encoders else set()
+    return [name for name in task.encoders if name not in here]
+
+
+def _encoders_here() -> set[str]:
+    try:
+        table = run_tool(["ffmpeg", "-hide_banner", "-encoders"])
+    except ToolError:
+        return set()
+    return {words[1] for line in table.splitlines() if len(words := line.split()) > 1}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the report; exit code 1 where not even the demo would run."""
+    parser = argparse.ArgumentParser(prog="python -m latentsync.doctor", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="do not read the weights for their hashes")
+    arguments = parser.parse_args(argv)
+    for line in report(with_hashes=not arguments.quick):
+        print(line, flush=True)
+    return 0 if can_lipsync() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+import shutil
+
+import pytest
+
+from latentsync import doctor
+from latentsync.weights import published_files
+
+
+def lines(capsys, *arguments):
+    code = doctor.main(list(arguments))
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_names_the_machine_the_encoders_and_every_published_file(capsys):
+    code, printed = lines(capsys, "--quick")
+    assert code == 0
+    assert any(line.startswith("computes on ") for line in printed)
+    for file in published_files():
+        assert any(line.strip().startswith(file.path) for line in printed), file.path
+    for task in doctor.TASKS:
+        assert any(line.startswith(f"{task.name}: ") for line in printed)
+
+
+def test_hashes_are_of_the_files(capsys, monkeypatch, tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "tiny.pt").write_bytes(b"abc")
+    monkeypatch.setattr(doctor, "CHECKPOINTS", tmp_path)
+    _, printed = lines(capsys)
+    assert "  demo/tiny.pt: 0.0 MB, sha256 ba7816bf8f01cfea" in printed  # of "abc", FIPS 180-2's example
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    task = doctor.Task("anything", ("torch", "no-such-package-here"))
+    assert list(doctor._task(task)) == ["anything: not possible yet", "  install: pip install no-such-package-here"]
+
+
+def test_without_ffmpeg_nothing_can_be_made_and_the_exit_code_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    code, printed = lines(capsys, "--quick")
+    assert code == 1
+    assert any(line.startswith("ffmpeg: MISSING") for line in printed)
+
+
+def test_every_weight_a_task_names_is_a_published_file():
+    published = {file.path for file in published_files()}
+    for task in doctor.TASKS:
+        assert set(task.weights) <= published
+        assert not task.weights or task.without
+
+
+@pytest.mark.parametrize("task", doctor.TASKS, ids=lambda task: task.name)
+def test_tasks_name_distributions_as_pyproject_does(task, request):
+    declared = (request.config.rootpath / "pyproject.toml").read_text()
+    for package in task.packages:
+        assert f'"{package}' in declared, package
