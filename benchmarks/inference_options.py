@@ -1,0 +1,87 @@
+"""What each option of inference costs: the same video with one option changed at a time, in one process.
+
+    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2]
+
+Prints a Markdown table: time to paint (finding the face not counted) over that of the defaults, the faster of the
+repeats, which take turns; and how far the result is from the defaults' (mean PSNR of whole frames).
+"""
+
+import argparse
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.device import resolve_device, resolve_dtype
+from latentsync.media.reader import VideoReader
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+from latentsync.weights import find_weight_set
+from scripts.inference import DEEPCACHE_INTERVAL, DEMO_AUDIO, DEMO_VIDEO
+
+
+def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
+    """Options by how they are called on the command line; the first is the defaults."""
+    steps = defaults.num_inference_steps
+    return {
+        "defaults": defaults,
+        f"--inference_steps {steps // 2}": replace(defaults, num_inference_steps=steps // 2),
+        f"--inference_steps {steps * 2}": replace(defaults, num_inference_steps=steps * 2),
+        "--guidance_scale 1": replace(defaults, guidance_scale=1.0),
+        "--enable_deepcache": replace(defaults, deepcache_interval=DEEPCACHE_INTERVAL),
+        "--overlap_frames 0": replace(defaults, overlap_frames=0),
+        "--overlap_frames 8": replace(defaults, overlap_frames=8),
+        f"--scheduler dpmsolver++ --inference_steps {steps // 2}": replace(
+            defaults, scheduler="dpmsolver++", num_inference_steps=steps // 2
+        ),
+        "--batch_size 2": replace(defaults, batch_windows=2),
+    }
+
+
+def frames_of(video: Path) -> Iterator[np.ndarray]:
+    """The frames of a result."""
+    with VideoReader(video) as reader:
+        yield from reader
+
+
+def mean_psnr(video: Path, reference: Path) -> float:
+    """Mean over the frames of the PSNR of two equally long videos, in dB; infinite frames count as 99."""
+    values = []
+    for frame, other in zip(frames_of(video), frames_of(reference), strict=True):
+        error = float(((frame.astype(np.float32) - other) ** 2).mean())
+        values.append(99.0 if error == 0 else 10 * math.log10(255**2 / error))
+    return float(np.mean(values))
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, default=DEMO_VIDEO)
+    parser.add_argument("--audio", type=Path, default=DEMO_AUDIO)
+    parser.add_argument("--repeats", type=int, default=2)
+    arguments = parser.parse_args()
+    found, device = find_weight_set(), resolve_device()
+    pipeline, run = build_pipeline(
+        LipsyncBuild(found.unet_config, found.unet_checkpoint, device, resolve_dtype("auto", device))
+    )
+    defaults = LipsyncOptions(num_inference_steps=run.run.inference_steps, guidance_scale=run.run.guidance_scale)
+    chosen = variants(defaults)
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        outputs = {option: Path(name) / f"{number}.mp4" for number, option in enumerate(chosen)}
+        for _ in range(arguments.repeats):
+            for option, options in chosen.items():
+                report = pipeline(arguments.video, arguments.audio, outputs[option], options)
+                seconds[option] = min(report.synthesis_seconds, seconds.get(option, math.inf))
+        print(f"{found.name}, {device}: {seconds['defaults']:.1f} s with the defaults\n")
+        print("| option | time over the defaults' | PSNR to the defaults' result, dB |\n|---|---|---|")
+        for option in list(chosen)[1:]:
+            ratio = seconds[option] / seconds["defaults"]
+            print(f"| `{option}` | {ratio:.2f} | {mean_psnr(outputs[option], outputs['defaults']):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

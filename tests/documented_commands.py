@@ -1,0 +1,87 @@
+"""The commands that README and docs tell people to run."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/*.md")
+_BLOCK = re.compile(r"^```(?:bash|sh|shell)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`((?:\./[\w]+\.sh|python -m [\w.]+|python \w+\.py) ?[^`\n]*(?:\n[^`\n]*)?)`")
+_MODULE_OF_SCRIPT = re.compile(r'-m ([\w.]+) (?:[\w-]+ )?"\$@"')
+
+
+@dataclass(frozen=True)
+class Command:
+    """One documented call of one of our programs.
+
+    Attributes:
+        document: where it stands, relative to the repository.
+        text: as it stands there.
+        program: module (``scripts.inference``) or script (``gradio_app.py``) that it starts.
+        arguments: what follows.
+    """
+
+    document: str
+    text: str
+    program: str
+    arguments: tuple[str, ...]
+
+
+def documented_commands(root: Path) -> Iterator[Command]:
+    """Every call of our own programs in the documents, in order."""
+    for pattern in DOCUMENTS:
+        for path in sorted(root.glob(pattern)):
+            text = path.read_text(encoding="utf-8")
+            for line in [*_block_lines(text), *(" ".join(found.split()) for found in _INLINE.findall(text))]:
+                for words in _calls(line):
+                    if found := _program(words, root):
+                        yield Command(str(path.relative_to(root)), line, *found)
+
+
+def _block_lines(text: str) -> Iterator[str]:
+    for block in _BLOCK.findall(text):
+        variables: dict[str, str] = {}
+        for line in block.replace("\\\n", " ").splitlines():
+            line = line.strip()
+            if assignment := re.fullmatch(r'([A-Z]+)="(.*)"', line):
+                variables[assignment[1]] = assignment[2]
+                continue
+            for name, value in variables.items():
+                line = line.replace(f"${name} ", f"{value} ")
+            if line and not line.startswith("#"):
+                yield line
+
+
+def _calls(line: str) -> Iterator[list[str]]:
+    """The simple commands of a shell line; a line that is no shell gives none."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:
+        return
+    call: list[str] = []
+    for word in words:
+        if word in ("&&", ";", "||", "|"):
+            yield call
+            call = []
+        else:
+            call.append(word)
+    yield call
+
+
+def _program(words: list[str], root: Path) -> tuple[str, tuple[str, ...]] | None:
+    """The program of ours that a simple command starts, and its arguments."""
+    words = [word for number, word in enumerate(words) if number or "=" not in word]
+    if not words:
+        return None
+    if words[0].endswith(".sh"):
+        script = root / words[0]
+        found = _MODULE_OF_SCRIPT.search(script.read_text(encoding="utf-8")) if script.is_file() else None
+        return (found[1], tuple(words[1:])) if found else (words[0], tuple(words[1:]))
+    if words[0] in ("python", "torchrun", "accelerate") and "-m" in words:
+        place = words.index("-m")
+        return words[place + 1], tuple(words[place + 2 :])
+    if words[0] == "python" and len(words) > 1 and words[1].endswith(".py"):
+        return words[1], tuple(words[2:])
+    return None

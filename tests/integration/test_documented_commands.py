@@ -1,0 +1,93 @@
+"""Every command of README and docs is understood by the program it calls; trainings are also run with --dry_run.
+
+The commands themselves run in tests/e2e, in .ci/run (set-up) and, where they take hours, by hand.
+"""
+
+import argparse
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentsync.weights import REPOSITORY_ROOT
+from tests.documented_commands import Command, documented_commands
+
+COMMANDS = list({command.text: command for command in documented_commands(REPOSITORY_ROOT)}.values())
+DRY_RUNS = ("scripts.train_unet", "scripts.train_syncnet", "latentsync.demo_training")
+NO_PARSER = {"setup_env.sh", "./setup_env.sh"}
+"""Scripts that read their own arguments; .ci/run and tests/e2e/test_setup_env.py run it."""
+
+
+class Understood(Exception):
+    """The program's parser took the arguments."""
+
+
+def name_of(command: Command) -> str:
+    return f"{command.document}: {command.text[:80]}"
+
+
+@pytest.fixture
+def stop_after_parsing(monkeypatch):
+    for method in ("parse_args", "parse_intermixed_args"):
+        parse = getattr(argparse.ArgumentParser, method)
+
+        def parse_and_stop(self, args=None, namespace=None, parse=parse):
+            parse(self, args, namespace)
+            raise Understood
+
+        monkeypatch.setattr(argparse.ArgumentParser, method, parse_and_stop)
+
+
+def test_the_documents_have_commands():
+    assert {"scripts.inference", "scripts.train_unet", "scripts.train_syncnet"} <= {c.program for c in COMMANDS}
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize("command", COMMANDS, ids=name_of)
+def test_the_program_understands_it(command, stop_after_parsing, monkeypatch):
+    monkeypatch.chdir(REPOSITORY_ROOT)
+    monkeypatch.setattr(sys, "argv", [command.program, *command.arguments])
+    assert exists(command.program), f"there is no {command.program}"
+    if command.program in NO_PARSER or not command.arguments:
+        return
+    with pytest.raises(Understood):
+        start(command.program)
+
+
+def exists(program: str) -> bool:
+    if program.endswith((".py", ".sh")):
+        return (REPOSITORY_ROOT / program).is_file()
+    return importlib.util.find_spec(program) is not None
+
+
+def start(program: str) -> None:
+    if program.endswith(".py"):
+        runpy.run_path(str(REPOSITORY_ROOT / program), run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.program in DRY_RUNS and c.arguments], ids=name_of)
+def test_trainings_run_dry(command, monkeypatch, capsys):
+    monkeypatch.chdir(REPOSITORY_ROOT)
+    monkeypatch.setattr(sys, "argv", [command.program, *command.arguments, "--dry_run"])
+    with pytest.raises(SystemExit) as end:
+        start(command.program)
+    assert end.value.code == 0, capsys.readouterr().err
+    assert "parameters:" in capsys.readouterr().out
+
+
+def test_named_files_of_the_repository_are_there():
+    missing = [
+        f"{command.document}: {argument}"
+        for command in COMMANDS
+        for argument in command.arguments
+        if argument.startswith(("configs/", "assets/"))
+        and "*" not in argument
+        and "|" not in argument
+        and not (REPOSITORY_ROOT / Path(argument)).exists()
+    ]
+    assert missing == []
