@@ -41,6 +41,18 @@ def process_device(name: str = "auto") -> torch.device:
     return device
 
 
+def count_accelerators() -> int:
+    """How many devices faster than the CPU this machine has."""
+    kind = resolve_device().type
+    return 0 if kind == "cpu" else torch.cuda.device_count() if kind == "cuda" else 1
+
+
+def worker_device(index: int) -> torch.device:
+    """The device of worker number `index` of several on one machine: each accelerator in turn, else the CPU."""
+    kind = resolve_device().type
+    return torch.device(kind, index % count_accelerators()) if kind == "cuda" else torch.device(kind)
+
+
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """Turns ``auto``, ``float32``, ``bfloat16`` or ``float16`` into a dtype for the heavy networks.
 

@@ -61,7 +61,7 @@ TASKS = (
     Task("train a SyncNet", ("accelerate", "decord", "tensorboard")),
     Task(
         "make training clips of raw videos",
-        ("scenedetect", "decord", "facenet-pytorch", "face-alignment", "pebble"),
+        ("scenedetect", "decord", "facenet-pytorch", "face-alignment", "psutil"),
         ("libx264", "alac"),
         ("auxiliary/syncnet_v2.model", "auxiliary/koniq_pretrained.pkl", "auxiliary/s3fd-619a316812.pth"),
         "score sync with --sync_scorer stable_syncnet, leave the quality step out with --skip_steps 8",
@@ -69,7 +69,7 @@ TASKS = (
     Task("the same on a cluster", ("ray",)),
     Task(
         "evaluate",
-        ("scikit-image", "lpips", "torchmetrics"),
+        ("scikit-image", "lpips", "torch-fidelity"),
         (),
         (
             "auxiliary/syncnet_v2.model",

@@ -55,11 +55,24 @@ def build_detector(
         InputError: the name is unknown.
         CheckpointError: face_alignment was asked for and its weights are missing or unreadable.
     """
-    from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
+    from latentsync.face.landmarks68 import Landmarks68Detector
     from latentsync.face.mtcnn import MtcnnDetector
+
+    if resolve_detector(name, auxiliary_dir) == "mtcnn":
+        return MtcnnDetector(device)
+    return Landmarks68Detector(device, auxiliary_dir)
+
+
+def resolve_detector(name: str = "auto", auxiliary_dir: Path | str = "checkpoints/auxiliary") -> str:
+    """``face_alignment`` or ``mtcnn``: what `build_detector` builds for that name.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    from latentsync.face.landmarks68 import missing_weights
 
     if name not in DETECTORS:
         raise InputError(f"unknown face detector {name!r}: use {', '.join(DETECTORS)}")
-    if name == "mtcnn" or (name == "auto" and missing_weights(auxiliary_dir)):
-        return MtcnnDetector(device)
-    return Landmarks68Detector(device, auxiliary_dir)
+    if name == "auto":
+        return "mtcnn" if missing_weights(auxiliary_dir) else "face_alignment"
+    return name

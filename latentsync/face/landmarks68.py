@@ -48,7 +48,7 @@ class Landmarks68Detector:
         auxiliary_dir: Path | str = "checkpoints/auxiliary",
         networks: LandmarkNetworks | None = None,
     ) -> None:
-        self._networks = networks or _FaceAlignmentNetworks(torch.device(device), Path(auxiliary_dir))
+        self._networks = networks or load_landmark_networks(device, auxiliary_dir)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
@@ -84,9 +84,25 @@ def anchors_from_68(points: np.ndarray) -> np.ndarray:
 
 def missing_weights(auxiliary_dir: Path | str) -> list[str]:
     """Names of the files face-alignment lacks in the folder and in torch's cache; empty when it can run."""
-    folder = Path(auxiliary_dir)
-    missing = [] if _find(folder, _BOX_WEIGHTS) else [_BOX_WEIGHTS]
-    return missing if _find(folder, *_LANDMARK_WEIGHTS) else [*missing, _LANDMARK_WEIGHTS[0]]
+    missing = [] if find_box_weights(auxiliary_dir) else [_BOX_WEIGHTS]
+    return missing if find_landmark_weights(auxiliary_dir) else [*missing, _LANDMARK_WEIGHTS[0]]
+
+
+def find_box_weights(auxiliary_dir: Path | str) -> Path | None:
+    """S3FD's weights, in the folder or in torch's cache; None where they are in neither."""
+    return _find(Path(auxiliary_dir), _BOX_WEIGHTS)
+
+
+def find_landmark_weights(auxiliary_dir: Path | str) -> Path | None:
+    """The landmark network's weights, in the folder or in torch's cache; None where they are in neither."""
+    return _find(Path(auxiliary_dir), *_LANDMARK_WEIGHTS)
+
+
+def load_landmark_networks(
+    device: torch.device | str = "cpu", auxiliary_dir: Path | str = "checkpoints/auxiliary"
+) -> LandmarkNetworks:
+    """face-alignment's networks; CheckpointError where its weights are missing or unreadable."""
+    return _FaceAlignmentNetworks(torch.device(device), Path(auxiliary_dir))
 
 
 def _find(folder: Path, *names: str) -> Path | None:
@@ -104,7 +120,7 @@ class _FaceAlignmentNetworks:
             raise CheckpointError(
                 f"the face_alignment detector lacks {' and '.join(missing)}: put them into {folder}, or use mtcnn"
             )
-        box_file, landmark_file = _find(folder, _BOX_WEIGHTS), _find(folder, *_LANDMARK_WEIGHTS)
+        box_file, landmark_file = find_box_weights(folder), find_landmark_weights(folder)
         try:
             self._alignment = _build_alignment(device, str(box_file), str(landmark_file))
         except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:

@@ -133,7 +133,7 @@ class VideoReader:
         start = "STARTPTS" if self.info.start_pts is None else str(self.info.start_pts)
         rate = f"fps={self.fps.numerator}/{self.fps.denominator}"
         since = [f"trim=start_pts={self._first_frame}"] if self._first_frame > 0 else []
-        matrix = [] if self.info.color_space != "unknown" else [f"in_color_matrix={_likely_matrix(self.info)}"]
+        matrix = [] if self.info.color_space != "unknown" else [f"in_color_matrix={likely_matrix(self.info)}"]
         scale = ":".join([f"scale={self.width}:{self.height}", f"flags={_SCALER}", *matrix])
         return ",".join([f"setpts=PTS-({start})", rate, *since, "setpts=PTS-STARTPTS", scale, "setsar=1"])
 
@@ -151,6 +151,6 @@ def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] 
     return np.frombuffer(buffer, dtype=np.uint8).reshape(height, width, 3)
 
 
-def _likely_matrix(info: VideoInfo) -> str:
+def likely_matrix(info: VideoInfo) -> str:
     """What players assume of a file that names no colour matrix: BT.709 for high definition, else BT.601."""
     return "bt709" if info.width >= 1280 or info.height > 576 else "bt601"

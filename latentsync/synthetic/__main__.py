@@ -1,4 +1,4 @@
-"""Make synthetic data: `python -m latentsync.synthetic dataset|clip|speech --help`."""
+"""Make synthetic data: `python -m latentsync.synthetic dataset|raw|clip|speech --help`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from latentsync.errors import InputError, LatentSyncError
 from latentsync.synthetic.clip import Alignment, TalkingClip
 from latentsync.synthetic.dataset import DatasetConfig, make_dataset
 from latentsync.synthetic.film import write_film
+from latentsync.synthetic.raw import RawConfig, make_raw_videos
 from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
 
 
@@ -31,6 +32,13 @@ def _parser() -> argparse.ArgumentParser:
         "--alignment", choices=get_args(Alignment), default="aligned",
         help="fixed_box: a square that does not follow the face, to see what alignment is good for",
     )  # fmt: skip
+    raw = commands.add_parser("raw", help="raw videos for the data pipeline, good ones and planted faults")
+    raw.add_argument("--out", type=Path, required=True, help="folder; files there are kept, or completed")
+    raw.add_argument("--num_good", type=int, default=4)
+    raw.add_argument("--size", type=int, default=None, help="side of the pictures; 2.5 times the resolution by default")
+    raw.add_argument("--seconds", type=float, default=6.0)
+    raw.add_argument("--seed", type=int, default=0)
+    raw.add_argument("--resolution", type=int, default=256, help="of the pipeline: faces are a third larger")
     clip = commands.add_parser("clip", help="one full-frame video with its speech")
     clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
     clip.add_argument("--seed", type=int, default=0)
@@ -57,6 +65,11 @@ def _run(options: argparse.Namespace) -> None:
             options.out, options.num_clips, options.seconds, options.seed, options.resolution, options.alignment
         )
         make_dataset(config, options.workers)
+    elif options.command == "raw":
+        size = options.size or 2 * round(1.25 * options.resolution)
+        make_raw_videos(
+            options.out, RawConfig(options.num_good, size, options.seconds, options.seed, options.resolution)
+        )
     elif options.command == "clip":
         speech = read_wav(options.speech) if options.speech else None
         clip = TalkingClip(options.seed, options.index, options.seconds, speech, options.size)

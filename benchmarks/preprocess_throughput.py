@@ -1,0 +1,263 @@
+"""Clips per second of every step of the data pipeline, and what limits it: ffmpeg, the network, or the rest.
+
+First every step runs in this process over the clips that the step before made, with one thread, and its processor time
+is split: ffmpeg and ffprobe (their processes), networks (whatever runs inside a torch module), and the rest (Python,
+OpenCV, the cutting and pasting of faces). Processor time does not grow with other work on the machine. Then the same
+clips go through worker processes, `--workers` at a time; clips per second are those after the first of every worker, so
+that starting and loading do not count. A step whose weights are missing is named and lets the clips pass.
+
+Run: python -m benchmarks.preprocess_throughput [--raw FOLDER] [--num_clips 8] [--seconds 6] [--size 512]
+         [--config configs/preprocess/demo.yaml] [--workers 1 2] [key=value ...]
+Without --raw so many synthetic talkers are rendered first (about 0.1 s a frame of 512 px).
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from latentsync.config import load_config
+from latentsync.device import resolve_device
+from latentsync.errors import CheckpointError, InputError, LatentSyncError
+from latentsync.media.probe import probe_video
+from latentsync.synthetic.clip import TalkingClip
+from latentsync.synthetic.film import write_film
+from preprocess.clip import Clip
+from preprocess.executor import Executor, Job
+from preprocess.local_executor import LocalExecutor
+from preprocess.settings import PreprocessConfig, build_steps
+from preprocess.step import Step
+from preprocess.verdict import Done, Output, Verdict
+
+RAW_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm"}
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Processor seconds of a step over all its clips, and its seconds on the clock.
+
+    Attributes:
+        ffmpeg_s: of the processes it started.
+        network_s: of this process inside torch modules.
+        own_s: of this process elsewhere.
+        clock_s: on the clock.
+    """
+
+    ffmpeg_s: float
+    network_s: float
+    own_s: float
+    clock_s: float
+
+    @property
+    def total_s(self) -> float:
+        """All processor time."""
+        return max(self.ffmpeg_s + self.network_s + self.own_s, 1e-9)
+
+    @property
+    def limit(self) -> str:
+        """What takes most of the processor time."""
+        parts = {"decoding and encoding": self.ffmpeg_s, "the network": self.network_s, "the rest": self.own_s}
+        return max(parts, key=lambda name: parts[name])
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One step's figures.
+
+    Attributes:
+        step: the step.
+        clips: what went in.
+        clip_s: seconds of video that went in.
+        num_kept: clips that came out.
+        shares: where the processor time goes.
+        rates: clips per second by number of workers; None where there were too few clips.
+    """
+
+    step: Step
+    clips: Sequence[Clip]
+    clip_s: float
+    num_kept: int
+    shares: Shares
+    rates: dict[int, float | None]
+
+
+class NetworkClock:
+    """Processor seconds of this thread inside the outermost torch modules while it is listening."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+        self._entered = 0.0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hooks that see every module's call."""
+        before = register_module_forward_pre_hook(self._enter)
+        after = register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            before.remove()
+            after.remove()
+
+    def _enter(self, module: torch.nn.Module, inputs: Any) -> None:
+        if self._depth == 0:
+            self._entered = time.process_time()
+        self._depth += 1
+
+    def _leave(self, module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.process_time() - self._entered
+
+
+def raw_clips(options: argparse.Namespace, folder: Path) -> list[Clip]:
+    """The raw videos: those of a folder, or synthetic ones, rendered."""
+    if options.raw is not None:
+        paths = sorted(path for path in options.raw.rglob("*") if path.suffix.lower() in RAW_SUFFIXES)
+        paths = paths[: options.num_clips]
+        if not paths:
+            raise InputError(f"{options.raw} holds no videos: name a folder that does")
+    else:
+        paths = [folder / f"talker{index}.mp4" for index in range(options.num_clips)]
+        for index, path in enumerate(paths):
+            write_film(TalkingClip(options.seed, index, options.seconds, frame_size=options.size), path)
+    return [Clip(f"{index:040x}", f"{index:040x}", path.stem, path) for index, path in enumerate(paths)]
+
+
+def next_clips(clip: Clip, verdict: Verdict) -> list[Clip]:
+    """What a verdict makes of a clip; its files stay in the work folder."""
+    outputs = verdict.outputs if isinstance(verdict, Done) else ()
+    return [_made(clip, index, output) for index, output in enumerate(outputs)]
+
+
+def _made(clip: Clip, index: int, output: Output) -> Clip:
+    sidecars = {name: str(path) for name, path in output.sidecars.items()}
+    facts = {**clip.facts, **output.facts, **sidecars}
+    return replace(
+        clip, key=f"{clip.key[1:]}{index:x}", name=clip.name + output.suffix, path=output.file or clip.path, facts=facts
+    )
+
+
+def run_here(step: Step, clips: Sequence[Clip], folder: Path) -> tuple[list[Clip], Shares]:
+    """Runs a step in this process, with one thread; what comes out, and where the time went."""
+    process = step.load(resolve_device() if step.uses_device else torch.device("cpu"))
+    clock, made = NetworkClock(), []
+    clock_s, own_s, ffmpeg_s = time.monotonic(), time.process_time(), _children_s()
+    with clock.listening():
+        for index, clip in enumerate(clips):
+            work = folder / f"{step.number}_{index}"
+            work.mkdir(parents=True)
+            made += next_clips(clip, process(clip, work))
+    own_s = time.process_time() - own_s - clock.seconds
+    return made, Shares(_children_s() - ffmpeg_s, clock.seconds, own_s, time.monotonic() - clock_s)
+
+
+def _children_s() -> float:
+    """Processor seconds of the processes that this one started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, num_workers: int) -> float | None:
+    """Clips per second once every worker has done one; None where there are not two a worker.
+
+    Raises:
+        LatentSyncError: a clip failed.
+    """
+    if len(clips) < 2 * num_workers:
+        return None
+    ends = []
+    for finished in executor.run(step, (Job(clip.key, clip, folder / clip.key) for clip in clips)):
+        if finished.error is not None:
+            raise LatentSyncError(f"step {step.number}: {finished.job.clip.path}: {finished.error}")
+        ends.append(time.monotonic())
+    return (len(ends) - num_workers) / max(ends[-1] - ends[num_workers - 1], 1e-9)
+
+
+def measure(
+    step: Step, clips: Sequence[Clip], workers: Sequence[int], folder: Path, make: Callable[[int], Executor]
+) -> tuple[list[Clip], Measurement]:
+    """The clips that a step makes, and its figures."""
+    made, shares = run_here(step, clips, folder)
+    rates = {count: rate(make(count), step, clips, folder / f"{step.number}_by_{count}", count) for count in workers}
+    clip_s = sum(probe_video(clip.path).duration_s for clip in clips)
+    return made, Measurement(step, clips, clip_s, len(made), shares, rates)
+
+
+def table(measurements: Sequence[Measurement], workers: Sequence[int]) -> str:
+    """The figures as Markdown."""
+    counts = [f"clips/s, {count} worker{'s' if count > 1 else ''}" for count in workers]
+    heads = ["step", "clips in / out", "s a clip", *counts, "processor s a clip", "ffmpeg", "network", "rest", "limit"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for each in measurements:
+        shares, num = each.shares, len(each.clips)
+        rates = ["too few clips" if value is None else f"{value:.2f}" for value in each.rates.values()]
+        parts = [f"{part / shares.total_s:.0%}" for part in (shares.ffmpeg_s, shares.network_s, shares.own_s)]
+        cells = [
+            *(f"{each.step.number} {each.step.name}", f"{num} / {each.num_kept}", f"{each.clip_s / num:.1f}", *rates),
+            *(f"{shares.total_s / num:.2f}", *parts, shares.limit),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def run(options: argparse.Namespace, folder: Path) -> str:
+    """All steps; the table, and below it what was left out."""
+    config = load_config(options.config, PreprocessConfig, options.overrides)
+    clips = raw_clips(options, folder / "raw")
+    torch.set_num_threads(1)
+    measurements, left_out = [], []
+    for step in build_steps(config):
+        if step.number in config.skip_steps:
+            left_out.append(f"Step {step.number} {step.name}: left out (skip_steps).")
+            continue
+        try:
+            step.weights()
+        except CheckpointError as error:
+            left_out.append(f"Step {step.number} {step.name}: not measured, {error}.")
+            continue
+        if not clips:
+            left_out.append(f"Step {step.number} {step.name}: not measured, no clip came so far.")
+            continue
+        clips, measurement = measure(
+            step, clips, options.workers, folder / "work",
+            lambda count: LocalExecutor(folder / "logs", num_workers=count),
+        )  # fmt: skip
+        measurements.append(measurement)
+        sys.stderr.write(f"step {step.number} {step.name}: {measurement.shares}, {measurement.rates}\n")
+    return "\n\n".join([table(measurements, options.workers), *left_out])
+
+
+def main() -> int:
+    """Print the table; 0, or 2 after an error a user can act on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raw", type=Path, default=None, help="folder of raw videos instead of synthetic ones")
+    parser.add_argument("--num_clips", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of a synthetic video")
+    parser.add_argument("--size", type=int, default=512, help="side of a synthetic video in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", type=Path, default=Path("configs/preprocess/demo.yaml"))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="preprocess_throughput_") as folder:
+            print(run(options, Path(folder)))
+    except LatentSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

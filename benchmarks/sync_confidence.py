@@ -1,0 +1,73 @@
+"""How sure StableSyncNet is of clips in sync and of clips with the speech of another: where step 7's threshold lies.
+
+Every clip is scored with its own sound and with that of the next clip, at full length and cut short. Confidence is the
+maximum of the curve less its median, as `StableSyncScorer` says.
+
+Run: python -m benchmarks.sync_confidence --clips FOLDER [--num_clips 60] [--seconds 6 5 2.4]
+         [--config configs/demo/syncnet.yaml] [--checkpoint checkpoints/demo/stable_syncnet.pt]
+FOLDER holds aligned training clips, such as `python -m latentsync.synthetic dataset --out FOLDER` makes.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latentsync.data.clip_list import list_clips
+from latentsync.device import resolve_device
+from latentsync.errors import LatentSyncError
+from latentsync.judges.sync_score import SyncScore, SyncScorer
+from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.reader import VideoReader
+from preprocess.encoding import FPS, SAMPLES_PER_FRAME
+from preprocess.sync_judge import stable_judge
+
+
+def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Crops (n, h, w, 3) uint8 and samples (s,) of a clip."""
+    with VideoReader(path) as frames, AudioSamples.decode(path) as sound:
+        return np.stack(list(frames)), sound.read(0, sound.num_samples)
+
+
+def score(scorer: SyncScorer, crops: np.ndarray, samples: np.ndarray, seconds: float) -> SyncScore:
+    """The verdict on the first seconds of pictures and sound."""
+    num_frames = min(len(crops), len(samples) // SAMPLES_PER_FRAME, round(seconds * FPS))
+    return scorer.score(crops[:num_frames], samples[: num_frames * SAMPLES_PER_FRAME])
+
+
+def row(seconds: float, own: Sequence[SyncScore], other: Sequence[SyncScore]) -> str:
+    """A row of the table."""
+    sure = np.percentile([each.confidence for each in own], [0, 5, 50])
+    unsure = np.percentile([each.confidence for each in other], [50, 95, 100])
+    in_sync = np.mean([each.offset == 0 for each in own])
+    return f"| {seconds:g} | {' | '.join(f'{value:.2f}' for value in [*sure, *unsure])} | {in_sync:.0%} |"
+
+
+def main() -> int:
+    """Print the table; 0, or 2 after an error a user can act on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--num_clips", type=int, default=60)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[6.0, 5.0, 2.4])
+    parser.add_argument("--config", type=Path, default=Path("configs/demo/syncnet.yaml"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/demo/stable_syncnet.pt"))
+    options = parser.parse_args()
+    try:
+        scorer = stable_judge(options.config, options.checkpoint, resolve_device()).scorer
+        clips = [read_clip(path) for path in list_clips(options.clips)[: options.num_clips]]
+    except LatentSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    print("| s | own: lowest | 5 % | median | other: median | 95 % | highest | own at offset 0 |")
+    print("|---|---|---|---|---|---|---|---|")
+    for seconds in options.seconds:
+        own = [score(scorer, crops, samples, seconds) for crops, samples in clips]
+        other = [score(scorer, clips[i - 1][0], clips[i][1], seconds) for i in range(len(clips))]
+        print(row(seconds, own, other), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

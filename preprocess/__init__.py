@@ -1,0 +1,1 @@
+"""From raw videos to training clips: eight numbered, resumable steps, on one machine or a cluster."""

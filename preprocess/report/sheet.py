@@ -1,0 +1,100 @@
+"""Contact sheets: a few clips, a few frames of each; a file that cannot be shown gets a grey tile that says so."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from latentsync.atomic import written_whole
+from latentsync.errors import LatentSyncError
+from latentsync.media.probe import VideoInfo, probe_video
+from latentsync.media.reader import VideoReader
+from preprocess.report.numbers import Example
+
+logger = logging.getLogger(__name__)
+
+NUM_FRAMES = 4
+TILE = 160
+"""Width and height of a tile in pixels."""
+_GAP = 2
+_LABEL = 16
+"""Width of the strip with the row's number."""
+_GREY = (128, 128, 128)
+_WHOLE_UP_TO_S = 60.0
+"""Longer videos are not decoded from end to end but sought in."""
+_PATIENCE_S = 30.0
+"""A decoder that takes longer for one clip is ended."""
+
+
+def draw_sheet(examples: Sequence[Example], path: Path) -> Path:
+    """Draws one row per example, numbered from 1, `NUM_FRAMES` evenly spaced frames in each; writes a PNG."""
+    width = _LABEL + NUM_FRAMES * (TILE + _GAP)
+    sheet = Image.new("RGB", (width, len(examples) * (TILE + _GAP)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, example in enumerate(examples):
+        top = row * (TILE + _GAP)
+        pen.text((2, top + 2), str(row + 1), fill="black")
+        for column, tile in enumerate(clip_tiles(example.path)):
+            sheet.paste(tile, (_LABEL + column * (TILE + _GAP), top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as beside:
+        sheet.save(beside, "PNG")
+    return path
+
+
+def clip_tiles(path: Path) -> list[Image.Image]:
+    """Evenly spaced frames of a clip as square tiles; one grey tile where it cannot be shown, whatever the cause."""
+    if not path.is_file():
+        return [grey_tile("the file is\nnot there")]
+    try:
+        frames = _some_frames(probe_video(path))
+    except (LatentSyncError, OSError, ValueError) as error:  # ValueError: a name that no file can have
+        logger.info("no picture of %s: %s", path, error)
+        frames = []
+    if not frames:
+        return [grey_tile("cannot be\ndecoded")]
+    return [ImageOps.pad(Image.fromarray(frame), (TILE, TILE), Image.Resampling.LANCZOS) for frame in frames]
+
+
+def grey_tile(text: str) -> Image.Image:
+    """A tile that stands for a missing picture."""
+    tile = Image.new("RGB", (TILE, TILE), _GREY)
+    ImageDraw.Draw(tile).multiline_text(
+        (TILE // 2, TILE // 2), text, fill="white", anchor="mm", align="center", font_size=16
+    )
+    return tile
+
+
+def _some_frames(info: VideoInfo) -> list[np.ndarray]:
+    """Up to `NUM_FRAMES` frames (h, w, 3), at the middles of as many equal parts of the video."""
+    scale = min(1.0, 2 * TILE / max(info.width, info.height))
+    size = (max(2, round(info.width * scale)), max(2, round(info.height * scale)))
+    if info.duration_s <= 0:
+        return _read(VideoReader(info.path, size=size, info=info, max_frames=1), 1)
+    if info.duration_s > _WHOLE_UP_TO_S:
+        places = [int((part + 0.5) * info.num_frames_at(25) / NUM_FRAMES) for part in range(NUM_FRAMES)]
+        readers = [VideoReader(info.path, size=size, info=info, max_frames=1, first_frame=place) for place in places]
+        return [frame for reader in readers for frame in _read(reader, 1)]
+    # Twice as many as are shown, so that every other one lies in the middle of its part.
+    fps = Fraction(2 * NUM_FRAMES) / Fraction(info.duration_s).limit_denominator(1000)
+    frames = _read(VideoReader(info.path, fps, size=size, info=info, max_frames=2 * NUM_FRAMES), 2 * NUM_FRAMES)
+    return frames[1::2] or frames
+
+
+def _read(reader: VideoReader, num_frames: int) -> list[np.ndarray]:
+    """Frames of a reader; what there is by then where it takes too long."""
+    with reader:
+        timer = threading.Timer(_PATIENCE_S, reader.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            return list(islice(reader, num_frames))
+        except ValueError:  # the timer closed the pipe in the middle of a read
+            return []
+        finally:
+            timer.cancel()

@@ -1,0 +1,28 @@
+"""The command of the data pipeline with the fake steps in place of its own."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from unittest.mock import patch
+
+from preprocess import pipeline
+from preprocess.local_executor import LocalExecutor
+from preprocess.settings import PreprocessConfig
+from tests.fake_steps import CheckStep, SplitStep, StampStep, fake_steps
+
+
+def run_command(arguments: Sequence[str], pause_s: float = 0.0) -> int:
+    """Its exit status; the setting `seed` is a setting of the last step."""
+
+    def build_steps(config: PreprocessConfig) -> Sequence[CheckStep | SplitStep | StampStep]:
+        return fake_steps(str(config.seed), pause_s)
+
+    with patch.object(pipeline, "build_steps", build_steps), patch.object(pipeline, "NUM_STEPS", 3):
+        return pipeline.main(["--steps", "1-3", "--num_workers", "2", *arguments])
+
+
+def leave_with_status(arguments: Sequence[str], pause_s: float, stderr: str) -> None:
+    """For a process of its own, which writes its errors into a file; workers are forked from it, which is quicker."""
+    executor = partial(LocalExecutor, start_method="fork")
+    with open(stderr, "w", buffering=1) as sys.stderr, patch.object(pipeline, "LocalExecutor", executor):
+        sys.exit(run_command(arguments, pause_s))

@@ -1,0 +1,103 @@
+"""Whole runs of the fake steps, and what they leave behind in a form that can be compared."""
+
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from preprocess.executor import Executor
+from preprocess.inputs import scan_folder
+from preprocess.local_executor import LocalExecutor
+from preprocess.plan import plan_steps
+from preprocess.progress import Progress
+from preprocess.runner import Runner, StepRun
+from preprocess.step import Step
+from preprocess.workspace import WORK_FOLDER, open_workspace
+from tests.fake_steps import fake_steps
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
+
+
+def run_steps(
+    raw: Path,
+    root: Path,
+    executor: Executor,
+    steps: Sequence[Step] | None = None,
+    skipped: Sequence[int] = (),
+    numbers: Sequence[int] = (1, 2, 3),
+    retry_failed: bool = False,
+) -> None:
+    """Runs the (fake) steps over a folder."""
+    plan = plan_steps(fake_steps() if steps is None else steps, skipped, str)
+    files = list(scan_folder(raw, root))
+    with open_workspace(root) as workspace:
+        Runner(workspace, executor, Progress(is_shown=False), retry_failed).run(plan, numbers, files, len(files))
+
+
+def run_in_processes(raw: Path, root: Path, kill_at_line: int | None) -> None:
+    """Runs the fake steps in two worker processes, as the leader of a process group of its own.
+
+    kill_at_line: so many lines of `preprocess` after the end of the first job, SIGKILL goes to the group.
+    """
+    os.setpgid(0, 0)
+    sys.settrace(LineCounter(kill_at_line).trace)
+    run_steps(raw, root, LocalExecutor(root / "logs", num_workers=2, start_method="fork"))
+
+
+class LineCounter:
+    """Counts the lines that this process runs in `preprocess`, and kills its process group at one of them."""
+
+    def __init__(self, kill_at_line: int | None) -> None:
+        self._kill_at_line = kill_at_line
+        self._num_lines = 0
+        self._counts = False
+        self._process = os.getpid()
+
+    def trace(self, frame: FrameType, event: str, argument: object) -> TraceFunction | None:
+        """For `sys.settrace`."""
+        if os.getpid() != self._process:
+            sys.settrace(None)  # a worker, forked from here
+            return None
+        self._counts |= frame.f_code is StepRun._keep.__code__
+        if event == "line" and self._counts:
+            self._num_lines += 1
+            if self._num_lines == self._kill_at_line:
+                os.killpg(0, signal.SIGKILL)
+        return self.trace if f"{os.sep}preprocess{os.sep}" in frame.f_code.co_filename else None
+
+
+def write_raw(folder: Path, *texts: str) -> Path:
+    """A folder with a file for every text."""
+    folder.mkdir()
+    for index, text in enumerate(texts):
+        (folder / f"video {index}.mp4").write_text(text)
+    return folder
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """All files of an output folder but the manifests and the work folders: path and content."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    relative = {path.relative_to(root): path for path in files}
+    return {
+        str(name): path.read_bytes()
+        for name, path in sorted(relative.items())
+        if name.parts[0] not in ("manifest", "logs", WORK_FOLDER, ".lock")
+    }
+
+
+def records(root: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all manifests, without times and generations."""
+    columns = (
+        "record_key, clip_key, source, name, path, status, reason, detail, outputs, facts, settings, num_outputs, chain"
+    )
+    found = {}
+    for file in sorted((root / "manifest").glob("[0-9]_*.sqlite")):
+        with closing(sqlite3.connect(file)) as database:
+            if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'records'").fetchone():
+                found[file.name] = database.execute(f"SELECT {columns} FROM records ORDER BY record_key").fetchall()
+    return found

@@ -1,0 +1,124 @@
+"""Two machines of one core each, both on this one, and Ray between them; one is lost in the middle of a run."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from preprocess.clip import Clip
+from preprocess.executor import Finished, Job
+from preprocess.ray_executor import RayExecutor
+from preprocess.verdict import Done, Rejected
+from tests.fake_ray_steps import FakeConfig, FakeStep
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (pip install --editable '.[cluster]')")
+
+FINE_AFTER_BAD = ("fine-a", "fine-b", "fine-c")
+BAD = ("dies", FINE_AFTER_BAD[0], "raises", "hangs", FINE_AFTER_BAD[1], "rejected", FINE_AFTER_BAD[2])
+
+
+@dataclass
+class OneRun:
+    """What happened: the names of the jobs given, the ends in their order, and the folder that workers share."""
+
+    folder: Path
+    given: list[str] = field(default_factory=list)
+    ends: list[Finished] = field(default_factory=list)
+    most_in_flight: int = 0
+    is_lost: bool = False
+
+    def jobs(self) -> Iterator[Job]:
+        """Good clips until a machine is lost, and then the bad ones."""
+        for index in count():
+            if self.is_lost:
+                break
+            time.sleep(0.02)
+            yield self.job(f"fine-{index}")
+        yield from map(self.job, BAD)
+
+    def job(self, name: str) -> Job:
+        self.given.append(name)
+        self.most_in_flight = max(self.most_in_flight, len(self.given) - len(self.ends))
+        clip = Clip(f"key-{name}", "source", name, self.folder / name)
+        return Job(f"record-{name}", clip, self.folder / ".work" / f"record-{name}")
+
+    def end(self, name: str) -> Finished:
+        (finished,) = [finished for finished in self.ends if finished.job.clip.name == name]
+        return finished
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
+    """A finished run, and the cluster still there."""
+    from ray.cluster_utils import Cluster
+
+    run = OneRun(tmp_path_factory.mktemp("cluster"))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_worker_niceness", "0")  # else a busy machine has no time for its workers
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        doomed = cluster.add_node(num_cpus=1, env_vars={"DOOMED": "1"})
+        executor = RayExecutor(run.folder / "logs", cluster.address, clip_timeout_s=5.0)
+        for finished in executor.run(FakeStep(FakeConfig(str(run.folder))), run.jobs()):
+            run.ends.append(finished)
+            if not run.is_lost and list(run.folder.glob("begun-*")):
+                cluster.remove_node(doomed, allow_graceful=False)
+                run.is_lost = True
+        yield run
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        patch.undo()
+
+
+def process_of(finished: Finished) -> int:
+    assert isinstance(finished.verdict, Done), finished.error
+    return int(str(finished.verdict.outputs[0].facts["process"]))
+
+
+def test_every_job_ends_exactly_once(run: OneRun) -> None:
+    assert run.is_lost
+    assert Counter(finished.job.clip.name for finished in run.ends) == Counter(run.given)
+
+
+def test_a_lost_machine_costs_no_job(run: OneRun) -> None:
+    failed = {finished.job.clip.name for finished in run.ends if finished.error is not None}
+    assert failed == {"dies", "raises", "hangs"}
+    (begun,) = run.folder.glob("begun-*")
+    again = run.end(begun.name.removeprefix("begun-"))
+    assert again.job.work == run.folder / ".work" / f"{again.job.record_key}-2"
+    assert isinstance(again.verdict, Done)
+    assert again.verdict.outputs[0].file == again.job.work / "out.txt"
+
+
+def test_a_bad_clip_costs_only_itself(run: OneRun) -> None:
+    assert (run.end("dies").error or "").startswith("crashed: ")
+    assert (run.end("raises").error or "").startswith("error: ValueError: as told")
+    assert (run.end("hangs").error or "").startswith("timeout: ")
+    assert run.end("rejected").verdict == Rejected("dull", "very", {"measured": 1})
+    processes = [process_of(finished) for finished in (run.ends[0], *map(run.end, FINE_AFTER_BAD[:2]))]
+    assert len(set(processes)) == 3  # replaced after the death and after the hang
+
+
+def test_the_step_is_loaded_once_a_worker(run: OneRun) -> None:
+    num_loaded = len(list(run.folder.glob("loaded-*")))
+    assert num_loaded == 4  # one on each machine; two replaced on the one that stayed
+    assert process_of(run.end(FINE_AFTER_BAD[1])) == process_of(run.end(FINE_AFTER_BAD[2]))
+
+
+def test_jobs_are_not_taken_ahead(run: OneRun) -> None:
+    assert run.most_in_flight <= 3  # one a worker, and one that waits
+
+
+def test_no_worker_is_left(run: OneRun) -> None:
+    process = process_of(run.end(FINE_AFTER_BAD[2]))
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(process)

@@ -1,0 +1,137 @@
+"""Small raw files made on the spot: every frame shows its own number over a colour of its shot, the sound is noise."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentsync.media.ffmpeg import file_url
+from latentsync.media.reader import VideoReader
+from preprocess.clip import Clip
+from preprocess.verdict import Done, Output, Verdict
+
+NUM_BITS = 8
+BLOCK = 16
+STRIP = 8
+"""So low that a change of the number is no cut."""
+WIDTH, HEIGHT = NUM_BITS * BLOCK, 64
+SHOT_COLOURS = ((200, 40, 40), (30, 60, 210), (60, 190, 70), (230, 220, 60))
+LOSSLESS_SOUND = ("-c:a", "alac")
+
+
+def ffmpeg(*args: str, data: bytes | None = None) -> None:
+    """Run ffmpeg, fail the test with its words."""
+    command = ["ffmpeg", "-v", "error", "-y", *args]
+    done = subprocess.run(command, input=data, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def numbered_frame(number: int, shot: int = 0) -> NDArray[np.uint8]:
+    """The number in Gray code (one block changes at a time), black and white, in a strip above one colour."""
+    frame = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    frame[:] = SHOT_COLOURS[shot]
+    code = number ^ number >> 1
+    bits = [code >> bit & 1 for bit in range(NUM_BITS)]
+    frame[:STRIP] = np.repeat(np.array(bits, dtype=np.uint8) * 255, BLOCK)[None, :, None]
+    return frame
+
+
+def frame_number(frame: NDArray[np.uint8]) -> int:
+    """The number in a frame."""
+    centres = frame[STRIP // 2, BLOCK // 2 :: BLOCK].mean(axis=-1)
+    number = code = sum(int(value > 128) << bit for bit, value in enumerate(centres))
+    while code := code >> 1:
+        number ^= code
+    return number
+
+
+def noise(num_samples: int, seed: int = 0) -> NDArray[np.int16]:
+    """Samples of which no two stretches are alike."""
+    return np.random.default_rng(seed).integers(-8000, 8000, num_samples, dtype=np.int16)
+
+
+def make_raw(
+    path: Path,
+    num_frames: int = 50,
+    fps: str = "25",
+    *,
+    samples: NDArray[np.int16] | None = None,
+    shots: Sequence[int] = (),
+    video: Sequence[str] = (),
+    sound: Sequence[str] = LOSSLESS_SOUND,
+    before_video: Sequence[str] = (),
+    before_sound: Sequence[str] = (),
+) -> Path:
+    """Write numbered frames and 16 kHz noise of the same length (or `samples`).
+
+    shots: the frames at which the colour changes. video, sound: options of the streams. before_video, before_sound:
+    options of the inputs, such as `-itsoffset`.
+    """
+    if samples is None:
+        samples = noise(round(num_frames / Fraction(fps) * 16000))
+    raw = b"".join(numbered_frame(k, sum(k >= cut for cut in shots)).tobytes() for k in range(num_frames))
+    size = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{WIDTH}x{HEIGHT}", "-framerate", fps]
+    heard = path.with_name(f"{path.name}.s16")
+    heard.write_bytes(samples.tobytes())
+    ffmpeg(
+        *(*before_video, *size, "-i", "pipe:0"),
+        *(*before_sound, "-f", "s16le", "-ar", "16000", "-ac", "1", "-i", file_url(heard), "-map", "0:v"),
+        *("-map", "1:a", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-crf", "10", "-pix_fmt", "yuv420p"),
+        *("-threads", "1", *video, *sound, file_url(path)),
+        data=raw,
+    )
+    heard.unlink()
+    return path
+
+
+def raw_clip(path: Path) -> Clip:
+    """A clip of a raw file, as the runner makes it."""
+    return Clip(key="0" * 32, source="0" * 32, name=path.stem, path=path)
+
+
+def only_output(verdict: Verdict) -> Output:
+    """The one output of a clip that passed."""
+    assert isinstance(verdict, Done), verdict
+    assert len(verdict.outputs) == 1
+    return verdict.outputs[0]
+
+
+def file_of(output: Output) -> Path:
+    """The file that a step wrote."""
+    assert output.file is not None
+    return output.file
+
+
+def read_all(path: Path) -> list[NDArray[np.uint8]]:
+    """Every frame as RGB."""
+    with VideoReader(path, fps=None) as frames:
+        return list(frames)
+
+
+def numbers(path: Path) -> list[int]:
+    """The numbers that the frames show."""
+    return [frame_number(frame) for frame in read_all(path)]
+
+
+def samples_of(path: Path) -> NDArray[np.int16]:
+    """The sound as 16-bit samples."""
+    command = ["ffmpeg", "-v", "error", "-i", file_url(path), "-map", "0:a", "-f", "s16le", "-ar", "16000", "-"]
+    return np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, dtype="<i2")
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """The time stamps of the packets of the picture, in order of time."""
+    entries = ["-select_streams", "v:0", "-show_entries", "stream=time_base:packet=pts", "-of", "json", file_url(path)]
+    done = subprocess.run(["ffprobe", "-v", "error", *entries], capture_output=True, check=True)
+    content = json.loads(done.stdout)
+    return sorted(packet["pts"] * Fraction(content["streams"][0]["time_base"]) for packet in content["packets"])
+
+
+def assert_is_a_clip(path: Path, num_frames: int) -> None:
+    """Frames at i / 25 s exactly, and 640 samples for each."""
+    assert frame_times(path) == [Fraction(k, 25) for k in range(num_frames)]
+    assert len(samples_of(path)) == 640 * num_frames

@@ -1,0 +1,229 @@
+"""The pool's decisions, with a Ray that answers at once and machines that die when told."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from latentsync.errors import CheckpointError, InputError, LatentSyncError
+from preprocess import ray_pool
+from preprocess.clip import Clip
+from preprocess.executor import Finished, Job
+from preprocess.local_executor import LocalExecutor
+from preprocess.ray_cluster import import_ray
+from preprocess.ray_pool import MAX_ATTEMPTS, MAX_FAILED_STARTS, RayPool
+from preprocess.verdict import Done
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class FakeRay:
+    """What the pool uses of Ray. `ends` is asked what a job comes to; `starts`, whether actors start on a machine."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    util = SimpleNamespace(
+        scheduling_strategies=SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: (node, soft))
+    )
+
+    def __init__(self, ends: Callable[[Job], Finished], **machines: dict[str, float]) -> None:
+        self.machines = machines
+        self.ends = ends
+        self.starts: Callable[[str], bool] = lambda machine: True
+        self.started: list[dict[str, Any]] = []
+        self.killed: list[Any] = []
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": name, "Alive": True, "Resources": each} for name, each in self.machines.items()]
+
+    def remote(self, kind: type) -> Any:
+        return SimpleNamespace(options=self._options)
+
+    def kill(self, handle: Any) -> None:
+        self.killed.append(handle)
+
+    def _options(self, **options: Any) -> Any:
+        def start(*arguments: Any) -> Any:
+            self.started.append(options)
+            machine = options["scheduling_strategy"][0]
+            ready = SimpleNamespace(remote=lambda: _reference(lambda: self._start(machine)))
+            return SimpleNamespace(
+                ready=ready, run=SimpleNamespace(remote=lambda job: _reference(lambda: self.ends(job)))
+            )
+
+        return SimpleNamespace(remote=start)
+
+    def _start(self, machine: str) -> None:
+        if not self.starts(machine):
+            raise RayError("no such device")
+
+
+def _reference(call: Callable[[], Any]) -> Any:
+    future: Future = Future()
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)
+    return SimpleNamespace(future=lambda: future)
+
+
+def done(job: Job) -> Finished:
+    return Finished(job, Done(()), None, 0.0)
+
+
+def pool(ray: FakeRay, num_workers: int | None = None, uses_device: bool = False) -> RayPool:
+    step: Any = SimpleNamespace(number=5, name="faces", uses_device=uses_device)
+    return RayPool(ray, step, LocalExecutor(Path("logs"), 1), num_workers)
+
+
+def jobs(number: int) -> Iterator[Job]:
+    for index in range(number):
+        yield Job(f"r{index}", Clip(f"k{index}", "s", f"clip {index}", Path("clip")), Path(".work") / f"r{index}")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_pool, "LOOK_EVERY_S", 0.01)
+
+
+def test_one_worker_a_core() -> None:
+    ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0, "GPU": 2.0})
+    ends = list(pool(ray).run(jobs(20)))
+    assert Counter(end.job.record_key for end in ends) == Counter(f"r{index}" for index in range(20))
+    assert [(each["num_cpus"], each["num_gpus"]) for each in ray.started] == [(1, 0), (4, 0)]
+    assert [each["scheduling_strategy"] for each in ray.started] == [("small", False), ("large", False)]
+
+
+def test_one_actor_a_gpu_where_the_step_uses_one() -> None:
+    ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0, "GPU": 2.0})
+    assert len(list(pool(ray, uses_device=True).run(jobs(5)))) == 5
+    places = [(each["scheduling_strategy"][0], each["num_cpus"], each["num_gpus"]) for each in ray.started]
+    assert places == [("large", 1, 1), ("large", 1, 1)]
+
+
+def test_cores_do_where_there_is_no_gpu() -> None:
+    ray = FakeRay(done, one={"CPU": 2.0})
+    assert len(list(pool(ray, uses_device=True).run(jobs(5)))) == 5
+    assert [(each["num_cpus"], each["num_gpus"]) for each in ray.started] == [(2, 0)]
+
+
+def test_no_more_workers_than_asked_for() -> None:
+    ray = FakeRay(done, one={"CPU": 2.0}, two={"CPU": 8.0}, three={"CPU": 8.0})
+    assert len(list(pool(ray, num_workers=5).run(jobs(9)))) == 9
+    assert [each["num_cpus"] for each in ray.started] == [2, 3]
+
+
+def test_nothing_is_started_for_no_jobs() -> None:
+    ray = FakeRay(done, one={"CPU": 2.0})
+    assert list(pool(ray).run(jobs(0))) == []
+    assert ray.started == []
+
+
+def test_jobs_are_taken_as_workers_get_free() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[Job]:
+        for index in count():
+            taken.append(index)
+            yield next(jobs(1))
+
+    ray = FakeRay(done, one={"CPU": 3.0})
+    ends = pool(ray).run(endless())
+    for _ in range(10):
+        next(ends)
+    assert len(taken) <= 10 + 3 + 1
+
+
+def test_a_job_that_was_lost_runs_elsewhere() -> None:
+    lost: list[Path] = []
+
+    def lose_once(job: Job) -> Finished:
+        if job.record_key == "r2" and not lost:
+            lost.append(job.work)
+            raise RayError("the machine is gone")
+        return done(job)
+
+    ray = FakeRay(lose_once, one={"CPU": 1.0})
+    ends = {end.job.record_key: end for end in pool(ray).run(jobs(4))}
+    assert sorted(ends) == ["r0", "r1", "r2", "r3"]
+    assert all(end.error is None for end in ends.values())
+    assert ends["r2"].job.work == lost[0].with_name("r2-2")  # a lost machine may still write into the old one
+    assert len(ray.started) == 2
+    assert len(ray.killed) == 1
+
+
+def test_a_job_that_is_always_lost_fails() -> None:
+    attempts: Counter[str] = Counter()
+
+    def lose(job: Job) -> Finished:
+        attempts[job.record_key] += 1
+        if job.record_key == "r1":
+            raise RayError("the machine is gone")
+        return done(job)
+
+    ends = {end.job.record_key: end for end in pool(FakeRay(lose, one={"CPU": 1.0})).run(jobs(3))}
+    assert sorted(ends) == ["r0", "r1", "r2"]
+    assert attempts["r1"] == MAX_ATTEMPTS
+    assert (ends["r1"].error or "").startswith("crashed: ")
+    assert "the machine is gone" in (ends["r1"].error or "")
+
+
+def test_a_machine_that_joins_gets_work() -> None:
+    ray = FakeRay(done)
+    ends = pool(ray).run(jobs(2))
+    calls = iter([[], [], ["late"]])
+
+    def nodes() -> list[dict[str, Any]]:
+        return [{"NodeID": name, "Alive": True, "Resources": {"CPU": 1.0}} for name in next(calls, ["late"])]
+
+    ray.nodes = nodes  # type: ignore[method-assign]
+    assert len(list(ends)) == 2
+
+
+def test_a_machine_where_nothing_starts_is_left_alone() -> None:
+    ray = FakeRay(done, bad={"CPU": 1.0}, good={"CPU": 1.0})
+    ray.starts = lambda machine: machine == "good"
+    assert len(list(pool(ray).run(jobs(30)))) == 30
+    assert sum(each["scheduling_strategy"][0] == "bad" for each in ray.started) <= MAX_FAILED_STARTS
+
+
+def test_where_nothing_starts_anywhere_the_run_stops() -> None:
+    ray = FakeRay(done, bad={"CPU": 1.0})
+    ray.starts = lambda machine: False
+    with pytest.raises(LatentSyncError, match=r"5 \(faces\)"):
+        list(pool(ray).run(jobs(1)))
+
+
+def test_a_step_that_cannot_be_loaded_stops_the_run() -> None:
+    def cannot_load(job: Job) -> Finished:
+        raise RayTaskError(CheckpointError("no weights"))
+
+    with pytest.raises(CheckpointError, match="no weights"):
+        list(pool(FakeRay(cannot_load, one={"CPU": 1.0})).run(jobs(1)))
+
+
+def test_kill_ends_every_actor() -> None:
+    ray = FakeRay(done, one={"CPU": 1.0}, two={"CPU": 2.0})
+    workers = pool(ray)
+    next(workers.run(jobs(9)))
+    workers.kill()
+    assert len(ray.killed) == len(ray.started) == 2
+
+
+def test_without_ray_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"\.\[cluster\]"):
+        import_ray()
