@@ -6,20 +6,28 @@ import math
 import signal
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 
 import torch
 from tqdm import tqdm
 
+from latentsync.config import load_config
 from latentsync.device import resolve_device, resolve_dtype
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.errors import LatentSyncError
 from latentsync.media.probe import probe_audio, probe_video
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
-from latentsync.weights import REPOSITORY_ROOT, find_weight_set
+from latentsync.pipelines.report import LipsyncReport
+from latentsync.pipelines.video_maker import VideoMaker
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, result_settings
+from latentsync.recipes.unet_run import UNetRun
+from latentsync.recipes.video_list import make_list, read_tasks, summary
+from latentsync.weights import REPOSITORY_ROOT
 
+EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 DEEPCACHE_INTERVAL = 3
@@ -44,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_argument("--video_path", type=Path, default=DEMO_VIDEO, help="the person (default: the demo's)")
     files.add_argument("--audio_path", type=Path, default=DEMO_AUDIO, help="the speech (default: the demo's)")
     files.add_argument("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result")
+    files.add_argument("--list", type=Path, help="CSV with video_path,audio_path,video_out_path: one job a line")
     files.add_argument("--temp_dir", type=Path, help="where temporary files go (default: the system's place)")
     files.add_argument("--compare", action="store_true", help="also write source and result side by side")
     weights = parser.add_argument_group("weights (default: the published ones if they are here, else the demo ones)")
@@ -102,9 +111,37 @@ class FrameBars:
             bar.close()
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Builds the pipeline, runs it and prints the report."""
-    options = LipsyncOptions(
+@dataclass(frozen=True)
+class Loaded:
+    """What the command line chose, and the pipeline that was built of it."""
+
+    pipeline: LipsyncPipeline
+    options: LipsyncOptions
+    weights: str
+
+
+def load(arguments: argparse.Namespace) -> Loaded:
+    """Builds the pipeline and says on what it runs."""
+    build, weights = chosen_build(arguments)
+    pipeline, _ = build_pipeline(build)
+    print(f"weights: {weights}; device: {build.device}, {str(build.dtype).removeprefix('torch.')}")
+    return Loaded(pipeline, chosen_options(arguments, build.config), weights)
+
+
+def chosen_build(arguments: argparse.Namespace) -> tuple[LipsyncBuild, str]:
+    """What the pipeline is built from, and a line that says which weights these are."""
+    config, unet, weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
+    device = resolve_device(arguments.device)
+    return LipsyncBuild(config, unet, device, resolve_dtype(arguments.dtype, device), arguments.detector), weights
+
+
+def chosen_options(arguments: argparse.Namespace, config: Path) -> LipsyncOptions:
+    """The options; steps and guidance that are not given are the configuration's."""
+    sampling = load_config(config, UNetRun).run
+    steps, guidance = arguments.inference_steps, arguments.guidance_scale
+    return LipsyncOptions(
+        num_inference_steps=sampling.inference_steps if steps is None else steps,
+        guidance_scale=sampling.guidance_scale if guidance is None else guidance,
         seed=arguments.seed,
         scheduler=arguments.scheduler,
         deepcache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else 1,
@@ -115,45 +152,43 @@ def run(arguments: argparse.Namespace) -> None:
         face=arguments.face,
         compare=arguments.compare,
     )
+
+
+def run_one(arguments: argparse.Namespace) -> int:
+    """Makes one video and prints the report."""
     probe_video(arguments.video_path)
     probe_audio(arguments.audio_path)
-    config, unet, weights = chosen_weights(arguments)
-    device = resolve_device(arguments.device)
-    dtype = resolve_dtype(arguments.dtype, device)
-    pipeline, unet_run = build_pipeline(LipsyncBuild(config, unet, device, dtype, arguments.detector))
-    steps, guidance = arguments.inference_steps, arguments.guidance_scale
-    options = replace(
-        options,
-        num_inference_steps=unet_run.run.inference_steps if steps is None else steps,
-        guidance_scale=unet_run.run.guidance_scale if guidance is None else guidance,
+    loaded = load(arguments)
+    report = make_video(
+        loaded, arguments.temp_dir, arguments.video_path, arguments.audio_path, arguments.video_out_path
     )
-    print(f"weights: {weights}; device: {device}, {str(dtype).removeprefix('torch.')}")
+    print("\n".join(report.lines()))
+    if loaded.weights.startswith("demo") and arguments.video_path != DEMO_VIDEO:
+        print("the demo weights know only synthetic people: on a real face the moving mouth looks painted")
+    return 0
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Makes the videos of a list that are missing, and prints what became of each; 1 where one failed."""
+    tasks = read_tasks(arguments.list)
+    build, _ = chosen_build(arguments)
+    settings = result_settings(build, chosen_options(arguments, build.config))
+    maker = VideoMaker(settings, cache(lambda: partial(make_video, load(arguments), arguments.temp_dir)))
+    outcomes = []
+    for number, outcome in enumerate(make_list(tasks, maker), start=1):
+        outcomes.append(outcome)
+        print(f"{number} of {len(tasks)}: {outcome.task.result}: {outcome.error or 'done'}", flush=True)
+    print("\n".join(summary(outcomes)))
+    return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes) else 0
+
+
+def make_video(loaded: Loaded, temp_dir: Path | None, video: Path, audio: Path, out: Path) -> LipsyncReport:
+    """Makes one video under progress bars."""
     bars = FrameBars()
     try:
-        report = pipeline(
-            arguments.video_path,
-            arguments.audio_path,
-            arguments.video_out_path,
-            options,
-            temp_dir=arguments.temp_dir,
-            progress=bars,
-        )
+        return loaded.pipeline(video, audio, out, loaded.options, temp_dir=temp_dir, progress=bars)
     finally:
         bars.close()
-    print("\n".join(report.lines()))
-    if weights.startswith("demo") and arguments.video_path != DEMO_VIDEO:
-        print("the demo weights know only synthetic people: on a real face the moving mouth looks painted")
-
-
-def chosen_weights(arguments: argparse.Namespace) -> tuple[Path, Path, str]:
-    """Configuration, U-Net checkpoint and a line that says which weights these are."""
-    config, unet = arguments.unet_config_path, arguments.inference_ckpt_path
-    if (config is None) != (unet is None):
-        raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
-    if config is not None:
-        return config, unet, f"{unet} with {config}"
-    found = find_weight_set()
-    return found.unet_config, found.unet_checkpoint, f"{found.name} ({found.unet_checkpoint})"
 
 
 def stop_like_ctrl_c(number: int, frame: FrameType | None) -> None:
@@ -167,16 +202,16 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, stop_like_ctrl_c)
     try:
-        run(arguments)
+        return run_one(arguments) if arguments.list is None else run_list(arguments)
     except KeyboardInterrupt:
-        print("stopped; no result was written", file=sys.stderr)
+        message = "no result was written" if arguments.list is None else "the same command goes on from here"
+        print(f"stopped; {message}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (LatentSyncError, OSError, torch.OutOfMemoryError) as error:
         if arguments.debug:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    return 0
 
 
 if __name__ == "__main__":

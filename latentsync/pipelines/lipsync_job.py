@@ -46,6 +46,10 @@ DECODED_AHEAD = 8
 Progress = Callable[[str, float, int], None]
 """Called as (stage, frames done, frames in all); the stages are ``faces`` and ``lips``."""
 
+FrameWatcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], None]
+"""Shown every finished frame, in order: place in the result, source and result (h, w, 3) uint8, and the matrix (2, 3)
+from the frame to the face's crop, None where the frame was left alone."""
+
 
 @dataclass(frozen=True)
 class LipsyncNetworks:
@@ -93,6 +97,7 @@ class LipsyncJob:
         num_frames: length of the result.
         samples: the speech.
         progress: told of the frames done.
+        watch: shown every finished frame.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class LipsyncJob:
         num_frames: int,
         samples: AudioSamples,
         progress: Progress,
+        watch: FrameWatcher | None = None,
     ) -> None:
         self.networks = networks
         self.video, self.audio, self.out = video, audio, out
@@ -116,6 +122,7 @@ class LipsyncJob:
         self.num_frames = num_frames
         self.samples = samples
         self.progress = progress
+        self.watch = watch
         self.cancelled = Event()
 
     def run(self) -> LipsyncReport:
@@ -173,6 +180,8 @@ class LipsyncJob:
                     if compare is not None:
                         compare.write(np.concatenate((source, result), axis=1))
                     sheet.add(i, source, result, matrix)
+                    if self.watch is not None:
+                        self.watch(i, source, result, matrix)
                     self.progress("lips", i + 1, self.num_frames)
         sheet.write(sheet_path)
         return [compare_path, sheet_path] if self.options.compare else [sheet_path]

@@ -19,7 +19,7 @@ from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
-from latentsync.pipelines.lipsync_job import LipsyncJob, LipsyncNetworks, Progress, extra_paths
+from latentsync.pipelines.lipsync_job import FrameWatcher, LipsyncJob, LipsyncNetworks, Progress, extra_paths
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.output_files import claimed_output
 from latentsync.pipelines.report import LipsyncReport
@@ -69,6 +69,7 @@ class LipsyncPipeline:
         options: LipsyncOptions | None = None,
         temp_dir: Path | str | None = None,
         progress: Progress | None = None,
+        watch: FrameWatcher | None = None,
     ) -> LipsyncReport:
         """Writes the video with lips that follow the audio, as long as the audio, and a contact sheet beside it.
 
@@ -79,6 +80,7 @@ class LipsyncPipeline:
             options: see `LipsyncOptions`.
             temp_dir: where a folder for temporary files is made, and removed at the end.
             progress: told of the frames done.
+            watch: shown every finished frame, see `lipsync_job.FrameWatcher`.
 
         Raises:
             InputError: an input cannot be used, no face is found, or the output cannot be written.
@@ -107,6 +109,7 @@ class LipsyncPipeline:
                 num_frames=num_frames,
                 samples=samples,
                 progress=progress or _no_progress,
+                watch=watch,
             ).run()
 
 

@@ -1,19 +1,24 @@
 """Builds the lip-sync pipeline from a configuration and weights."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+import latentsync
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
-from latentsync.errors import CheckpointError
-from latentsync.face.detector import build_detector
+from latentsync.data.content_key import content_key
+from latentsync.errors import CheckpointError, InputError
+from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.weights import CHECKPOINTS, find_vae, locate
+from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT, find_vae, find_weight_set, locate
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,49 @@ def build_pipeline(build: LipsyncBuild) -> tuple[LipsyncPipeline, UNetRun]:
         model_fps=run.data.video_fps,
     )
     return pipeline, run
+
+
+def choose_weights(config: Path | None = None, unet: Path | None = None) -> tuple[Path, Path, str]:
+    """Configuration, U-Net checkpoint and a line that says which weights these are.
+
+    Args:
+        config, unet: what the user names, both or neither; with neither, what `weights.find_weight_set` finds.
+
+    Raises:
+        InputError: only one of them is named.
+        CheckpointError: there are no weights.
+    """
+    if (config is None) != (unet is None):
+        raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
+    if config is not None and unet is not None:
+        return config, unet, f"{unet} with {config}"
+    found = find_weight_set()
+    return found.unet_config, found.unet_checkpoint, f"{found.name} ({found.unet_checkpoint})"
+
+
+def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, Any]:
+    """Everything but the inputs that a result depends on, as plain values: weights by content, sampling, device."""
+    run = load_config(build.config, UNetRun)
+    vae = find_vae(run.vae)
+    weights = {"unet": build.unet, "audio_encoder": locate(run.audio.whisper)}
+    weights |= {f"vae/{path.name}": path for path in sorted(vae.iterdir()) if path.is_file()}
+    return {
+        "latentsync": latentsync.__version__,
+        "options": asdict(options),
+        "weights": {name: content_key(path) for name, path in weights.items()},
+        "config": _shown(build.config),
+        "model": json.loads(json.dumps(asdict(run.model))),
+        "resolution": run.data.resolution,
+        "num_frames": run.data.num_frames,
+        "video_fps": run.data.video_fps,
+        "detector": resolve_detector(build.detector, CHECKPOINTS / "auxiliary"),
+        "device": build.device.type,
+        "dtype": str(build.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+    }
+
+
+def _shown(path: Path) -> str:
+    """A path as it is written into records: relative to the repository where it lies there, else only its name."""
+    path = path.resolve()
+    return str(path.relative_to(REPOSITORY_ROOT)) if path.is_relative_to(REPOSITORY_ROOT) else path.name

@@ -1,0 +1,248 @@
+"""Compares two reports video by video: `python -m eval.compare A B [--out FILE]`.
+
+A and B are folders (or results.json files) of `eval.run`. Differences are B - A on the videos that both have, with the
+same inputs and the same version of the metric; intervals are of the mean difference, over videos.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from eval.bootstrap import Interval, bootstrap_mean
+from eval.metrics.metric import Figure
+from eval.report_markdown import markdown_table
+from eval.report_tables import MINUS, Table, heading, number, shown_interval
+from eval.results import MetricRecord, Results, VideoRecord, badness, is_ranked, read_results
+from latentsync.atomic import written_whole
+from latentsync.errors import InputError, LatentSyncError
+
+_EXIT_BAD_INPUT = 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of one row in two reports.
+
+    Attributes:
+        protocol, row, figure: which.
+        mean_a, mean_b: over the videos that both have.
+        difference: of B - A over them.
+        verdict: `A is better`, `B is better` or `no difference is shown`; empty where neither can be.
+    """
+
+    protocol: str
+    row: str
+    figure: str
+    mean_a: float
+    mean_b: float
+    difference: Interval
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that can be said of two reports.
+
+    Attributes:
+        differences: figure by figure.
+        sets: (protocol, row, figure, A, B) of figures of whole rows, for which there is no interval.
+        notes: what was left out and why, one line each.
+    """
+
+    differences: list[Difference]
+    sets: list[tuple[str, str, str, float, float]]
+    notes: list[str]
+
+
+def compare(first: Results, second: Results, row_a: str | None = None, row_b: str | None = None) -> Comparison:
+    """Compares the rows that both have; or, where they are named, row `row_a` of the first with `row_b` of the second.
+
+    Raises:
+        InputError: nothing can be compared.
+    """
+    if (row_a is None) != (row_b is None):
+        raise InputError("--row_a and --row_b belong together: give both or neither")
+    notes: list[str] = []
+    metrics = comparable_metrics(first, second, notes)
+    differences, sets = [], []
+    for protocol in first.protocols():
+        common = [(row, row) for row in first.rows(protocol) if row in second.rows(protocol)]
+        for rows in common if row_a is None or row_b is None else [(row_a, row_b)]:
+            pairs = paired_videos(first, second, protocol, rows, notes)
+            name = rows[0] if rows[0] == rows[1] else f"{rows[0]}, {rows[1]}"
+            for figure in (figure for metric in metrics if not metric.is_set for figure in metric.figures):
+                found = difference_of(figure, protocol, name, pairs, first.run["seed"])
+                differences += [] if found is None else [found]
+            sets += set_differences(first, second, protocol, rows, name, metrics)
+    if not differences and not sets:
+        why = f" ({notes[0]})" if notes else ""
+        raise InputError(f"the reports have no figure of one video in common{why}: compare others")
+    return Comparison(differences, sets, list(dict.fromkeys(notes)))
+
+
+def comparable_metrics(first: Results, second: Results, notes: list[str]) -> list[MetricRecord]:
+    """The metrics that both reports used in the same way."""
+    chosen = []
+    others = {metric.name: metric for metric in second.metrics}
+    for metric in first.metrics:
+        other = others.get(metric.name)
+        if other is None or metric.not_measured is not None or other.not_measured is not None:
+            continue
+        if (metric.version, sorted(metric.weights.values())) != (other.version, sorted(other.weights.values())):
+            notes.append(f"{metric.name}: left out, its version or its weights differ")
+        else:
+            chosen.append(metric)
+    settings = ("detector", "crop_resolution")
+    if any(first.run.get(name) != second.run.get(name) for name in settings):
+        notes.append("the reports differ in how faces were found or cropped: differences may come from that")
+    return chosen
+
+
+def paired_videos(
+    first: Results, second: Results, protocol: str, rows: tuple[str, str], notes: list[str]
+) -> list[tuple[VideoRecord, VideoRecord]]:
+    """Videos that both have, of equal source, speech and reference; what has no partner is noted."""
+    partners = {video.name: video for video in second.of(protocol, rows[1])}
+    videos = first.of(protocol, rows[0])
+    found, num_other_input = [], 0
+    for video in videos:
+        partner = partners.get(video.name)
+        if partner is None:
+            continue
+        if _inputs(video) != _inputs(partner):
+            num_other_input += 1
+        else:
+            found.append((video, partner))
+    where = f"{protocol}, {rows[0] if rows[0] == rows[1] else ' and '.join(rows)}"
+    notes.append(f"{where}: {len(found)} videos in common, of {len(videos)} in A and {len(partners)} in B")
+    if num_other_input:
+        notes.append(f"{where}: {num_other_input} videos of one name, but of other inputs, are left out")
+    failed = [sum(one.error is not None for one in side) for side in zip(*found, strict=True)] or [0, 0]
+    if any(failed):
+        notes.append(f"{where}: of those in common {failed[0]} failed in A and {failed[1]} in B")
+    return found
+
+
+def difference_of(
+    figure: Figure, protocol: str, row: str, pairs: Sequence[tuple[VideoRecord, VideoRecord]], seed: int
+) -> Difference | None:
+    """The paired difference of a figure over the videos where both have it; None where there is none."""
+    values = [
+        (one.values[figure.name], other.values[figure.name])
+        for one, other in pairs
+        if figure.name in one.values and figure.name in other.values
+    ]
+    interval = bootstrap_mean([second - first for first, second in values], seed)
+    if interval is None:
+        return None
+    mean_a, mean_b = (sum(side) / len(values) for side in zip(*values, strict=True))
+    return Difference(protocol, row, figure.name, mean_a, mean_b, interval, verdict(figure, values, seed))
+
+
+def verdict(figure: Figure, values: Sequence[tuple[float, float]], seed: int) -> str:
+    """Which side is better, where the interval of the difference in badness leaves out zero."""
+    if not is_ranked(figure):
+        return ""
+    worse = bootstrap_mean([badness(figure, second) - badness(figure, first) for first, second in values], seed)
+    if worse is None or worse.low is None or worse.high is None:
+        return "no difference is shown"
+    if worse.low > 0:
+        return "A is better"
+    return "B is better" if worse.high < 0 else "no difference is shown"
+
+
+def set_differences(
+    first: Results,
+    second: Results,
+    protocol: str,
+    rows: tuple[str, str],
+    name: str,
+    metrics: Sequence[MetricRecord],
+) -> list[tuple[str, str, str, float, float]]:
+    """Figures of whole rows, side by side."""
+    found = []
+    sides = []
+    for results, row in ((first, rows[0]), (second, rows[1])):
+        records = [one for one in results.sets if (one.protocol, one.row) == (protocol, row)]
+        sides.append({figure: value for one in records for figure, value in one.values.items()})
+    for figure in (figure.name for metric in metrics if metric.is_set for figure in metric.figures):
+        if figure in sides[0] and figure in sides[1]:
+            found.append((protocol, name, figure, sides[0][figure], sides[1][figure]))
+    return found
+
+
+def to_markdown(comparison: Comparison, figures: dict[str, Figure]) -> str:
+    """The comparison for a person to read."""
+    parts = ["# Comparison (B \u2212 A, paired by video)"]
+    for protocol, row in dict.fromkeys((one.protocol, one.row) for one in comparison.differences):
+        chosen = [one for one in comparison.differences if (one.protocol, one.row) == (protocol, row)]
+        rows = [
+            [
+                heading(figures[one.figure]),
+                str(one.difference.num),
+                number(one.mean_a),
+                number(one.mean_b),
+                shown_interval(one.difference),
+                one.verdict,
+            ]
+            for one in chosen
+        ]
+        header = ["figure", "n", "A", "B", f"B {MINUS} A", "verdict"]
+        parts.append(markdown_table(Table(f"{protocol}: {row}", header, rows), 2))
+    if comparison.sets:
+        header = ["protocol", "row", "figure", "A", "B"]
+        rows = [[*one[:2], heading(figures[one[2]]), number(one[3]), number(one[4])] for one in comparison.sets]
+        notes = ("no intervals: these are figures of whole rows, whatever videos they hold",)
+        parts.append(markdown_table(Table("Figures of whole sets", header, rows, notes), 2))
+    notes = "one of twenty verdicts is expected to be wrong where nothing differs: many figures are compared"
+    parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in (*comparison.notes, notes)))
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; gives its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.compare",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("first", type=Path, metavar="A", help="a report's folder, or its results.json")
+    parser.add_argument("second", type=Path, metavar="B", help="the other")
+    parser.add_argument("--out", type=Path, help="also write it here: .md, or .json with all digits")
+    parser.add_argument("--row_a", help="compare this row of A ...")
+    parser.add_argument("--row_b", help="... with this row of B")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        first, second = read_results(options.first), read_results(options.second)
+        comparison = compare(first, second, options.row_a, options.row_b)
+        text = to_markdown(comparison, first.figures())
+        if options.out is not None:
+            _write(comparison, text, options.out)
+    except (LatentSyncError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _EXIT_BAD_INPUT
+    print(text, end="")
+    return 0
+
+
+def _write(comparison: Comparison, text: str, out: Path) -> None:
+    if out.suffix not in (".md", ".json"):
+        raise InputError(f"{out}: name a file that ends in .md or .json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(out) as beside:
+        content = text if out.suffix == ".md" else json.dumps(asdict(comparison), indent=1) + "\n"
+        beside.write_text(content, encoding="utf-8")
+
+
+def _inputs(video: VideoRecord) -> dict[str, str]:
+    return {name: key for name, key in video.keys.items() if name != "result"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Measures the sync confidence (LSE-C) of videos; every argument goes to eval/eval_sync_conf.py (--help lists them):
+#
+#   ./eval/eval_sync_conf.sh --videos results/
+#   ./eval/eval_sync_conf.sh --videos result.mp4 --scorer stable_sync
+set -eu
+. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/../scripts/environment.sh"
+exec "$python" -m eval.eval_sync_conf "$@"

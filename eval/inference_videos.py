@@ -1,0 +1,142 @@
+"""Makes the videos of a list with one loaded pipeline, and the list for `eval.run`.
+
+    python -m eval.inference_videos --list list.csv --out DIR
+    python -m eval.inference_videos --videos FOLDER --protocol cross_audio --out DIR
+
+`list.csv` has the columns name,video and optionally audio,reference,protocol (`eval.jobs`); lines without an audio get
+theirs by --protocol. `DIR/pairs.csv` lists the results and the control rows. The same command again goes on where it
+stopped.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from eval.jobs import Job, control_pairs, jobs_of_videos, read_jobs
+from eval.pairs import MODEL, write_pairs
+from eval.protocols import PROTOCOLS, RECONSTRUCTION
+from latentsync.config import load_config
+from latentsync.data.clip_list import list_clips
+from latentsync.device import resolve_device, resolve_dtype
+from latentsync.errors import InputError, LatentSyncError
+from latentsync.face.detector import DETECTORS
+from latentsync.pipelines.options import SCHEDULERS, LipsyncOptions
+from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, result_settings
+from latentsync.recipes.unet_run import UNetRun
+
+_EXIT_SOME_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
+DEFAULTS = LipsyncOptions()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command: 0 when every video is there, 1 when some failed, 2 after a fault in what was asked."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        outcomes = make_all(options)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        return _EXIT_INTERRUPTED
+    except (LatentSyncError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return _EXIT_BAD_INPUT
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    num_there = sum(outcome.was_there for outcome in outcomes)
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} videos are there ({num_there} from before)")
+    for outcome in failed:
+        print(f"failed: {outcome.task.result.stem}: {outcome.error}")
+    print(f"wrote {options.out / 'pairs.csv'}: python -m eval.run --pairs {options.out / 'pairs.csv'} --out REPORT")
+    return _EXIT_SOME_FAILED if failed else 0
+
+
+def make_all(options: argparse.Namespace) -> list[Outcome]:
+    """Makes what is missing and writes `pairs.csv`; failures are in the outcomes.
+
+    Raises:
+        LatentSyncError: list, weights or options cannot be used.
+    """
+    jobs = chosen_jobs(options)
+    build, lipsync = chosen_build(options)
+    for folder in ("videos", "records"):
+        (options.out / folder).mkdir(parents=True, exist_ok=True)
+    made = [job.pair(options.out, options.row) for job in jobs]
+    write_pairs(options.out / "pairs.csv", [*made, *control_pairs(jobs)])
+    maker = VideoMaker(result_settings(build, lipsync), cache(partial(_load, build, lipsync)))
+    return [maker.make(job.task(options.out)) for job in tqdm(jobs, disable=None, unit="video")]
+
+
+def chosen_jobs(options: argparse.Namespace) -> list[Job]:
+    """The jobs that --list or --videos and --protocol mean."""
+    if (options.list is None) == (options.videos is None):
+        raise InputError("give either --list or --videos")
+    if options.list is not None:
+        jobs = read_jobs(options.list, options.protocol, options.swap_seed)
+    else:
+        jobs = jobs_of_videos(list_clips(options.videos), options.protocol, options.swap_seed)
+    return jobs[: options.limit or None]
+
+
+def chosen_build(options: argparse.Namespace) -> tuple[LipsyncBuild, LipsyncOptions]:
+    """What the pipeline is built from and how it samples."""
+    config, unet, _ = choose_weights(options.unet_config_path, options.inference_ckpt_path)
+    device = resolve_device(options.device)
+    sampling = load_config(config, UNetRun).run
+    steps, guidance = options.inference_steps, options.guidance_scale
+    lipsync = replace(
+        DEFAULTS,
+        num_inference_steps=sampling.inference_steps if steps is None else steps,
+        guidance_scale=sampling.guidance_scale if guidance is None else guidance,
+        seed=options.seed,
+        scheduler=options.scheduler,
+        batch_windows=options.batch_size,
+        crf=options.crf,
+    )
+    return LipsyncBuild(config, unet, device, resolve_dtype(options.dtype, device), options.detector), lipsync
+
+
+def _load(build: LipsyncBuild, options: LipsyncOptions) -> Pipeline:
+    started = time.monotonic()
+    pipeline, _ = build_pipeline(build)
+    logging.getLogger(__name__).info("loaded in %.1f s", time.monotonic() - started)
+    return lambda video, audio, out: pipeline(video, audio, out, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.inference_videos",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--list", type=Path, help="CSV with the columns name,video and optionally audio,reference,protocol")
+    add("--videos", type=Path, help="instead of --list: a folder of videos, or a text file with one path a line")
+    add("--out", type=Path, required=True, help="folder for videos/, records/ and pairs.csv")
+    add("--protocol", choices=PROTOCOLS, default=RECONSTRUCTION, help="for videos without an audio of their own")
+    add("--swap_seed", type=int, default=0, help="decides who gets whose speech (default: %(default)s)")
+    add("--limit", type=int, default=0, help="only the first so many videos (0: all)")
+    add("--row", default=MODEL, help="what the model is called in the report (default: %(default)s)")
+    add("--unet_config_path", type=Path, help="configuration of the U-Net (default: as ./inference.sh)")
+    add("--inference_ckpt_path", type=Path, help="its weights")
+    add("--inference_steps", type=int, help="denoising steps (default: the configuration's)")
+    add("--guidance_scale", type=float, help="weight of the audio, 1 to 20 (default: the configuration's)")
+    add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
+    add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
+    add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
+    add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode (default: %(default)s)")
+    add("--detector", choices=DETECTORS, default="auto")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Writes the table of metrics into the documentation: `python -m eval.metric_table [--write docs/evaluation.md]`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.metrics.registry import all_metrics
+from eval.report_markdown import escaped
+from eval.report_tables import heading
+from latentsync.atomic import written_whole
+from latentsync.errors import InputError
+
+BEGIN, END = "<!-- metrics: begin (python -m eval.metric_table --write docs/evaluation.md) -->", "<!-- metrics: end -->"
+_EXIT_BAD_INPUT = 2
+
+
+def metric_lines() -> str:
+    """A Markdown table: every metric, its figures, the weights it needs, and how published protocols differ."""
+    lines = ["| metric | figures | needs | what is published, and where ours differs |", "|---|---|---|---|"]
+    for metric in all_metrics().values():
+        figures = ", ".join(heading(figure) for figure in metric.figures)
+        weights = ", ".join(f"`{path.name}`" for path in metric.weights()) or "nothing"
+        what = f"{metric.description[:1].upper()}{metric.description[1:]}. {metric.protocol}"
+        lines.append(f"| `{metric.name}` | {escaped(figures)} | {weights} | {escaped(what)} |")
+    return "\n".join(lines)
+
+
+def with_table(text: str, name: str) -> str:
+    """The document with the table between its marks as it is now. Raises InputError where the marks are missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{name} has no place for the table: write the lines {BEGIN} and {END} into it")
+    return f"{before}{BEGIN}\n{metric_lines()}\n{END}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; gives its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m eval.metric_table", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--write", type=Path, help="the document that has marks for it (default: print the table)")
+    document: Path | None = parser.parse_args(arguments).write
+    if document is None:
+        print(metric_lines())
+        return 0
+    try:
+        text = with_table(document.read_text(encoding="utf-8"), str(document))
+        with written_whole(document) as beside:
+            beside.write_text(text, encoding="utf-8")
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _EXIT_BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

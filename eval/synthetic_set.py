@@ -1,0 +1,180 @@
+"""A set of rendered people to be evaluated on, in which the ground truth of every dub is known.
+
+    python -m eval.synthetic_set --out data/eval --num 30
+    python -m eval.inference_videos --list data/eval/list.csv --out runs/eval
+
+Each person also speaks another one's sentences: the same person, scene and head movement, rendered with the other
+speech. `list.csv` names both protocols. The default seed was held out from the training of the demo weights.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
+from latentsync.atomic import written_whole
+from latentsync.errors import InputError, LatentSyncError
+from latentsync.media.writer import VideoWriter
+from latentsync.synthetic.clip import TalkingClip
+from latentsync.synthetic.motion import FPS
+from latentsync.synthetic.speech import write_wav
+
+_VERSION = 1
+"""Counted up when the files of a set change."""
+_CRF = 10
+_EXIT_BAD_INPUT = 2
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """A set: every file in it is a function of these values.
+
+    Attributes:
+        seed: of people, scenes, movements, sentences, and of who says whose.
+        num_clips: people.
+        seconds: length of each clip.
+        size: side of the square frames in pixels.
+    """
+
+    seed: int = 1
+    num_clips: int = 30
+    seconds: float = 3.5
+    size: int = 288
+
+    def __post_init__(self) -> None:
+        if self.num_clips < 2:
+            raise InputError(f"--num {self.num_clips}: two clips at least, so that they can swap their speech")
+        if not 1.0 <= self.seconds <= 600.0:
+            raise InputError(f"--seconds {self.seconds}: choose between 1 and 600")
+        if not 96 <= self.size <= 2048:
+            raise InputError(f"--size {self.size}: choose between 96 and 2048 pixels")
+
+    def drivers(self) -> list[int]:
+        """For each person the one whose sentences it says in the cross-audio protocol."""
+        return derangement(self.num_clips, self.seed)
+
+
+def make_set(chosen: SyntheticSet, out: Path, num_workers: int = 1) -> Path:
+    """Makes what is missing of a set and gives its list.
+
+    Raises:
+        InputError: the folder holds another set.
+        ToolError: espeak-ng or ffmpeg is missing.
+    """
+    _claim(chosen, out)
+    for folder in ("clips", "truth"):
+        (out / folder).mkdir(exist_ok=True)
+    work = partial(make_clip, chosen, out)
+    if num_workers > 1:
+        with ProcessPoolExecutor(num_workers) as pool:
+            done = pool.map(work, range(chosen.num_clips))
+            list(tqdm(done, total=chosen.num_clips, disable=None, unit="person"))
+    else:
+        for index in tqdm(range(chosen.num_clips), disable=None, unit="person"):
+            work(index)
+    return _write_list(chosen, out)
+
+
+def make_clip(chosen: SyntheticSet, out: Path, index: int) -> None:
+    """Makes one person's clip, its speech, and the person saying the driver's speech, where they are not there."""
+    cv2.setNumThreads(1)
+    driver = chosen.drivers()[index]
+    for speaker, video in ((index, clip_files(out, index)[0]), (driver, truth_file(out, index, driver))):
+        if not video.is_file():
+            samples = TalkingClip(chosen.seed, speaker, chosen.seconds).samples
+            clip = TalkingClip(chosen.seed, index, chosen.seconds, samples, chosen.size)
+            _write_film(clip, _written_speech(clip, clip_files(out, speaker)[1]), video)
+
+
+def _written_speech(clip: TalkingClip, path: Path) -> Path:
+    if not path.is_file():
+        with written_whole(path) as beside:
+            write_wav(beside, clip.samples)
+    return path
+
+
+def clip_files(out: Path, index: int) -> tuple[Path, Path]:
+    """A person's video and its speech."""
+    return out / "clips" / f"person_{index:04d}.mp4", out / "clips" / f"person_{index:04d}.wav"
+
+
+def truth_file(out: Path, index: int, driver: int) -> Path:
+    """A person saying the driver's sentences."""
+    return out / "truth" / f"person_{index:04d}_says_{driver:04d}.mp4"
+
+
+def _write_film(clip: TalkingClip, speech: Path, path: Path) -> None:
+    with VideoWriter(path, clip.frame_size, clip.frame_size, FPS, crf=_CRF, audio_path=speech) as writer:
+        for frame in clip.frames():
+            writer.write(frame)
+
+
+def _claim(chosen: SyntheticSet, out: Path) -> None:
+    """Writes down whose folder this is, or sees that it is the same set's."""
+    content = {"version": _VERSION, **asdict(chosen)}
+    record = out / "set.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        there = json.loads(record.read_text()) if record.exists() else None
+        if there is None:
+            with written_whole(record) as beside:
+                beside.write_text(json.dumps(content, indent=1) + "\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{out} cannot hold a set: name another --out") from error
+    if there not in (None, content):
+        raise InputError(f"{out} holds a set made otherwise ({json.dumps(there)}): name another --out")
+
+
+def _write_list(chosen: SyntheticSet, out: Path) -> Path:
+    path = out / "list.csv"
+    with written_whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("name", "video", "audio", "reference", "protocol"))
+        for index, driver in enumerate(chosen.drivers()):
+            video, speech = clip_files(out, index)
+            files = {RECONSTRUCTION: (video, speech, video)}
+            files[CROSS_AUDIO] = (video, clip_files(out, driver)[1], truth_file(out, index, driver))
+            for protocol, paths in files.items():
+                writer.writerow((f"person_{index:04d}", *(os.path.relpath(path, out) for path in paths), protocol))
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; gives its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.synthetic_set",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    defaults = SyntheticSet()
+    parser.add_argument("--out", type=Path, required=True, help="folder of the set; what is there is kept")
+    parser.add_argument("--num", type=int, default=defaults.num_clips, help="people (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of each (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=defaults.size, help="side of the frames (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="1 is held out (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        chosen = SyntheticSet(options.seed, options.num, options.seconds, options.size)
+        print(f"wrote {make_set(chosen, options.out, options.workers)}")
+    except (LatentSyncError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return _EXIT_BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Makes many videos with one pipeline; a record beside each remembers what made it, so that a stopped run goes on."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentsync.atomic import written_whole
+from latentsync.data.array_cache import cache_key
+from latentsync.data.content_key import content_key
+from latentsync.errors import LatentSyncError
+from latentsync.pipelines.lipsync_job import extra_paths
+from latentsync.pipelines.report import LipsyncReport
+
+logger = logging.getLogger(__name__)
+
+FINISHED, FAILED = "finished", "failed"
+
+Pipeline = Callable[[Path, Path, Path], LipsyncReport]
+"""(video, audio, result) -> figures; raises an error where the result cannot be made."""
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """One video to make.
+
+    Attributes:
+        video: the person.
+        audio: the speech.
+        result: where the video goes; its folder is there.
+        record: where the JSON record goes.
+        labels: further entries of the record, such as a name.
+    """
+
+    video: Path
+    audio: Path
+    result: Path
+    record: Path
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: why it failed (None where it did not), and whether its video was there already."""
+
+    task: VideoTask
+    error: str | None = None
+    was_there: bool = False
+
+
+class VideoMaker:
+    """Makes videos and their records.
+
+    A record is a JSON file: the labels, `key` (of the inputs' content and the settings), `status`, `error`, `settings`,
+    and for a finished video `figures`. A task whose record says that it is finished with this key is not done again; a
+    failed one is tried again.
+
+    Args:
+        settings: everything but the inputs that a result depends on, as plain values.
+        pipeline: makes one video; asked for only when something is to be made.
+    """
+
+    def __init__(self, settings: dict[str, Any], pipeline: Callable[[], Pipeline]) -> None:
+        self.settings = settings
+        self._settings_text = json.dumps(settings, sort_keys=True)
+        self._pipeline = pipeline
+
+    def make(self, task: VideoTask) -> Outcome:
+        """Makes one video, unless it is there; a failure is written down and returned, not raised."""
+        try:
+            key = cache_key("made", self._settings_text, content_key(task.video), content_key(task.audio))
+        except LatentSyncError as error:
+            return self._failed(task, None, error)
+        if _is_finished(task, key):
+            return Outcome(task, was_there=True)
+        self._forget(task)
+        pipeline = self._pipeline()
+        try:
+            report = pipeline(task.video, task.audio, task.result)
+        except Exception as error:  # whatever befalls one video, the others are still to be made
+            return self._failed(task, key, error)
+        self._write_record(task, {"key": key, "status": FINISHED, "error": None, **figures(report)})
+        return Outcome(task)
+
+    def _forget(self, task: VideoTask) -> None:
+        """Takes an earlier result away, so that it is not taken for this one's where this one fails.
+
+        Without a record what lies there is somebody else's, and stays.
+        """
+        if task.record.is_file():
+            for path in (task.record, task.result, *extra_paths(task.result)):
+                path.unlink(missing_ok=True)
+
+    def _failed(self, task: VideoTask, key: str | None, error: Exception) -> Outcome:
+        self._forget(task)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, LatentSyncError):
+            logger.warning("%s failed unexpectedly", task.result.name, exc_info=error)
+        self._write_record(task, {"key": key, "status": FAILED, "error": reason})
+        return Outcome(task, reason)
+
+    def _write_record(self, task: VideoTask, content: dict[str, Any]) -> None:
+        content = {**task.labels, **content, "settings": self.settings}
+        with written_whole(task.record) as beside:
+            beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_finished(task: VideoTask, key: str) -> bool:
+    record = read_record(task.record)
+    is_same = record is not None and record.get("key") == key and record.get("status") == FINISHED
+    return is_same and task.result.is_file()
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What a record says; None where there is none, or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def figures(report: LipsyncReport) -> dict[str, Any]:
+    """What a run did, as plain values."""
+    seconds = report.detection_seconds + report.synthesis_seconds
+    return {
+        "num_frames": report.num_frames,
+        "num_synced": report.num_synced,
+        "num_passed_through": report.num_frames - report.num_synced,
+        "fps": report.fps,
+        "runs": [asdict(run) for run in report.runs],
+        "seconds": seconds,
+        "detection_seconds": report.detection_seconds,
+        "synthesis_seconds": report.synthesis_seconds,
+        "frames_per_second": report.num_frames / seconds if seconds > 0 else None,
+        "peak_memory_mb": report.peak_memory_mb,
+        "peak_device_memory_mb": report.peak_device_memory_mb,
+    }
