@@ -1,0 +1,75 @@
+"""Takes the picture of the app that the README shows: ``python -m benchmarks.app_picture``.
+
+Runs the bundled example in Debian's Chromium (playwright), shows a moment of source and result side by side, and keeps
+the upper part of the page. How long the run took stands in the picture: take it on a quiet machine.
+"""
+
+import argparse
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from latentsync.app.limits import Limits
+from latentsync.app.server import ServerSettings, serving
+from latentsync.app.studio import Studio
+from latentsync.device import resolve_device, resolve_dtype
+from latentsync.recipes.lipsync import LipsyncBuild
+from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
+
+WIDTH, HEIGHT = 1280, 910
+MOMENT_S = 1.4
+PATIENCE_MS = 1_800_000
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Takes the picture; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="app_picture", description=__doc__)
+    parser.add_argument("--out", type=Path, default=REPOSITORY_ROOT / "assets" / "app.png")
+    parser.add_argument("--steps", type=int, default=20)
+    arguments = parser.parse_args(argv)
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("error: no Chromium here: apt-get install --no-install-recommends chromium", file=sys.stderr)
+        return 2
+    device = resolve_device()
+    unet_config = REPOSITORY_ROOT / DEMO_UNET_CONFIG
+    build = LipsyncBuild(unet_config, CHECKPOINTS / DEMO_UNET, device, resolve_dtype("auto", device), "mtcnn")
+    studio = Studio.load(build, "demo, which know synthetic people only", Limits())
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ServerSettings(port=0, work_dir=Path(folder) / "work", grace_seconds=600)
+        with serving(studio, settings) as served, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
+            page.set_default_timeout(PATIENCE_MS)
+            page.goto(served.url)
+            run_example(page, arguments.steps)
+            shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+            browser.close()
+    shown.crop((0, 0, WIDTH, HEIGHT)).save(arguments.out, optimize=True)
+    return 0
+
+
+def run_example(page: Page, steps: int) -> None:
+    """Runs the example to the end and shows the moment side by side."""
+    page.click("#example")
+    page.wait_for_selector("#video video", state="attached")
+    page.fill("#steps input[type=number]", str(steps))
+    page.press("#steps input[type=number]", "Tab")
+    page.click("#run")
+    page.wait_for_selector("#status [data-state=done]")
+    page.get_by_role("tab", name="Side by side").click()
+    page.wait_for_function(
+        "() => { const v = document.querySelector('#compare video'); return v && v.readyState >= 2; }"
+    )
+    page.evaluate(f"() => {{ document.querySelector('#compare video').currentTime = {MOMENT_S}; }}")
+    page.mouse.move(WIDTH / 4, HEIGHT)
+    page.wait_for_timeout(2000)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

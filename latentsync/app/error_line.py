@@ -1,0 +1,38 @@
+"""What to tell a visitor of an error: one plain line, the server's own paths left out."""
+
+import errno
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from latentsync.errors import LatentSyncError
+
+logger = logging.getLogger(__name__)
+
+UNEXPECTED = "something went wrong inside the program; its log says what"
+
+
+def error_line(error: Exception, names: Mapping[Path, str]) -> str:
+    """One line for the page; what only the server's owner can mend goes to the log.
+
+    Args:
+        error: what was raised.
+        names: what to call files, by path.
+    """
+    if isinstance(error, LatentSyncError):
+        return renamed(" ".join(str(error).split()), names)
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the device ran out of memory: try a video with a smaller picture, or again later"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the server's disk is full: tell its owner, or try again later"
+    logger.error("a job failed", exc_info=error)
+    return UNEXPECTED
+
+
+def renamed(text: str, names: Mapping[Path, str]) -> str:
+    """The text with files called by what visitors call them."""
+    for path, name in sorted(names.items(), key=lambda item: -len(str(item[0]))):
+        text = text.replace(str(path), name)
+    return text

@@ -1,0 +1,123 @@
+"""What the app can do with files: the loaded pipeline, the judge, and the two kinds of job."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latentsync.app.job import Job
+from latentsync.app.limits import Limits
+from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
+from latentsync.app.summary import options_line, verdict_lines
+from latentsync.app.sync_verdict import MAX_SECONDS, FaceCollector, SyncJudge, SyncVerdict, build_judge, judge_sync
+from latentsync.errors import InputError
+from latentsync.media.probe import probe_video
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+
+STAGES = {
+    "faces": "finding the face",
+    "lips": "painting lips",
+    "sync": "judging the sync",
+    "people": "looking for people",
+}
+"""What the page calls the stages of jobs."""
+
+
+@dataclass(frozen=True)
+class LipsyncOutcome:
+    """What a finished job made.
+
+    Attributes:
+        video, comparison, sheet, summary: files of the job's folder.
+        verdict: sync before and after.
+        lines: what the run did.
+    """
+
+    video: Path
+    comparison: Path
+    sheet: Path
+    summary: Path
+    verdict: SyncVerdict
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The pipeline, loaded once, and everything that is the same for all jobs.
+
+    Attributes:
+        pipeline: used by one job at a time.
+        judge: of the sync; None where there are no weights of one.
+        defaults: of the options.
+        weights: what the page says of the weights.
+        limits: what a job may ask for.
+    """
+
+    pipeline: LipsyncPipeline
+    judge: SyncJudge | None
+    defaults: LipsyncOptions
+    weights: str
+    limits: Limits
+
+    @classmethod
+    def load(cls, build: LipsyncBuild, weights: str, limits: Limits) -> "Studio":
+        """Loads every network.
+
+        Raises:
+            InputError: weights are missing or do not fit.
+        """
+        pipeline, run = build_pipeline(build)
+        steps = min(run.run.inference_steps, limits.max_steps)
+        defaults = LipsyncOptions(num_inference_steps=steps, guidance_scale=run.run.guidance_scale, compare=True)
+        return cls(pipeline, build_judge(build.device), defaults, weights, limits)
+
+    def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
+        """Refuses what is over the limits or cannot be read, before any work.
+
+        Raises:
+            InputError: the one line says why.
+        """
+        if options.num_inference_steps > self.limits.max_steps:
+            raise InputError(f"inference_steps is {options.num_inference_steps}: {self.limits.max_steps} are the most")
+        info = self.limits.check_video(video)
+        seconds = self.limits.check_speech(speech)
+        self.limits.check_frames(info, seconds, options.video_fps)
+
+    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions) -> Callable[[Job], LipsyncOutcome]:
+        """The work of a job that makes `video` say `speech`."""
+
+        def work(job: Job) -> LipsyncOutcome:
+            networks = self.pipeline.networks
+            fps = probe_video(video).fps if options.video_fps == "source" else self.pipeline.model_fps
+            faces = FaceCollector(networks.resolution, round(MAX_SECONDS * fps), self.pipeline.device)
+            out = job.folder / "lipsync.mp4"
+            report = self.pipeline(
+                *(video, speech, out, replace(options, compare=True)),
+                temp_dir=job.folder / "work",
+                progress=job.report,
+                watch=faces,
+            )
+            job.report("sync", 0, 1)
+            verdict = judge_sync(
+                *(self.judge, faces, report.fps, speech, job.folder), check=lambda: job.report("sync", 0.5, 1)
+            )
+            shutil.rmtree(job.folder / "work", ignore_errors=True)
+            lines = [*report.lines()[1:], f"weights: {self.weights}", options_line(options)]
+            comparison, sheet = report.extra_files
+            summary = job.folder / "summary.txt"
+            summary.write_text("\n".join([*lines, *verdict_lines(verdict)]) + "\n", encoding="utf-8")
+            return LipsyncOutcome(report.video, comparison, sheet, summary, verdict, lines)
+
+        return work
+
+    def people(self, video: Path) -> Callable[[Job], list[tuple[Person, Path]]]:
+        """The work of a job that looks for people."""
+        most = round(self.limits.max_seconds * FRAMES_PER_SECOND)
+
+        def work(job: Job) -> list[tuple[Person, Path]]:
+            detector = self.pipeline.networks.detector
+            return find_people(video, detector, job.folder, most, lambda done, n: job.report("people", done, n))
+
+        return work

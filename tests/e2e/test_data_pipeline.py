@@ -1,0 +1,91 @@
+"""The data pipeline as a user runs it: raw videos with planted faults in, clips that both models train from out."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from latentsync.synthetic.raw import EXPECTED, RawConfig, make_raw_videos
+from latentsync.synthetic.speech import has_espeak
+from preprocess.ends import ends_of
+
+SECONDS = 2.6
+"""Short, since faces are found in every frame; so segments may be short too, and the judge of sync sees less."""
+SETTINGS = ("segments.min_s=2.2", "validation_share=0.3")
+
+TRAININGS = {
+    "train_syncnet.sh": ("syncnet.yaml", "validation.num_clips=1", "training.batch_size=2"),
+    "train_unet.sh": ("unet_stage1.yaml", "data.cache_latents=false", "training.batch_size=1"),
+}
+
+pytestmark = pytest.mark.skipif(
+    not has_espeak(), reason="espeak-ng, which speaks for the made videos, is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline") / "it's here"
+    make_raw_videos(folder / "raw videos", RawConfig(num_good=2, size=320, seconds=SECONDS, resolution=128))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(folder: Path, repository: Path) -> Path:
+    before = {path: path.read_bytes() for path in (folder / "raw videos").iterdir()}
+    done = run_pipeline(folder, repository)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in (folder / "raw videos").iterdir()} == before
+    return folder / "out"
+
+
+def run_pipeline(folder: Path, repository: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(repository / "data_processing_pipeline.sh"), "--config", str(repository / "configs/preprocess/demo.yaml"),
+        "--input_dir", "raw videos", "--output_dir", "out", "--num_workers", "2", *more, *SETTINGS,
+    ]  # fmt: skip
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_every_fault_ends_where_and_why_it_should(folder: Path, output: Path):
+    files = json.loads((folder / "raw videos" / EXPECTED).read_text())["files"]
+    expected = {
+        name: Counter({(e["step"], e["reason"]): e["num_clips"] for e in f["ends"]}) for name, f in files.items()
+    }
+    expected["blur.mp4"] = Counter({(8, "kept"): 1})  # the judge of quality has no weights here, and is left out
+    assert {path.name: ends for path, ends in ends_of(output).items()} == expected
+
+
+def test_the_same_line_again_does_nothing(folder: Path, output: Path, repository: Path):
+    tree = {path: path.stat().st_mtime_ns for path in output.rglob("*.mp4")}
+    assert run_pipeline(folder, repository).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.mp4")} == tree
+
+
+@pytest.mark.parametrize("script", TRAININGS)
+def test_both_models_train_from_the_result(output: Path, repository: Path, script: str):
+    config, *settings = TRAININGS[script]
+    lists = [f"data.{part}_clips={output / 'high_visual_quality' / part}.txt" for part in ("train", "validation")]
+    command = [
+        str(repository / script), "--config", str(repository / "configs/demo" / config), *map(quoted, lists),
+        "training.max_steps=1", "training.num_workers=0", "training.log_every=1", "training.device=cpu", *settings,
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=output.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "finished: 1 steps" in done.stderr
+
+
+def quoted(override: str) -> str:
+    """A path with a quote in it, as a value of a configuration."""
+    key, value = override.split("=", 1)
+    return f'{key}="{value}"'
+
+
+def test_the_report_is_written(output: Path):
+    command = [sys.executable, "-m", "preprocess.report", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "offset_too_large" in (output / "report" / "report.html").read_text()

@@ -1,0 +1,163 @@
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from latentsync.app.error_line import UNEXPECTED
+from latentsync.app.job import Job, JobState
+from latentsync.app.job_folders import JobFolders
+from latentsync.app.job_queue import JobQueue, QueueFullError
+from latentsync.errors import InputError
+
+PATIENCE = 30
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[JobFolders]:
+    with JobFolders(tmp_path / "work") as folders:
+        yield folders
+
+
+@pytest.fixture
+def queue(folders: JobFolders) -> Iterator[JobQueue]:
+    with JobQueue(folders, max_waiting=2) as queue:
+        yield queue
+
+
+def make_job(folders: JobFolders, work: Callable[[Job], Any], names: dict[Path, str] | None = None) -> Job:
+    folder = folders.new()
+    return Job(folder.name, folder, work, names or {}, grace_seconds=1000)
+
+
+def wait_for_end(job: Job, queue: JobQueue) -> None:
+    done = threading.Event()
+    for _ in range(PATIENCE * 100):
+        if job.state.is_over and queue.find(job.id) is job:
+            return
+        done.wait(0.01)
+    raise AssertionError(job.state)
+
+
+def idle(job: Job) -> None:
+    """Does nothing."""
+
+
+class Blocked:
+    """Work that reports until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, job: Job) -> str:
+        self.begun.set()
+        (job.folder / "half").write_text("written so far")
+        while not self.go.wait(0.01):
+            job.report("lips", 1, 2)
+        return "made"
+
+
+def test_a_job_gives_what_its_work_gives_and_keeps_its_folder(queue: JobQueue, folders: JobFolders):
+    job = make_job(folders, lambda job: job.folder.name)
+    queue.submit(job)
+    wait_for_end(job, queue)
+    assert (job.state, job.result) == (JobState.DONE, job.folder.name)
+    assert job.folder.is_dir()
+    assert queue.active() == []
+
+
+def test_jobs_run_one_after_the_other_in_order(queue: JobQueue, folders: JobFolders):
+    blocked, order = Blocked(), []
+    jobs = [make_job(folders, blocked), *(make_job(folders, lambda job, i=i: order.append(i)) for i in range(2))]
+    for job in jobs:
+        queue.submit(job)
+    assert blocked.begun.wait(PATIENCE)
+    assert [queue.view(job).ahead for job in jobs] == [0, 1, 2]
+    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.WAITING, JobState.WAITING]
+    blocked.go.set()
+    wait_for_end(jobs[2], queue)
+    assert order == [0, 1]
+
+
+def test_a_full_queue_turns_jobs_away(queue: JobQueue, folders: JobFolders):
+    blocked = Blocked()
+    for work in (blocked, print, idle):
+        queue.submit(make_job(folders, work))
+    refused = make_job(folders, idle)
+    with pytest.raises(QueueFullError, match="2 wait already"):
+        queue.submit(refused)
+    assert not refused.folder.exists()
+    blocked.go.set()
+
+
+def test_cancelling_stops_the_work_and_removes_the_folder(queue: JobQueue, folders: JobFolders):
+    blocked = Blocked()
+    running, waiting = make_job(folders, blocked), make_job(folders, idle)
+    queue.submit(running)
+    queue.submit(waiting)
+    assert blocked.begun.wait(PATIENCE)
+    assert queue.cancel(waiting.id)
+    assert waiting.state is JobState.CANCELLED
+    assert queue.cancel(running.id)
+    wait_for_end(running, queue)
+    assert running.state is JobState.CANCELLED
+    assert not running.folder.exists()
+    assert not waiting.folder.exists()
+    assert not queue.cancel(running.id)
+    assert not queue.cancel("unknown")
+
+
+def test_a_waiting_job_that_nobody_wants_makes_room_and_is_not_run(queue: JobQueue, folders: JobFolders):
+    blocked, ran = Blocked(), []
+    queue.submit(make_job(folders, blocked))
+    assert blocked.begun.wait(PATIENCE)
+    left = [make_job(folders, lambda job: ran.append(1)) for _ in range(2)]
+    for job in left:
+        queue.submit(job)
+        job.grace_seconds = -1
+    queue.submit(make_job(folders, idle))
+    assert [job.state for job in left] == [JobState.CANCELLED, JobState.CANCELLED]
+    blocked.go.set()
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("/secret/place/video.mp4 has\n no face"), "holiday.mp4 has no face"),
+        (torch.OutOfMemoryError("CUDA"), "out of memory"),
+        (OSError(28, "No space left on device"), "disk is full"),
+        (RuntimeError("/secret/place: a bug"), UNEXPECTED),
+    ],
+)
+def test_a_job_that_fails_leaves_one_line_and_the_next_one_runs(
+    queue: JobQueue, folders: JobFolders, error: Exception, line: str
+):
+    def work(job: Job) -> None:
+        raise error
+
+    failed = make_job(folders, work, {Path("/secret/place/video.mp4"): "holiday.mp4"})
+    following = make_job(folders, lambda job: 1)
+    queue.submit(failed)
+    queue.submit(following)
+    wait_for_end(following, queue)
+    assert failed.state is JobState.FAILED
+    assert line in failed.error
+    assert "/secret" not in failed.error
+    assert not failed.folder.exists()
+    assert following.result == 1
+
+
+def test_closing_stops_what_runs_and_what_waits(folders: JobFolders):
+    blocked = Blocked()
+    with JobQueue(folders) as queue:
+        jobs = [make_job(folders, blocked), make_job(folders, idle)]
+        for job in jobs:
+            queue.submit(job)
+        assert blocked.begun.wait(PATIENCE)
+    assert [job.state for job in jobs] == [JobState.CANCELLED, JobState.CANCELLED]
+    assert list(folders.jobs.iterdir()) == []
+    with pytest.raises(QueueFullError, match="stopped"):
+        queue.submit(make_job(folders, idle))

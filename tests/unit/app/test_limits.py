@@ -1,0 +1,89 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from latentsync.app.limits import Limits, check_container, decoded_seconds
+from latentsync.errors import ConfigError, InputError
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=50:duration=0.4", folder / "video.mp4")
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1.5", folder / "speech.wav")
+    ffmpeg("-i", folder / "speech.wav", "-c:a", "libopus", folder / "speech.webm")
+    return folder
+
+
+def test_what_is_within_the_limits_passes(files: Path):
+    limits = Limits(max_seconds=2, max_side=64)
+    assert limits.check_video(files / "video.mp4").width == 64
+    assert limits.check_speech(files / "speech.wav") == pytest.approx(1.5, abs=0.01)
+    assert limits.check_speech(files / "speech.webm") == pytest.approx(1.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Limits(max_side=63), "63 at most"),
+        (Limits(max_megabytes=0.001), "0.001 MB are the most"),
+    ],
+)
+def test_a_video_over_a_limit_is_refused(files: Path, limits: Limits, said: str):
+    with pytest.raises(InputError, match=said):
+        limits.check_video(files / "video.mp4")
+
+
+def test_a_speech_over_the_length_is_refused(files: Path):
+    with pytest.raises(InputError, match="longer than 1 s"):
+        Limits(max_seconds=1).check_speech(files / "speech.wav")
+
+
+def test_a_header_that_lies_about_the_length_is_not_believed(files: Path, tmp_path: Path):
+    lying = bytearray((files / "speech.wav").read_bytes())
+    at = lying.index(b"data") + 4
+    lying[at : at + 4] = (0).to_bytes(4, "little")
+    (tmp_path / "short.wav").write_bytes(lying)
+    with pytest.raises(InputError, match="longer than 1 s"):
+        Limits(max_seconds=1).check_speech(tmp_path / "short.wav")
+
+
+def test_decoding_stops_at_the_limit(files: Path):
+    assert decoded_seconds(files / "speech.wav", 0.5) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_high_frame_rate_counts(files: Path):
+    limits = Limits(max_seconds=1)
+    video = limits.check_video(files / "video.mp4")
+    limits.check_frames(video, 1.0, "source")
+    limits.check_frames(video, 100.0, "25")
+    with pytest.raises(InputError, match="use 25"):
+        limits.check_frames(video, 1.3, "source")
+
+
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
+    "hls with an address": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/a.ts\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {other}\n",
+    "text": "this is not a film\n",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("name", ["video.mp4", "video.m3u8", "video.wav", "video.ffconcat", "video"])
+def test_files_that_name_other_files_are_refused(files: Path, tmp_path: Path, kind: str, name: str):
+    path = tmp_path / name
+    path.write_text(PLAYLISTS[kind].format(other=files / "video.mp4"))
+    with pytest.raises(InputError, match="convert it"):
+        check_container(path)
+
+
+def test_limits_are_positive():
+    with pytest.raises(ConfigError, match="max_side is 0"):
+        Limits(max_side=0)

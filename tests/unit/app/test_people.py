@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentsync.app.people import PICTURE_SIZE, choices, find_people, picture
+from latentsync.errors import InputError
+from latentsync.face.detector import Detection
+from latentsync.face.tracker import FaceTracker, select_track
+from latentsync.media.writer import VideoWriter
+
+SIZE = (320, 240)
+LEFT, RIGHT, MIDDLE = (20, 60, 80, 130), (220, 70, 290, 150), (120, 60, 190, 140)
+
+
+def detection(box: tuple[int, ...]) -> Detection:
+    return Detection(np.array(box, dtype=np.float32), 0.9, np.zeros((3, 2), dtype=np.float32))
+
+
+def tracks(scenes: list[list[tuple[int, ...]]]):
+    tracker = FaceTracker()
+    for boxes in scenes:
+        for i in range(10):
+            tracker.add([detection(box) for box in boxes], is_cut=i == 0)
+    return tracker.tracks()
+
+
+def test_in_one_scene_a_person_is_a_point_of_the_face():
+    found = tracks([[RIGHT, LEFT]])
+    people = choices(found, SIZE)
+    assert [person.caption for person in people] == ["person 1 (0.0-0.4 s)", "person 2 (0.0-0.4 s)"]
+    chosen = [select_track(found, person.selector, SIZE) for person in people]
+    assert [tuple(track.last_box) for track in chosen if track is not None] == [LEFT, RIGHT]
+    assert all("," in person.selector for person in people)
+
+
+def test_in_several_scenes_people_are_counted_from_the_left():
+    people = choices(tracks([[RIGHT, LEFT], [MIDDLE]]), SIZE)
+    assert [(person.selector, person.caption) for person in people] == [
+        ("0", "person 1, scene 1 (0.0-0.4 s)"),
+        ("1", "person 2, scene 1 (0.0-0.4 s)"),
+        ("0", "person 1, scene 2 (0.4-0.8 s)"),
+    ]
+    assert people[2].frame == 15
+
+
+def test_a_picture_shows_the_face_and_is_square_at_the_border_too():
+    frame = np.zeros((240, 320, 3), dtype=np.uint8)
+    frame[0:50, 0:40] = (255, 0, 0)
+    shown = picture(frame, np.array([0, 0, 40, 50], dtype=np.float32))
+    assert shown.size == (PICTURE_SIZE, PICTURE_SIZE)
+    assert shown.getpixel((60, 60)) == (255, 0, 0)
+
+
+class Painted:
+    """Finds the red and the green square."""
+
+    def detect(self, frames):
+        return [
+            [detection(box) for box in (LEFT, RIGHT) if frame[box[1] + 30, box[0] + 30].max() > 100] for frame in frames
+        ]
+
+
+def test_pictures_are_of_the_right_people(tmp_path):
+    frame = np.zeros((240, 320, 3), dtype=np.uint8)
+    for box, colour in ((LEFT, (220, 0, 0)), (RIGHT, (0, 220, 0))):
+        frame[box[1] : box[3], box[0] : box[2]] = colour
+    with VideoWriter(tmp_path / "video.mp4", *SIZE, 25) as writer:
+        for _ in range(12):
+            writer.write(frame)
+    told = []
+    found = find_people(tmp_path / "video.mp4", Painted(), tmp_path, 8, lambda *done: told.append(done))
+    colours = [np.asarray(Image.open(path))[96, 96] for _, path in found]
+    assert [int(colour.argmax()) for colour in colours] == [0, 1]
+    assert told[-1] == (8, 8)
+
+
+def test_nobody_is_one_line(tmp_path):
+    with VideoWriter(tmp_path / "video.mp4", *SIZE, 25) as writer:
+        for _ in range(3):
+            writer.write(np.zeros((240, 320, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match="no face was found"):
+        find_people(tmp_path / "video.mp4", Painted(), tmp_path, 100, lambda done, total: None)

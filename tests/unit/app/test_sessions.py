@@ -1,0 +1,104 @@
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from latentsync.app.error_line import UNEXPECTED
+from latentsync.app.job import JobState
+from latentsync.app.job_folders import JobFolders
+from latentsync.app.job_queue import JobQueue
+from latentsync.app.sessions import Sessions
+from latentsync.errors import InputError
+from latentsync.pipelines.options import LipsyncOptions
+
+OPTIONS = LipsyncOptions()
+
+
+class FakeStudio:
+    """Refuses what it is told to, and else gives the names of the files it got."""
+
+    def __init__(self) -> None:
+        self.refusal: Exception | None = None
+        self.limits = SimpleNamespace(check_video=lambda path: self.check(path, path, OPTIONS))
+
+    def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions):
+        def work(job):
+            job.report("lips", 1, 2)
+            return video, speech, options
+
+        return work
+
+    def people(self, video: Path):
+        return lambda job: video
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Iterator[Sessions]:
+    with JobFolders(tmp_path / "work") as folders, JobQueue(folders) as queue:
+        yield Sessions(cast(Any, FakeStudio()), queue, folders)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    video, speech = tmp_path / "my holiday.MOV", tmp_path / "my voice.wav"
+    for path in (video, speech):
+        path.write_text(path.name)
+    return video, speech
+
+
+async def states(sessions: Sessions, job) -> list[JobState]:
+    return [view.state async for view in sessions.follow(job)]
+
+
+def test_a_job_works_on_copies_in_its_own_folder(sessions: Sessions, files: tuple[Path, Path]):
+    job = sessions.start_lipsync(*files, OPTIONS)
+    seen = asyncio.run(states(sessions, job))
+    assert seen[-1] is JobState.DONE
+    video, speech, options = job.result
+    assert (video, speech) == (job.folder / "video.mov", job.folder / "speech.wav")
+    assert [path.read_text() for path in (video, speech)] == ["my holiday.MOV", "my voice.wav"]
+    assert options is OPTIONS
+    assert [path.read_text() for path in files] == ["my holiday.MOV", "my voice.wav"]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_missing_file_is_named(sessions: Sessions, files: tuple[Path, Path], missing: int):
+    given: list[Path | None] = list(files)
+    given[missing] = None
+    with pytest.raises(InputError, match=f"there is no {['video', 'speech'][missing]} yet"):
+        sessions.start_lipsync(given[0], given[1], OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "line"),
+    [
+        (lambda video: InputError(f"{video} is too long"), "my holiday.MOV is too long"),
+        (lambda video: OSError(28, "No space left on device"), "disk is full"),
+        (lambda video: RuntimeError(f"{video}: a bug"), UNEXPECTED),
+    ],
+)
+def test_a_refusal_is_one_line_in_the_visitors_words_and_leaves_nothing(
+    sessions: Sessions, files: tuple[Path, Path], refusal, line: str
+):
+    def refuse(video: Path, speech: Path, options: LipsyncOptions) -> None:
+        raise refusal(video)
+
+    cast(Any, sessions.studio).check = refuse
+    with pytest.raises(InputError, match=line) as caught:
+        sessions.start_lipsync(*files, OPTIONS)
+    assert str(sessions.folders.root) not in str(caught.value)
+    assert list(sessions.folders.jobs.iterdir()) == []
+    assert sessions.queue.active() == []
+
+
+def test_looking_for_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path]):
+    job = sessions.start_people(files[0])
+    asyncio.run(states(sessions, job))
+    assert job.result == job.folder / "video.mov"
