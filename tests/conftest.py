@@ -10,7 +10,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: several workers, one core each
 
-import latentsync  # noqa: E402, F401  (first: it makes torchvision importable beside a CPU-only torch)
+import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
