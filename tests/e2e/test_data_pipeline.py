@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline") / "it's here"
-    make_raw_videos(folder / "raw videos", RawConfig(num_good=2, size=320, seconds=SECONDS, resolution=128))
+    make_raw_videos(folder / "raw videos", RawConfig(num_good=2, size=340, seconds=SECONDS, resolution=128))
     return folder
 
 
