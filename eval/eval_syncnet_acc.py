@@ -59,7 +59,7 @@ def evaluate(options: argparse.Namespace) -> dict:
     run = load_config(options.config, SyncNetRun, options.overrides)
     run.training.device = options.device
     codec = syncnet_codec(run)
-    check_syncnet_shapes(run, None if codec is None else codec.latent_channels)
+    check_syncnet_shapes(run, codec)
     device = resolve_device(options.device)
     syncnet = load_syncnet(run.model, options.checkpoint, device, torch.float32).eval()
     with TemporaryDirectory(prefix="latentsync-") as scratch:

@@ -4,6 +4,7 @@ import torch
 
 from latentsync.errors import ConfigError
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoder, SyncEncoderConfig
+from latentsync.models.vae import LatentCodec
 from latentsync.recipes.syncnet_run import SyncNetRun
 
 _RGB_CHANNELS = 3
@@ -12,20 +13,20 @@ _MEL_COLUMNS_PER_SECOND = 80
 _LATENT_FACTOR = 8
 
 
-def check_syncnet_shapes(run: SyncNetRun, latent_channels: int | None = None) -> None:
+def check_syncnet_shapes(run: SyncNetRun, codec: LatentCodec | None = None) -> None:
     """Follows the shape of one window through both stacks; costs nothing, since no number is computed.
 
     Args:
         run: the configuration.
-        latent_channels: of the autoencoder, where the network looks at latents and it is known.
+        codec: the autoencoder, where the network looks at latents and it is here; else one of factor 8 is assumed.
 
     Raises:
         ConfigError: the window does not go through, or the two vectors differ in length; it says what to change.
     """
-    _check_channels(run, latent_channels)
+    _check_channels(run, None if codec is None else codec.latent_channels)
     _check_mel_columns(run)
     data, model = run.data, run.model
-    seen = (model.visual_encoder.in_channels, *_picture_size(run))
+    seen = (model.visual_encoder.in_channels, *_picture_size(run, _LATENT_FACTOR if codec is None else codec.factor))
     heard = (model.audio_encoder.in_channels, _NUM_MELS, data.num_mel_columns)
     lengths = [
         _vector_length(model.visual_encoder, "visual_encoder", seen, "pictures"),
@@ -67,10 +68,10 @@ def _check_mel_columns(run: SyncNetRun) -> None:
         )
 
 
-def _picture_size(run: SyncNetRun) -> tuple[int, int]:
+def _picture_size(run: SyncNetRun, latent_factor: int) -> tuple[int, int]:
     resolution = run.data.resolution
     if run.data.latent_space:
-        return resolution // _LATENT_FACTOR, resolution // _LATENT_FACTOR
+        return resolution // latent_factor, resolution // latent_factor
     return (resolution // 2 if run.data.lower_half else resolution), resolution
 
 

@@ -45,7 +45,7 @@ def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
         missing = "train_clips" if run.data.train_clips is None else "validation_clips"
         raise ConfigError(f"data.{missing} is not set: name a folder of clips, or a file with one path a line")
     codec = syncnet_codec(run)
-    check_syncnet_shapes(run, None if codec is None else codec.latent_channels)
+    check_syncnet_shapes(run, codec)
     features = syncnet_features(run, codec)
     clips = _clips(run, run.data.train_clips, "train", features, codec)
     held_out = _clips(run, run.data.validation_clips, "validation", features, codec)

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
+from latentsync.models.vae import LatentCodec
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes, empty_syncnet
 from latentsync.weights import REPOSITORY_ROOT
@@ -41,6 +43,14 @@ def test_parts_that_do_not_fit_are_named(overrides, message):
 
 def test_latents_of_another_autoencoder_are_refused():
     run = load_config(REPOSITORY_ROOT / "configs/syncnet/syncnet_16_latent.yaml", SyncNetRun)
-    check_syncnet_shapes(run, latent_channels=4)
+    check_syncnet_shapes(run, codec(latent_channels=4, num_levels=4))
     with pytest.raises(ConfigError, match=r"16 frames of 8 channels make 128"):
-        check_syncnet_shapes(run, latent_channels=8)
+        check_syncnet_shapes(run, codec(latent_channels=8, num_levels=4))
+    with pytest.raises(ConfigError, match=r"64x64x64 end in 4096 numbers"):
+        check_syncnet_shapes(run, codec(latent_channels=4, num_levels=3))
+
+
+def codec(latent_channels: int, num_levels: int) -> LatentCodec:
+    down, up = ("DownEncoderBlock2D",) * num_levels, ("UpDecoderBlock2D",) * num_levels
+    sizes = {"block_out_channels": (4,) * num_levels, "down_block_types": down, "up_block_types": up}
+    return LatentCodec(AutoencoderKL(**sizes, norm_num_groups=2, latent_channels=latent_channels))
