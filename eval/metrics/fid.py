@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from eval.face_clips import FaceClip, FaceClips
-from eval.feature_statistics import FeatureStatistics
-from eval.frechet import distance_of, too_few_warning
+from eval.face_clips import FaceClip
+from eval.frechet_judge import FrechetJudge
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, Sample, SetFigures, SetJudge, SetMetric
+from eval.metrics.metric import Figure, SetJudge, SetMetric
 from latentsync.errors import CheckpointError
 from latentsync.judges.weights_file import read_weights_file
 from latentsync.weights import CHECKPOINTS
@@ -47,33 +46,22 @@ def load_inception(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     return network.to(device)
 
 
-class _FidJudge:
+class _FidJudge(FrechetJudge):
+    figure = "fid"
     num_features = NUM_FEATURES
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self._network, self._device = network, device
 
-    def features(self, sample: Sample, clips: FaceClips) -> tuple[np.ndarray, np.ndarray]:
-        """See `SetJudge`; one feature a picture."""
-        real = sample.source if sample.reference is None else sample.reference
-        return (
-            self._features(clips.crops(sample.result, sample.source)),
-            self._features(clips.crops(real, sample.source)),
-        )
-
     @torch.inference_mode()
-    def _features(self, clip: FaceClip) -> np.ndarray:
+    def features_of(self, clip: FaceClip) -> np.ndarray:
+        """See `FrechetJudge`."""
         frames = np.flatnonzero(clip.valid)[::STRIDE_FRAMES]
         parts = [np.empty((0, NUM_FEATURES), np.float32)]
         for start in range(0, len(frames), _BATCH):
             pictures = torch.from_numpy(clip.crops[frames[start : start + _BATCH]]).permute(0, 3, 1, 2)
             parts.append(self._network(pictures.to(self._device))[0].cpu().numpy())
         return np.concatenate(parts)
-
-    def figures(self, generated: FeatureStatistics, real: FeatureStatistics) -> SetFigures:
-        """See `SetJudge`."""
-        warning = too_few_warning(generated, real)
-        return SetFigures({"fid": distance_of(generated, real)}, generated.num_samples, real.num_samples, warning)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from eval.face_clips import FaceClip, FaceClips
-from eval.feature_statistics import FeatureStatistics
-from eval.frechet import distance_of, too_few_warning
+from eval.face_clips import FaceClip
+from eval.frechet_judge import FrechetJudge
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, Sample, SetFigures, SetJudge, SetMetric
+from eval.metrics.metric import Figure, SetJudge, SetMetric
 from latentsync.errors import CheckpointError
 from latentsync.weights import CHECKPOINTS
 
@@ -49,22 +48,16 @@ def load_i3d(path: Path, device: torch.device | str = "cpu") -> VideoNetwork:
         raise CheckpointError(f"{path} is damaged or no TorchScript: download it again") from error
 
 
-class _FvdJudge:
+class _FvdJudge(FrechetJudge):
+    figure = "fvd"
     num_features = NUM_FEATURES
 
     def __init__(self, network: VideoNetwork, device: torch.device) -> None:
         self._network, self._device = network, device
 
-    def features(self, sample: Sample, clips: FaceClips) -> tuple[np.ndarray, np.ndarray]:
-        """See `SetJudge`; one feature a window of 16 frames. A CheckpointError says where the network is another."""
-        real = sample.source if sample.reference is None else sample.reference
-        return (
-            self._features(clips.crops(sample.result, sample.source)),
-            self._features(clips.crops(real, sample.source)),
-        )
-
     @torch.inference_mode()
-    def _features(self, clip: FaceClip) -> np.ndarray:
+    def features_of(self, clip: FaceClip) -> np.ndarray:
+        """See `FrechetJudge`."""
         parts = [np.empty((0, NUM_FEATURES), np.float32)]
         for stretch in clip.stretches(NUM_FRAMES):
             for start in range(stretch.start, stretch.stop - NUM_FRAMES + 1, NUM_FRAMES):
@@ -82,11 +75,6 @@ class _FvdJudge:
         pictures = torch.from_numpy(np.array(crops)).to(self._device).permute(0, 3, 1, 2).float()
         pictures = F.interpolate(pictures, (_SIZE, _SIZE), mode="bilinear", antialias=True)
         return (pictures / 127.5 - 1).transpose(0, 1)[None]
-
-    def figures(self, generated: FeatureStatistics, real: FeatureStatistics) -> SetFigures:
-        """See `SetJudge`."""
-        warning = too_few_warning(generated, real)
-        return SetFigures({"fvd": distance_of(generated, real)}, generated.num_samples, real.num_samples, warning)
 
 
 @dataclass(frozen=True)
