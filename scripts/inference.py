@@ -123,9 +123,10 @@ class Loaded:
 def load(arguments: argparse.Namespace) -> Loaded:
     """Builds the pipeline and says on what it runs."""
     build, weights = chosen_build(arguments)
+    options = chosen_options(arguments, build.config)  # a wrong one is told before the networks are loaded
     pipeline, _ = build_pipeline(build)
     print(f"weights: {weights}; device: {build.device}, {str(build.dtype).removeprefix('torch.')}")
-    return Loaded(pipeline, chosen_options(arguments, build.config), weights)
+    return Loaded(pipeline, options, weights)
 
 
 def chosen_build(arguments: argparse.Namespace) -> tuple[LipsyncBuild, str]:

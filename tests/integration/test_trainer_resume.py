@@ -111,7 +111,9 @@ def test_batches_of_another_size_go_on_where_the_others_ended(tmp_path: Path) ->
     fit(tmp_path, batch_size=4, max_steps=4)
     fit(tmp_path, batch_size=2, gradient_accumulation=2, max_steps=6)
     fit(tmp_path / "whole", batch_size=4, max_steps=6)
-    one, other = (torch.load(path / "tiny.pt")["state_dict"] for path in (tmp_path, tmp_path / "whole"))
+    one, other = (
+        torch.load(path / "tiny.pt", weights_only=True)["state_dict"] for path in (tmp_path, tmp_path / "whole")
+    )
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-6)
 
@@ -119,7 +121,9 @@ def test_batches_of_another_size_go_on_where_the_others_ended(tmp_path: Path) ->
 def test_resume_names_a_checkpoint(tmp_path: Path) -> None:
     fit(tmp_path / "first")
     fit(tmp_path / "second", resume=str(tmp_path / "first/checkpoints/step_00000002"))
-    one, other = (torch.load(tmp_path / name / "tiny.pt")["state_dict"] for name in ("first", "second"))
+    one, other = (
+        torch.load(tmp_path / name / "tiny.pt", weights_only=True)["state_dict"] for name in ("first", "second")
+    )
     assert_same(one, other, "weights")
 
 

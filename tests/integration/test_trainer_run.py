@@ -57,7 +57,7 @@ def test_the_run_folder(tmp_path: Path) -> None:
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     logged = [(event.step, event.value) for event in board.Scalars("loss/train")]
     assert logged == [(row["step"], pytest.approx(row["loss"])) for row in rows if row["split"] == "train"]
-    history = torch.load(tmp_path / "tiny.pt")["history"]
+    history = torch.load(tmp_path / "tiny.pt", weights_only=True)["history"]
     assert history["validation_step"] == [1, 2, 3, 4]
     assert history["validation_loss"][:3] == [3.0, 1.0, 2.0]
 
@@ -65,7 +65,9 @@ def test_the_run_folder(tmp_path: Path) -> None:
 def test_validating_changes_nothing(tmp_path: Path) -> None:
     fit(tmp_path / "with", TinyStep(dropout=0.3), RisingValidator([1.0] * 2), validate_every=2, ema_decay=0.9)
     fit(tmp_path / "without", TinyStep(dropout=0.3), ema_decay=0.9)
-    one, other = (torch.load(tmp_path / name / "tiny.pt")["state_dict"] for name in ("with", "without"))
+    one, other = (
+        torch.load(tmp_path / name / "tiny.pt", weights_only=True)["state_dict"] for name in ("with", "without")
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -73,7 +75,7 @@ def test_averaged_weights_are_validated_and_exported_and_training_keeps_its_own(
     validator = RisingValidator([1.0])
     step = TinyStep()
     fit(tmp_path, step, validator, validate_every=4, ema_decay=0.9, optimizer={"lr": 0.1})
-    exported = torch.load(tmp_path / "tiny.pt")["state_dict"]["0.weight"]
+    exported = torch.load(tmp_path / "tiny.pt", weights_only=True)["state_dict"]["0.weight"]
     assert torch.equal(exported, validator.weights[0])
     assert not torch.allclose(exported, step.model[0].weight)
 
@@ -83,7 +85,9 @@ def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
     small = fit(tmp_path / "small", batch_size=4, gradient_accumulation=2, log_every=4)
     assert small.metrics["loss"] == pytest.approx(large.metrics["loss"], rel=1e-5)
     assert small.metrics["gradient_norm"] == pytest.approx(large.metrics["gradient_norm"], rel=1e-5)
-    one, other = (torch.load(tmp_path / name / "tiny.pt")["state_dict"] for name in ("large", "small"))
+    one, other = (
+        torch.load(tmp_path / name / "tiny.pt", weights_only=True)["state_dict"] for name in ("large", "small")
+    )
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-6)
 
@@ -110,7 +114,7 @@ def test_only_what_requires_a_gradient_moves(tmp_path: Path) -> None:
     step.model[0].requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in step.model.state_dict().items()}
     fit(tmp_path, step, ema_decay=0.9)
-    after = torch.load(tmp_path / "tiny.pt")["state_dict"]
+    after = torch.load(tmp_path / "tiny.pt", weights_only=True)["state_dict"]
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"3.weight", "3.bias"}
 
