@@ -22,7 +22,7 @@ from eval.results import Making, Results, SetRecord, VideoRecord
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import run_tool
 from latentsync.media.probe import probe_video
-from latentsync.pipelines.video_maker import FINISHED, read_record
+from latentsync.pipelines.video_maker import FAILED, FINISHED, read_record
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def sample_of(pair: Pair) -> Sample:
 
 def fault_of(sample: Sample) -> tuple[str | None, int]:
     """Why a sample counts as failed (None where it does not), and the frames of its result."""
-    if not sample.result.is_file():
-        record = read_record(sample.report) if sample.report is not None else None
-        reason = record.get("error") if record is not None else None
+    record = read_record(sample.report) if sample.report is not None else None
+    reason = record.get("error") if record is not None and record.get("status") == FAILED else None
+    if reason or not sample.result.is_file():  # an older result may lie there still
         return f"there is no result{f': {reason}' if reason else ''}", 0
     for path in (sample.source, sample.audio, sample.reference):
         if path is not None and not path.is_file():

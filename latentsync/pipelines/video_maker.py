@@ -11,7 +11,6 @@ from latentsync.atomic import written_whole
 from latentsync.data.array_cache import cache_key
 from latentsync.data.content_key import content_key
 from latentsync.errors import LatentSyncError
-from latentsync.pipelines.lipsync_job import extra_paths
 from latentsync.pipelines.report import LipsyncReport
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,8 @@ class VideoMaker:
 
     A record is a JSON file: the labels, `key` (of the inputs' content and the settings), `status`, `error`, `settings`,
     and for a finished video `figures`. A task whose record says that it is finished with this key is not done again; a
-    failed one is tried again.
+    failed one is tried again. What lay at the place of a result stays until a new one is whole: after a failure the
+    record alone says what it is worth.
 
     Args:
         settings: everything but the inputs that a result depends on, as plain values.
@@ -75,7 +75,6 @@ class VideoMaker:
             return self._failed(task, None, error)
         if _is_finished(task, key):
             return Outcome(task, was_there=True)
-        self._forget(task)
         pipeline = self._pipeline()
         try:
             report = pipeline(task.video, task.audio, task.result)
@@ -84,17 +83,7 @@ class VideoMaker:
         self._write_record(task, {"key": key, "status": FINISHED, "error": None, **figures(report)})
         return Outcome(task)
 
-    def _forget(self, task: VideoTask) -> None:
-        """Takes an earlier result away, so that it is not taken for this one's where this one fails.
-
-        Without a record what lies there is somebody else's, and stays.
-        """
-        if task.record.is_file():
-            for path in (task.record, task.result, *extra_paths(task.result)):
-                path.unlink(missing_ok=True)
-
     def _failed(self, task: VideoTask, key: str | None, error: Exception) -> Outcome:
-        self._forget(task)
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, LatentSyncError):
             logger.warning("%s failed unexpectedly", task.result.name, exc_info=error)
