@@ -33,15 +33,21 @@ class ClipCutter:
         self._info: VideoInfo = probe_video(source)
         self._crf = crf
 
-    def cut(self, first_frame: int, num_frames: int, target: Path) -> None:
+    def cut(self, first_frame: int, num_frames: int, target: Path, first_sound_frame: int | None = None) -> None:
         """Write frames [first_frame, first_frame + num_frames) and their sound; the same bits every time.
+
+        Args:
+            first_frame, num_frames: of the picture.
+            target: the piece.
+            first_sound_frame: the frame whose sound begins the piece, at most a second away; None is `first_frame`.
 
         Raises:
             ToolError: ffmpeg failed, or the clip ends before the piece does.
         """
         stop = first_frame + num_frames
+        first_sample = SAMPLES_PER_FRAME * (first_frame if first_sound_frame is None else first_sound_frame)
         video = [f"settb=1/{FPS}", f"trim=start_pts={first_frame}:end_pts={stop}", "setpts=PTS-STARTPTS"]
-        samples = f"start_pts={first_frame * SAMPLES_PER_FRAME}:end_pts={stop * SAMPLES_PER_FRAME}"
+        samples = f"start_pts={first_sample}:end_pts={first_sample + num_frames * SAMPLES_PER_FRAME}"
         sound = [f"asettb=1/{SAMPLE_RATE}", f"atrim={samples}", "asetpts=PTS-STARTPTS"]
         matrix = likely_matrix(self._info) if self._info.color_space == "unknown" else self._info.color_space
         seek_s = max(0.0, first_frame / FPS - _SEEK_EARLY_S)

@@ -3,18 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentsync.audio.sample_source import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, run_tool
-from preprocess.encoding import (
-    FPS,
-    ONE_THREAD,
-    QUIET,
-    SAMPLES_PER_FRAME,
-    check_clip,
-    file_options,
-    sound_options,
-    video_options,
-)
+from preprocess.cut import ClipCutter
+from preprocess.encoding import SAMPLES_PER_FRAME
 
 
 @dataclass(frozen=True)
@@ -45,16 +35,4 @@ def write_part(source: Path, target: Path, part: KeptPart, crf: int) -> None:
     Raises:
         ToolError: ffmpeg failed, or the clip is shorter than the part.
     """
-    first_sample, stop_frame = part.first_sound_frame * SAMPLES_PER_FRAME, part.first_frame + part.num_frames
-    stop_sample = first_sample + part.num_frames * SAMPLES_PER_FRAME
-    picture = [f"settb=1/{FPS}", f"trim=start_pts={part.first_frame}:end_pts={stop_frame}", "setpts=PTS-STARTPTS"]
-    samples = f"start_pts={first_sample}:end_pts={stop_sample}"
-    sound = [f"asettb=1/{SAMPLE_RATE}", f"atrim={samples}", "asetpts=PTS-STARTPTS"]
-    run_tool(
-        [
-            *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-i", file_url(source)),
-            *("-map", "0:V:0", "-vf", ",".join(picture), *video_options(crf)),
-            *("-map", "0:a:0", "-af", ",".join(sound), *sound_options(), *file_options(), file_url(target)),
-        ]
-    )
-    check_clip(target, part.num_frames)
+    ClipCutter(source, crf).cut(part.first_frame, part.num_frames, target, part.first_sound_frame)
