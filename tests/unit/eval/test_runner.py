@@ -87,6 +87,14 @@ def test_a_new_version_of_a_metric_measures_anew(pairs: list[Pair], tmp_path: Pa
     assert metric.num_calls == 1
 
 
+def test_an_older_result_does_not_stand_for_a_failed_one(pairs: list[Pair], tmp_path: Path):
+    record = tmp_path / "record.json"
+    record.write_text('{"status": "failed", "error": "no face was found"}')
+    assert pairs[0].result.is_file()
+    results = run([replace(pairs[0], report=record)], [Brightness()], tmp_path / "cache")
+    assert results.videos[0].error == "there is no result: no face was found"
+
+
 def test_failed_videos_are_counted_with_their_reason_and_judged_by_their_record(pairs: list[Pair], tmp_path: Path):
     (tmp_path / "torn.mp4").write_bytes(b"no film")
     record = tmp_path / "record.json"
