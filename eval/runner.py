@@ -19,6 +19,7 @@ from eval.measurer import SetMeasurer, VideoMeasurer, build_measurer
 from eval.metrics.metric import AnyMetric, Sample
 from eval.pairs import Pair
 from eval.results import Making, Results, SetRecord, VideoRecord
+from latentsync.device import describe_device
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import run_tool
 from latentsync.media.probe import probe_video
@@ -68,7 +69,7 @@ def evaluate(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], settings: Sett
     run = {
         "seed": settings.seed,
         "interval": f"{LEVEL:.0%} percentile bootstrap over videos, {NUM_RESAMPLES} resamplings",
-        "device": device_name(settings.device),
+        "device": describe_device(settings.device),
         "detector": clips.detector_name,
         "crop_resolution": clips.resolution,
         "started": started.isoformat(timespec="seconds"),
@@ -157,10 +158,3 @@ def versions() -> dict[str, str]:
         "numpy": str(np.__version__),
         "ffmpeg": tool[2] if len(tool) > 2 else "unknown",
     }
-
-
-def device_name(device: torch.device) -> str:
-    """A device in words."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"

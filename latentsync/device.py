@@ -1,6 +1,7 @@
 """The one place where devices and number formats are chosen."""
 
 import os
+import platform
 
 import torch
 
@@ -51,6 +52,13 @@ def worker_device(index: int) -> torch.device:
     """The device of worker number `index` of several on one machine: each accelerator in turn, else the CPU."""
     kind = resolve_device().type
     return torch.device(kind, index % count_accelerators()) if kind == "cuda" else torch.device(kind)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words, for reports: the card's name, or the kind of processor and the threads in use."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
