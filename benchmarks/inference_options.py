@@ -1,6 +1,6 @@
 """What each option of inference costs: the same video with one option changed at a time, in one process.
 
-    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2]
+    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--steps 20]
 
 Prints a Markdown table: processor time of the whole run (finding the face included, ffmpeg not) over that of the
 defaults, the shorter of the repeats, which take turns; and how far the result is from the defaults' (mean PSNR of whole
@@ -64,12 +64,14 @@ def main() -> None:
     parser.add_argument("--video", type=Path, default=DEMO_VIDEO)
     parser.add_argument("--audio", type=Path, default=DEMO_AUDIO)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="denoising steps of the defaults (default: the configuration's)")
     arguments = parser.parse_args()
     found, device = find_weight_set(), resolve_device()
     pipeline, run = build_pipeline(
         LipsyncBuild(found.unet_config, found.unet_checkpoint, device, resolve_dtype("auto", device))
     )
-    defaults = LipsyncOptions(num_inference_steps=run.run.inference_steps, guidance_scale=run.run.guidance_scale)
+    steps = arguments.steps or run.run.inference_steps
+    defaults = LipsyncOptions(num_inference_steps=steps, guidance_scale=run.run.guidance_scale)
     chosen = variants(defaults)
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -249,7 +249,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/preprocess/demo.yaml"))
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     try:
         with tempfile.TemporaryDirectory(prefix="preprocess_throughput_") as folder:
             print(run(options, Path(folder)))

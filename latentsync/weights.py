@@ -137,6 +137,15 @@ def locate_initial(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
     return Path(path) if Path(path).is_file() else locate(path, root)
 
 
+def find_initial_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
+    """An autoencoder that a training starts from: in the working folder, where runs lie, or else as in `find_vae`.
+
+    Raises:
+        CheckpointError: it is in neither place.
+    """
+    return Path(name) if (Path(name) / "config.json").is_file() else find_vae(name, root)
+
+
 def find_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
     """The folder of the diffusers autoencoder that a configuration names: a folder, or a repository on the hub.
 

@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_argument("--list", type=Path, help="CSV with video_path,audio_path,video_out_path: one job a line")
     files.add_argument("--temp_dir", type=Path, help="where temporary files go (default: the system's place)")
     files.add_argument("--compare", action="store_true", help="also write source and result side by side")
+    files.add_argument("--dry_run", action="store_true", help="check files, weights and options, and stop")
     weights = parser.add_argument_group("weights (default: the published ones if they are here, else the demo ones)")
     weights.add_argument("--unet_config_path", type=Path, help="e.g. configs/unet/stage2_512.yaml")
     weights.add_argument("--inference_ckpt_path", type=Path, help="e.g. checkpoints/latentsync_unet.pt")
@@ -183,6 +184,29 @@ def run_list(arguments: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes) else 0
 
 
+def check(arguments: argparse.Namespace) -> int:
+    """Looks at every input, builds the pipeline and writes nothing; 1 where an input of a list cannot be used."""
+    if arguments.list is None:
+        jobs = [(arguments.video_path, arguments.audio_path, arguments.video_out_path)]
+    else:
+        jobs = [(task.video, task.audio, task.result) for task in read_tasks(arguments.list)]
+    faults = 0
+    for video, audio, result in jobs:
+        try:
+            picture, sound = probe_video(video), probe_audio(audio)
+        except LatentSyncError as error:
+            if arguments.list is None:
+                raise
+            faults += 1
+            print(f"{result}: {' '.join(str(error).split())}")
+            continue
+        size = f"{picture.width} x {picture.height}, {float(picture.fps):g} fps, {picture.duration_s:.1f} s"
+        print(f"{result}: from {video} ({size}) and {audio} ({sound.duration_s:.1f} s)")
+    load(arguments)
+    print(f"{len(jobs) - faults} of {len(jobs)} can begin; nothing was written")
+    return EXIT_SOME_FAILED if faults else 0
+
+
 def make_video(loaded: Loaded, temp_dir: Path | None, video: Path, audio: Path, out: Path) -> LipsyncReport:
     """Makes one video under progress bars."""
     bars = FrameBars()
@@ -203,6 +227,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, stop_like_ctrl_c)
     try:
+        if arguments.dry_run:
+            return check(arguments)
         return run_one(arguments) if arguments.list is None else run_list(arguments)
     except KeyboardInterrupt:
         message = "no result was written" if arguments.list is None else "the same command goes on from here"

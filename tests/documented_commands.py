@@ -1,10 +1,13 @@
 """The commands that README and docs tell people to run."""
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from latentsync.weights import REPOSITORY_ROOT
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/*.md")
 _BLOCK = re.compile(r"^```(?:bash|sh|shell)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -21,12 +24,14 @@ class Command:
         text: as it stands there.
         program: module (``scripts.inference``) or script (``gradio_app.py``) that it starts.
         arguments: what follows.
+        note: the comment behind it, else the nearest one above it in its block.
     """
 
     document: str
     text: str
     program: str
     arguments: tuple[str, ...]
+    note: str = ""
 
 
 def documented_commands(root: Path) -> Iterator[Command]:
@@ -34,24 +39,42 @@ def documented_commands(root: Path) -> Iterator[Command]:
     for pattern in DOCUMENTS:
         for path in sorted(root.glob(pattern)):
             text = path.read_text(encoding="utf-8")
-            for line in [*_block_lines(text), *(" ".join(found.split()) for found in _INLINE.findall(text))]:
+            inline = ((" ".join(found.split()), "") for found in _INLINE.findall(text))
+            for line, note in [*_block_lines(text), *inline]:
                 for words in _calls(line):
                     if found := _program(words, root):
-                        yield Command(str(path.relative_to(root)), line, *found)
+                        yield Command(str(path.relative_to(root)), line, *found, note=note)
 
 
-def _block_lines(text: str) -> Iterator[str]:
+def name_of(command: Command) -> str:
+    """The command as tests call it."""
+    return f"{command.document}: {command.text[:80]}"
+
+
+def start(program: str) -> None:
+    """Runs a program in this process, with ``sys.argv`` as it is."""
+    if program.endswith(".py"):
+        runpy.run_path(str(REPOSITORY_ROOT / program), run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def _block_lines(text: str) -> Iterator[tuple[str, str]]:
     for block in _BLOCK.findall(text):
         variables: dict[str, str] = {}
+        above = ""
         for line in block.replace("\\\n", " ").splitlines():
             line = line.strip()
+            if line.startswith("#"):
+                above = line.lstrip("# ")
             if assignment := re.fullmatch(r'([A-Z]+)="(.*)"', line):
                 variables[assignment[1]] = assignment[2]
                 continue
             for name, value in variables.items():
                 line = line.replace(f"${name} ", f"{value} ")
             if line and not line.startswith("#"):
-                yield line
+                command, _, behind = line.partition(" #")
+                yield command.strip(), behind.strip() or above
 
 
 def _calls(line: str) -> Iterator[list[str]]:

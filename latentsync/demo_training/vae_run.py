@@ -20,7 +20,7 @@ from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
-from latentsync.weights import find_vae
+from latentsync.weights import find_initial_vae
 
 _NUM_PROBES = 48
 
@@ -31,7 +31,7 @@ class VaeRun:
 
     Attributes:
         data: the clips.
-        initial: diffusers folder to go on from, relative to the repository; None starts from nothing.
+        initial: diffusers folder to go on from, in the working folder or the repository; None starts from nothing.
         trainable: parts of the names of the weights that train; empty: all.
         small_crops_until: share of the training that looks at crops of half the side.
         kl_weight: of the latents' distance from a normal distribution.
@@ -94,7 +94,7 @@ def empty_vae(run: VaeRun) -> nn.Module:
 
 
 def _network(run: VaeRun) -> TrainedVae:
-    vae = build_vae() if run.initial is None else load_vae(find_vae(run.initial)).vae
+    vae = build_vae() if run.initial is None else load_vae(find_initial_vae(run.initial)).vae
     network = TrainedVae(vae)
     select_trainable(network, run.trainable)
     return network

@@ -170,6 +170,28 @@ def test_weights_that_cannot_be_used_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_checks_and_writes_nothing(clips: Path, tmp_path: Path, capsys):
+    out = tmp_path / "out.mp4"
+    given = ["--video_path", str(clips / "face.mp4"), "--audio_path", str(clips / "speech.wav")]
+    assert main([*given, "--video_out_path", str(out), "--dry_run"]) == 0
+    shown = capsys.readouterr().out
+    assert "512 x 512, 25 fps, 0.8 s" in shown
+    assert "1 of 1 can begin" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_a_list_names_every_fault(clips: Path, tmp_path: Path, capsys):
+    jobs = [("face.mp4", "one"), ("empty.mp4", "two"), ("text.mp4", "three")]
+    lines = [f"{clips / video},{clips / 'speech.wav'},{name}.mp4" for video, name in jobs]
+    (tmp_path / "jobs.csv").write_text("\n".join(["video_path,audio_path,video_out_path", *lines]))
+    assert main(["--list", str(tmp_path / "jobs.csv"), "--dry_run"]) == 1
+    shown = capsys.readouterr().out
+    assert f"{tmp_path / 'two.mp4'}: {clips / 'empty.mp4'}" in shown
+    assert f"{tmp_path / 'three.mp4'}: {clips / 'text.mp4'}" in shown
+    assert "1 of 3 can begin" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.csv"]
+
+
 def test_without_ffmpeg_the_remedy_is_named(clips: Path, tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main([f"--video_path={clips / 'face.mp4'}", f"--audio_path={clips / 'speech.wav'}"]) == 2

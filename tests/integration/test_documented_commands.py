@@ -1,31 +1,25 @@
-"""Every command of README and docs is understood by the program it calls; trainings are also run with --dry_run.
+"""Every command of README and docs is understood by the program it calls.
 
-The commands themselves run in tests/e2e, in .ci/run (set-up) and, where they take hours, by hand.
+tests/e2e/test_documented_commands_run.py runs them.
 """
 
 import argparse
 import importlib.util
-import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
 from latentsync.weights import REPOSITORY_ROOT
-from tests.documented_commands import Command, documented_commands
+from tests.documented_commands import documented_commands, name_of, start
 
 COMMANDS = list({command.text: command for command in documented_commands(REPOSITORY_ROOT)}.values())
-DRY_RUNS = ("scripts.train_unet", "scripts.train_syncnet", "latentsync.demo_training")
 NO_PARSER = {"setup_env.sh", "./setup_env.sh"}
 """Scripts that read their own arguments; .ci/run and tests/e2e/test_setup_env.py run it."""
 
 
 class Understood(Exception):
     """The program's parser took the arguments."""
-
-
-def name_of(command: Command) -> str:
-    return f"{command.document}: {command.text[:80]}"
 
 
 @pytest.fixture
@@ -60,24 +54,6 @@ def exists(program: str) -> bool:
     if program.endswith((".py", ".sh")):
         return (REPOSITORY_ROOT / program).is_file()
     return importlib.util.find_spec(program) is not None
-
-
-def start(program: str) -> None:
-    if program.endswith(".py"):
-        runpy.run_path(str(REPOSITORY_ROOT / program), run_name="__main__")
-    else:
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
-
-
-@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.program in DRY_RUNS and c.arguments], ids=name_of)
-def test_trainings_run_dry(command, monkeypatch, capsys):
-    monkeypatch.chdir(REPOSITORY_ROOT)
-    monkeypatch.setattr(sys, "argv", [command.program, *command.arguments, "--dry_run"])
-    with pytest.raises(SystemExit) as end:
-        start(command.program)
-    assert end.value.code == 0, capsys.readouterr().err
-    assert "parameters:" in capsys.readouterr().out
 
 
 def test_named_files_of_the_repository_are_there():

@@ -15,6 +15,7 @@ from latentsync.pipelines.crop_sheet import write_crop_sheet
 
 FRAMES = (20, 70, 120)
 _SHEET_COLUMNS = 8
+_SHEET_PAIRS = 3
 
 
 def measure_vae(evaluation: Evaluation) -> dict[str, float]:
@@ -22,9 +23,15 @@ def measure_vae(evaluation: Evaluation) -> dict[str, float]:
     codec = load_vae(evaluation.weights / "vae")
     originals = frames_of(evaluation.clips)
     decoded = _reconstructed(codec, originals)
-    shown = [part[i : i + _SHEET_COLUMNS] for i in (0, 8, 16) for part in (originals, decoded)]
-    write_crop_sheet([row for row in shown if len(row) == _SHEET_COLUMNS], evaluation.out / "vae.png")
+    write_crop_sheet(_sheet_rows(originals, decoded), evaluation.out / "vae.png")
     return _figures(originals, decoded) | _measure_real(codec, evaluation)
+
+
+def _sheet_rows(originals: np.ndarray, decoded: np.ndarray) -> list[np.ndarray]:
+    """Up to three pairs of full rows, as wide as there are pictures for."""
+    width = min(_SHEET_COLUMNS, len(originals))
+    starts = range(0, min(len(originals), _SHEET_PAIRS * width) - width + 1, width)
+    return [part[start : start + width] for start in starts for part in (originals, decoded)]
 
 
 def reconstruction_figures(codec: LatentCodec, originals: np.ndarray) -> dict[str, float]:

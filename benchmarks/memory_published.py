@@ -1,0 +1,103 @@
+"""Memory that a lip-sync takes with networks of the published sizes, whose weights here are made up.
+
+    python -m benchmarks.memory_published --resolution 256 512 --dtype float32
+
+Writes made-up weights of the published shapes into a temporary folder (6 GB), then runs ./inference.sh with them on one
+window of the demo video and one denoising step. Memory does not depend on the values of the weights, nor on the number
+of steps and windows. Prints a Markdown table: resident memory of all processes together, and on a GPU also the memory
+that PyTorch took there.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from benchmarks.memory_by_task import peak_memory_mib
+from benchmarks.model_dtypes import SD_VAE, full_size
+from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions, save_whisper_encoder
+from latentsync.models.checkpoint import save_checkpoint
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.vae import AutoencoderKL
+from latentsync.weights import REPOSITORY_ROOT, VERSIONS
+from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
+
+WINDOW_S = 16 / 25
+
+
+def write_weights(folder: Path) -> None:
+    """Made-up weights of the published shapes: the U-Net of both releases, Whisper tiny's encoder, SD's VAE."""
+    unet = full_size(lambda: UNet3DConditionModel(use_motion_module=True))
+    save_checkpoint(folder / "unet.pt", unet.state_dict(), global_step=0)
+    full_size(lambda: AutoencoderKL.from_config(SD_VAE)).save_pretrained(folder / "vae")
+    save_whisper_encoder(folder / "tiny.pt", WhisperEncoder(encoder_dimensions(384, num_layers=4, num_heads=6)))
+
+
+def write_config(folder: Path, resolution: int) -> Path:
+    """The published configuration of a resolution with its weights in `folder`."""
+    published = next(version for version in VERSIONS.values() if version.resolution == resolution)
+    path = folder / f"unet_{resolution}.yaml"
+    OmegaConf.save(
+        {
+            "base": str(REPOSITORY_ROOT / published.unet_config),
+            "vae": str(folder / "vae"),
+            "audio": {"whisper": str(folder / "tiny.pt")},
+        },
+        path,
+    )
+    return path
+
+
+def write_job(folder: Path) -> None:
+    """A list with one job: the demo video, and as much of its speech as one window lasts."""
+    with wave.open(str(DEMO_AUDIO)) as speech, wave.open(str(folder / "window.wav"), "wb") as window:
+        window.setparams(speech.getparams())
+        window.writeframes(speech.readframes(round(WINDOW_S * speech.getframerate())))
+    job = f"video_path,audio_path,video_out_path\n{DEMO_VIDEO},window.wav,out.mp4\n"
+    (folder / "jobs.csv").write_text(job, encoding="utf-8")
+
+
+def command(folder: Path, resolution: int, dtype: str, guidance: float) -> Sequence[str]:
+    """One run of ./inference.sh."""
+    return [
+        str(REPOSITORY_ROOT / "inference.sh"),
+        "--unet_config_path", str(write_config(folder, resolution)),
+        "--inference_ckpt_path", str(folder / "unet.pt"),
+        "--list", str(folder / "jobs.csv"),
+        "--inference_steps", "1", "--guidance_scale", str(guidance), "--dtype", dtype, "--detector", "mtcnn",
+    ]  # fmt: skip
+
+
+def main() -> int:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
+    parser.add_argument("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--guidance_scale", type=float, nargs="+", default=[1.5], help="1 halves the U-Net's batch")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_weights(folder)
+        write_job(folder)
+        print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads\n")
+        print("| resolution | dtype | guidance | all processes, GiB | GPU, GiB |\n|---|---|---|---|---|")
+        for resolution in arguments.resolution:
+            for dtype in arguments.dtype:
+                for guidance in arguments.guidance_scale:
+                    peak = peak_memory_mib(command(folder, resolution, dtype, guidance)) / 1024
+                    card = json.loads((folder / "out.mp4.lipsync.json").read_text(encoding="utf-8"))[
+                        "peak_device_memory_mb"
+                    ]
+                    shown = "no GPU" if card is None else f"{card / 1024:.1f}"
+                    print(f"| {resolution} px | {dtype} | {guidance:g} | {peak:.1f} | {shown} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The commands of README and docs, run as they stand there, one document after the other, in one new user's folder.
+
+The folder has what the documents take for granted (a video of a person, a speech, raw videos, ...). Where a command
+would take long, arguments that make it short are added (SHORTER); where it wants the published weights or a GPU, and
+the document says so, it is run with --dry_run; ELSEWHERE names the tests that run it otherwise; what only measures,
+for long, is in MEASUREMENTS. Commands build on each other: run the whole file.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from latentsync.media.ffmpeg import run_tool
+from latentsync.synthetic.speech import has_espeak
+from latentsync.weights import REPOSITORY_ROOT
+from tests.documented_commands import Command, documented_commands, name_of, start
+from tests.training_setup import write_clips
+
+NEEDS_ESPEAK = (r"python -m latentsync\.synthetic", r"python -m eval\.synthetic_set")
+LINKED = (
+    "assets", "benchmarks", "checkpoints", "configs", "eval", "latentsync", "preprocess", "scripts", "tests",
+)  # fmt: skip
+QUICK_TRAINING = (
+    "training.max_steps=1",
+    "training.batch_size=2",
+    "training.num_workers=0",
+    "training.validate_every=0",
+)
+SHORTER = {
+    r"\./inference\.sh --video_path": ("--inference_steps", "1"),
+    r"python -m scripts\.inference --list": ("--inference_steps", "1"),
+    r"python -m eval\.inference_videos": ("--inference_steps", "1"),
+    r"python -m eval\.sanity": ("--metrics", "psnr"),
+    r"python -m eval\.synthetic_set": ("--num", "2", "--seconds", "1", "--size", "256"),
+    r"\./data_processing_pipeline\.sh": ("--num_workers", "1", "segments.min_s=2"),
+    r"python -m latentsync\.synthetic dataset": ("--num_clips", "2", "--seconds", "2", "--workers", "1"),
+    r"python -m latentsync\.demo_training (?!\.)": QUICK_TRAINING,
+    r"\./train_(unet|syncnet)\.sh --config configs/demo": QUICK_TRAINING,
+    r"python -m latentsync\.demo_training\.evaluate": (
+        "--clips", "2", "--dubs", "1", "--own", "1", "--frames", "32", "--steps", "1",
+    ),
+    r"python -m benchmarks\.memory_by_length": ("--seconds", "1"),
+    r"python -m benchmarks\.inference_options": (
+        "--video", "talk.mp4", "--audio", "speech.wav", "--repeats", "1", "--steps", "2",
+    ),
+    r"python -m benchmarks\.loader_speed": ("--workers", "0", "--num_batches", "1"),
+    r"python -m benchmarks\.preprocess_throughput": ("--workers", "1", "--num_clips", "1", "segments.min_s=2"),
+}  # fmt: skip
+"""Commands (patterns of their beginning) and what is added to them."""
+WANTS_MORE = ("published weights", "GPU")
+"""What a document's note on a command says where it is run dry."""
+ABSENT = re.compile(r"checkpoints/(latentsync_unet\.pt does not exist|auxiliary/syncnet_v2\.model is missing)")
+"""How a dry run ends on a machine without the published weights, once the rest was found to be right."""
+ELSEWHERE = {
+    r"source setup_env\.sh": "tests/e2e/test_setup_env.py",
+    r"\./inference\.sh$": "tests/e2e/test_demo.py",
+    r"python gradio_app\.py": "tests/e2e/test_gradio_app.py",
+    r"python -m scripts\.download_weights": "tests/e2e/test_setup_env.py",
+    r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
+    r"python -m latentsync\.synthetic raw": "tests/e2e/test_data_pipeline.py",
+    r"\./data_processing_pipeline\.sh .* --input_dir raw ": "tests/e2e/test_data_pipeline.py",
+    r"python -m preprocess\.ends out": "tests/e2e/test_data_pipeline.py",
+}
+"""Commands that other tests run."""
+MEASUREMENTS = (
+    r"python -m benchmarks\.(memory_by_task|memory_published|model_dtypes|app_picture|syncnet_convergence)",
+)
+"""Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
+
+COMMANDS = list({command.text: command for command in documented_commands(REPOSITORY_ROOT)}.values())
+
+
+def matching(command: Command, patterns: Iterable[str]) -> str | None:
+    """The first of some patterns with which a command begins."""
+    return next((pattern for pattern in patterns if re.match(pattern, command.text)), None)
+
+
+def runs_dry(command: Command) -> bool:
+    return "--dry_run" in command.arguments or any(words in command.note for words in WANTS_MORE)
+
+
+def is_mention(command: Command) -> bool:
+    """A program that is named in passing, and called with arguments elsewhere."""
+    return not command.arguments and any(c.program == command.program and c.arguments for c in COMMANDS)
+
+
+RUN_HERE = [c for c in COMMANDS if not is_mention(c) and not matching(c, [*ELSEWHERE, *MEASUREMENTS])]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new user's folder: the repository's parts, and what the documents take for granted."""
+    folder = tmp_path_factory.mktemp("new user")
+    for name in LINKED:
+        (folder / name).symlink_to(REPOSITORY_ROOT / name)
+    video, speech = REPOSITORY_ROOT / "assets/demo1_video.mp4", REPOSITORY_ROOT / "assets/demo1_audio.wav"
+    cut(video, "0", "0.8", folder / "talk.mp4")
+    cut(speech, "0", "0.7", folder / "speech.wav")
+    (folder / "jobs.csv").write_text("video_path,audio_path,video_out_path\ntalk.mp4,speech.wav,listed.mp4\n")
+    for name, seconds in {"RAW": "2.2", "my_clips": "0.8"}.items():
+        (folder / name).mkdir()
+        cut(video, "0", seconds, folder / name / "one.mp4")
+        cut(video, "2.5", seconds, folder / name / "two.mp4")
+    for name in ("CLIPS", "HELD_OUT"):
+        write_clips(folder / name, num_clips=2, size=128)
+    for name in ("video_out.mp4", "RESULT", "CLIP..."):
+        (folder / name).symlink_to(video)
+    (folder / "runs" / "eval").mkdir(parents=True)
+    for name in ("report_before", "report_now"):
+        (folder / "runs" / name).symlink_to("eval_report")
+    for name in ("all-1", "all-2"):
+        (folder / "runs" / "eval" / name).symlink_to("all-0")
+    return folder
+
+
+def cut(source: Path, start: str, seconds: str, out: Path) -> None:
+    run_tool(["ffmpeg", "-v", "error", "-ss", start, "-i", str(source), "-t", seconds, str(out)])
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize("command", RUN_HERE, ids=name_of)
+def test_it_runs(
+    command: Command,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    if not has_espeak() and matching(command, NEEDS_ESPEAK):
+        pytest.skip("espeak-ng, which speaks for the made videos, is not installed")
+    monkeypatch.chdir(folder)
+    more = ("--dry_run",) if runs_dry(command) else SHORTER.get(matching(command, SHORTER) or "", ())
+    monkeypatch.setattr(sys, "argv", [command.program, *command.arguments, *more])
+    status = status_of(command.program)
+    printed = capsys.readouterr()
+    if "published weights" in command.note and ABSENT.search(printed.err):
+        assert status != 0  # all but the weights was found to be right
+    else:
+        assert status == 0, printed.out + printed.err
+
+
+def status_of(program: str) -> int:
+    """The exit status of a program that is run in this process."""
+    try:
+        start(program)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+@pytest.mark.parametrize("pattern", [*SHORTER, *ELSEWHERE, *MEASUREMENTS])
+def test_every_exception_is_still_documented(pattern: str):
+    assert any(matching(command, [pattern]) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("test", ELSEWHERE.values())
+def test_the_other_tests_are_there(test: str):
+    assert (REPOSITORY_ROOT / test).is_file()
+
+
+def test_what_wants_more_than_a_laptop_says_so():
+    big = [c for c in COMMANDS if any(a.startswith(("configs/unet/", "configs/syncnet/")) for a in c.arguments)]
+    assert [name_of(command) for command in big if not runs_dry(command)] == []
