@@ -20,7 +20,7 @@ import numpy as np
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, default_options
 from latentsync.weights import find_weight_set
 from scripts.inference import DEEPCACHE_INTERVAL, DEMO_AUDIO, DEMO_VIDEO
 
@@ -67,12 +67,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="denoising steps of the defaults (default: the configuration's)")
     arguments = parser.parse_args()
     found, device = find_weight_set(), resolve_device()
-    pipeline, run = build_pipeline(
+    pipeline = build_pipeline(
         LipsyncBuild(found.unet_config, found.unet_checkpoint, device, resolve_dtype("auto", device))
     )
-    steps = arguments.steps or run.run.inference_steps
-    defaults = LipsyncOptions(num_inference_steps=steps, guidance_scale=run.run.guidance_scale)
-    chosen = variants(defaults)
+    chosen = variants(default_options(found.unet_config, arguments.steps))
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         outputs = {option: Path(name) / f"{number}.mp4" for number, option in enumerate(chosen)}

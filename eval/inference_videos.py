@@ -22,15 +22,13 @@ from tqdm import tqdm
 from eval.jobs import Job, control_pairs, jobs_of_videos, read_jobs
 from eval.pairs import MODEL, write_pairs
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
-from latentsync.config import load_config
 from latentsync.data.clip_list import list_clips
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
 from latentsync.pipelines.options import SCHEDULERS, LipsyncOptions
 from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, result_settings
-from latentsync.recipes.unet_run import UNetRun
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, default_options, result_settings
 
 _EXIT_SOME_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
 DEFAULTS = LipsyncOptions()
@@ -88,12 +86,8 @@ def chosen_build(options: argparse.Namespace) -> tuple[LipsyncBuild, LipsyncOpti
     """What the pipeline is built from and how it samples."""
     config, unet, _ = choose_weights(options.unet_config_path, options.inference_ckpt_path)
     device = resolve_device(options.device)
-    sampling = load_config(config, UNetRun).run
-    steps, guidance = options.inference_steps, options.guidance_scale
     lipsync = replace(
-        DEFAULTS,
-        num_inference_steps=sampling.inference_steps if steps is None else steps,
-        guidance_scale=sampling.guidance_scale if guidance is None else guidance,
+        default_options(config, options.inference_steps, options.guidance_scale),
         seed=options.seed,
         scheduler=options.scheduler,
         batch_windows=options.batch_size,
@@ -104,7 +98,7 @@ def chosen_build(options: argparse.Namespace) -> tuple[LipsyncBuild, LipsyncOpti
 
 def _load(build: LipsyncBuild, options: LipsyncOptions) -> Pipeline:
     started = time.monotonic()
-    pipeline, _ = build_pipeline(build)
+    pipeline = build_pipeline(build)
     logging.getLogger(__name__).info("loaded in %.1f s", time.monotonic() - started)
     return lambda video, audio, out: pipeline(video, audio, out, options)
 

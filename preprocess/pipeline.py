@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -150,8 +151,9 @@ def _list_clips(planned: PlannedStep, root: Path, config: PreprocessConfig) -> N
     folder = root / planned.step.folder
     with Manifest(planned.manifest_path(root), root) as manifest:
         listed = write_file_lists(manifest, folder, config.seed, config.validation_share)
+    shown = os.path.normpath(folder)
     sys.stdout.write(
-        f"{folder}: {listed.num_train} clips in train.txt, {listed.num_validation} in validation.txt, all in all.txt\n"
+        f"{shown}: {listed.num_train} clips in train.txt, {listed.num_validation} in validation.txt, all in all.txt\n"
     )
 
 

@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,6 @@ from types import FrameType
 import torch
 from tqdm import tqdm
 
-from latentsync.config import load_config
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import LatentSyncError
 from latentsync.media.probe import probe_audio, probe_video
@@ -22,8 +21,7 @@ from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.video_maker import VideoMaker
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, result_settings
-from latentsync.recipes.unet_run import UNetRun
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, default_options, result_settings
 from latentsync.recipes.video_list import make_list, read_tasks, summary
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -125,7 +123,7 @@ def load(arguments: argparse.Namespace) -> Loaded:
     """Builds the pipeline and says on what it runs."""
     build, weights = chosen_build(arguments)
     options = chosen_options(arguments, build.config)  # a wrong one is told before the networks are loaded
-    pipeline, _ = build_pipeline(build)
+    pipeline = build_pipeline(build)
     print(f"weights: {weights}; device: {build.device}, {str(build.dtype).removeprefix('torch.')}")
     return Loaded(pipeline, options, weights)
 
@@ -139,11 +137,8 @@ def chosen_build(arguments: argparse.Namespace) -> tuple[LipsyncBuild, str]:
 
 def chosen_options(arguments: argparse.Namespace, config: Path) -> LipsyncOptions:
     """The options; steps and guidance that are not given are the configuration's."""
-    sampling = load_config(config, UNetRun).run
-    steps, guidance = arguments.inference_steps, arguments.guidance_scale
-    return LipsyncOptions(
-        num_inference_steps=sampling.inference_steps if steps is None else steps,
-        guidance_scale=sampling.guidance_scale if guidance is None else guidance,
+    return replace(
+        default_options(config, arguments.inference_steps, arguments.guidance_scale),
         seed=arguments.seed,
         scheduler=arguments.scheduler,
         deepcache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else 1,

@@ -14,7 +14,7 @@ from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, default_options
 
 STAGES = {
     "faces": "finding the face",
@@ -68,9 +68,10 @@ class Studio:
         Raises:
             InputError: weights are missing or do not fit.
         """
-        pipeline, run = build_pipeline(build)
-        steps = min(run.run.inference_steps, limits.max_steps)
-        defaults = LipsyncOptions(num_inference_steps=steps, guidance_scale=run.run.guidance_scale, compare=True)
+        pipeline = build_pipeline(build)
+        options = default_options(build.config)
+        steps = min(options.num_inference_steps, limits.max_steps)
+        defaults = replace(options, num_inference_steps=steps, compare=True)
         return cls(pipeline, build_judge(build.device), defaults, weights, limits)
 
     def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:

@@ -43,7 +43,8 @@ class ContactSheet:
         tile = Image.new("RGB", (TILE_WIDTH, 2 * TILE_HEIGHT))
         for row, frame in enumerate((source, result)):
             cut = Image.fromarray(np.ascontiguousarray(frame[rows, columns]))
-            tile.paste(ImageOps.pad(cut, (TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (0, row * TILE_HEIGHT))
+            shape = ImageOps.pad if matrix is None else ImageOps.fit
+            tile.paste(shape(cut, (TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (0, row * TILE_HEIGHT))
         self._tiles.append(tile)
 
     def write(self, path: Path) -> None:

@@ -40,8 +40,8 @@ class LipsyncBuild:
     detector: str = "auto"
 
 
-def build_pipeline(build: LipsyncBuild) -> tuple[LipsyncPipeline, UNetRun]:
-    """Loads every network and joins them; also gives the configuration, for its sampling defaults.
+def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
+    """Loads every network and joins them.
 
     Raises:
         ConfigError: the configuration cannot be read, or its parts do not fit.
@@ -55,7 +55,7 @@ def build_pipeline(build: LipsyncBuild) -> tuple[LipsyncPipeline, UNetRun]:
             f"{run.audio.whisper} gives audio of width {audio_encoder.width}, but {build.config} wants "
             f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
         )
-    pipeline = LipsyncPipeline(
+    return LipsyncPipeline(
         unet=unet.requires_grad_(False),
         codec=load_vae(find_vae(run.vae), build.device, build.dtype),
         audio_encoder=audio_encoder,
@@ -64,7 +64,6 @@ def build_pipeline(build: LipsyncBuild) -> tuple[LipsyncPipeline, UNetRun]:
         num_frames=run.data.num_frames,
         model_fps=run.data.video_fps,
     )
-    return pipeline, run
 
 
 def choose_weights(config: Path | None = None, unet: Path | None = None) -> tuple[Path, Path, str]:
@@ -83,6 +82,19 @@ def choose_weights(config: Path | None = None, unet: Path | None = None) -> tupl
         return config, unet, f"{unet} with {config}"
     found = find_weight_set()
     return found.unet_config, found.unet_checkpoint, f"{found.name} ({found.unet_checkpoint})"
+
+
+def default_options(config: Path, steps: int | None = None, guidance: float | None = None) -> LipsyncOptions:
+    """Options of a U-Net configuration: its denoising steps and guidance scale, where no others are given.
+
+    Raises:
+        ConfigError: the configuration cannot be read, or a number is out of range.
+    """
+    sampling = load_config(config, UNetRun).run
+    return LipsyncOptions(
+        num_inference_steps=sampling.inference_steps if steps is None else steps,
+        guidance_scale=sampling.guidance_scale if guidance is None else guidance,
+    )
 
 
 def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, Any]:

@@ -103,6 +103,6 @@ def make_dataset(config: DatasetConfig, num_workers: int = 1) -> int:
     with ProcessPoolExecutor(num_workers) as pool:
         for future in as_completed([pool.submit(make_clip, config, k) for k in missing]):
             made += future.result()
-            if made % 20 == 0:
+            if made % 20 == 0 or made == len(missing):
                 logger.info("%d of %d clips made", made, len(missing))
     return made

@@ -9,7 +9,7 @@ from preprocess.one_face import REASONS, OneFaceRule, follow_one_face, median_si
 from preprocess.verdict import Rejected
 from tests.unit.face.faces import detection
 
-RULE = OneFaceRule(resolution=90)
+RULE = OneFaceRule(resolution=90, other_score=0.85)  # the made-up detections are 0.9 sure
 NUM_FRAMES = 100
 
 
@@ -102,7 +102,12 @@ class TestOtherFaces:
         assert rejected(script).reason == "several_faces"
 
     def test_a_detection_that_is_not_sure_is_no_face(self):
-        passed([[face(i), scored(detection(450, 100), 0.85)] for i in range(NUM_FRAMES)])
+        passed([[face(i), scored(detection(450, 100), 0.8)] for i in range(NUM_FRAMES)])
+
+    def test_hands_are_no_face_and_a_second_person_is_one(self):
+        for score, wanted in ((0.94, passed), (0.99, rejected)):
+            hands = scored(detection(450, 100), score)
+            wanted([[face(i), hands] for i in range(NUM_FRAMES)], OneFaceRule(resolution=90))
 
     def test_a_face_found_twice_is_one(self):
         passed([[face(i), detection(210 + 0.5 * i, 205, 55)] for i in range(NUM_FRAMES)])
