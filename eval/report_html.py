@@ -26,6 +26,7 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: .5em 0 1em } td, th { border: 1px solid #ccc; padding: .25em .6em }
 th { background: #f2f2f2; text-align: left } td { vertical-align: top; overflow-wrap: anywhere }
+td:first-child { overflow-wrap: break-word }
 img { max-width: 100% } .notes { color: #8a4b00 } figure { display: inline-block; margin: .4em 1em .4em 0 }
 figcaption { font-size: 13px } summary { cursor: pointer; font-weight: 600; margin: .4em 0 } .sheet { width: 432px }
 """
