@@ -30,7 +30,7 @@ class SyncConfig:
         scorer: who measures: syncnet_v2 (the published judge, on face tracks) or stable_syncnet (our own).
         min_confidence: clips below this are out of sync, as syncnet_v2 counts.
         min_stable_confidence: the same for stable_syncnet, whose similarities lie in [0, 1]. The demo weights gave 0.77
-            and more to held-out synthetic clips of 5 s, 0.28 and less to other speech (benchmarks/sync_confidence.py).
+            and more to held-out synthetic clips of 5 s, 0.20 and less to other speech (benchmarks/sync_confidence.py).
         max_offset: frames by which picture and sound may be apart; so many are mended.
         min_frames: clips whose face, or whose mended rest, is shorter than this are rejected.
         crf: quality of the clips that are mended (the others stay as they are); 0 is lossless, 51 the worst.
