@@ -106,7 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cut(video, "2.5", seconds, folder / name / "two.mp4")
     for name in ("CLIPS", "HELD_OUT"):
         write_clips(folder / name, num_clips=2, size=128)
-    for name in ("video_out.mp4", "RESULT", "CLIP..."):
+    for name in ("video_out.mp4", "video_out_compare.mp4", "RESULT", "CLIP..."):
         (folder / name).symlink_to(video)
     (folder / "runs" / "eval").mkdir(parents=True)
     for name in ("report_before", "report_now"):

@@ -1,0 +1,57 @@
+"""Makes the moving picture of the README out of a video that ``./inference.sh --compare`` wrote.
+
+    python -m benchmarks.demo_animation video_out_compare.mp4 --out demo_result.webp
+
+The heads of source (left) and result (right) of the demo, every second frame of the first seconds, as an animated WebP.
+"""
+
+import argparse
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from latentsync.atomic import written_whole
+from latentsync.errors import LatentSyncError
+from latentsync.media.reader import VideoReader
+
+LEFT, TOP, SIDE = 90 / 512, 70 / 512, 312 / 512
+"""Where the head of the demo's person is, as shares of the frame's height."""
+EVERY = 2
+QUALITY = 75
+
+
+def heads(frame: np.ndarray) -> Image.Image:
+    """Both heads of a frame (h, 2 h, 3) of source and result."""
+    height = frame.shape[0]
+    left, top, side = (round(share * height) for share in (LEFT, TOP, SIDE))
+    halves = (frame[:, :height], frame[:, height:])
+    return Image.fromarray(np.concatenate([half[top : top + side, left : left + side] for half in halves], axis=1))
+
+
+def main() -> int:
+    """Writes the picture; 2 where the video cannot be read."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=3.2)
+    arguments = parser.parse_args()
+    try:
+        with VideoReader(arguments.video) as reader:
+            fps = float(reader.info.fps)
+            pictures = [heads(frame) for frame in islice(reader, 0, round(arguments.seconds * fps), EVERY)]
+    except LatentSyncError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    with written_whole(arguments.out) as beside:
+        pictures[0].save(
+            beside, "WEBP", save_all=True, append_images=pictures[1:], duration=round(1000 * EVERY / fps), loop=0,
+            quality=QUALITY, method=6, kmin=1, kmax=1,
+        )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
