@@ -11,7 +11,7 @@ from latentsync.weights import REPOSITORY_ROOT
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/*.md")
 _BLOCK = re.compile(r"^```(?:bash|sh|shell)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"`((?:\./[\w]+\.sh|python -m [\w.]+|python \w+\.py) ?[^`\n]*(?:\n[^`\n]*)?)`")
+_INLINE = re.compile(r"`((?:\./[\w/]+\.sh|python -m [\w.]+|python \w+\.py) ?[^`\n]*(?:\n[^`\n]*)?)`")
 _MODULE_OF_SCRIPT = re.compile(r'-m ([\w.]+) (?:[\w-]+ )?"\$@"')
 
 
@@ -34,8 +34,15 @@ class Command:
     note: str = ""
 
 
-def documented_commands(root: Path) -> Iterator[Command]:
-    """Every call of our own programs in the documents, in order."""
+def documented_commands(root: Path) -> list[Command]:
+    """Every call of our own programs in the documents, in order; what stands twice is given once, where it is first."""
+    by_text: dict[str, Command] = {}
+    for command in _all_commands(root):
+        by_text.setdefault(command.text, command)
+    return list(by_text.values())
+
+
+def _all_commands(root: Path) -> Iterator[Command]:
     for pattern in DOCUMENTS:
         for path in sorted(root.glob(pattern)):
             text = path.read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ MEASUREMENTS = (
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
 
-COMMANDS = list({command.text: command for command in documented_commands(REPOSITORY_ROOT)}.values())
+COMMANDS = documented_commands(REPOSITORY_ROOT)
 
 
 def matching(command: Command, patterns: Iterable[str]) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 from latentsync.weights import REPOSITORY_ROOT
 from tests.documented_commands import documented_commands, name_of, start
 
-COMMANDS = list({command.text: command for command in documented_commands(REPOSITORY_ROOT)}.values())
+COMMANDS = documented_commands(REPOSITORY_ROOT)
 NO_PARSER = {"setup_env.sh", "./setup_env.sh"}
 """Scripts that read their own arguments; .ci/run and tests/e2e/test_setup_env.py run it."""
 
