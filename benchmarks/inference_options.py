@@ -1,6 +1,6 @@
 """What each option of inference costs: the same video with one option changed at a time, in one process.
 
-    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--steps 20]
+    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--steps 20] [--only deepcache overlap]
 
 Prints a Markdown table: processor time of the whole run (finding the face included, ffmpeg not) over that of the
 defaults, the shorter of the repeats, which take turns; and how far the result is from the defaults' (mean PSNR of whole
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--video", type=Path, default=DEMO_VIDEO)
     parser.add_argument("--audio", type=Path, default=DEMO_AUDIO)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="options that have one of these words in them")
     parser.add_argument("--steps", type=int, help="denoising steps of the defaults (default: the configuration's)")
     arguments = parser.parse_args()
     found, device = find_weight_set(), resolve_device()
@@ -71,6 +72,8 @@ def main() -> None:
         LipsyncBuild(found.unet_config, found.unet_checkpoint, device, resolve_dtype("auto", device))
     )
     chosen = variants(default_options(found.unet_config, arguments.steps))
+    if arguments.only:
+        chosen = {name: o for name, o in chosen.items() if name == "defaults" or any(w in name for w in arguments.only)}
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         outputs = {option: Path(name) / f"{number}.mp4" for number, option in enumerate(chosen)}

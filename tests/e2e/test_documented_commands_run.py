@@ -6,9 +6,13 @@ the document says so, it is run with --dry_run; ELSEWHERE names the tests that r
 for long, is in MEASUREMENTS. Commands build on each other: run the whole file.
 """
 
+import logging
+import os
 import re
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +23,8 @@ from latentsync.weights import REPOSITORY_ROOT
 from tests.documented_commands import Command, documented_commands, name_of, start
 from tests.training_setup import write_clips
 
-NEEDS_ESPEAK = (r"python -m latentsync\.synthetic", r"python -m eval\.synthetic_set")
+NEEDS_SPEECH = re.compile(r"latentsync\.(synthetic|demo_training)|configs/demo|eval\.synthetic_set|data/|runs/")
+"""Commands that make speaking people with espeak-ng, or use such."""
 LINKED = (
     "assets", "benchmarks", "checkpoints", "configs", "eval", "latentsync", "preprocess", "scripts", "tests",
 )  # fmt: skip
@@ -33,9 +38,10 @@ SHORTER = {
     r"\./inference\.sh --video_path": ("--inference_steps", "1"),
     r"python -m scripts\.inference --list": ("--inference_steps", "1"),
     r"python -m eval\.inference_videos": ("--inference_steps", "1"),
+    r"python -m eval\.run": ("--limit", "1"),
     r"python -m eval\.sanity": ("--metrics", "psnr"),
     r"python -m eval\.synthetic_set": ("--num", "2", "--seconds", "1", "--size", "256"),
-    r"\./data_processing_pipeline\.sh": ("--num_workers", "1", "segments.min_s=2"),
+    r"\./data_processing_pipeline\.sh": ("--num_workers", "1", "--limit", "1", "segments.min_s=2"),
     r"python -m latentsync\.synthetic dataset": ("--num_clips", "2", "--seconds", "2", "--workers", "1"),
     r"python -m latentsync\.demo_training (?!\.)": QUICK_TRAINING,
     r"\./train_(unet|syncnet)\.sh --config configs/demo": QUICK_TRAINING,
@@ -44,7 +50,7 @@ SHORTER = {
     ),
     r"python -m benchmarks\.memory_by_length": ("--seconds", "1"),
     r"python -m benchmarks\.inference_options": (
-        "--video", "talk.mp4", "--audio", "speech.wav", "--repeats", "1", "--steps", "2",
+        "--video", "talk.mp4", "--audio", "speech.wav", "--repeats", "1", "--steps", "2", "--only", "deepcache",
     ),
     r"python -m benchmarks\.loader_speed": ("--workers", "0", "--num_batches", "1"),
     r"python -m benchmarks\.preprocess_throughput": ("--workers", "1", "--num_clips", "1", "segments.min_s=2"),
@@ -59,6 +65,7 @@ ELSEWHERE = {
     r"\./inference\.sh$": "tests/e2e/test_demo.py",
     r"python gradio_app\.py": "tests/e2e/test_gradio_app.py",
     r"python -m scripts\.download_weights": "tests/e2e/test_setup_env.py",
+    r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
     r"python -m latentsync\.synthetic raw": "tests/e2e/test_data_pipeline.py",
     r"\./data_processing_pipeline\.sh .* --input_dir raw ": "tests/e2e/test_data_pipeline.py",
@@ -106,8 +113,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cut(video, "2.5", seconds, folder / name / "two.mp4")
     for name in ("CLIPS", "HELD_OUT"):
         write_clips(folder / name, num_clips=2, size=128)
-    for name in ("video_out.mp4", "video_out_compare.mp4", "RESULT", "CLIP..."):
+    for name in ("video_out_compare.mp4", "RESULT"):
         (folder / name).symlink_to(video)
+    (folder / "CLIP...").symlink_to("talk.mp4")
     (folder / "runs" / "eval").mkdir(parents=True)
     for name in ("report_before", "report_now"):
         (folder / "runs" / name).symlink_to("eval_report")
@@ -128,17 +136,35 @@ def test_it_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    if not has_espeak() and matching(command, NEEDS_ESPEAK):
+    if not has_espeak() and NEEDS_SPEECH.search(command.text):
         pytest.skip("espeak-ng, which speaks for the made videos, is not installed")
     monkeypatch.chdir(folder)
     more = ("--dry_run",) if runs_dry(command) else SHORTER.get(matching(command, SHORTER) or "", ())
     monkeypatch.setattr(sys, "argv", [command.program, *command.arguments, *more])
-    status = status_of(command.program)
+    with process_as_before():
+        status = status_of(command.program)
     printed = capsys.readouterr()
     if "published weights" in command.note and ABSENT.search(printed.err):
         assert status != 0  # all but the weights was found to be right
     else:
         assert status == 0, printed.out + printed.err
+
+
+@contextmanager
+def process_as_before() -> Iterator[None]:
+    """Puts back what programs change for the whole process: answers to signals, logging, the environment."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    root = logging.getLogger()
+    logs, level, environment = list(root.handlers), root.level, dict(os.environ)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        root.handlers[:] = logs
+        root.setLevel(level)
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def status_of(program: str) -> int:
