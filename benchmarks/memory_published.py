@@ -91,9 +91,8 @@ def main() -> int:
             for dtype in arguments.dtype:
                 for guidance in arguments.guidance_scale:
                     peak = peak_memory_mib(command(folder, resolution, dtype, guidance)) / 1024
-                    card = json.loads((folder / "out.mp4.lipsync.json").read_text(encoding="utf-8"))[
-                        "peak_device_memory_mb"
-                    ]
+                    record = json.loads((folder / "out.mp4.lipsync.json").read_text(encoding="utf-8"))
+                    card = record["peak_device_memory_mb"]
                     shown = "no GPU" if card is None else f"{card / 1024:.1f}"
                     print(f"| {resolution} px | {dtype} | {guidance:g} | {peak:.1f} | {shown} |", flush=True)
     return 0
