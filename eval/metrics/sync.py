@@ -28,7 +28,7 @@ def track_scores(video: Path, audio: Path, clips: FaceClips, scorer: SyncScorer)
     """
     tracks = find_tracks(clips.geometry(video))
     if not tracks:
-        raise NotMeasured("no face is followed for 50 frames at over 100 pixels")
+        raise NotMeasured("no face is followed for more than 50 frames at over 100 pixels")
     samples = clips.samples(audio)
     scores = []
     with tempfile.TemporaryDirectory(prefix="latentsync-tracks-") as folder, clips.frames(video) as frames:
@@ -58,9 +58,10 @@ class SyncMetric(Metric):
     )
     description = "SyncNet-v2 confidence (LSE-C), distance (LSE-D) and offset"
     protocol = (
-        "The published protocol (syncnet_python): S3FD faces, tracks of 50 frames and over 100 px, SyncNet-v2 over "
-        "shifts of 15 frames. Ours is the same, means over a video's tracks; faces come from S3FD only with the "
-        "face_alignment detector, at a reduced size of 640 px, else from MTCNN, and sound comes from the driving file."
+        "The published protocol (syncnet_python): S3FD faces, tracks of more than 50 frames and over 100 px, "
+        "SyncNet-v2 over shifts of 15 frames. Ours is the same, means over a video's tracks; faces come from S3FD "
+        "only with the face_alignment detector, at a reduced size of 640 px, else from MTCNN, and sound comes from the "
+        "driving file."
     )
 
     def weights(self) -> list[Path]:

@@ -31,13 +31,14 @@ class FaceTrackConfig:
     Attributes:
         min_overlap: intersection over union with the track's last box that a box must exceed to go on the track.
         max_gap: frames from a track's last box to its next; 25 means up to 24 frames without a box between two.
-        min_frames: boxes that a track needs, at least 7, so that the median filter has something to work on.
+        min_frames: boxes that a track needs, at least 7, so that the median filter has something to work on. The
+            published tracker requires more than 50.
         min_side: pixels that the mean width or the mean height must exceed.
     """
 
     min_overlap: float = 0.5
     max_gap: int = 25
-    min_frames: int = 50
+    min_frames: int = 51
     min_side: float = 100.0
 
     def __post_init__(self) -> None:

@@ -6,9 +6,11 @@ cuts that are close (a cut within two frames of a stronger one is missed all the
 Shots of less than `min_frames` are dropped instead.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,13 +39,14 @@ class ShotsConfig:
     """What is a cut, and what is a shot.
 
     Attributes:
-        adaptive_threshold: how many times more than its neighbours a frame must change to be a cut.
+        adaptive_threshold: how many times more than its neighbours a frame must change to be a cut; 2 as published
+            (`scenedetect detect-adaptive --threshold 2`; PySceneDetect's own default is 3).
         min_content_value: the least change (0-255, mean of hue, saturation and brightness) that can be a cut.
         min_frames: shorter shots are dropped.
         crf: of the cut pieces, 0 (lossless) to 51.
     """
 
-    adaptive_threshold: float = 3.0
+    adaptive_threshold: float = 2.0
     min_content_value: float = 15.0
     min_frames: int = 25
     crf: int = 10
@@ -65,7 +68,7 @@ class ShotsStep:
     number: ClassVar[int] = 3
     name: ClassVar[str] = "shots"
     folder: ClassVar[str | None] = "shot"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reasons: ClassVar[Mapping[str, str]] = {"only_short_shots": "every shot has less than min_frames frames"}
     uses_device: ClassVar[bool] = False
 
@@ -106,30 +109,34 @@ class ShotsStep:
 
 
 def shot_starts(
-    frames: Iterable[np.ndarray], adaptive_threshold: float = 3.0, min_content_value: float = 15.0
+    frames: Iterable[np.ndarray], adaptive_threshold: float = 2.0, min_content_value: float = 15.0
 ) -> list[int]:
     """The number of every frame that begins a shot, 0 first, of uint8 RGB frames (h, w, 3) as they come.
 
-    The first and the last frame are shown to the detector twice more, so that it has neighbours to compare at the ends.
+    The video is mirrored at its ends, so that the detector has neighbours to compare there: repeating the end frames
+    would halve the neighbours' mean, and any motion would pass the published threshold of 2. A cut one frame from an
+    end is found up to a threshold of 4.
     """
     detector = AdaptiveDetector(
         adaptive_threshold, min_scene_len=1, window_width=_WINDOW, min_content_val=min_content_value
     )
     starts = {0}
-    for position, frame in enumerate(_with_ends_repeated(frames), start=-_WINDOW):
+    for position, frame in enumerate(_with_ends_mirrored(frames), start=-_WINDOW):
         blue_green_red = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         time = FrameTimecode(position + _WINDOW, float(FPS))
         starts.update(cut.frame_num - _WINDOW for cut in detector.process_frame(time, blue_green_red))
     return sorted(starts)
 
 
-def _with_ends_repeated(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    last = None
-    for frame in frames:
-        for _ in range(_WINDOW if last is None else 0):
-            yield frame
+def _with_ends_mirrored(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames with `_WINDOW` more at each end, the end frame itself not repeated (unless the video is shorter)."""
+    following = iter(frames)
+    first = list(islice(following, _WINDOW + 1))
+    if not first:
+        return
+    yield from (first[min(distance, len(first) - 1)] for distance in range(_WINDOW, 0, -1))
+    last: deque[np.ndarray] = deque(maxlen=_WINDOW + 1)
+    for frame in chain(first, following):
+        last.append(frame)
         yield frame
-        last = frame
-    for _ in range(_WINDOW if last is not None else 0):
-        assert last is not None
-        yield last
+    yield from (last[-1 - min(distance, len(last) - 1)] for distance in range(1, _WINDOW + 1))

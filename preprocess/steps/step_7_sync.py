@@ -73,7 +73,7 @@ class SyncStep:
     number: ClassVar[int] = 7
     name: ClassVar[str] = "sync"
     folder: ClassVar[str | None] = "av_synced"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reasons: ClassVar[Mapping[str, str]] = {
         "out_of_sync": "at no shift do picture and sound go together well enough, or not at the same one again",
         "offset_too_large": "picture and sound are further apart than max_offset frames",

@@ -96,14 +96,14 @@ class TestLinkTracks:
         frames = [*[rows(face(300, 200))] * 15, *[rows(face(300 + shift, 200))] * 15]
         assert len(link_tracks(frames, SHORT)) == num_tracks
 
-    def test_fifty_detections_are_enough_and_fewer_are_not(self):
-        found = [rows(face(300, 200))] * 49
+    def test_more_than_fifty_detections_are_required(self):
+        found = [rows(face(300, 200))] * 50
         assert link_tracks([*found, NOTHING]) == []
         assert len(link_tracks([*found, NOTHING, found[0]])) == 1
 
     @pytest.mark.parametrize(("size", "num_tracks"), [((100, 100), 0), ((60, 101), 1), ((101, 60), 1)])
     def test_the_larger_mean_side_counts(self, size, num_tracks):
-        assert len(link_tracks([rows(face(300, 200, *size))] * 50)) == num_tracks
+        assert len(link_tracks([rows(face(300, 200, *size))] * 51)) == num_tracks
 
     def test_two_faces_close_together_keep_to_themselves(self):
         frames = [rows(face(300, 200), face(340, 200)) if i % 2 else rows(face(340, 200), face(300, 200))

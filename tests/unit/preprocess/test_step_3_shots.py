@@ -42,6 +42,20 @@ def test_a_moving_picture_is_no_cut() -> None:
     assert shot_starts(np.ascontiguousarray(wide[:, 6 * k : 6 * k + 128]) for k in range(60)) == [0]
 
 
+def grey_frames_with_a_change_of(ratio: float) -> list[np.ndarray]:
+    """40 grey frames whose level changes by 20 a frame, and by `ratio` times as much at frame 20."""
+    levels = 60 + 20 * (np.arange(40) % 2) + round(20 * (ratio + 1)) * (np.arange(40) >= 20)
+    return [np.full((64, 64, 3), level, dtype=np.uint8) for level in levels]
+
+
+@pytest.mark.parametrize(("ratio", "starts"), [(1.9, [0]), (2.5, [0, 20]), (3.5, [0, 20])])
+def test_a_change_of_twice_the_neighbours_is_a_cut_as_published(ratio: float, starts: list[int]) -> None:
+    # the score is a third of the change of level, and at least 15 (the other two channels, hue and saturation, stay)
+    frames = grey_frames_with_a_change_of(ratio)
+    assert shot_starts(frames, ShotsConfig().adaptive_threshold, min_content_value=10) == starts
+    assert shot_starts(frames, min_content_value=10) == starts
+
+
 def test_every_shot_is_its_very_frames_and_samples(tmp_path: Path) -> None:
     cuts = [31, 40, 75]
     whole = make_raw(tmp_path / "clip.mp4", 110, shots=cuts, video=["-g", "250"])
