@@ -1,33 +1,50 @@
 """The one place where devices and number formats are chosen."""
 
+import logging
 import os
 import platform
+from functools import cache
 
 import torch
 
+from latentsync.accelerator import cards_are_hidden, explain_unusable_card, is_usable
 from latentsync.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HALF_CAPABILITY = (8, 0)
+"""The lowest compute capability at which inference takes float16 by itself."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
     """Turns ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device; ``auto`` takes the fastest one present.
 
+    Where ``auto`` takes the CPU although the machine has an NVIDIA card, the log gets one warning with the remedy.
+
     Raises:
-        InputError: the name is unknown, or this machine has no such device.
+        InputError: the name is unknown, or this machine has no such device, or torch cannot use it.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        device = fastest_device()
+        if device.type == "cpu":
+            _warn_of_unused_card()
+        return device
     try:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"unknown device {name!r}: use auto, cpu, cuda, cuda:N or mps") from None
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= count.get(device.type, 0):
-        raise InputError(f"device {name!r} is not present on this machine: use --device auto")
-    return device
+    index = device.index or 0
+    if device.type == "cuda":
+        is_here = is_usable(index)
+    else:
+        is_here = index < {"cpu": 1, "mps": int(torch.backends.mps.is_available())}.get(device.type, 0)
+    if is_here:
+        return device
+    reason = explain_unusable_card(index) if device.type == "cuda" else None
+    if reason is not None:
+        raise InputError(f"device {name!r}: {reason}, or use --device auto")
+    raise InputError(f"device {name!r} is not present on this machine: use --device auto")
 
 
 def process_device(name: str = "auto") -> torch.device:
@@ -50,8 +67,23 @@ def count_accelerators() -> int:
 
 def worker_device(index: int) -> torch.device:
     """The device of worker number `index` of several on one machine: each accelerator in turn, else the CPU."""
-    kind = resolve_device().type
+    kind = fastest_device().type
     return torch.device(kind, index % count_accelerators()) if kind == "cuda" else torch.device(kind)
+
+
+def fastest_device() -> torch.device:
+    """The device that ``auto`` means here; nothing is logged."""
+    if is_usable():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@cache
+def _warn_of_unused_card() -> None:
+    """Once a process."""
+    reason = None if cards_are_hidden() else explain_unusable_card()
+    if reason is not None:
+        logger.warning("computing on the CPU: %s", reason)
 
 
 def describe_device(device: torch.device) -> str:
@@ -62,17 +94,23 @@ def describe_device(device: torch.device) -> str:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turns ``auto``, ``float32``, ``bfloat16`` or ``float16`` into a dtype for the heavy networks.
+    """Turns ``auto``, ``float32``, ``bfloat16`` or ``float16`` into a dtype for the networks of inference.
 
-    ``auto`` is float16 on CUDA cards and mps, and on CPUs bfloat16 where the hardware multiplies it, else float32.
+    ``auto`` is:
+
+    * on CUDA cards float16 from compute capability 8.0, else float32, as in the published code: half precision gives
+      NaN on the GTX 16xx cards (7.5);
+    * on CPUs bfloat16 where the hardware multiplies it, else float32: bfloat16 has float32's range and cannot overflow;
+    * elsewhere (mps) float32: nothing has measured these networks in float16 there.
 
     Raises:
         InputError: the name is none of these.
     """
     if name == "auto":
-        if device.type != "cpu":
-            return torch.float16
-        return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+        if device.type == "cuda":
+            is_half_safe = torch.cuda.get_device_capability(device) >= HALF_CAPABILITY
+            return torch.float16 if is_half_safe else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
     if name not in DTYPES:
         raise InputError(f"unknown dtype {name!r}: use auto, {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from latentsync.device import cpu_multiplies_bfloat16, resolve_device, resolve_dtype
+from latentsync.accelerator import explain_unusable_card
+from latentsync.device import cpu_multiplies_bfloat16, fastest_device, resolve_dtype
 from latentsync.errors import LatentSyncError, ToolError
 from latentsync.media.ffmpeg import run_tool
 from latentsync.weights import CHECKPOINTS, UNET, find_weight_set, published_files, recorded_version
@@ -114,10 +115,16 @@ def _machine() -> Iterator[str]:
     yield ", ".join(versions)
     bfloat16 = "with" if cpu_multiplies_bfloat16() else "without"
     yield f"cpu: {os.cpu_count()} cores, {bfloat16} bfloat16 instructions"
-    for index in range(torch.cuda.device_count()):
+    num_cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(num_cards):
         properties = torch.cuda.get_device_properties(index)
-        yield f"cuda:{index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB"
-    device = resolve_device()
+        capability = f"compute capability {properties.major}.{properties.minor}"
+        yield f"cuda:{index}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB, {capability}"
+    for index in range(max(1, num_cards)):
+        reason = explain_unusable_card(index)
+        if reason is not None:
+            yield f"WARNING: {reason}"
+    device = fastest_device()
     yield f"computes on {device} in {str(resolve_dtype('auto', device)).removeprefix('torch.')} unless told otherwise"
     for what, folder in {
         "weights": CHECKPOINTS,

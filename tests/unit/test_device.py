@@ -16,6 +16,24 @@ def test_names_become_devices_and_dtypes():
     assert cpu == torch.device("cpu")
     assert resolve_dtype("float16", cpu) is torch.float16
     assert resolve_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
-    assert resolve_dtype("auto", torch.device("mps")) is torch.float16
     with pytest.raises(InputError, match="float12"):
         resolve_dtype("float12", cpu)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((7, 0), torch.float32), ((7, 5), torch.float32), ((8, 0), torch.float16), ((12, 0), torch.float16)],
+)
+def test_half_precision_is_automatic_from_compute_capability_8(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    card = torch.device("cuda:0")
+    assert resolve_dtype("auto", card) is expected
+    assert resolve_dtype("float16", card) is torch.float16  # by choice
+    assert resolve_dtype("float32", card) is torch.float32
+
+
+@pytest.mark.parametrize(("is_native", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_takes_bfloat16_where_it_multiplies_it_and_mps_float32(monkeypatch, is_native, expected):
+    monkeypatch.setattr("latentsync.device.cpu_multiplies_bfloat16", lambda: is_native)
+    assert resolve_dtype("auto", torch.device("cpu")) is expected
+    assert resolve_dtype("auto", torch.device("mps")) is torch.float32

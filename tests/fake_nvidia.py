@@ -1,0 +1,67 @@
+"""A stand-in for nvidia-smi on PATH, and a torch that sees or does not see a card."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HEADER = "| NVIDIA-SMI {release}    Driver Version: {release}    CUDA Version: {cuda}     |"
+ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+"""Of the CUDA 13 builds."""
+
+
+def put_nvidia_smi(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str = "NVIDIA GeForce RTX 3090",
+    capability: str | None = "8.6",
+    release: str = "535.104.05",
+    header: str = HEADER,
+    cuda: str = "12.2",
+    status: int = 0,
+) -> None:
+    """A program that answers as nvidia-smi does; a driver without a capability refuses the field `compute_cap`."""
+    program = folder / "nvidia-smi"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"name, capability, status = {name!r}, {capability!r}, {status!r}\n"
+        "query = sys.argv[1] if len(sys.argv) > 1 else ''\n"
+        "if 'compute_cap' in query and capability is None:\n"
+        "    sys.exit('Field \"compute_cap\" is not a valid field to query.')\n"
+        "if query:\n"
+        "    print(f'{name}, {capability}' if 'compute_cap' in query else name)\n"
+        "else:\n"
+        f"    print({header.format(release=release, cuda=cuda)!r})\n"
+        "sys.exit(status)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def hide_system_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without an NVIDIA driver, whatever this one has: no nvidia-smi and none of the driver's files."""
+    monkeypatch.setattr("latentsync.nvidia_driver.DRIVER_FILE", folder / "version")
+    monkeypatch.setattr("latentsync.nvidia_driver.DEVICE_FOLDER", folder)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    set_torch(monkeypatch)
+
+
+def set_torch(
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: str | None = None,
+    hip: str | None = None,
+    capability: tuple[int, int] | None = None,
+    architectures: list[str] = ARCHITECTURES,
+) -> None:
+    """A build of torch for `cuda` or `hip`; it sees one card of a capability, or none."""
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(capability is not None))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: architectures)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "NVIDIA GeForce GTX 1080")
