@@ -153,7 +153,8 @@ class UNetStep:
         noise = noise_between(clean, noisy, timestep, self.scheduler.alphas_cumprod)
         sample = torch.cat([noisy, self._mask_channel(clean), latents.masked, latents.reference], dim=1)
         audio = batch["audio"] * (~draw.is_silent).to(batch["audio"])[:, None, None, None]
-        with plain_attention(clean.device):
+        # Recomputed layers run outside this context in the backward pass, and must save the same tensors there.
+        with nullcontext() if self.checkpoint_decode else plain_attention(clean.device):
             predicted = model(sample, timestep, audio).float()
         return Prediction(
             predicted_noise=predicted,
