@@ -14,6 +14,7 @@ from latentsync.app.server import ServerSettings, parse_auth, serving
 from latentsync.app.studio import Studio
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import LatentSyncError
+from latentsync.models.vae import BATCH_SIZE
 from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
 from scripts.inference import EXIT_BAD_INPUT, OneLineParser, stop_like_ctrl_c
 
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--detector", choices=("auto", "mtcnn", "face_alignment"), default="auto")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--vae_batch_size", type=int, default=BATCH_SIZE, help="VAE images at once (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     return parser
 
@@ -71,7 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
     name = weights.partition(" (")[0] if arguments.unet_config_path is None else unet.name  # visitors see no paths
     if name == "demo":
         name = "demo, which know synthetic people only"
-    studio = Studio.load(LipsyncBuild(config, unet, device, dtype, arguments.detector), name, limits)
+    build = LipsyncBuild(config, unet, device, dtype, arguments.detector)
+    studio = Studio.load(build, name, limits, arguments.vae_batch_size)
     print(f"weights: {weights}; device: {device}, {str(dtype).removeprefix('torch.')}", flush=True)
     with serving(studio, settings) as served:
         print(f"open {served.url}", flush=True)

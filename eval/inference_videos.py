@@ -91,6 +91,7 @@ def chosen_build(options: argparse.Namespace) -> tuple[LipsyncBuild, LipsyncOpti
         seed=options.seed,
         scheduler=options.scheduler,
         batch_windows=options.batch_size,
+        vae_batch_size=options.vae_batch_size,
         crf=options.crf,
     )
     return LipsyncBuild(config, unet, device, resolve_dtype(options.dtype, device), options.detector), lipsync
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
     add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
     add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
+    add("--vae_batch_size", type=int, default=DEFAULTS.vae_batch_size, help="VAE images at once (default: %(default)s)")
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode (default: %(default)s)")
     add("--detector", choices=DETECTORS, default="auto")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")

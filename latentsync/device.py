@@ -93,6 +93,17 @@ def describe_device(device: torch.device) -> str:
     return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
+def release_memory(device: torch.device) -> None:
+    """Gives memory that torch keeps for later back to the device; a CPU has none such."""
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
+
+
+def peak_allocated_bytes(device: torch.device) -> int | None:
+    """Largest memory that this process's tensors have taken on an accelerator; None where it is not counted."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """Turns ``auto``, ``float32``, ``bfloat16`` or ``float16`` into a dtype for the networks of inference.
 
@@ -100,7 +111,8 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
     * on CUDA cards float16 from compute capability 8.0, else float32, as in the published code: half precision gives
       NaN on the GTX 16xx cards (7.5);
-    * on CPUs bfloat16 where the hardware multiplies it, else float32: bfloat16 has float32's range and cannot overflow;
+    * on CPUs bfloat16 where the hardware multiplies it, else float32: bfloat16 has float32's range
+      and overflows no sooner;
     * elsewhere (mps) float32: nothing has measured these networks in float16 there.
 
     Raises:

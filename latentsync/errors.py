@@ -19,3 +19,11 @@ class CheckpointError(InputError):
 
 class ToolError(LatentSyncError):
     """An external program (ffmpeg, ffprobe) is missing or failed; the message ends with what it said."""
+
+
+class DeviceMemoryError(LatentSyncError):
+    """A device has too little memory for what was asked; the message names the part that ran out of it."""
+
+
+class NonFiniteError(LatentSyncError):
+    """A network gave NaN or infinity, from which no image can be made."""

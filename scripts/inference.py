@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--enable_deepcache", action="store_true", help=f"run deep layers at every {DEEPCACHE_INTERVAL}rd step only")
     add("--overlap_frames", type=int, default=DEFAULTS.overlap_frames, help="shared by windows (default: %(default)s)")
     add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
+    add("--vae_batch_size", type=int, default=DEFAULTS.vae_batch_size, help="VAE images at once (default: %(default)s)")
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
     add("--face", default=DEFAULTS.face, help="largest, left, right, an index from the left, or x,y")
@@ -144,6 +145,7 @@ def chosen_options(arguments: argparse.Namespace, config: Path) -> LipsyncOption
         deepcache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else 1,
         overlap_frames=arguments.overlap_frames,
         batch_windows=arguments.batch_size,
+        vae_batch_size=arguments.vae_batch_size,
         video_fps=arguments.video_fps,
         crf=arguments.crf,
         face=arguments.face,

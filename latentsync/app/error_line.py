@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import DeviceMemoryError, LatentSyncError, NonFiniteError
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +21,14 @@ def error_line(error: Exception, names: Mapping[Path, str]) -> str:
         error: what was raised.
         names: what to call files, by path.
     """
+    if isinstance(error, DeviceMemoryError | torch.OutOfMemoryError):
+        logger.error("a job ran out of memory: %s", error)
+        return "the device ran out of memory: try again later, or tell the server's owner"
+    if isinstance(error, NonFiniteError):
+        logger.error("a job failed: %s", error)
+        return "the networks gave no usable images on this server: tell its owner, its log says what to change"
     if isinstance(error, LatentSyncError):
         return renamed(" ".join(str(error).split()), names)
-    if isinstance(error, torch.OutOfMemoryError):
-        return "the device ran out of memory: try a video with a smaller picture, or again later"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the server's disk is full: tell its owner, or try again later"
     logger.error("a job failed", exc_info=error)

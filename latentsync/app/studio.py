@@ -12,6 +12,7 @@ from latentsync.app.summary import options_line, verdict_lines
 from latentsync.app.sync_verdict import MAX_SECONDS, FaceCollector, SyncJudge, SyncVerdict, build_judge, judge_sync
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
+from latentsync.models.vae import BATCH_SIZE
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, default_options
@@ -62,16 +63,23 @@ class Studio:
     limits: Limits
 
     @classmethod
-    def load(cls, build: LipsyncBuild, weights: str, limits: Limits) -> "Studio":
+    def load(cls, build: LipsyncBuild, weights: str, limits: Limits, vae_batch_size: int = BATCH_SIZE) -> "Studio":
         """Loads every network.
+
+        Args:
+            build: what the pipeline is built from.
+            weights: what the page says of the weights.
+            limits: what a job may ask for.
+            vae_batch_size: images that go through the VAE at once, in every job.
 
         Raises:
             InputError: weights are missing or do not fit.
+            ConfigError: vae_batch_size is out of range.
         """
-        pipeline = build_pipeline(build)
         options = default_options(build.config)
         steps = min(options.num_inference_steps, limits.max_steps)
-        defaults = replace(options, num_inference_steps=steps, compare=True)
+        defaults = replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
+        pipeline = build_pipeline(build)
         return cls(pipeline, build_judge(build.device), defaults, weights, limits)
 
     def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
@@ -94,8 +102,9 @@ class Studio:
             fps = probe_video(video).fps if options.video_fps == "source" else self.pipeline.model_fps
             faces = FaceCollector(networks.resolution, round(MAX_SECONDS * fps), self.pipeline.device)
             out = job.folder / "lipsync.mp4"
+            chosen = replace(options, compare=True, vae_batch_size=self.defaults.vae_batch_size)
             report = self.pipeline(
-                *(video, speech, out, replace(options, compare=True)),
+                *(video, speech, out, chosen),
                 temp_dir=job.folder / "work",
                 progress=job.report,
                 watch=faces,

@@ -1,5 +1,7 @@
 """The autoencoder between pixels and latents: diffusers' AutoencoderKL with its scaling, in bounded batches."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,11 +11,21 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
+from latentsync.device_memory import naming_memory_errors, run_in_batches
 from latentsync.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 8
+"""Images at once where nothing else is said."""
 
 
 class LatentCodec:
-    """Turns images in [-1, 1] into latents of about unit size, and back."""
+    """Turns images in [-1, 1] into latents of about unit size, and back.
+
+    Where the device runs out of memory without gradients, a batch is halved until it fits; later calls start with that
+    size, and the log gets one warning.
+    """
 
     def __init__(self, vae: AutoencoderKL):
         self.vae = vae
@@ -21,9 +33,10 @@ class LatentCodec:
         self.shift = float(vae.config.get("shift_factor") or 0.0)
         self.latent_channels = int(vae.config["latent_channels"])
         self.factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        self._largest_batch: int | None = None
 
     def encode(
-        self, images: torch.Tensor, batch_size: int = 8, generator: torch.Generator | None = None
+        self, images: torch.Tensor, batch_size: int = BATCH_SIZE, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """Images to latents, (distribution - shift) x scale.
 
@@ -34,24 +47,55 @@ class LatentCodec:
 
         Returns:
             (n, latent_channels, h / factor, w / factor) in the VAE's dtype.
-        """
-        parts = []
-        for chunk in images.split(batch_size):
-            distribution = self.vae.encode(chunk.to(self.vae.device, self.vae.dtype), return_dict=False)[0]
-            latents = distribution.mean
-            if generator is not None:
-                noise = torch.randn(latents.shape, generator=generator).to(latents)
-                latents = latents + distribution.std * noise
-            parts.append((latents - self.shift) * self.scale)
-        return torch.cat(parts)
 
-    def decode(self, latents: torch.Tensor, batch_size: int = 8) -> torch.Tensor:
-        """Latents (n, latent_channels, h, w) to images (n, 3, h factor, w factor), about [-1, 1], not clamped."""
-        parts = []
-        for chunk in latents.split(batch_size):
-            chunk = chunk.to(self.vae.device, self.vae.dtype) / self.scale + self.shift
-            parts.append(self.vae.decode(cast(torch.FloatTensor, chunk), return_dict=False)[0])
-        return torch.cat(parts)
+        Raises:
+            DeviceMemoryError: the device has too little memory for one image.
+        """
+        noise = None if generator is None else self._draw_noise(images, generator)
+
+        def compute(items: slice) -> torch.Tensor:
+            chunk = images[items].to(self.vae.device, self.vae.dtype)
+            distribution = self.vae.encode(chunk, return_dict=False)[0]
+            latents = distribution.mean
+            if noise is not None:
+                latents = latents + distribution.std * noise[items].to(latents)
+            return (latents - self.shift) * self.scale
+
+        return self._in_batches(compute, images, batch_size)
+
+    def decode(self, latents: torch.Tensor, batch_size: int = BATCH_SIZE) -> torch.Tensor:
+        """Latents (n, latent_channels, h, w) to images (n, 3, h factor, w factor), about [-1, 1], not clamped.
+
+        Raises:
+            DeviceMemoryError: the device has too little memory for one image.
+        """
+
+        def compute(items: slice) -> torch.Tensor:
+            chunk = latents[items].to(self.vae.device, self.vae.dtype) / self.scale + self.shift
+            return self.vae.decode(cast(torch.FloatTensor, chunk), return_dict=False)[0]
+
+        return self._in_batches(compute, latents, batch_size)
+
+    def _draw_noise(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Noise of all latents, image by image, so that it does not depend on the batch size."""
+        shape = (self.latent_channels, images.shape[-2] // self.factor, images.shape[-1] // self.factor)
+        return torch.stack([torch.randn(shape, generator=generator) for _ in images])
+
+    def _in_batches(
+        self, compute: Callable[[slice], torch.Tensor], inputs: torch.Tensor, batch_size: int
+    ) -> torch.Tensor:
+        wanted = batch_size if self._largest_batch is None else min(batch_size, self._largest_batch)
+        # With gradients a smaller batch saves nothing: the activations of all batches are kept for the backward pass.
+        retry = not (torch.is_grad_enabled() and inputs.requires_grad)
+        with naming_memory_errors("the VAE", self.vae.device):
+            results, fitting = run_in_batches(compute, len(inputs), wanted, self.vae.device, retry)
+        if fitting < wanted:
+            self._largest_batch = fitting
+            logger.warning(
+                "the VAE ran out of memory on %s with %d images at once: it takes %d at once from now on",
+                *(self.vae.device, min(wanted, len(inputs)), fitting),
+            )
+        return results
 
 
 def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LatentCodec:

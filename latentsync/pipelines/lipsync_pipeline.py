@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder
+from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import InputError
 from latentsync.face.detector import FaceDetector
 from latentsync.media.audio_samples import AudioSamples
@@ -20,6 +21,7 @@ from latentsync.media.probe import probe_audio, probe_video
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.lipsync_job import FrameWatcher, LipsyncJob, LipsyncNetworks, Progress, extra_paths
+from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.output_files import claimed_output
 from latentsync.pipelines.report import LipsyncReport
@@ -84,6 +86,8 @@ class LipsyncPipeline:
 
         Raises:
             InputError: an input cannot be used, no face is found, or the output cannot be written.
+            DeviceMemoryError: the device has too little memory; the message says what to change.
+            NonFiniteError: a network gave NaN or infinity.
         """
         video, audio, out = Path(video_path), Path(audio_path), Path(video_out_path)
         with ExitStack() as cleanup:
@@ -98,7 +102,7 @@ class LipsyncPipeline:
             if num_frames < 1:
                 length = f"{samples.duration_s:.3f} s"
                 raise InputError(f"{audio} lasts {length}, less than one video frame: give more speech")
-            return LipsyncJob(
+            job = LipsyncJob(
                 networks=self.networks,
                 video=video,
                 audio=audio,
@@ -110,7 +114,11 @@ class LipsyncPipeline:
                 samples=samples,
                 progress=progress or _no_progress,
                 watch=watch,
-            ).run()
+            )
+            synthesizer = self.networks.synthesizer
+            remedy = memory_remedy(self.device, synthesizer.unet.dtype, self.networks.resolution, options)
+            with naming_memory_errors("lip-sync", self.device, remedy):
+                return job.run()
 
 
 def _temporary_folder(temp_dir: Path | str | None) -> TemporaryDirectory:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from latentsync.errors import ConfigError
+from latentsync.models.vae import BATCH_SIZE
 
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
 VIDEO_FPS = ("25", "source")
@@ -21,6 +22,7 @@ class LipsyncOptions:
         deepcache_interval: the deep layers run at every n-th step only; 1 runs them always.
         overlap_frames: frames that neighbouring windows share and blend.
         batch_windows: windows that go through the networks at once; it changes speed and memory, not the result.
+        vae_batch_size: images that go through the VAE at once; it changes speed and memory, not the result.
         video_fps: frames per second of the result, ``25`` or ``source``.
         crf: x264's constant rate factor, 0 (lossless) to 51.
         face: which face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
@@ -37,6 +39,7 @@ class LipsyncOptions:
     deepcache_interval: int = 1
     overlap_frames: int = 4
     batch_windows: int = 1
+    vae_batch_size: int = BATCH_SIZE
     video_fps: str = "25"
     crf: int = 18
     face: str = "largest"
@@ -49,6 +52,7 @@ class LipsyncOptions:
         _check_range("deepcache_interval", self.deepcache_interval, 1, 1000)
         _check_range("overlap_frames", self.overlap_frames, 0, 12)
         _check_range("batch_size", self.batch_windows, 1, 64)
+        _check_range("vae_batch_size", self.vae_batch_size, 1, 1024)
         _check_range("crf", self.crf, 0, 51)
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)

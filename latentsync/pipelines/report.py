@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from latentsync.device import peak_allocated_bytes
 from latentsync.pipelines.timeline import Run
 
 MEGABYTE = 1024 * 1024
@@ -72,4 +73,5 @@ def peak_memory_mb() -> float:
 
 def peak_device_memory_mb(device: torch.device) -> float | None:
     """Largest memory that tensors have taken on an accelerator, in MiB; None where it is not counted."""
-    return torch.cuda.max_memory_allocated(device) / MEGABYTE if device.type == "cuda" else None
+    peak = peak_allocated_bytes(device)
+    return None if peak is None else peak / MEGABYTE

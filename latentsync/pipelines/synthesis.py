@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from latentsync.audio.frame_tokens import FeatureRows, frame_tokens
+from latentsync.device_memory import naming_memory_errors
 from latentsync.diffusion.noise import window_noise
 from latentsync.diffusion.sampler import denoise
 from latentsync.diffusion.scheduler import build_scheduler
@@ -16,6 +17,7 @@ from latentsync.face.colour import match_colour
 from latentsync.face.mask import keep_mask, latent_mask
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
+from latentsync.pipelines.finite import check_finite
 from latentsync.pipelines.options import LipsyncOptions
 
 
@@ -72,38 +74,47 @@ class WindowSynthesizer:
             windows: what to paint.
             features: Whisper rows of the whole speech.
             fps: frames per second of the result.
-            options: steps, guidance, seed, scheduler, DeepCache.
+            options: steps, guidance, seed, scheduler, DeepCache, images at once in the VAE.
             progress: told the share of the work done, from 0 to 1; may raise to stop.
+
+        Raises:
+            NonFiniteError: a network gave NaN or infinity.
+            DeviceMemoryError: the device has too little memory.
         """
         crops = torch.stack([window.crops for window in windows]).to(self.device, torch.float32)
-        constant = self._constant_channels(crops)
+        constant = self._constant_channels(crops, options.vae_batch_size)
         audio = torch.stack([self._tokens(window, features, fps) for window in windows])
+        check_finite(audio, "the audio features", self.unet.dtype)
         num_windows, num_frames = crops.shape[:2]
         size = constant.shape[-1]
         noise = window_noise(options.seed, 0, (1, self.codec.latent_channels, num_frames, size, size))
-        latents = denoise(
-            self.unet,
-            build_scheduler(options.scheduler),
-            noise.to(self.device).expand(num_windows, -1, -1, -1, -1),
-            constant,
-            audio,
-            num_steps=options.num_inference_steps,
-            guidance_scale=options.guidance_scale,
-            deepcache_interval=options.deepcache_interval,
-            progress=lambda step: progress(step / options.num_inference_steps),
-        )
-        images = self.codec.decode(latents.transpose(1, 2).flatten(0, 1)).float().clamp(-1, 1)
-        images = match_colour(images, crops.flatten(0, 1))
+        with naming_memory_errors("the U-Net", self.device):
+            latents = denoise(
+                self.unet,
+                build_scheduler(options.scheduler),
+                noise.to(self.device).expand(num_windows, -1, -1, -1, -1),
+                constant,
+                audio,
+                num_steps=options.num_inference_steps,
+                guidance_scale=options.guidance_scale,
+                deepcache_interval=options.deepcache_interval,
+                progress=lambda step: progress(step / options.num_inference_steps),
+            )
+        check_finite(latents, "the U-Net's latents", self.unet.dtype)
+        images = self.codec.decode(latents.transpose(1, 2).flatten(0, 1), options.vae_batch_size).float()
+        check_finite(images, "the VAE's decoded images", self.codec.vae.dtype)
+        images = match_colour(images.clamp(-1, 1), crops.flatten(0, 1))
         return list(images.unflatten(0, (num_windows, num_frames)))
 
-    def _constant_channels(self, crops: Tensor) -> Tensor:
+    def _constant_channels(self, crops: Tensor, vae_batch_size: int) -> Tensor:
         """Mask, masked-image and reference latents as (b, 1 + 2 L, f, h, w); the reference is the crop itself."""
         num_windows, num_frames = crops.shape[:2]
         images = crops.flatten(0, 1)
-        masked = self.codec.encode(images * self._keep)
-        reference = self.codec.encode(images)
+        masked = self.codec.encode(images * self._keep, vae_batch_size)
+        reference = self.codec.encode(images, vae_batch_size)
         mask = self._latent_keep.expand(len(images), 1, -1, -1)
         channels = torch.cat((mask, masked.to(mask.dtype), reference.to(mask.dtype)), dim=1)
+        check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype)
         return channels.unflatten(0, (num_windows, num_frames)).transpose(1, 2)
 
     def _tokens(self, window: Window, features: FeatureRows, fps: Fraction) -> Tensor:

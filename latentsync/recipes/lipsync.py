@@ -11,11 +11,13 @@ import latentsync
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.data.content_key import content_key
+from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT, find_vae, find_weight_set, locate
@@ -46,8 +48,15 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
     Raises:
         ConfigError: the configuration cannot be read, or its parts do not fit.
         CheckpointError: weights are missing or do not fit the configuration.
+        DeviceMemoryError: the networks do not fit into the device's memory.
     """
     run = load_config(build.config, UNetRun)
+    remedy = memory_remedy(build.device, build.dtype, run.data.resolution)
+    with naming_memory_errors("loading the networks", build.device, remedy):
+        return _load_networks(run, build)
+
+
+def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
     unet = load_unet(run.model, build.unet, build.device, build.dtype, resolution=run.data.resolution)
     audio_encoder = load_whisper_encoder(locate(run.audio.whisper), build.device, build.dtype)
     if audio_encoder.width != run.model.cross_attention_dim:

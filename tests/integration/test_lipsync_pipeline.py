@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from latentsync.errors import InputError
+from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
@@ -180,3 +181,28 @@ def test_ctrl_c_while_painting_leaves_no_file_and_no_folder(pipeline: LipsyncPip
         pipeline(video, speech, tmp_path / "out.mp4", QUICK, temp_dir=temporary, progress=interrupt)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.wav", "temporary", "v.mp4"]
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "the U-Net ran out of memory on cpu: try --batch_size 1, --vae_batch_size 1 or --dtype bfloat16",
+        ),
+        (NonFiniteError("the latents are not finite"), "the latents are not finite"),
+    ],
+)
+def test_a_run_that_fails_inside_the_networks_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+):
+    def forward(*given: object) -> None:
+        raise error
+
+    pipeline = tiny_pipeline(face_is_shown)
+    monkeypatch.setattr(pipeline.networks.synthesizer.unet, "forward", forward)
+    video, speech = make_video(tmp_path / "v.mp4", 40), make_speech(tmp_path / "s.wav", 1.6)
+    with pytest.raises((DeviceMemoryError, NonFiniteError)) as caught:
+        pipeline(video, speech, tmp_path / "out.mp4", replace(QUICK, batch_windows=2))
+    assert str(caught.value) == message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.wav", "v.mp4"]

@@ -10,7 +10,7 @@ from latentsync.app.error_line import UNEXPECTED
 from latentsync.app.job import Job, JobState
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue, QueueFullError
-from latentsync.errors import InputError
+from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
 
 PATIENCE = 30
 
@@ -128,6 +128,8 @@ def test_a_waiting_job_that_nobody_wants_makes_room_and_is_not_run(queue: JobQue
     [
         (InputError("/secret/place/video.mp4 has\n no face"), "holiday.mp4 has no face"),
         (torch.OutOfMemoryError("CUDA"), "out of memory"),
+        (DeviceMemoryError("/secret/place: try --batch_size 1"), "out of memory"),
+        (NonFiniteError("/secret/place: use --dtype float32"), "no usable images"),
         (OSError(28, "No space left on device"), "disk is full"),
         (RuntimeError("/secret/place: a bug"), UNEXPECTED),
     ],

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from latentsync.errors import CheckpointError
+from latentsync.errors import CheckpointError, DeviceMemoryError
 from latentsync.models.vae import LatentCodec, load_vae
 from tests.golden_values import det, fill_deterministic
 
@@ -43,6 +43,69 @@ def test_batches_change_nothing(vae):
     latents = codec.encode(images, batch_size=5)
     assert torch.allclose(codec.encode(images, batch_size=2), latents, atol=1e-5)
     assert torch.allclose(codec.decode(latents, batch_size=2), codec.decode(latents, batch_size=5), atol=1e-5)
+
+
+class SmallDevice:
+    """Raises torch's error where a network gets more than so many images at once."""
+
+    def __init__(self, vae: AutoencoderKL, room: int, error: Exception) -> None:
+        self.room, self.error = room, error
+        self.largest = 0
+        vae.encode, vae.decode = self.limited(vae.encode), self.limited(vae.decode)
+
+    def limited(self, function):
+        def call(batch: torch.Tensor, **options):
+            if len(batch) > self.room:
+                raise self.error
+            self.largest = max(self.largest, len(batch))
+            return function(batch, **options)
+
+        return call
+
+
+CUDA_ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB.")
+MPS_ERROR = RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)")
+
+
+@pytest.mark.parametrize("error", [CUDA_ERROR, MPS_ERROR])
+@pytest.mark.parametrize("room", [4, 3, 1])
+def test_out_of_memory_halves_the_batch_and_is_said_once(vae, caplog, error: Exception, room: int):
+    codec = LatentCodec(vae)
+    images = det("vae/images", (11, 3, 16, 16)).tanh()
+    latents = codec.encode(images)
+    decoded = codec.decode(latents)
+    device = SmallDevice(vae, room, error)
+    with torch.inference_mode():
+        assert torch.allclose(codec.encode(images), latents, atol=1e-5)
+        assert torch.allclose(codec.decode(latents), decoded, atol=1e-5)
+    fitting = 2 if room == 3 else room
+    assert device.largest == fitting
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"ran out of memory on cpu with 8 images at once: it takes {fitting} at once" in caplog.text
+
+
+def test_a_device_without_room_for_one_image_is_an_error_in_one_line(vae):
+    codec = LatentCodec(vae)
+    SmallDevice(vae, 0, CUDA_ERROR)
+    with pytest.raises(DeviceMemoryError, match=r"^the VAE ran out of memory on cpu$"):
+        codec.encode(torch.zeros(2, 3, 16, 16))
+    with pytest.raises(DeviceMemoryError, match=r"^the VAE ran out of memory on cpu$"):
+        codec.decode(torch.zeros(2, 3, 4, 4))
+
+
+def test_with_gradients_nothing_is_retried(vae):
+    codec = LatentCodec(vae)
+    device = SmallDevice(vae, 1, CUDA_ERROR)
+    with pytest.raises(DeviceMemoryError):
+        codec.decode(torch.zeros(2, 3, 4, 4, requires_grad=True))
+    assert device.largest == 0
+
+
+def test_drawn_latents_do_not_depend_on_the_batch(vae):
+    codec = LatentCodec(vae)
+    images = det("vae/images", (5, 3, 16, 16)).tanh()
+    drawn = [codec.encode(images, size, torch.Generator().manual_seed(1)) for size in (5, 2)]
+    assert torch.allclose(*drawn, atol=1e-5)
 
 
 def test_sampling_needs_a_generator(vae):

@@ -16,6 +16,7 @@ from latentsync.pipelines.options import LipsyncOptions
         ("overlap_frames", -1),
         ("overlap_frames", 16),
         ("batch_windows", 0),
+        ("vae_batch_size", 0),
         ("crf", 52),
         ("scheduler", "euler"),
         ("video_fps", "30"),

@@ -6,7 +6,8 @@ import torch
 
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, DeviceMemoryError, NonFiniteError
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import Cancelled, Window, WindowSynthesizer
 from tests.golden_values import det
@@ -68,3 +69,84 @@ def test_a_vae_of_other_latents_is_refused(pipeline):
 
     with pytest.raises(ConfigError, match="25 input"):
         WindowSynthesizer(pipeline.networks.synthesizer.unet, EightChannels(), RESOLUTION)  # type: ignore[arg-type]
+
+
+def test_the_vaes_batch_size_changes_nothing_but_rounding(pipeline, features):
+    (default,) = paint(pipeline, features, windows()[:1])
+    (explicit,) = paint(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=8))
+    (single,) = paint(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=1))
+    assert torch.equal(default, explicit)
+    torch.testing.assert_close(single, default, rtol=0, atol=1e-4)
+
+
+def test_the_vae_sees_no_more_images_at_once_than_wanted(pipeline, features, monkeypatch):
+    vae = pipeline.networks.synthesizer.codec.vae
+    seen = []
+    for name in ("encode", "decode"):
+        original = getattr(vae, name)
+
+        def call(batch, original=original, **options):
+            seen.append(len(batch))
+            return original(batch, **options)
+
+        monkeypatch.setattr(vae, name, call)
+    paint(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=3))
+    assert seen == 3 * [3, 3, 3, 3, 3, 1]  # masked frames, frames, results
+
+
+def test_latents_that_are_not_finite_stop_the_run(pipeline, features, monkeypatch):
+    unet = pipeline.networks.synthesizer.unet
+    monkeypatch.setattr(unet, "forward", lambda sample, *others: torch.full_like(sample[:, :4], torch.nan))
+    with pytest.raises(NonFiniteError) as caught:
+        paint(pipeline, features, windows()[:1])
+    message = str(caught.value)
+    assert message.startswith("the U-Net's latents are not finite (NaN or infinity), in float32 on cpu")
+    assert "weights or the input may be damaged" in message
+    assert "float16" not in message
+
+
+def test_an_overflow_in_float16_stops_the_run_and_names_float32_which_has_none(features):
+    made = tiny_pipeline()
+    unet = made.networks.synthesizer.unet
+    with torch.no_grad():
+        unet.conv_out.weight.mul_(1e6)  # beyond 65504, the largest float16, and far below float32's
+    paint(made, features, windows()[:1])
+    made = LipsyncPipeline(unet.half(), made.networks.synthesizer.codec, *others(made))
+    with pytest.raises(NonFiniteError, match=r"the U-Net's latents are .* in float16 on cpu .*--dtype float32"):
+        paint(made, features, windows()[:1])
+
+
+def test_a_vae_that_gives_nan_is_named(pipeline, features, monkeypatch):
+    vae = pipeline.networks.synthesizer.codec.vae
+    original = vae.decode
+    monkeypatch.setattr(vae, "decode", lambda *given, **options: (original(*given, **options)[0] * torch.nan,))
+    with pytest.raises(NonFiniteError, match="the VAE's decoded images"):
+        paint(pipeline, features, windows()[:1])
+    monkeypatch.undo()
+    bad = Window(0, torch.full((16, 3, RESOLUTION, RESOLUTION), torch.nan))
+    with pytest.raises(NonFiniteError, match="the VAE's latents of the video"):
+        paint(pipeline, features, [bad])
+
+
+def test_audio_that_is_not_finite_is_named(pipeline):
+    class Broken:
+        num_rows = 100
+
+        def rows(self, start: int, stop: int) -> torch.Tensor:
+            return torch.full((stop - start, 2, 16), torch.nan)
+
+    with pytest.raises(NonFiniteError, match="the audio features"):
+        paint(pipeline, Broken(), windows()[:1])
+
+
+def test_a_u_net_without_memory_is_named(pipeline, features, monkeypatch):
+    def forward(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(pipeline.networks.synthesizer.unet, "forward", forward)
+    with pytest.raises(DeviceMemoryError, match=r"^the U-Net ran out of memory on cpu$"):
+        paint(pipeline, features, windows()[:1])
+
+
+def others(made: LipsyncPipeline) -> tuple:
+    return made.networks.audio_encoder, made.networks.detector, RESOLUTION
