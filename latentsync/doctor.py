@@ -18,7 +18,15 @@ from latentsync.accelerator import explain_unusable_card
 from latentsync.device import cpu_multiplies_bfloat16, fastest_device, resolve_dtype
 from latentsync.errors import LatentSyncError, ToolError
 from latentsync.media.ffmpeg import run_tool
-from latentsync.weights import CHECKPOINTS, UNET, find_weight_set, published_files, recorded_version
+from latentsync.weights import (
+    CHECKPOINTS,
+    FACE_ALIGNMENT,
+    MTCNN_FALLBACK,
+    UNET,
+    find_weight_set,
+    published_files,
+    recorded_version,
+)
 
 ENCODERS = {"libx264": "writes every video", "aac": "sound of results", "alac": "sound of training clips"}
 _GIB = 1024**3
@@ -52,6 +60,7 @@ TASKS = (
         (UNET, "whisper/tiny.pt", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
         "the demo weights serve: synthetic people only",
     ),
+    Task("align faces as published", ("face-alignment",), (), FACE_ALIGNMENT, MTCNN_FALLBACK),
     Task(
         "train the U-Net, stage 2",
         ("accelerate", "decord", "tensorboard", "lpips"),

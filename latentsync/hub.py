@@ -1,29 +1,56 @@
-"""Downloads from the model hub that give up quickly where it cannot be reached."""
+"""What the model hub holds: whether it answers, and the address, size and hash of one file."""
 
-import errno
+import re
 import threading
-from pathlib import Path
+from dataclasses import dataclass
 
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import HTTPError
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import get_session
 
-from latentsync.errors import InputError, LatentSyncError
-from latentsync.weights import CHECKPOINTS, WeightFile
+from latentsync.errors import LatentSyncError
 
 PROBE_SECONDS = 4.0
-_LOCAL_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class HubUnreachableError(LatentSyncError):
     """The hub did not answer, or the connection broke off."""
 
 
-def hub_answers(repository: str, timeout_s: float = PROBE_SECONDS) -> bool:
-    """Whether the hub answers for a repository within `timeout_s` seconds; False at once in offline mode.
+class MissingOnHubError(LatentSyncError):
+    """The hub answers, but does not have a repository or a file, or does not show it to this user."""
 
-    One plain request, in a thread of its own: the hub's client repeats failed requests for many seconds, and looking
-    up the name of a host may hang longer than any connection timeout.
+
+class MissingRepositoryError(MissingOnHubError):
+    """The hub does not have a whole repository, or does not show it to this user."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One revision of a file in a repository.
+
+    Attributes:
+        url: where it is downloaded from; may redirect to other hosts.
+        etag: name of its content: the SHA-256 of a large file, something else for a small one.
+        size: bytes, or None where the hub does not say.
+    """
+
+    url: str
+    etag: str
+    size: int | None
+
+    @property
+    def sha256(self) -> str | None:
+        """Hash of its content (64 hex digits), or None for small files, which the hub names by a hash of git's."""
+        return self.etag if _SHA256.fullmatch(self.etag) else None
+
+
+def hub_answers(repository: str, timeout_s: float = PROBE_SECONDS) -> bool:
+    """Whether the hub answers for a repository, be it with a refusal, within `timeout_s` seconds.
+
+    False at once in offline mode. One plain request, in a thread of its own: the hub's client repeats failed requests
+    for many seconds, and looking up the name of a host may hang longer than any connection timeout.
     """
     if constants.HF_HUB_OFFLINE:
         return False
@@ -34,7 +61,7 @@ def hub_answers(repository: str, timeout_s: float = PROBE_SECONDS) -> bool:
             response = get_session().head(f"{constants.ENDPOINT}/api/models/{repository}", timeout=timeout_s)
         except (OSError, HTTPError):
             return
-        answered.append(response.status_code < 400)
+        answered.append(response.status_code < 500)
 
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
@@ -42,22 +69,32 @@ def hub_answers(repository: str, timeout_s: float = PROBE_SECONDS) -> bool:
     return answered == [True]
 
 
-def download(file: WeightFile, checkpoints: Path = CHECKPOINTS) -> Path:
-    """Brings one published file into the checkpoints folder; it appears whole or not at all.
-
-    A download that broke off goes on where it stopped.
+def look_up(repository: str, name: str) -> RemoteFile:
+    """Asks the hub for the newest revision of a file.
 
     Raises:
-        HubUnreachableError: the hub refused or the connection broke.
-        InputError: the file cannot be written.
+        MissingOnHubError: the repository or the file is not there.
+        HubUnreachableError: the hub refused, did not answer, or what answered is not the hub.
     """
-    name = file.hub_name or file.path
-    folder = checkpoints / file.path.removesuffix(name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return Path(hf_hub_download(file.repository, name, local_dir=folder))
+        found = get_hf_file_metadata(hf_hub_url(repository, name))
+    except RepositoryNotFoundError as error:
+        message = f"{constants.ENDPOINT} has no repository {repository}, or does not show it"
+        raise MissingRepositoryError(message) from error
+    except EntryNotFoundError as error:
+        raise MissingOnHubError(f"{repository} on {constants.ENDPOINT} has no file {name}") from error
     except (OSError, HTTPError) as error:
-        if isinstance(error, OSError) and error.errno in _LOCAL_FAULTS:
-            raise InputError(f"cannot write {checkpoints / file.path}: {error.strerror}") from error
-        reason = str(error).strip().partition("\n")[0]
-        raise HubUnreachableError(f"downloading {file.path} from {file.repository} failed: {reason}") from error
+        if isinstance(error, HfHubHTTPError) and error.response.status_code == 404:
+            raise MissingOnHubError(f"{constants.ENDPOINT} has no {name} of {repository}") from error
+        raise HubUnreachableError(f"looking up {name} of {repository} failed: {first_line(error)}") from error
+    if found.commit_hash is None or found.etag is None:
+        raise HubUnreachableError(
+            f"what answers at {constants.ENDPOINT} is no model hub: check HF_ENDPOINT and proxies"
+        )
+    url = hf_hub_url(repository, name, revision=found.commit_hash)
+    return RemoteFile(url=url, etag=found.etag, size=found.size)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -1,7 +1,9 @@
 """Weight files: which there are, where they are published, where they belong, and whether they are here."""
 
+import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Literal
 
 from huggingface_hub import try_to_load_from_cache
 
+from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError, InputError
 
 logger = logging.getLogger(__name__)
@@ -40,9 +43,14 @@ UNET = "latentsync_unet.pt"
 WHISPER_TINY = "whisper/tiny.pt"
 VAE_CONFIG = "vae/config.json"
 VAE_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
+FACE_ALIGNMENT = ("auxiliary/s3fd-619a316812.pth", "auxiliary/2DFAN4-cd938726ad.zip")
+MTCNN_FALLBACK = "faces are aligned by MTCNN's points, not by face-alignment's landmarks as published"
 DEMO_UNET = "demo/latentsync_unet.pt"
 DEMO_UNET_CONFIG = "configs/demo/unet.yaml"
 VERSION_RECORD = "latentsync_unet.json"
+
+_LFS_POINTER = b"version https://git-lfs"
+_FINGERPRINT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,10 @@ class WeightFile:
     Attributes:
         path: where it belongs, relative to the checkpoints folder.
         repository: its repository on the hub.
-        need: what wants it; "optional" files are never downloaded unasked.
-        older_path: another name under which earlier releases left it.
+        need: what requires it; "optional" files are never downloaded unasked.
+        older_path: another name under which earlier releases left it, here and in the repository.
         hub_name: its name in the repository where that is not `path`; always the end of `path`.
+        fallback: what is used while it is missing; None where nothing can replace it.
     """
 
     path: str
@@ -62,13 +71,15 @@ class WeightFile:
     need: Need
     older_path: str | None = None
     hub_name: str | None = None
+    fallback: str | None = None
 
     def find(self, checkpoints: Path = CHECKPOINTS) -> Path | None:
-        """The file, under either of its names, or None when it is not here (an empty one does not count)."""
-        for name in (self.path, self.older_path):
-            if name and (checkpoints / name).is_file() and (checkpoints / name).stat().st_size > 0:
-                return checkpoints / name
-        return None
+        """The file, under either of its names, or None when it is not here.
+
+        An empty file does not count, nor does the pointer that git leaves in place of a file without its LFS extension.
+        """
+        names = [name for name in (self.path, self.older_path) if name]
+        return next((checkpoints / name for name in names if _has_content(checkpoints / name)), None)
 
     def is_here(self, checkpoints: Path = CHECKPOINTS) -> bool:
         """Whether the file is in the checkpoints folder."""
@@ -87,9 +98,6 @@ def published_files(version: str = DEFAULT_VERSION) -> tuple[WeightFile, ...]:
         "syncnet_v2.model",
         "i3d_torchscript.pt",
         "koniq_pretrained.pkl",
-        "s3fd-619a316812.pth",
-        "2DFAN4-cd938726ad.zip",
-        "sfd_face.pth",
         "vgg16-397923af.pth",
     )
     return (
@@ -97,6 +105,7 @@ def published_files(version: str = DEFAULT_VERSION) -> tuple[WeightFile, ...]:
         WeightFile(WHISPER_TINY, repository, "inference"),
         WeightFile(VAE_CONFIG, VAE_REPOSITORY, "inference", hub_name="config.json"),
         WeightFile(VAE_WEIGHTS, VAE_REPOSITORY, "inference", hub_name="diffusion_pytorch_model.safetensors"),
+        *(WeightFile(name, AUXILIARY_REPOSITORY, "inference", fallback=MTCNN_FALLBACK) for name in FACE_ALIGNMENT),
         WeightFile("whisper/small.pt", repository, "optional"),
         WeightFile("stable_syncnet.pt", repository, "training", older_path="latentsync_syncnet.pt"),
         *(WeightFile(f"auxiliary/{name}", AUXILIARY_REPOSITORY, "training") for name in auxiliary),
@@ -185,16 +194,21 @@ class WeightSet:
 def find_weight_set(root: Path = REPOSITORY_ROOT) -> WeightSet:
     """The weights to use when the user names none: the published ones if they are all here, else the demo ones.
 
+    Files that have a fallback may be missing.
+
     Raises:
-        CheckpointError: neither are here.
+        CheckpointError: neither are here, or the published U-Net is of an unknown release.
     """
     checkpoints = root / "checkpoints"
-    version = recorded_version(checkpoints) or DEFAULT_VERSION
-    missing = [file.path for file in files_for(["inference"], version) if not file.is_here(checkpoints)]
+    required = [file for file in files_for(["inference"]) if file.fallback is None]
+    missing = [file.path for file in required if not file.is_here(checkpoints)]
     if {VAE_CONFIG, VAE_WEIGHTS} & set(missing) and _cached_vae(VAE_REPOSITORY):
         missing = [path for path in missing if path not in (VAE_CONFIG, VAE_WEIGHTS)]
     if not missing:
-        published = _published(version)
+        version = recorded_version(checkpoints)
+        if version is None:
+            raise CheckpointError(unknown_release(checkpoints))
+        published = VERSIONS[version]
         return WeightSet(f"published-{published.resolution}", root / published.unet_config, checkpoints / UNET)
     if UNET not in missing:
         logger.warning("the published weights lack %s: run python -m scripts.download_weights", ", ".join(missing))
@@ -207,29 +221,66 @@ def find_weight_set(root: Path = REPOSITORY_ROOT) -> WeightSet:
 
 
 def recorded_version(checkpoints: Path = CHECKPOINTS) -> str | None:
-    """The release that `latentsync_unet.pt` was noted to be of, or None where nothing was noted.
+    """The release that `latentsync_unet.pt` was noted to be of, or None.
+
+    None where there is no note, or where its fingerprint is of another file. A note without a fingerprint, as a person
+    would write it, is taken for any file.
 
     Raises:
         CheckpointError: the note is damaged.
     """
-    record = checkpoints / VERSION_RECORD
+    record, unet = checkpoints / VERSION_RECORD, checkpoints / UNET
     try:
-        version = json.loads(record.read_text(encoding="utf-8"))["version"]
+        note = json.loads(record.read_text(encoding="utf-8"))
+        version, fingerprint = note["version"], note.get("fingerprint")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f'{record} is damaged: delete it, or write {{"version": "1.6"}} into it') from None
     if version not in VERSIONS:
         raise CheckpointError(f"{record} names version {version!r}: write one of {', '.join(VERSIONS)} into it")
-    return version
+    is_of_this_file = fingerprint is None or not unet.is_file() or fingerprint == _fingerprint(unet)
+    return version if is_of_this_file else None
 
 
 def record_version(version: str, checkpoints: Path = CHECKPOINTS) -> None:
-    """Notes of which release `latentsync_unet.pt` is, in a small file beside it."""
+    """Notes of which release `latentsync_unet.pt` is, in a small file beside it that holds for this file alone."""
     note = {"version": version, "repository": _published(version).repository}
-    temporary = checkpoints / f"{VERSION_RECORD}.tmp"
-    temporary.write_text(json.dumps(note) + "\n", encoding="utf-8")
-    temporary.replace(checkpoints / VERSION_RECORD)
+    if (checkpoints / UNET).is_file():
+        note["fingerprint"] = _fingerprint(checkpoints / UNET)
+    with written_whole(checkpoints / VERSION_RECORD) as beside:
+        beside.write_text(json.dumps(note) + "\n", encoding="utf-8")
+
+
+def unknown_release(checkpoints: Path = CHECKPOINTS) -> str:
+    """One line on a `latentsync_unet.pt` whose release is unknown: why, and what to do."""
+    unet = checkpoints / UNET
+    reason = f"{VERSION_RECORD} beside it was written for another file"
+    if not (checkpoints / VERSION_RECORD).is_file():
+        reason = f"the releases have equal shapes and there is no {VERSION_RECORD} beside it"
+    folder = "" if checkpoints == CHECKPOINTS else f" --checkpoints_dir {checkpoints}"
+    choices = " or ".join(f"--version {version} ({VERSIONS[version].resolution} px)" for version in sorted(VERSIONS))
+    return (
+        f"{unet} is of an unknown release, {reason}: run python -m scripts.download_weights{folder} {choices}, which "
+        "only notes it, or name --unet_config_path and --inference_ckpt_path"
+    )
+
+
+def _fingerprint(path: Path) -> str:
+    """Name of a file's content by its size and last MiB: torch's files end with a checksum of every tensor."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _FINGERPRINT_BYTES))
+        return hashlib.sha256(f"{size}:".encode() + file.read()).hexdigest()
+
+
+def _has_content(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    if not os.access(path, os.R_OK):
+        return True  # whoever reads it names it
+    with path.open("rb") as file:
+        return file.read(len(_LFS_POINTER)) != _LFS_POINTER
 
 
 def _published(version: str) -> PublishedVersion:

@@ -1,6 +1,7 @@
 """Builds the lip-sync pipeline from a configuration and weights."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,24 @@ from latentsync.data.content_key import content_key
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detector import build_detector, resolve_detector
+from latentsync.face.landmarks68 import missing_weights
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT, find_vae, find_weight_set, locate
+from latentsync.weights import (
+    CHECKPOINTS,
+    MTCNN_FALLBACK,
+    REPOSITORY_ROOT,
+    UNET,
+    find_vae,
+    find_weight_set,
+    locate,
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
         DeviceMemoryError: the networks do not fit into the device's memory.
     """
     run = load_config(build.config, UNetRun)
+    warn_of_other_anchors(build)
     remedy = memory_remedy(build.device, build.dtype, run.data.resolution)
     with naming_memory_errors("loading the networks", build.device, remedy):
         return _load_networks(run, build)
@@ -73,6 +86,15 @@ def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
         num_frames=run.data.num_frames,
         model_fps=run.data.video_fps,
     )
+
+
+def warn_of_other_anchors(build: LipsyncBuild) -> None:
+    """Logs one line where the published U-Net would run with anchors of another detector that nobody asked for."""
+    is_published = build.unet.resolve() == (CHECKPOINTS / UNET).resolve()
+    missing = missing_weights(CHECKPOINTS / "auxiliary")
+    if is_published and build.detector == "auto" and missing:
+        names = ", ".join(missing)
+        logger.warning("%s; not here: %s: run python -m scripts.download_weights", MTCNN_FALLBACK, names)
 
 
 def choose_weights(config: Path | None = None, unet: Path | None = None) -> tuple[Path, Path, str]:

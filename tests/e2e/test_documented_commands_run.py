@@ -64,7 +64,7 @@ ELSEWHERE = {
     r"source setup_env\.sh": "tests/e2e/test_setup_env.py",
     r"\./inference\.sh$": "tests/e2e/test_demo.py",
     r"python gradio_app\.py": "tests/e2e/test_gradio_app.py",
-    r"python -m scripts\.download_weights": "tests/e2e/test_setup_env.py",
+    r"python -m scripts\.download_weights": "tests/unit/test_download_weights.py",
     r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
     r"python -m latentsync\.synthetic raw": "tests/e2e/test_data_pipeline.py",

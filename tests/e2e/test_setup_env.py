@@ -1,16 +1,13 @@
-"""The shell entry points, run as a user would: setup_env.sh, inference.sh and scripts/download_weights.py.
+"""The shell entry points, run as a user would.
 
-Nothing is installed and nothing leaves this machine: Python is a recording stand-in, the hub a server of this test.
+Nothing is installed and nothing leaves this machine: Python is a recording stand-in.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -160,92 +157,3 @@ def test_a_shell_script_passes_its_arguments_on_from_any_folder(sandbox: Sandbox
     (sandbox.tools / "python3").symlink_to(sys.executable)
     result = sandbox.run(f"'my copy/{name}.sh' --video_path 'a b.mp4' '' \"it's é\"")
     assert json.loads(result.stdout) == [str(sandbox.root.parent), "--video_path", "a b.mp4", "", "it's é"], result
-
-
-class FakeHub(BaseHTTPRequestHandler):
-    """Answers for every file with its own address as content, except those that are named in `broken`."""
-
-    broken: tuple[str, ...] = ()
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def answer(self, with_body: bool) -> None:
-        content = self.path.encode()
-        self.send_response(403 if self.path.endswith(self.broken) and self.broken else 200)
-        self.send_header("ETag", '"0123456789abcdef0123456789abcdef01234567"')
-        self.send_header("X-Repo-Commit", "0123456789abcdef0123456789abcdef01234567")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keeps the test's output clean."""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeHub]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    FakeHub.broken = ()
-    yield FakeHub
-    server.shutdown()
-    server.server_close()
-
-
-def download_weights(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.download_weights", "--checkpoints_dir", str(folder), *arguments]
-    home = str(folder.parent / "home")
-    return subprocess.run(
-        command,
-        env={**os.environ, "HF_HOME": home, **variables},
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def test_the_inference_weights_are_downloaded_once(tmp_path: Path, hub: type[FakeHub]):
-    folder = tmp_path / "check points"
-    result = download_weights(folder, "--version", "1.5")
-    assert result.returncode == 0, result.stderr
-    assert (folder / "latentsync_unet.pt").read_text().startswith("/ByteDance/LatentSync-1.5/resolve/")
-    assert (folder / "whisper" / "tiny.pt").is_file()
-    assert (folder / "vae" / "config.json").read_text().startswith("/stabilityai/sd-vae-ft-mse/resolve/")
-    assert not (folder / "stable_syncnet.pt").exists()
-    assert json.loads((folder / "latentsync_unet.json").read_text())["version"] == "1.5"
-    again = download_weights(folder, HF_HUB_OFFLINE="1")
-    assert again.stdout == "The published weights are here (version 1.5).\n"
-    other = download_weights(folder, "--version", "1.6")
-    assert other.returncode == 2
-    assert "is of version 1.5: move it away to download 1.6" in other.stderr
-
-
-def test_a_file_of_the_users_own_is_kept_and_a_broken_hub_is_no_failure(tmp_path: Path, hub: type[FakeHub]):
-    (tmp_path / "c" / "whisper").mkdir(parents=True)
-    (tmp_path / "c" / "whisper" / "tiny.pt").write_text("mine")
-    hub.broken = ("latentsync_unet.pt",)
-    result = download_weights(tmp_path / "c")
-    assert result.returncode == 0, result.stderr
-    assert "downloading latentsync_unet.pt from ByteDance/LatentSync-1.6 failed" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("Until then the demo weights in checkpoints/demo are used")
-    assert not (tmp_path / "c" / "latentsync_unet.pt").exists()
-    assert (tmp_path / "c" / "whisper" / "tiny.pt").read_text() == "mine"
-
-
-def test_offline_it_says_so_in_two_lines_and_succeeds(tmp_path: Path):
-    result = download_weights(
-        tmp_path / "c", HF_ENDPOINT="http://127.0.0.1:9", NO_PROXY="127.0.0.1", HF_HUB_OFFLINE="0"
-    )
-    assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 2
-    assert "checkpoints/demo" in result.stdout
-    assert not (tmp_path / "c").exists()

@@ -3,7 +3,15 @@ import shutil
 import pytest
 
 from latentsync import doctor
-from latentsync.weights import published_files
+from latentsync.weights import (
+    DEMO_UNET,
+    UNET,
+    VAE_CONFIG,
+    VAE_WEIGHTS,
+    WHISPER_TINY,
+    find_weight_set,
+    published_files,
+)
 
 
 def lines(capsys, *arguments):
@@ -27,6 +35,17 @@ def test_hashes_are_of_the_files(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "CHECKPOINTS", tmp_path)
     _, printed = lines(capsys)
     assert "  demo/tiny.pt: 0.0 MB, sha256 ba7816bf8f01cfea" in printed  # of "abc", FIPS 180-2's example
+
+
+def test_a_unet_of_an_unknown_release_is_named_and_the_exit_code_says_so(capsys, monkeypatch, tmp_path):
+    for name in (UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS, DEMO_UNET):
+        (tmp_path / "checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "checkpoints" / name).write_bytes(b"weights")
+    monkeypatch.setattr(doctor, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(doctor, "find_weight_set", lambda: find_weight_set(tmp_path))
+    code, printed = lines(capsys, "--quick")
+    assert code == 1
+    assert any(line.startswith("weights: ") and "is of an unknown release" in line for line in printed)
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):

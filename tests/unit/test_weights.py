@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from latentsync.errors import CheckpointError, InputError
 from latentsync.weights import (
     DEMO_UNET,
+    FACE_ALIGNMENT,
+    REPOSITORY_ROOT,
     UNET,
     VAE_CONFIG,
     VAE_REPOSITORY,
@@ -42,14 +45,27 @@ def put(root: Path, *names: str) -> None:
 
 def test_every_published_file_is_listed_once_with_the_right_repository():
     files = {file.path: file for file in published_files("1.5")}
-    assert len(files) == len(published_files("1.5")) == 14
+    assert len(files) == len(published_files("1.5")) == 13
     assert files[UNET].repository == "ByteDance/LatentSync-1.5"
     assert {file.path for file in published_files("1.6")} == set(files)
     assert files[VAE_WEIGHTS].repository == VAE_REPOSITORY
     assert {file.repository for file in published_files("1.6") if file.path.startswith("auxiliary/")} == {
         "ByteDance/LatentSync-1.5"
     }
-    assert [file.path for file in files_for(["inference"])] == [UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS]
+    required = [UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS]
+    assert [file.path for file in files_for(["inference"])] == [*required, *FACE_ALIGNMENT]
+    assert [file.path for file in files_for(["inference"]) if file.fallback is None] == required
+
+
+def test_every_listed_file_is_read_somewhere():
+    folders = ("latentsync", "eval", "preprocess", "configs")
+    sources = [path for folder in folders for path in (REPOSITORY_ROOT / folder).rglob("*") if path.suffix != ".pyc"]
+    listings = {REPOSITORY_ROOT / "latentsync" / name for name in ("weights.py", "doctor.py")}
+    text = "".join(path.read_text() for path in sources if path.is_file() and path not in listings)
+    for file in published_files():
+        if file.need == "optional" or file.repository == VAE_REPOSITORY:
+            continue  # named by the user's own configurations; read by find_vae
+        assert file.path in text or f'"{Path(file.path).name}"' in text, file.path
 
 
 def test_the_place_of_a_file_ends_with_its_name_on_the_hub():
@@ -80,17 +96,53 @@ def test_an_unknown_version_is_refused():
         published_files("2.0")
 
 
-@pytest.mark.parametrize(
-    ("version", "name"), [(None, "published-512"), ("1.6", "published-512"), ("1.5", "published-256")]
-)
-def test_the_published_set_is_taken_when_it_is_whole(root: Path, version: str | None, name: str):
+@pytest.mark.parametrize(("version", "name"), [("1.6", "published-512"), ("1.5", "published-256")])
+def test_the_published_set_is_taken_when_it_is_whole(root: Path, version: str, name: str):
     put(root, UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS, DEMO_UNET)
-    if version:
-        record_version(version, root / "checkpoints")
+    record_version(version, root / "checkpoints")
     chosen = find_weight_set(root)
     assert chosen.name == name
-    assert chosen.unet_config == root / VERSIONS[version or "1.6"].unet_config
+    assert chosen.unet_config == root / VERSIONS[version].unet_config
     assert chosen.unet_checkpoint == root / "checkpoints" / UNET
+
+
+def test_a_unet_of_an_unknown_release_is_refused_in_one_line(root: Path):
+    put(root, UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS, DEMO_UNET)
+    with pytest.raises(CheckpointError, match=r"--version 1\.5 \(256 px\) or --version 1\.6 \(512 px\)") as caught:
+        find_weight_set(root)
+    assert str(caught.value).startswith(f"{root / 'checkpoints' / UNET} is of an unknown release, the releases have")
+    assert "--unet_config_path and --inference_ckpt_path" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_note_written_by_hand_serves(root: Path):
+    put(root, UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS)
+    (root / "checkpoints" / VERSION_RECORD).write_text('{"version": "1.5"}')
+    assert find_weight_set(root).name == "published-256"
+
+
+def test_a_note_holds_for_its_file_alone_also_where_sizes_are_equal(root: Path):
+    put(root, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS)
+    unet = root / "checkpoints" / UNET
+    tensors = {"first": torch.zeros(10), "large": torch.zeros(1 << 20)}
+    torch.save(tensors, unet)
+    size = unet.stat().st_size
+    record_version("1.5", root / "checkpoints")
+    assert find_weight_set(root).name == "published-256"
+    tensors["first"] += 1.0  # 4 MB before the end of the file
+    torch.save(tensors, unet)
+    assert unet.stat().st_size == size
+    assert recorded_version(root / "checkpoints") is None
+    with pytest.raises(CheckpointError, match=r"latentsync_unet\.json beside it was written for another file"):
+        find_weight_set(root)
+
+
+def test_a_pointer_of_git_lfs_is_not_here(root: Path):
+    whisper = next(file for file in published_files() if file.path == WHISPER_TINY)
+    put(root, WHISPER_TINY)
+    assert whisper.is_here(root / "checkpoints")
+    (root / "checkpoints" / WHISPER_TINY).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert not whisper.is_here(root / "checkpoints")
 
 
 def test_the_demo_set_is_taken_when_the_published_one_has_a_gap(root: Path, caplog: pytest.LogCaptureFixture):
@@ -114,6 +166,7 @@ def test_the_vae_of_the_hubs_cache_serves_too(root: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("latentsync.weights.try_to_load_from_cache", lambda repository, name: str(snapshot / name))
     assert find_vae(VAE_REPOSITORY, root) == snapshot
     put(root, UNET, WHISPER_TINY)
+    record_version("1.6", root / "checkpoints")
     assert find_weight_set(root).name == "published-512"
     put(root, VAE_CONFIG, VAE_WEIGHTS)
     assert find_vae(VAE_REPOSITORY, root) == root / "checkpoints" / "vae"
