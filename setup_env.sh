@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
 # Prepares this machine for LatentSync: a Python environment, ffmpeg, and the published weights where they can be had.
 #
-#   source setup_env.sh [--training] [--version 1.5|1.6]     also leaves the environment active in your shell
-#   ./setup_env.sh      [--training] [--version 1.5|1.6]     only prepares it
+#   source setup_env.sh [OPTIONS]     also leaves the environment active in your shell
+#   ./setup_env.sh      [OPTIONS]     only prepares it
+#
+#   --torch BUILD    another build of PyTorch than pip's own choice: cpu, cuda (of the package index), auto (fits the
+#                    driver), a version such as cu126 or rocm6.4, or the address of an index that has one
+#   --wheels DIR     install from the wheels in DIR and use no network at all (docs/installation.md says how to fill it)
+#   other options    go to scripts/download_weights.py: --training, --version 1.5|1.6
 #
 # It works from any folder, in bash and zsh, and again and again: what is there already is kept. An active virtual
-# environment is used; without one, .venv is made beside this file. The options go to scripts/download_weights.py.
+# environment is used; without one, .venv is made beside this file.
 
 # Sourced (or read by a shell other than bash): the work is done by a bash of its own, so that neither its options nor
 # its failures reach this shell, which only activates the environment afterwards.
@@ -32,8 +37,13 @@ fi
 set -u -o pipefail
 root="$(cd -- "$(dirname -- "$0")" >/dev/null && pwd -P)" || exit 1
 
+torch_build=""
+wheels=""
+download_options=()
+
 main() {
     local environment
+    read_options "$@"
     if [ -x "${VIRTUAL_ENV:-/nowhere}/bin/python" ]; then
         environment="$VIRTUAL_ENV"
         is_new_enough "$environment/bin/python" || fail "the active environment ($environment) has a Python older than 3.10: deactivate it, or make it anew"
@@ -44,7 +54,36 @@ main() {
     install_package "$environment" || return 1
     find_ffmpeg || return 1
     cd -- "$root" || return 1
-    "$environment/bin/python" -m scripts.download_weights "$@"
+    if [ -n "$wheels" ]; then
+        say "weights are not downloaded with --wheels: checkpoints/README.md says which files to copy where"
+        return 0
+    fi
+    "$environment/bin/python" -m scripts.download_weights ${download_options[@]+"${download_options[@]}"}
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --torch | --wheels)
+                [ -n "${2:-}" ] || fail "$1 needs a value"
+                if [ "$1" = --torch ]; then torch_build="$2"; else wheels="$2"; fi
+                shift 2
+                ;;
+            *)
+                download_options+=("$1")
+                shift
+                ;;
+        esac
+    done
+    case "$torch_build" in
+        "" | cpu | cuda | auto | cu[0-9]* | rocm[0-9]* | xpu | *://*) ;;
+        *) fail "--torch $torch_build: use cpu, cuda, auto, a version such as cu126, or the address of an index" ;;
+    esac
+    [ -n "$wheels" ] || return 0
+    [ -z "$torch_build" ] || fail "--torch and --wheels exclude each other: the folder holds the build of torch to install"
+    [ ${#download_options[@]} = 0 ] || fail "${download_options[0]} needs the network, which --wheels does not use"
+    wheels="$(cd -- "$wheels" 2>/dev/null && pwd -P)" || fail "--wheels: there is no such folder"
+    compgen -G "$wheels/*.whl" >/dev/null || fail "--wheels $wheels: the folder has no wheels; docs/installation.md says how to fill it"
 }
 
 say() { printf 'setup_env: %s\n' "$*"; }
@@ -75,30 +114,59 @@ make_environment() {
     fi
     python="$(find_python)" || fail "no Python 3.10 or newer found: install one (python3 here: $(python3 --version 2>&1))"
     say "making $environment with $("$python" --version 2>&1)"
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || install_system_packages python3-venv
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || [ -n "$wheels" ] || install_system_packages python3-venv
     "$python" -m venv --clear "$environment" || fail "could not make $environment: is the venv module (Debian: python3-venv) installed?"
 }
 
-# The stamp holds what the installation depends on, so that a second run has nothing to do.
+# The stamp holds what the installation depends on, so that a second run has nothing to do. Its last line is the build
+# of torch that was asked for, which stays until another one is.
 install_package() {
-    local environment="$1" stamp wanted quiet=--quiet
+    local environment="$1" stamp wanted installed_build="" quiet=--quiet
     stamp="$environment/.latentsync-installed"
-    wanted="$(cd -- "$root" && cksum pyproject.toml constraints.txt && printf '%s\n' "$root" && "$environment/bin/python" --version)" || return 1
+    [ ! -f "$stamp" ] || installed_build="$(sed -n 's/^torch //p' "$stamp")"
+    torch_build="${torch_build:-$installed_build}"
+    wanted="$(cd -- "$root" && cksum pyproject.toml constraints.txt && printf '%s\n' "$root" && "$environment/bin/python" --version && printf 'torch %s\n' "$torch_build")" || return 1
     if [ -f "$stamp" ] && [ "$(cat -- "$stamp")" = "$wanted" ]; then
         return 0
     fi
+    if [ -n "$wheels" ]; then
+        export PIP_NO_INDEX=1 PIP_FIND_LINKS="$wheels" PIP_CONFIG_FILE=/dev/null
+    elif [ -n "$torch_build" ] && [ "$torch_build" != "$installed_build" ]; then
+        install_torch "$environment" || fail "installing torch ($torch_build) failed (see above)"
+    fi
     say "installing latentsync and what it needs into $environment (minutes, the first time)"
     [ ! -t 1 ] || quiet=--progress-bar=on
-    (cd -- "$root" && "$environment/bin/python" -m pip install "$quiet" --editable '.[dev]' --constraint constraints.txt) || fail "installing the packages failed (see above)"
+    install "$environment" "$quiet" --editable '.[dev]' || fail "installing the packages failed (see above)"
     mend_opencv "$environment" || fail "OpenCV cannot be imported: $("$environment/bin/python" -c 'import cv2' 2>&1 | tail -n 1)"
     printf '%s\n' "$wanted" >"$stamp"
+}
+
+install() {
+    local environment="$1"
+    shift
+    (cd -- "$root" && "$environment/bin/python" -m pip install "$@" --constraint constraints.txt)
+}
+
+# uv knows where the builds of torch are published, and which one fits the driver. pip cannot be told to leave its
+# configured folders of wheels out for one package only, which may hold another build.
+install_torch() {
+    local environment="$1" source=()
+    say "installing the $torch_build build of torch"
+    case "$torch_build" in
+        *://*) install "$environment" --quiet --upgrade --force-reinstall --no-deps --index-url "$torch_build" torch torchvision; return ;;
+        cuda) ;;
+        *) source=(--torch-backend "$torch_build") ;;
+    esac
+    install "$environment" --quiet uv || return 1
+    (cd -- "$root" && "$environment/bin/python" -m uv pip install --python "$environment/bin/python" --constraint constraints.txt \
+        --reinstall-package torch --reinstall-package torchvision ${source[@]+"${source[@]}"} torch torchvision)
 }
 
 # The usual OpenCV wheel wants OpenGL's library, which servers lack; the headless one puts its files in the same place.
 mend_opencv() {
     "$1/bin/python" -c 'import cv2' 2>/dev/null && return 0
     say "no OpenGL library here: putting the headless OpenCV in place"
-    (cd -- "$root" && "$1/bin/python" -m pip install --quiet --force-reinstall --no-deps --constraint constraints.txt opencv-python-headless) || return 1
+    install "$1" --quiet --force-reinstall --no-deps opencv-python-headless || return 1
     "$1/bin/python" -c 'import cv2' 2>/dev/null
 }
 
@@ -106,8 +174,10 @@ find_ffmpeg() {
     if command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; then
         return 0
     fi
-    say "ffmpeg is missing: installing it"
-    install_system_packages ffmpeg
+    if [ -z "$wheels" ]; then
+        say "ffmpeg is missing: installing it"
+        install_system_packages ffmpeg
+    fi
     command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null && return 0
     fail "ffmpeg and ffprobe are needed and could not be installed: use your package manager (apt-get install ffmpeg, conda install -c conda-forge ffmpeg, brew install ffmpeg) or put them on PATH"
 }

@@ -1,53 +1,76 @@
-"""Makes torchvision importable beside a CPU-only build of torch.
+"""Import torchvision also beside a CPU-only build of torch.
 
-The torchvision wheel of the Python package index is built against the CUDA libraries. Beside a CPU-only torch its
-compiled part cannot be loaded, and since its Python part registers shapes for two of the missing operators, even
-``import torchvision`` fails, and with it facenet-pytorch, lpips, diffusers and transformers. Declaring those two
-operators first, one of them with a plain implementation, and telling torchvision so mends that; where the compiled part
-loads, nothing is done.
+The torchvision wheels of the Python package index are linked against the CUDA libraries. Beside a CPU-only torch their
+compiled library cannot be loaded. ``import torchvision`` then fails, because its Python code registers fake kernels for
+one or two of the missing operators, and facenet-pytorch, lpips, diffusers and transformers fail with it.
+
+Only when torchvision's own import has failed for this reason are these operators declared here and the import tried
+again. Declaring an operator that a compiled library also declares would abort the process, so that libraries are not
+loaded in the second attempt.
 """
 
-import importlib.util
-from pathlib import Path
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-_library: torch.library.Library | None = None
+_MISSING_OPERATOR = re.compile(r"operator torchvision::\w+ does not exist")
+_declared: list[torch.library.Library] = []  # an operator exists as long as its library object
 
 
-def declare_missing_operators() -> None:
-    """Declares ``torchvision::nms`` and ``torchvision::qnms`` unless torchvision's own library provides them."""
-    global _library
-    if _library is not None or _compiled_part_loads():
+def import_torchvision() -> None:
+    """Import torchvision; declare ``nms`` and ``qnms`` if its compiled library cannot be loaded.
+
+    Raises:
+        ImportError, RuntimeError: torchvision is missing or broken in another way.
+    """
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if not _MISSING_OPERATOR.search(str(error)) or hasattr(torch.ops.torchvision, "nms"):
+            raise
+    else:
         return
-    _library = torch.library.Library("torchvision", "DEF")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    _declare_operators()
+    with _no_compiled_libraries():
+        import torchvision.extension
+    torchvision.extension._has_ops = lambda: True  # torchvision.ops asks before each call
+
+
+def _declare_operators() -> None:
+    library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-        _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _library.impl("nms", non_maximum_suppression, "CPU")
-    import torchvision.extension
-
-    torchvision.extension._has_ops = lambda: True
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.impl("nms", non_maximum_suppression, "CPU")
+    _declared.append(library)
 
 
-def _compiled_part_loads() -> bool:
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return True
-    for library in Path(spec.origin).parent.glob("_C.*"):
-        try:
-            torch.ops.load_library(library)
-        except OSError:
-            return False
-    return hasattr(torch.ops.torchvision, "nms")
+@contextmanager
+def _no_compiled_libraries() -> Iterator[None]:
+    """Make `torch.ops.load_library` fail as it does for a library whose dependencies are missing."""
+
+    def refuse(path: str) -> None:
+        raise OSError(f"{path} is not loaded beside operators that were declared in Python")
+
+    load_library = torch.ops.load_library
+    torch.ops.load_library = refuse
+    try:
+        yield
+    finally:
+        torch.ops.load_library = load_library
 
 
 def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Indices of the boxes kept, best first.
+    """Return the indices of the boxes that are kept, best first.
 
     Args:
         boxes: (n, 4) as x1, y1, x2, y2.
         scores: (n,).
-        iou_threshold: a box goes when it overlaps a better one by more than this intersection over union.
+        iou_threshold: a box is dropped when its intersection over union with a better one is above this.
     """
     order = scores.argsort(descending=True, stable=True)
     top_left, bottom_right = boxes[order, :2], boxes[order, 2:]
