@@ -82,7 +82,8 @@ read_options() {
     [ -n "$wheels" ] || return 0
     [ -z "$torch_build" ] || fail "--torch and --wheels exclude each other: the folder holds the build of torch to install"
     [ ${#download_options[@]} = 0 ] || fail "${download_options[0]} needs the network, which --wheels does not use"
-    wheels="$(cd -- "$wheels" 2>/dev/null && pwd -P)" || fail "--wheels: there is no such folder"
+    [ -d "$wheels" ] || fail "--wheels $wheels: there is no such folder"
+    wheels="$(cd -- "$wheels" && pwd -P)" || fail "--wheels $wheels: the folder cannot be opened"
     compgen -G "$wheels/*.whl" >/dev/null || fail "--wheels $wheels: the folder has no wheels; docs/installation.md says how to fill it"
 }
 

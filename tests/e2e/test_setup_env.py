@@ -16,7 +16,8 @@ STAND_IN = """#!/bin/sh
 case "$*" in
     "-m venv"*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python"
         echo "VIRTUAL_ENV='$4'; export VIRTUAL_ENV" >"$4/bin/activate"; echo "$*" >>"$LOG" ;;
-    "-m pip"*) echo "$*" >>"$LOG"; exit "${PIP_STATUS:-0}" ;;
+    "-m pip"*) echo "$*${PIP_NO_INDEX:+ (only $PIP_FIND_LINKS, $PIP_CONFIG_FILE)}" >>"$LOG"; exit "${PIP_STATUS:-0}" ;;
+    "-m uv"*) echo "$*" >>"$LOG"; exit "${UV_STATUS:-0}" ;;
     "-m scripts"*) echo "$*" >>"$LOG"; exit "${DOWNLOAD_STATUS:-0}" ;;
     "-c import cv2") exit 0 ;;
     *) exec "$REAL_PYTHON" "$@" ;;
@@ -38,7 +39,7 @@ class Sandbox:
         stand_in = self.tools / "python3"
         stand_in.write_text(STAND_IN)
         stand_in.chmod(0o755)
-        for name in ["bash", "sh", "env", "dirname", "cat", "grep", "cksum", "tail", "id", "mkdir", "cp", "zsh"]:
+        for name in ["bash", "sh", "env", "dirname", "cat", "grep", "cksum", "sed", "tail", "id", "mkdir", "cp", "zsh"]:
             if found := shutil.which(name):
                 (self.tools / name).symlink_to(found)
 
@@ -79,7 +80,7 @@ def test_sourcing_activates_and_leaves_the_shell_as_it_was(sandbox: Sandbox, she
     assert result.stdout.splitlines()[-2:] == ["same", str(sandbox.root / ".venv")], result
     made, installed, downloaded = sandbox.calls()
     assert made == f"-m venv --clear {sandbox.root}/.venv"
-    assert installed.endswith("--editable .[dev] --constraint constraints.txt")
+    assert installed == "-m pip install --quiet --editable .[dev] --constraint constraints.txt"
     assert downloaded == "-m scripts.download_weights"
 
 
@@ -129,6 +130,81 @@ def test_a_failed_installation_is_tried_again(sandbox: Sandbox):
     sandbox.calls()
     assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
     assert len(sandbox.calls()) == 2
+
+
+UV_OPTIONS = "--constraint constraints.txt --reinstall-package torch --reinstall-package torchvision"
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        ("cuda", f"{UV_OPTIONS} torch torchvision"),
+        ("cpu", f"{UV_OPTIONS} --torch-backend cpu torch torchvision"),
+        ("cu126", f"{UV_OPTIONS} --torch-backend cu126 torch torchvision"),
+    ],
+)
+def test_another_build_of_torch_is_installed_first_and_stays(sandbox: Sandbox, build: str, options: str):
+    sandbox.add_ffmpeg()
+    assert sandbox.run(f"'my copy/setup_env.sh' --torch {build} --training").returncode == 0
+    _, uv, torch, packages, downloads = sandbox.calls()
+    assert uv == "-m pip install --quiet uv --constraint constraints.txt"
+    assert torch == f"-m uv pip install --python {sandbox.root}/.venv/bin/python {options}"
+    assert packages == "-m pip install --quiet --editable .[dev] --constraint constraints.txt"
+    assert downloads == "-m scripts.download_weights --training"
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+    assert sandbox.calls() == ["-m scripts.download_weights"]
+    assert sandbox.run("'my copy/setup_env.sh' --torch auto").returncode == 0
+    assert "--torch-backend auto" in sandbox.calls()[1]
+
+
+def test_torch_from_an_index_of_ones_own(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    assert sandbox.run("'my copy/setup_env.sh' --torch file:///mirror").returncode == 0
+    assert sandbox.calls()[1].startswith("-m pip install --quiet --upgrade --force-reinstall --no-deps --index-url file:")
+
+
+def test_a_build_that_cannot_be_installed_stops_the_set_up(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    result = sandbox.run("'my copy/setup_env.sh' --torch cpu", UV_STATUS="2")
+    assert (result.returncode, result.stderr) == (1, "setup_env: installing torch (cpu) failed (see above)\n")
+    sandbox.calls()
+    assert sandbox.run("'my copy/setup_env.sh' --torch cpu").returncode == 0
+    assert any(call.startswith("-m uv") for call in sandbox.calls())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--torch banana", "--torch banana: use cpu, cuda, auto, a version such as cu126, or the address of an index"),
+        ("--torch", "--torch needs a value"),
+        ("--wheels nowhere", "--wheels nowhere: there is no such folder"),
+        ("--wheels 'my copy'", "the folder has no wheels; docs/installation.md says how to fill it"),
+        ("--wheels 'my copy' --torch cpu", "--torch and --wheels exclude each other"),
+        ("--wheels 'my copy' --training", "--training needs the network, which --wheels does not use"),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_is_made(sandbox: Sandbox, options: str, message: str):
+    result = sandbox.run(f"'my copy/setup_env.sh' {options}")
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not sandbox.calls()
+
+
+def test_a_folder_of_wheels_needs_no_network(sandbox: Sandbox):
+    folder = sandbox.root.parent / "my wheels"
+    folder.mkdir()
+    (folder / "latentsync-0.1.0-py3-none-any.whl").touch()
+    result = sandbox.run("cd 'my copy' && ./setup_env.sh --wheels '../my wheels'")
+    assert result.returncode == 1, "ffmpeg is not here and must not be installed"
+    assert "ffmpeg and ffprobe are needed" in result.stderr
+    sandbox.add_ffmpeg()
+    sandbox.calls()
+    (sandbox.root / ".venv" / ".latentsync-installed").unlink()
+    result = sandbox.run("cd 'my copy' && ./setup_env.sh --wheels '../my wheels'")
+    assert result.returncode == 0, result
+    expected = "-m pip install --quiet --editable .[dev] --constraint constraints.txt"
+    assert sandbox.calls() == [f"{expected} (only {folder}, /dev/null)"]
 
 
 def test_without_ffmpeg_it_says_how_to_get_it(sandbox: Sandbox):
