@@ -105,7 +105,7 @@ def test_operators_are_declared_only_after_torchvisions_own_import_failed(
     (package / "extension.py").write_text(FAKE_EXTENSION.format(library=library))
     (package / f"{library}.so").write_bytes(content)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}
-    done = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == expected
 
@@ -115,6 +115,6 @@ def test_another_fault_of_torchvision_is_not_hidden(tmp_path: Path, repository: 
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('built for another CUDA')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}
-    done = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1] == "RuntimeError: built for another CUDA"
