@@ -160,7 +160,8 @@ def test_another_build_of_torch_is_installed_first_and_stays(sandbox: Sandbox, b
 def test_torch_from_an_index_of_ones_own(sandbox: Sandbox):
     sandbox.add_ffmpeg()
     assert sandbox.run("'my copy/setup_env.sh' --torch file:///mirror").returncode == 0
-    assert sandbox.calls()[1].startswith("-m pip install --quiet --upgrade --force-reinstall --no-deps --index-url file:")
+    options = "--quiet --upgrade --force-reinstall --no-deps --index-url file:///mirror torch torchvision"
+    assert sandbox.calls()[1] == f"-m pip install {options} --constraint constraints.txt"
 
 
 def test_a_build_that_cannot_be_installed_stops_the_set_up(sandbox: Sandbox):
