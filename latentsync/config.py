@@ -1,10 +1,11 @@
 """Reads YAML configurations into typed dataclasses.
 
 A file may name another one under the top-level key ``base`` (relative to itself) and then says only what differs.
-Later values win: base, file, ``key=value`` overrides. Every key is checked against the dataclass.
+Later values win: base, file, ``key=value`` overrides. Every key is checked against the dataclass. A YAML of the
+published repository is translated first (`latentsync.published_configs`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -13,34 +14,45 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from latentsync.errors import ConfigError
+from latentsync.published_configs.translate import translated
 
 T = TypeVar("T")
 
 
-def load_config(path: Path | str, schema: type[T], overrides: Sequence[str] = ()) -> T:
+def load_config(
+    path: Path | str, schema: type[T], overrides: Sequence[str] = (), sections: Collection[str] | None = None
+) -> T:
     """Reads a YAML file as an instance of ``schema``.
 
     Args:
         path: the YAML file.
         schema: dataclass type; its ``__post_init__`` may check values and raise ValueError.
         overrides: ``section.key=value`` strings, as on a command line.
+        sections: of a published configuration: the top-level keys of ours that are of interest; None is all.
 
     Raises:
         ConfigError: the file is missing or no YAML, or a key or value does not fit the dataclass.
     """
     path = Path(path)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), read_yaml(path), OmegaConf.from_dotlist(list(overrides)))
+        content = read_yaml(path, sections=sections)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), content, OmegaConf.from_dotlist(list(overrides)))
         return cast(T, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {_first_line(error)}") from error
 
 
-def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
-    """Reads one file over its chain of bases, untyped.
+def read_yaml(path: Path, seen: tuple[Path, ...] = (), sections: Collection[str] | None = None) -> DictConfig:
+    """Reads one file over its chain of bases, untyped, in the keys of this repository.
+
+    Args:
+        path: the YAML file.
+        seen: the files that lead to it through their `base`.
+        sections: see `load_config`.
 
     Raises:
-        ConfigError: a file is missing, is not a mapping, or the chain of bases goes round.
+        ConfigError: a file is missing, is not a mapping, the chain of bases goes round, or a published configuration
+            says what has no equivalent here.
     """
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its chain of `base:` files goes round")
@@ -50,10 +62,12 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> DictConfig:
         raise ConfigError(f"cannot read the configuration {path}: {_first_line(error)}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: a configuration is a mapping of keys to values")
+    config = translated(config, path, sections)
     base = config.pop("base", None)
     if base is None:
         return config
-    return cast(DictConfig, OmegaConf.merge(read_yaml(path.parent / str(base), (*seen, path.resolve())), config))
+    below = read_yaml(path.parent / str(base), (*seen, path.resolve()), sections)
+    return cast(DictConfig, OmegaConf.merge(below, config))
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Gaussian noise for windows of latents. Drawn on the CPU, so that every device starts from the same numbers."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ def mixed_noise(
     """Training noise: one part common to all frames of a window, one of each frame's own (arXiv 2305.10474).
 
     With a = `shared_weight` the variances are a^2 / (1 + a^2) and 1 / (1 + a^2): every element has variance 1, and two
-    frames of a window correlate by a^2 / (1 + a^2).
+    frames of a window correlate by a^2 / (1 + a^2). At infinity all frames have the same noise.
 
     Args:
         shape: (b, c, f, h, w).
@@ -30,7 +31,8 @@ def mixed_noise(
     for generator in generators:
         common = torch.randn(channels, 1, height, width, generator=generator)
         own = torch.randn(channels, frames, height, width, generator=generator)
-        windows.append((shared_weight * common + own) / total)
+        is_common = math.isinf(shared_weight)
+        windows.append(common.expand_as(own) if is_common else (shared_weight * common + own) / total)
     return torch.stack(windows)
 
 

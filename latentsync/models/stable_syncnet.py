@@ -1,6 +1,7 @@
 """StableSyncNet (arXiv 2412.09262): tells whether a run of mouth frames and a stretch of speech belong together."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,8 @@ class SyncEncoderConfig:
     Attributes:
         in_channels: 1 for mel; frames x 3 for pixels, frames x 4 for latents.
         block_out_channels: channels of each residual block.
-        downsample_factors: per block (vertical, horizontal) stride of the convolution after it; [1, 1]: none.
+        downsample_factors: per block [vertical, horizontal] stride of the convolution after it, or one number for both;
+            [1, 1] or 1: none. Pairs after construction.
         attn_blocks: per block 1 where a self-attention follows, else 0; empty is none at all.
         dropout: inside the residual blocks, in [0, 1).
         num_heads: heads of the self-attention.
@@ -26,7 +28,7 @@ class SyncEncoderConfig:
 
     in_channels: int = 1
     block_out_channels: list[int] = field(default_factory=list)
-    downsample_factors: list[list[int]] = field(default_factory=list)
+    downsample_factors: list[Any] = field(default_factory=list)
     attn_blocks: list[int] = field(default_factory=list)
     dropout: float = 0.0
     num_heads: int = 8
@@ -34,6 +36,7 @@ class SyncEncoderConfig:
 
     def __post_init__(self) -> None:
         num_blocks = len(self.block_out_channels)
+        self.downsample_factors = [_factor_pair(factors) for factors in self.downsample_factors]
         if len(self.downsample_factors) != num_blocks or len(self.attn_blocks) not in (0, num_blocks):
             raise ValueError(
                 f"a SyncNet encoder with {num_blocks} block_out_channels needs as many downsample_factors "
@@ -44,9 +47,14 @@ class SyncEncoderConfig:
                 raise ValueError(
                     f"block_out_channels: {channels} is no multiple of norm_num_groups {self.norm_num_groups}"
                 )
-        for factors in self.downsample_factors:
-            if len(factors) != 2 or min(factors) < 1:
-                raise ValueError(f"downsample_factors are pairs [vertical, horizontal] from 1 up, not {factors}")
+
+
+def _factor_pair(factors: Any) -> list[int]:
+    pair = [factors, factors] if isinstance(factors, int) else factors
+    is_pair = isinstance(pair, list) and len(pair) == 2 and all(type(factor) is int for factor in pair)
+    if not is_pair or min(pair) < 1:
+        raise ValueError(f"downsample_factors are pairs [vertical, horizontal] or numbers from 1 up, not {factors}")
+    return pair
 
 
 @dataclass

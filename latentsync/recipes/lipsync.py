@@ -34,6 +34,9 @@ from latentsync.weights import (
 
 logger = logging.getLogger(__name__)
 
+SECTIONS = ("model", "data", "run", "audio", "vae")
+"""What inference reads of a U-Net configuration; the other sections of a published one are not looked at."""
+
 
 @dataclass(frozen=True)
 class LipsyncBuild:
@@ -62,7 +65,7 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
         CheckpointError: weights are missing or do not fit the configuration.
         DeviceMemoryError: the networks do not fit into the device's memory.
     """
-    run = load_config(build.config, UNetRun)
+    run = load_config(build.config, UNetRun, sections=SECTIONS)
     warn_of_other_anchors(build)
     remedy = memory_remedy(build.device, build.dtype, run.data.resolution)
     with naming_memory_errors("loading the networks", build.device, remedy):
@@ -121,7 +124,7 @@ def default_options(config: Path, steps: int | None = None, guidance: float | No
     Raises:
         ConfigError: the configuration cannot be read, or a number is out of range.
     """
-    sampling = load_config(config, UNetRun).run
+    sampling = load_config(config, UNetRun, sections=SECTIONS).run
     return LipsyncOptions(
         num_inference_steps=sampling.inference_steps if steps is None else steps,
         guidance_scale=sampling.guidance_scale if guidance is None else guidance,
@@ -130,7 +133,7 @@ def default_options(config: Path, steps: int | None = None, guidance: float | No
 
 def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, Any]:
     """Everything but the inputs that a result depends on, as plain values: weights by content, sampling, device."""
-    run = load_config(build.config, UNetRun)
+    run = load_config(build.config, UNetRun, sections=SECTIONS)
     vae = find_vae(run.vae)
     weights = {"unet": build.unet, "audio_encoder": locate(run.audio.whisper)}
     weights |= {f"vae/{path.name}": path for path in sorted(vae.iterdir()) if path.is_file()}

@@ -1,0 +1,1 @@
+"""Reads configurations of the published repository (bytedance/LatentSync), whose keys differ from those of configs/."""

@@ -1,0 +1,188 @@
+"""What becomes of the keys of a published U-Net configuration (configs/unet/*.yaml there)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from latentsync.errors import ConfigError
+from latentsync.published_configs.values import KeyTable, PublishedValues, first_named, training_values
+from latentsync.weights import REPOSITORY_ROOT
+
+WHISPER = {384: "checkpoints/whisper/tiny.pt", 768: "checkpoints/whisper/small.pt"}
+SCHEDULES = {"constant": "constant", "constant_with_warmup": "constant", "linear": "linear", "cosine": "cosine"}
+DOWN_BLOCKS = {"CrossAttnDownBlock3D": True, "DownBlock3D": False}
+_KWARGS = "model.motion_module_kwargs"
+_SAME_MODEL_KEYS = (
+    "add_audio_layer", "attention_head_dim", "block_out_channels", "cross_attention_dim", "in_channels",
+    "layers_per_block", "norm_num_groups", "out_channels", "use_motion_module", "motion_module_resolutions",
+    "motion_module_mid_block", "motion_module_decoder_only",
+)  # fmt: skip
+_MOTION_MODULE = {
+    "model.motion_module_type": "Vanilla",
+    f"{_KWARGS}.num_transformer_block": 1,
+    f"{_KWARGS}.attention_block_types": ["Temporal_Self", "Temporal_Self"],
+    f"{_KWARGS}.temporal_position_encoding": True,
+    f"{_KWARGS}.temporal_attention_dim_div": 1,
+}
+
+
+def _model(values: PublishedValues) -> dict[str, Any]:
+    """Blocks with attention, and motion modules; the rest has a name or one value."""
+    if values.get("model.use_motion_module"):
+        for key, allowed in _MOTION_MODULE.items():
+            values.demand(key, allowed)
+        values.demand(f"{_KWARGS}.num_attention_heads", values.get("model.attention_head_dim", 8))
+    return {} if "model.down_block_types" not in values else _attention_levels(values)
+
+
+def _attention_levels(values: PublishedValues) -> dict[str, Any]:
+    down = values.get("model.down_block_types")
+    if not isinstance(down, list) or not all(block in DOWN_BLOCKS for block in down):
+        raise values.refusal("model.down_block_types", f"write a list of {' and '.join(DOWN_BLOCKS)}")
+    num_levels = len(values.get("model.block_out_channels", down))
+    if len(down) != num_levels:
+        raise values.refusal("model.down_block_types", f"name as many blocks as block_out_channels, {num_levels}")
+    up = [block.replace("Down", "Up") for block in reversed(down)]
+    values.demand("model.up_block_types", up)
+    return {"model.attention_levels": [level for level, block in enumerate(down) if DOWN_BLOCKS[block]]}
+
+
+def _data(values: PublishedValues) -> dict[str, Any]:
+    ours: dict[str, Any] = {"data.train_clips": first_named(values, "data.train_fileslist", "data.train_data_dir")}
+    if "data.num_frames" in values:
+        ours["data.num_mel_columns"] = num_mel_columns(values)
+    return ours
+
+
+def num_mel_columns(values: PublishedValues) -> int:
+    """Mel columns of a window: 80 a second at 25 frames per second, rounded up."""
+    num_frames = values.get("data.num_frames")
+    if not isinstance(num_frames, int):
+        raise values.refusal("data.num_frames", "write a whole number")
+    return math.ceil(num_frames * 16 / 5)
+
+
+def _audio(values: PublishedValues) -> dict[str, Any]:
+    if not values.get("model.add_audio_layer", True) or "model.cross_attention_dim" not in values:
+        return {}
+    width = values.get("model.cross_attention_dim")
+    if width not in WHISPER:
+        raise values.refusal("model.cross_attention_dim", "write 384 (whisper/tiny.pt) or 768 (whisper/small.pt)")
+    return {"audio.whisper": WHISPER[width]}
+
+
+def _initial(values: PublishedValues) -> dict[str, Any]:
+    return {"initial": first_named(values, "ckpt.resume_ckpt_path")}
+
+
+def _trainable(values: PublishedValues) -> dict[str, Any]:
+    """Without motion modules the published training moves all weights, whatever the list says."""
+    if not values.get("model.use_motion_module"):
+        return {"trainable": []}
+    return {"trainable": values.require("run.trainable_modules", "list parts of the names of the weights that train")}
+
+
+def _diffusion(values: PublishedValues) -> dict[str, Any]:
+    """Without mixed noise all frames of a window share theirs."""
+    if not values.get("run.use_mixed_noise", True):
+        return {"diffusion.shared_noise": [math.inf]}
+    return {"diffusion.shared_noise": [values.get("run.mixed_noise_alpha", 1.0)]}
+
+
+def _losses(values: PublishedValues) -> dict[str, Any]:
+    in_pixels = values.require("run.pixel_space_supervise", "write true (LPIPS and TREPA on decoded frames) or false")
+    ours: dict[str, Any] = {"losses.sync.weight": 0.0}
+    for name in ("perceptual", "trepa"):
+        ours[f"losses.{name}.weight"] = values.get(f"run.{name}_loss_weight", 0.0) if in_pixels else 0.0
+    if values.get("run.use_syncnet") and values.get("model.add_audio_layer", True):
+        syncnet = values.require("data.syncnet_config_path", "name the SyncNet's YAML")
+        ours["losses.sync.weight"] = values.require("run.sync_loss_weight", "write 0.05, as published")
+        ours["losses.sync.space"] = "pixel" if in_pixels else "latent"
+        ours["losses.sync.config"] = syncnet
+        ours |= _syncnet_checkpoint(REPOSITORY_ROOT / str(syncnet))
+    return ours
+
+
+def _syncnet_checkpoint(path: Path) -> dict[str, Any]:
+    """Where a published SyncNet configuration says that its weights are; ours does not say it."""
+    try:
+        content = OmegaConf.load(path)
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return {}  # `build_losses` names the file and its fault
+    key = "ckpt.inference_ckpt_path"
+    if not isinstance(content, DictConfig) or "ckpt" not in content:
+        return {}
+    checkpoint = OmegaConf.select(content, key)
+    if not checkpoint:
+        raise ConfigError(f"{path}: {key} is empty: write where its weights are, such as checkpoints/stable_syncnet.pt")
+    return {"losses.sync.checkpoint": checkpoint}
+
+
+def _training(values: PublishedValues) -> dict[str, Any]:
+    """The published loop validates whenever it saves."""
+    ours = training_values(values)
+    if "ckpt.save_ckpt_steps" in values:
+        ours |= dict.fromkeys(("training.save_every", "training.validate_every"), values.get("ckpt.save_ckpt_steps"))
+    if "optimizer.lr_scheduler" in values:
+        name = values.get("optimizer.lr_scheduler")
+        if name not in SCHEDULES:
+            raise values.refusal("optimizer.lr_scheduler", f"write one of {', '.join(SCHEDULES)}")
+        ours["training.schedule.name"] = SCHEDULES[name]
+        # diffusers' "constant" does not warm up.
+        warmup = 0 if name == "constant" else values.get("optimizer.lr_warmup_steps", 0)
+        ours["training.schedule.warmup_steps"] = warmup
+    return ours
+
+
+UNET_KEYS = KeyTable(
+    same_meaning={
+        "data.batch_size": "training.batch_size",
+        "data.num_workers": "training.num_workers",
+        "data.num_frames": "data.num_frames",
+        "data.resolution": "data.resolution",
+        "data.video_fps": "data.video_fps",
+        "run.guidance_scale": "run.guidance_scale",
+        "run.inference_steps": "run.inference_steps",
+        "run.recon_loss_weight": "losses.epsilon.weight",
+        "run.seed": "training.seed",
+        "run.enable_gradient_checkpointing": "training.gradient_checkpointing",
+        "optimizer.lr": "training.optimizer.lr",
+        "optimizer.max_grad_norm": "training.max_grad_norm",
+        f"{_KWARGS}.temporal_position_encoding_max_len": "model.motion_module_max_frames",
+        **{f"model.{key}": f"model.{key}" for key in _SAME_MODEL_KEYS},
+    },
+    fixed={
+        "data": {"data.audio_sample_rate": 16000, "data.audio_feat_length": [2, 2]},
+        "model": {
+            "model.act_fn": "silu",
+            "model.center_input_sample": False,
+            "model.mid_block_type": "UNetMidBlock3DCrossAttn",
+            "model.downsample_padding": 1,
+            "model.flip_sin_to_cos": True,
+            "model.freq_shift": 0,
+            "model.mid_block_scale_factor": 1,
+            "model.norm_eps": 1e-5,
+            "model.resnet_time_scale_shift": "default",
+        },
+        "training": {"optimizer.scale_lr": False, f"{_KWARGS}.zero_initialize": True},
+    },
+    ignored=(
+        "data.audio_embeds_cache_dir", "data.audio_mel_cache_dir", "data.mask_image_path", "data.val_video_path",
+        "data.val_audio_path", "model.sample_size",
+    ),
+    sections={
+        "model": _model, "data": _data, "audio": _audio, "initial": _initial, "trainable": _trainable,
+        "diffusion": _diffusion, "losses": _losses, "training": _training,
+    },
+    handled=(
+        *_MOTION_MODULE, f"{_KWARGS}.num_attention_heads", "model.down_block_types", "model.up_block_types",
+        "data.train_fileslist", "data.train_data_dir", "data.syncnet_config_path", "data.train_output_dir",
+        "ckpt.resume_ckpt_path", "ckpt.save_ckpt_steps", "run.pixel_space_supervise", "run.use_syncnet",
+        "run.sync_loss_weight", "run.perceptual_loss_weight", "run.trepa_loss_weight", "run.trainable_modules",
+        "run.use_mixed_noise", "run.mixed_noise_alpha", "run.mixed_precision_training", "run.max_train_steps",
+        "run.max_train_epochs", "optimizer.lr_scheduler", "optimizer.lr_warmup_steps",
+    ),
+)  # fmt: skip
