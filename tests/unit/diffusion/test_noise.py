@@ -8,7 +8,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-@pytest.mark.parametrize(("weight", "correlation"), [(0.0, 0.0), (1.0, 0.5), (2.0, 0.8)])
+@pytest.mark.parametrize(("weight", "correlation"), [(0.0, 0.0), (1.0, 0.5), (2.0, 0.8), (float("inf"), 1.0)])
 def test_mixed_noise_variance_and_correlation(weight, correlation):
     noise = mixed_noise((2, 4, 6, 48, 48), generators(1, 2), weight)
     assert noise.std() == pytest.approx(1, abs=0.02)
