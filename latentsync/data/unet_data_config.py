@@ -17,6 +17,7 @@ class UNetDataConfig:
         validation_clips: the same for held-out clips.
         cache_dir: folder for what is computed once per clip (audio features, latents).
         cache_latents: keep the VAE's latents of every clip (its distribution's mean) instead of encoding in every step.
+        sample_latents: draw latents from the VAE's distribution in every step, as published, instead of its mean.
     """
 
     resolution: int = 256
@@ -28,6 +29,7 @@ class UNetDataConfig:
     validation_clips: str | None = None
     cache_dir: str = "cache"
     cache_latents: bool = False
+    sample_latents: bool = False
 
     def __post_init__(self) -> None:
         for name in ("resolution", "num_frames", "video_fps", "num_mel_columns"):
@@ -35,6 +37,8 @@ class UNetDataConfig:
                 raise ValueError(f"data.{name} is {getattr(self, name)}: use at least 1")
         if self.audio_sample_rate != 16000:
             raise ValueError(f"data.audio_sample_rate is {self.audio_sample_rate}: the models hear 16000")
+        if self.cache_latents and self.sample_latents:
+            raise ValueError("data.cache_latents keeps means, data.sample_latents draws anew: set one of them to false")
 
     @property
     def min_frames(self) -> int:

@@ -80,7 +80,9 @@ def _sync(
             f"the SyncNet of {config.config} looks at {look.num_frames} frames, a window has {num_frames}: "
             "name another in losses.sync.config"
         )
-    return SyncLoss(config.weight, load_syncnet(model, locate(config.checkpoint, root), device, dtype), look)
+    return SyncLoss(
+        config.weight, load_syncnet(model, locate(config.checkpoint, root), device, dtype), look, config.antialias
+    )
 
 
 def _perceptual(

@@ -36,12 +36,15 @@ class SyncLossConfig:
         config: YAML of the SyncNet, relative to the repository.
         checkpoint: its weights, relative to the repository.
         space: "pixel" (lower half of decoded frames) or "latent" (whole latents, nothing decoded).
+        antialias: whether frames larger than the SyncNet's resolution are resized with antialiasing; the published
+            resize has none.
     """
 
     weight: float = 0.0
     config: str = "configs/syncnet/syncnet_16_pixel_attn.yaml"
     checkpoint: str = "checkpoints/stable_syncnet.pt"
     space: str = "pixel"
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         _check_weight("sync", self.weight)

@@ -45,10 +45,11 @@ class SyncLoss:
     needs_target_pixels = False
     needs_mel = True
 
-    def __init__(self, weight: float, syncnet: StableSyncNet, look: SyncInput):
+    def __init__(self, weight: float, syncnet: StableSyncNet, look: SyncInput, antialias: bool = True):
         self.weight = weight
         self.syncnet = syncnet.eval().requires_grad_(False)
         self.look = look
+        self.antialias = antialias
         self.needs_pixels = not look.latent_space
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
@@ -70,7 +71,9 @@ class SyncLoss:
         side = self.look.resolution
         if frames.shape[-1] == side:
             return frames
-        flat = F.interpolate(frames.flatten(0, 1), (side, side), mode="bicubic", align_corners=False, antialias=True)
+        flat = F.interpolate(
+            frames.flatten(0, 1), (side, side), mode="bicubic", align_corners=False, antialias=self.antialias
+        )
         return flat.unflatten(0, frames.shape[:2])
 
 

@@ -69,7 +69,9 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     unet = initial_unet(run)
     logger.info("%.1f M weights train", select_trainable(unet, run.trainable) / 1e6)
     recompute = run.training.gradient_checkpointing
-    step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute)
+    step = UNetStep(
+        *(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute), run.data.sample_latents
+    )
     features = _features(run, frozen)
     clips = _clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
     wants = {"wants_pixels": losses.needs_target_pixels, "wants_mel": losses.needs_mel}

@@ -103,7 +103,7 @@ class Muon(torch.optim.Optimizer):
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The configured optimizer over the parameters that train.
 
-    Weight decay is for tensors of two or more dimensions; biases and norms keep their size.
+    Weight decay is for tensors of two or more dimensions; biases and norms keep their size, unless `decay_vectors`.
     """
     vectors, plain, matrices = [], [], []
     for name, parameter in model.named_parameters():
@@ -114,7 +114,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
                 matrices.append(parameter)
             else:
                 plain.append(parameter)
-    groups: list[dict[str, Any]] = [{"params": vectors, "weight_decay": 0.0}, {"params": plain}]
+    vector_decay = config.weight_decay if config.decay_vectors else 0.0
+    groups: list[dict[str, Any]] = [{"params": vectors, "weight_decay": vector_decay}, {"params": plain}]
     betas = (config.betas[0], config.betas[1])
     if config.name == "muon":
         groups.append({"params": matrices, "lr": config.matrix_lr, "use_muon": True})

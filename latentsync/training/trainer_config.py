@@ -19,6 +19,7 @@ class OptimizerConfig:
         eps: AdamW's guard against division by zero.
         momentum: Muon's.
         weight_decay: decoupled; of weights of two or more dimensions only.
+        decay_vectors: whether it applies to biases and norms too, as published.
         plain_names: with Muon: weights whose names begin so stay with AdamW, such as ["conv_in", "conv_out"].
     """
 
@@ -29,6 +30,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     momentum: float = 0.95
     weight_decay: float = 0.01
+    decay_vectors: bool = False
     plain_names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

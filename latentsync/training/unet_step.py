@@ -1,11 +1,12 @@
 """One training step of the lip-sync U-Net: noise, prediction, one-step clean estimate, losses (arXiv 2412.09262)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -114,6 +115,7 @@ class UNetStep:
         diffusion: how windows are disturbed.
         resolution: side of the crops in pixels.
         checkpoint_decode: whether the decoder's activations are recomputed in the backward pass, to save memory.
+        sample_latents: draw latents from the VAE's distribution, by each item's seed, instead of taking its mean.
     """
 
     export_name = "latentsync_unet.pt"
@@ -126,6 +128,7 @@ class UNetStep:
         diffusion: DiffusionConfig,
         resolution: int,
         checkpoint_decode: bool = False,
+        sample_latents: bool = False,
     ) -> None:
         self.model = unet
         self.codec = codec
@@ -133,6 +136,7 @@ class UNetStep:
         self.diffusion = diffusion
         self.resolution = resolution
         self.checkpoint_decode = checkpoint_decode
+        self.sample_latents = sample_latents
         self.scheduler = build_scheduler("ddim")
         self._keep = keep_mask(resolution)
         self._latent_keep = latent_mask(resolution, resolution // codec.factor)
@@ -181,18 +185,27 @@ class UNetStep:
             names = ("latents", "masked_latents", "reference_latents")
             return WindowLatents(*(batch[name].float().transpose(1, 2) for name in names))
         pixels, reference = batch["pixels"], batch["reference"]
-        return WindowLatents(
-            self._encode(pixels), self._encode(pixels * self._keep.to(pixels)), self._encode(reference)
-        )
+        generators = [_latent_generator(seed) for seed in batch["seed"].tolist()] if self.sample_latents else []
+        masked = pixels * self._keep.to(pixels)
+        return WindowLatents(*(self._encode(images, generators) for images in (pixels, masked, reference)))
 
-    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(b, f, 3, R, R) -> (b, L, f, h, w)."""
+    def _encode(self, pixels: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """(b, f, 3, R, R) -> (b, L, f, h, w): means, or draws with one CPU generator an item."""
+        if generators:
+            items = zip(pixels, generators, strict=True)
+            latents = torch.stack([self.codec.encode(item, generator=generator) for item, generator in items])
+            return latents.float().transpose(1, 2)
         latents = self.codec.encode(pixels.flatten(0, 1)).float()
         return latents.unflatten(0, pixels.shape[:2]).transpose(1, 2)
 
     def _mask_channel(self, clean: torch.Tensor) -> torch.Tensor:
         batch, _, num_frames = clean.shape[:3]
         return self._latent_keep.to(clean).expand(batch, 1, num_frames, -1, -1)
+
+
+def _latent_generator(seed: int) -> torch.Generator:
+    """A CPU generator for an item's latents, independent of the one that draws its noise."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
 
 
 def plain_attention(device: torch.device) -> AbstractContextManager[object]:

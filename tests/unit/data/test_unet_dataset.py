@@ -131,7 +131,15 @@ def test_a_clip_lost_later_is_named_by_the_worker(
         list(loader)
 
 
-@pytest.mark.parametrize("wrong", [{"resolution": 0}, {"num_frames": 0}, {"audio_sample_rate": 44100}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resolution": 0},
+        {"num_frames": 0},
+        {"audio_sample_rate": 44100},
+        {"sample_latents": True, "cache_latents": True},
+    ],
+)
 def test_wrong_settings_are_named(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNetDataConfig(**wrong)

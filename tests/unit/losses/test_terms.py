@@ -88,6 +88,19 @@ def test_pixel_sync_sees_the_lower_half_frame_by_frame(window):
     torch.testing.assert_close(found, torch.stack(losses).mean())
 
 
+def test_pixel_sync_resizes_without_antialiasing_on_request(window):
+    syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
+    look = SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
+    frames = window.prediction(0.7 * window.noise).pixels
+    for antialias in (False, True):
+        found = SyncLoss(1, syncnet, look, antialias)._sized(frames)
+        expected = [
+            F.interpolate(item, (SYNC_RESOLUTION,) * 2, mode="bicubic", align_corners=False, antialias=antialias)
+            for item in frames
+        ]
+        torch.testing.assert_close(found, torch.stack(expected))
+
+
 def test_sync_asks_nothing_of_items_that_heard_nothing(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
     loss = SyncLoss(1, syncnet, SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES))

@@ -67,10 +67,31 @@ def test_muon_continues_from_its_state() -> None:
     assert torch.equal(model.get_parameter("bias"), whole[0].get_parameter("bias"))
 
 
+def test_decay_vectors_is_torchs_adamw_on_all_weights() -> None:
+    models = []
+    for build in (
+        lambda model: build_optimizer(model, OptimizerConfig(lr=0.1, weight_decay=0.3, decay_vectors=True)),
+        lambda model: torch.optim.AdamW(model.parameters(), 0.1, weight_decay=0.3),
+        lambda model: build_optimizer(model, OptimizerConfig(lr=0.1, weight_decay=0.3)),
+    ):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 4)
+        optimizer = build(model)
+        model(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+        models.append(model)
+    published, torchs, default = models
+    assert torch.equal(published.weight, torchs.weight)
+    assert torch.equal(published.bias, torchs.bias)
+    assert torch.equal(default.weight, torchs.weight)
+    assert not torch.equal(default.bias, torchs.bias)
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
         (OptimizerConfig(), [(3, 1e-4, 0.0), (3, 1e-4, 0.01)]),
+        (OptimizerConfig(decay_vectors=True), [(3, 1e-4, 0.01), (3, 1e-4, 0.01)]),
         (OptimizerConfig("muon", plain_names=["0."]), [(3, 1e-4, 0.0), (1, 1e-4, 0.01), (2, 0.01, 0.01)]),
     ],
 )

@@ -84,6 +84,24 @@ def test_the_network_sees_noisy_latents_mask_masked_image_and_reference(step):
     assert torch.allclose(noisy, signal.sqrt() * clean + (1 - signal).sqrt() * prediction.noise, atol=1e-4)
 
 
+def test_sampled_latents_are_drawn_by_the_items_seed(step):
+    batch, listener = pixel_batch(), Listener()
+
+    def shown(**changes):
+        step.predict(listener, batch | changes)
+        return listener.sample[:, 5:].clone()  # masked and reference latents
+
+    means = shown()
+    step.sample_latents = True
+    first, again = shown(), shown()
+    assert torch.equal(first, again)
+    assert torch.equal(first[0], shown(seed=torch.tensor([10, 99]))[0])
+    assert not torch.equal(first[1], shown(seed=torch.tensor([10, 99]))[1])
+    distribution = step.codec.vae.encode(batch["reference"][0])[0]
+    scaled = step.codec.scale * distribution.std.transpose(0, 1)
+    assert ((first - means)[0, 4:] / scaled).std() == pytest.approx(1, abs=0.1)
+
+
 def test_cached_latents_give_the_same_loss_as_pixels(step):
     batch = pixel_batch()
 
