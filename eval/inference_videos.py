@@ -28,7 +28,14 @@ from latentsync.errors import InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
 from latentsync.pipelines.options import SCHEDULERS, LipsyncOptions
 from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, default_options, result_settings
+from latentsync.recipes.lipsync import (
+    LipsyncBuild,
+    build_pipeline,
+    check_exact,
+    choose_weights,
+    default_options,
+    result_settings,
+)
 
 _EXIT_SOME_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
 DEFAULTS = LipsyncOptions()
@@ -93,8 +100,12 @@ def chosen_build(options: argparse.Namespace) -> tuple[LipsyncBuild, LipsyncOpti
         batch_windows=options.batch_size,
         vae_batch_size=options.vae_batch_size,
         crf=options.crf,
+        overlap_frames=0 if options.exact else DEFAULTS.overlap_frames,
+        exact=options.exact,
     )
-    return LipsyncBuild(config, unet, device, resolve_dtype(options.dtype, device), options.detector), lipsync
+    build = LipsyncBuild(config, unet, device, resolve_dtype(options.dtype, device), options.detector)
+    check_exact(build, lipsync)
+    return build, lipsync
 
 
 def _load(build: LipsyncBuild, options: LipsyncOptions) -> Pipeline:
@@ -129,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--vae_batch_size", type=int, default=DEFAULTS.vae_batch_size, help="VAE images at once (default: %(default)s)")
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode (default: %(default)s)")
     add("--detector", choices=DETECTORS, default="auto")
+    add("--exact", action="store_true", help="the published behaviour wherever the default differs")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     return parser

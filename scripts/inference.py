@@ -21,7 +21,14 @@ from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.video_maker import VideoMaker
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, default_options, result_settings
+from latentsync.recipes.lipsync import (
+    LipsyncBuild,
+    build_pipeline,
+    check_exact,
+    choose_weights,
+    default_options,
+    result_settings,
+)
 from latentsync.recipes.video_list import make_list, read_tasks, summary
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -62,13 +69,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
     add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
     add("--enable_deepcache", action="store_true", help=f"run deep layers at every {DEEPCACHE_INTERVAL}rd step only")
-    add("--overlap_frames", type=int, default=DEFAULTS.overlap_frames, help="shared by windows (default: %(default)s)")
+    add("--overlap_frames", type=int, help=f"shared by windows (default: {DEFAULTS.overlap_frames}, with --exact 0)")
     add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
     add("--vae_batch_size", type=int, default=DEFAULTS.vae_batch_size, help="VAE images at once (default: %(default)s)")
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
     add("--face", default=DEFAULTS.face, help="largest, left, right, an index from the left, or x,y")
     add("--detector", choices=("auto", "mtcnn", "face_alignment"), default="auto")
+    add("--exact", action="store_true", help="the published behaviour wherever the default differs")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     add("--debug", action="store_true", help="show where an error came from")
@@ -124,8 +132,10 @@ def load(arguments: argparse.Namespace) -> Loaded:
     """Builds the pipeline and says on what it runs."""
     build, weights = chosen_build(arguments)
     options = chosen_options(arguments, build.config)  # a wrong one is told before the networks are loaded
+    check_exact(build, options)
     pipeline = build_pipeline(build)
-    print(f"weights: {weights}; device: {build.device}, {str(build.dtype).removeprefix('torch.')}")
+    mode = "; exact" if options.exact else ""
+    print(f"weights: {weights}; device: {build.device}, {str(build.dtype).removeprefix('torch.')}{mode}")
     return Loaded(pipeline, options, weights)
 
 
@@ -143,14 +153,22 @@ def chosen_options(arguments: argparse.Namespace, config: Path) -> LipsyncOption
         seed=arguments.seed,
         scheduler=arguments.scheduler,
         deepcache_interval=DEEPCACHE_INTERVAL if arguments.enable_deepcache else 1,
-        overlap_frames=arguments.overlap_frames,
+        overlap_frames=chosen_overlap(arguments.overlap_frames, arguments.exact),
         batch_windows=arguments.batch_size,
         vae_batch_size=arguments.vae_batch_size,
         video_fps=arguments.video_fps,
         crf=arguments.crf,
         face=arguments.face,
         compare=arguments.compare,
+        exact=arguments.exact,
     )
+
+
+def chosen_overlap(overlap_frames: int | None, exact: bool) -> int:
+    """Frames that windows share where the user names no number; published windows share none."""
+    if overlap_frames is not None:
+        return overlap_frames
+    return 0 if exact else DEFAULTS.overlap_frames
 
 
 def run_one(arguments: argparse.Namespace) -> int:

@@ -49,10 +49,12 @@ def tiny_pipeline(has_face: Callable[[np.ndarray], bool] = lambda frame: True) -
         mid_block_add_attention=False,
     )
     encoder = fill_deterministic(WhisperEncoder(encoder_dimensions(16, 1, 2)).eval())
+    detector = ToldDetector(has_face)
     return LipsyncPipeline(
         unet=unet.eval(),
         codec=LatentCodec(fill_deterministic(vae).eval().requires_grad_(False)),
         audio_encoder=encoder.requires_grad_(False),
-        detector=ToldDetector(has_face),
+        detector=detector,
         resolution=RESOLUTION,
+        exact_detector=detector,
     )

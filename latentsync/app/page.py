@@ -126,6 +126,9 @@ class _Page:
             self.overlap = gr.Slider(
                 0, 12, defaults.overlap_frames, step=1, label="Overlap", info="frames shared by neighbouring windows"
             )
+            self.exact = gr.Checkbox(
+                defaults.exact, label="Exact", info="the published behaviour; 25 frames per second, ddim, no overlap"
+            )
 
     def _outputs(self) -> None:
         with gr.Row():
@@ -151,6 +154,7 @@ class _Page:
 
     def _wire(self, blocks: gr.Blocks) -> None:
         options = [self.steps, self.guidance, self.seed, self.scheduler, self.face, self.video_fps, self.overlap]
+        options.append(self.exact)
         shown = [self.result, self.comparison, self.sheet, self.summary, self.files, self.status, self.job_id]
         follow: dict[str, Any] = dict(show_progress="hidden", concurrency_limit=None)
         self.run_button.click(
@@ -179,6 +183,7 @@ class _Page:
         face: str = "largest",
         video_fps: str = "25",
         overlap: float = 4,
+        exact: bool = False,
     ) -> AsyncGenerator[list[Update], None]:
         """Makes the lips in the video follow the speech."""
         nothing = [None, None, None, "", None]
@@ -190,7 +195,8 @@ class _Page:
                 scheduler=scheduler,
                 face=(face or "").strip() or "largest",
                 video_fps=video_fps,
-                overlap_frames=whole("overlap", overlap),
+                overlap_frames=0 if exact else whole("overlap", overlap),
+                exact=bool(exact),
             )
             job = await asyncio.to_thread(self.sessions.start_lipsync, _path(video), _path(speech), options)
         except InputError as error:

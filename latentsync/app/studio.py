@@ -10,10 +10,10 @@ from latentsync.app.limits import Limits
 from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
 from latentsync.app.summary import options_line, verdict_lines
 from latentsync.app.sync_verdict import MAX_SECONDS, FaceCollector, SyncJudge, SyncVerdict, build_judge, judge_sync
-from latentsync.errors import InputError
+from latentsync.errors import CheckpointError, InputError
 from latentsync.media.probe import probe_video
 from latentsync.models.vae import BATCH_SIZE
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, default_options
 
@@ -90,6 +90,8 @@ class Studio:
         """
         if options.num_inference_steps > self.limits.max_steps:
             raise InputError(f"inference_steps is {options.num_inference_steps}: {self.limits.max_steps} are the most")
+        if options.exact and self.pipeline.networks.exact_detector is None:
+            raise CheckpointError(NO_EXACT_DETECTOR)
         info = self.limits.check_video(video)
         seconds = self.limits.check_speech(speech)
         self.limits.check_frames(info, seconds, options.video_fps)

@@ -11,7 +11,7 @@ def options_line(options: LipsyncOptions) -> str:
     return (
         f"steps {options.num_inference_steps}, guidance {options.guidance_scale:g}, seed {options.seed}, "
         f"scheduler {options.scheduler}, face {options.face}, {options.video_fps} frames per second, "
-        f"overlap {options.overlap_frames}"
+        f"overlap {options.overlap_frames}{', exact' if options.exact else ''}"
     )
 
 

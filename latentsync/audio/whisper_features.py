@@ -3,7 +3,8 @@
 Up to 30 s the sound is one zero-padded piece. Longer sounds are cut into full 30 s pieces that overlap by 10 s or more,
 and of each only the middle is used, so that every kept row has heard at least about 5 s on both sides. Whisper adds
 absolute positions to its features, so two pieces differ where they meet (5 times as much as neighbouring rows do);
-there they are cross-faded over half a second, which makes the seam as smooth as the rest.
+there they are cross-faded over half a second, which makes the seam as smooth as the rest. The published system cuts
+pieces of 30 s that do not overlap and pads the last one with zeros; `as_published` does the same.
 """
 
 from collections import OrderedDict
@@ -30,12 +31,16 @@ class WhisperFeatures:
     held (12 MB each for `tiny`, 60 MB for `small`), so reading forwards, or backwards, computes each piece once.
     """
 
-    def __init__(self, encoder: WhisperEncoder, samples: SampleSource) -> None:
-        """Raises InputError where the sound is shorter than 20 ms."""
+    def __init__(self, encoder: WhisperEncoder, samples: SampleSource, as_published: bool = False) -> None:
+        """Raises InputError where the sound is shorter than 20 ms.
+
+        as_published: cut the sound into pieces that do not overlap, the last one padded with zeros.
+        """
         self._encoder = encoder
         self._mel = WhisperMel(samples)
         self.num_rows = self._mel.num_frames // 2
-        self._starts = _piece_starts(self.num_rows)
+        self._starts = list(range(0, self.num_rows, PIECE_ROWS)) if as_published else _piece_starts(self.num_rows)
+        self._fade_rows = 0 if as_published else _FADE_ROWS
         self._pieces: OrderedDict[int, Tensor] = OrderedDict()
 
     def rows(self, start: int, stop: int) -> Tensor:
@@ -66,8 +71,8 @@ class WhisperFeatures:
 
     def _kept(self, index: int) -> tuple[int, int]:
         """Rows to which a piece contributes, cross-fades included."""
-        low = self._seam(index - 1) - _FADE_ROWS // 2 if index > 0 else 0
-        high = self._seam(index) + _FADE_ROWS // 2 if index + 1 < len(self._starts) else self.num_rows
+        low = self._seam(index - 1) - self._fade_rows // 2 if index > 0 else 0
+        high = self._seam(index) + self._fade_rows // 2 if index + 1 < len(self._starts) else self.num_rows
         return low, high
 
     def _is_alone(self, index: int, start: int, stop: int) -> bool:
@@ -78,6 +83,8 @@ class WhisperFeatures:
     def _weight(self, index: int, position: Tensor) -> Tensor:
         """Share of a piece at absolute rows: 1 in its middle, linear ramps at its seams; all pieces sum to 1."""
         weight = torch.ones(len(position), device=position.device)
+        if self._fade_rows == 0:
+            return weight
         if index > 0:
             weight = weight * _ramp(position, self._seam(index - 1))
         if index + 1 < len(self._starts):

@@ -139,15 +139,28 @@ def crop_faces(
     unsqueeze = invert(tall_to_square(resolution))
     crops = torch.empty(len(frames), 3, resolution, resolution, device=device)
     for crop, frame, matrix in zip(crops, frames, matrices, strict=True):
-        tall = _warp_to_tall(frame, compose(unsqueeze, matrix), width, height, device)
+        tall = warp_to_tall(frame, compose(unsqueeze, matrix), width, height, device)
         torch.matmul(down @ tall, across, out=crop)
     return crops.add_((GREY - 127.5) / 127.5).clamp_(-1, 1)
 
 
-def _warp_to_tall(
-    frame: np.ndarray | torch.Tensor, matrix: np.ndarray, width: int, height: int, device: torch.device | str
+def warp_to_tall(
+    frame: np.ndarray | torch.Tensor,
+    matrix: np.ndarray,
+    width: int,
+    height: int,
+    device: torch.device | str,
+    antialias: bool = True,
 ) -> torch.Tensor:
-    """(3, height, width) bilinear samples of a uint8 frame (h, w, 3), minus `GREY`; zero outside the frame."""
+    """(3, height, width) bilinear samples of a uint8 frame (h, w, 3), minus `GREY`; zero outside the frame.
+
+    Args:
+        frame: uint8 RGB (h, w, 3).
+        matrix: (2, 3) frame to tall crop.
+        width, height: size of the tall crop in pixels.
+        device: where the work is done.
+        antialias: whether the frame is shrunk first where the face is much larger than the crop.
+    """
     to_frame = invert(matrix)
     pixels_per_sample = float(np.sqrt(abs(np.linalg.det(to_frame[:, :2]))))
     box = covered_box(to_frame, width, height, frame.shape[1], frame.shape[0], margin=2 + int(pixels_per_sample * 2))
@@ -155,7 +168,8 @@ def _warp_to_tall(
         return torch.zeros(3, height, width, device=device)
     x0, y0, x1, y1 = box
     region = frame_tensor(frame[y0:y1, x0:x1]).to(device).permute(2, 0, 1)[None]
-    shrunk = [max(2, round(side * min(1.0, _SAMPLES_PER_PIXEL / pixels_per_sample))) for side in region.shape[2:]]
+    share = min(1.0, _SAMPLES_PER_PIXEL / pixels_per_sample) if antialias else 1.0
+    shrunk = [max(2, round(side * share)) for side in region.shape[2:]]
     if tuple(shrunk) != tuple(region.shape[2:]):
         # on the CPU torch has a fast path for interleaved uint8, and on the GPU none at all
         region = region if region.device.type == "cpu" else region.float()

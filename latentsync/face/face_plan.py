@@ -47,6 +47,10 @@ class FacePlan:
             anchors[start:stop] = smooth_anchors(anchors[start:stop], fps)
         return FacePlan(anchors, self.segment)
 
+    def rounded(self) -> "FacePlan":
+        """The plan with its anchors in whole pixels, halves to the even one, as in the published system."""
+        return FacePlan(self.anchors.round(), self.segment)
+
 
 def plan_face(
     frames: Iterable[np.ndarray],
@@ -55,6 +59,7 @@ def plan_face(
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
     fps: float = 25.0,
+    exact: bool = False,
 ) -> FacePlan:
     """The plan for a video, with smoothed anchors; memory holds one batch of frames and the tracks' numbers.
 
@@ -67,6 +72,7 @@ def plan_face(
         batch_size: frames detected together.
         progress: called with the number of frames done after each batch.
         fps: frames per second.
+        exact: round the anchors to whole pixels as published, instead of smoothing them.
 
     Returns:
         A plan as long as the video; without any stretch when the video shows no face at all.
@@ -74,7 +80,8 @@ def plan_face(
     Raises:
         InputError: the selector is wrong, or means none of the faces of the video.
     """
-    return raw_plan(frames, detector, selector, batch_size, progress).smoothed(fps)
+    plan = raw_plan(frames, detector, selector, batch_size, progress)
+    return plan.rounded() if exact else plan.smoothed(fps)
 
 
 def raw_plan(

@@ -37,6 +37,8 @@ class Landmarks68Detector:
         device: where the networks run.
         auxiliary_dir: folder with the weights, looked into before torch's own cache.
         networks: other networks to use instead of face-alignment's.
+        longest_side: pixels to which frames are reduced for finding boxes; None finds them in whole frames, as the
+            published system does.
 
     Raises:
         CheckpointError: weights are missing or unreadable.
@@ -47,18 +49,25 @@ class Landmarks68Detector:
         device: torch.device | str = "cpu",
         auxiliary_dir: Path | str = "checkpoints/auxiliary",
         networks: LandmarkNetworks | None = None,
+        longest_side: int | None = _LONGEST_SIDE,
     ) -> None:
         self._networks = networks or load_landmark_networks(device, auxiliary_dir)
+        self._longest_side = longest_side
+
+    def in_whole_frames(self) -> "Landmarks68Detector":
+        """A detector with the same networks that does not reduce the frames."""
+        return Landmarks68Detector(networks=self._networks, longest_side=None)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
         """The faces of every frame, best first; frames are uint8 RGB (h, w, 3), all of one size.
 
-        Boxes are found at a reduced size, landmarks in the full frame (they come in whole pixels).
+        Boxes are found in frames reduced to `longest_side`, landmarks in the full frame (they come in whole pixels).
         """
         if not frames:
             return []
-        small, to_frame = reduced_frames(frames, _LONGEST_SIDE)
+        longest_side = self._longest_side or max(frames[0].shape[:2])
+        small, to_frame = reduced_frames(frames, longest_side)
         return [
             self._faces(frame, np.asarray(boxes, dtype=np.float64).reshape(-1, 5), to_frame)
             for frame, boxes in zip(frames, self._networks.boxes(small), strict=True)

@@ -30,10 +30,16 @@ _BLOCK_BYTES = 1 << 30
 """Disk that a block may take: 172 frames of 1080p."""
 
 
-def source_index(index: int, num_source_frames: int) -> int:
-    """Source frame shown at `index`: 0, 1, ... n-1, n-2, ... 1, 0, 1, ... (the frames at the turns come once)."""
+def source_index(index: int, num_source_frames: int, repeat_turns: bool = False) -> int:
+    """Source frame shown at `index`: 0, 1, ... n-1, n-2, ... 1, 0, 1, ... (the frames at the turns come once).
+
+    With `repeat_turns` those come twice: 0, 1, ... n-1, n-1, ... 1, 0, 0, 1, ..., as in the published system.
+    """
     if index < 0 or num_source_frames < 1:
         raise ValueError(f"frame {index} of {num_source_frames} source frames does not exist")
+    if repeat_turns:
+        phase = index % (2 * num_source_frames)
+        return min(phase, 2 * num_source_frames - 1 - phase)
     if num_source_frames == 1:
         return 0
     phase = index % (2 * num_source_frames - 2)
@@ -54,10 +60,12 @@ class PingPongReader:
         num_frames: int,
         folder: Path | None = None,
         block_bytes: int = _BLOCK_BYTES,
+        repeat_turns: bool = False,
     ) -> None:
         """num_source_frames: as counted in an earlier pass at the same `fps` (as in VideoReader).
 
         folder: where the temporary block goes (the system's own by default), at most `block_bytes` or one frame.
+        repeat_turns: whether the frames at the turns come twice, see `source_index`.
         """
         if num_source_frames < 1 or num_frames < 0:
             raise ValueError(f"cannot show {num_frames} frames of {num_source_frames}")
@@ -67,6 +75,7 @@ class PingPongReader:
         self._num_source = num_source_frames
         self._num_frames = num_frames
         self._folder = folder
+        self._repeat_turns = repeat_turns
         self._frame_bytes = self.width * self.height * 3
         self._block_frames = max(1, block_bytes // self._frame_bytes)
         self._checksums = array("L")
@@ -97,7 +106,7 @@ class PingPongReader:
         yield from self._forward(0)
         while True:
             yield from self._backward()
-            yield from self._forward(1 if self._num_source > 1 else 0)
+            yield from self._forward(1 if self._num_source > 1 and not self._repeat_turns else 0)
 
     def _forward(self, start: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         wants_checksums = self._num_frames > self._num_source and not self._checksums
@@ -115,7 +124,7 @@ class PingPongReader:
             )
 
     def _backward(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        for index in range(self._num_source - 2, -1, -1):
+        for index in range(self._num_source - (1 if self._repeat_turns else 2), -1, -1):
             if index not in self._block_range:
                 self._fill_block(max(0, index + 1 - self._block_frames), index + 1)
             assert self._block is not None

@@ -31,7 +31,7 @@ class CropDubber:
     def __call__(self, crops: np.ndarray, features: FeatureRows) -> np.ndarray:
         """Crops (f, R, R, 3) uint8 and the speech's Whisper rows to repainted crops of the same shape."""
         images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        spans = list(plan_windows(len(crops), self._num_frames, self._options.overlap_frames))
+        spans = list(plan_windows(len(crops), self._num_frames, self._options.overlap_frames, self._options.exact))
         blender = WindowBlender()
         painted = []
         for first in range(0, len(spans), self._options.batch_windows):
@@ -40,7 +40,9 @@ class CropDubber:
             results = self._synthesizer(windows, features, self._fps, self._options, _nobody)
             for span, result in zip(batch, results, strict=True):
                 painted += blender.add(result.cpu(), span.settled - span.start)
-        blended = torch.lerp(images, torch.stack(painted), blend_mask(images.shape[-1]))
+        blended = torch.stack(painted)
+        if not self._options.exact:
+            blended = torch.lerp(images, blended, blend_mask(images.shape[-1]))
         return ((blended.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 

@@ -23,14 +23,16 @@ from torch import Tensor
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.errors import InputError
-from latentsync.face.align import Aligner, crop_faces
+from latentsync.face.align import crop_faces
 from latentsync.face.detector import FaceDetector
 from latentsync.face.face_plan import FacePlan, plan_face
 from latentsync.face.paste import FacePaster
+from latentsync.face.published import PublishedPaster, crop_faces_as_published
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
+from latentsync.pipelines.alignment import matrices_by_run
 from latentsync.pipelines.blending import WindowBlender
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.options import LipsyncOptions
@@ -60,6 +62,7 @@ class LipsyncNetworks:
     detector: FaceDetector
     resolution: int
     num_frames: int
+    exact_detector: FaceDetector | None = None
 
 
 @dataclass
@@ -130,8 +133,10 @@ class LipsyncJob:
         started = time.monotonic()
         plan = self.find_face()
         found = time.monotonic()
-        num_source = len(plan)
-        runs = find_runs(plan.segment.tolist(), self.num_frames, lambda i: source_index(i, num_source))
+        num_source, exact = len(plan), self.options.exact
+        # published windows go on through cuts
+        segments = np.minimum(plan.segment, 0) if exact else plan.segment
+        runs = find_runs(segments.tolist(), self.num_frames, lambda i: source_index(i, num_source, exact))
         extra_files = self.write(plan, runs)
         return LipsyncReport(
             video=self.out,
@@ -147,16 +152,19 @@ class LipsyncJob:
 
     def find_face(self) -> FacePlan:
         """The first pass: where the followed face is in each frame that is needed."""
+        detector = self.networks.exact_detector if self.options.exact else self.networks.detector
+        assert detector is not None  # the pipeline refuses options that it has no detector for
         with VideoReader(self.video, self.fps, max_frames=self.num_frames) as reader:
             total = min(self.num_frames, reader.info.num_frames_at(self.fps))
             with closing(prefetch(iter(reader), DECODED_AHEAD)) as frames:
                 plan = plan_face(
                     frames,
-                    self.networks.detector,
+                    detector,
                     self.options.face,
                     DETECTION_BATCH,
                     lambda done: self.progress("faces", done, max(total, done)),
                     float(self.fps),
+                    self.options.exact,
                 )
         if not plan.segments():
             raise InputError(f"no face was found in {self.video}: give a video in which a face can be seen")
@@ -167,7 +175,12 @@ class LipsyncJob:
         sheet = ContactSheet(self.num_frames, self.networks.resolution)
         sheet_path, compare_path = extra_paths(self.out)
         with ExitStack() as stack:
-            reader = stack.enter_context(PingPongReader(self.video, self.fps, len(plan), self.num_frames, self.folder))
+            reader = stack.enter_context(
+                PingPongReader(
+                    *(self.video, self.fps, len(plan), self.num_frames, self.folder),
+                    repeat_turns=self.options.exact,
+                )
+            )
             compare = None
             if self.options.compare:
                 compare = stack.enter_context(self.open_writer(compare_path, 2 * reader.width, reader.height))
@@ -200,37 +213,38 @@ class LipsyncJob:
 
     def align(self, reader: PingPongReader, plan: FacePlan, runs: list[Run]) -> Generator[_Chunk, None, None]:
         """Cuts the frames into windows of aligned crops; frames without the face go alone."""
+        begin_run = matrices_by_run(plan, self.networks.resolution, self.options.exact)
         with closing(prefetch(iter(reader), DECODED_AHEAD)) as frames:
             for run in runs:
                 if run.has_face:
-                    yield from self.align_run(run, frames, plan)
+                    yield from self.align_run(run, frames, begin_run())
                 else:
                     for _, frame in islice(frames, len(run)):
                         yield _Chunk([frame])
 
     def align_run(
-        self, run: Run, frames: Iterator[tuple[int, np.ndarray]], plan: FacePlan
+        self, run: Run, frames: Iterator[tuple[int, np.ndarray]], matrix_of: Callable[[int], np.ndarray]
     ) -> Generator[_Chunk, None, None]:
         """Windows of one run of the face; the crops that windows share are cut once."""
-        resolution = self.networks.resolution
-        aligner = Aligner(resolution)
+        resolution, options = self.networks.resolution, self.options
+        crop = crop_faces_as_published if options.exact else crop_faces
         crops: deque[Tensor] = deque(maxlen=self.networks.num_frames)
         num_read = 0
-        for span in plan_windows(len(run), self.networks.num_frames, self.options.overlap_frames):
+        for span in plan_windows(len(run), self.networks.num_frames, options.overlap_frames, options.exact):
             taken = list(islice(frames, span.stop - num_read))
             if len(taken) != span.stop - num_read:
                 raise InputError(f"{self.video} gave fewer frames when it was read again: is it still being written?")
             num_read = span.stop
             new = [frame for _, frame in taken]
-            matrices = np.stack([aligner.matrix(plan.anchors[index]) for index, _ in taken])
-            crops.extend(crop_faces(new, matrices, resolution, self.networks.synthesizer.device))
+            matrices = np.stack([matrix_of(index) for index, _ in taken])
+            crops.extend(crop(new, matrices, resolution, self.networks.synthesizer.device))
             shown = list(crops)[-(span.stop - span.start) :]
             window = Window(start=run.start + span.start, crops=torch.stack(shown))
             yield _Chunk(new, window, matrices, num_settled=span.settled - span.start)
 
     def synthesize(self, chunks: Iterator[_Chunk]) -> Generator[tuple[_Chunk, Tensor | None], None, None]:
         """Repaints windows, several at once where wanted; gives each chunk its painted crops (f, 3, R, R)."""
-        features = WhisperFeatures(self.networks.audio_encoder, self.samples)
+        features = WhisperFeatures(self.networks.audio_encoder, self.samples, self.options.exact)
         waiting: list[_Chunk] = []
         with closing(prefetch(chunks, 1)) as ahead:
             for chunk in ahead:
@@ -269,7 +283,8 @@ class LipsyncJob:
 
     def paste(self, painted: Generator[tuple[_Chunk, Tensor | None], None, None]) -> Generator[_Finished, None, None]:
         """Puts the crops back into their frames, frame by frame."""
-        paster = FacePaster(self.networks.resolution, self.networks.synthesizer.device)
+        build_paster = PublishedPaster if self.options.exact else FacePaster
+        paster = build_paster(self.networks.resolution, self.networks.synthesizer.device)
         blender = WindowBlender()
         waiting: deque[tuple[np.ndarray, np.ndarray]] = deque()
         with closing(painted):

@@ -14,7 +14,7 @@ import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
-from latentsync.errors import InputError
+from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detector import FaceDetector
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_audio, probe_video
@@ -26,6 +26,12 @@ from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.output_files import claimed_output
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.pipelines.timeline import published_length
+
+NO_EXACT_DETECTOR = (
+    "exact takes the published anchors from face-alignment's landmarks, whose weights are not here: "
+    "python -m scripts.download_weights downloads them, or --detector mtcnn keeps all but the anchors exact"
+)
 
 
 class LipsyncPipeline:
@@ -39,6 +45,7 @@ class LipsyncPipeline:
         resolution: side of the aligned crop the networks work at, in pixels.
         num_frames: frames of one window.
         model_fps: frames per second the U-Net was trained at.
+        exact_detector: finds faces for the option `exact`; None refuses that option.
 
     Raises:
         ConfigError: the parts do not fit each other.
@@ -53,9 +60,10 @@ class LipsyncPipeline:
         resolution: int,
         num_frames: int = 16,
         model_fps: int = 25,
+        exact_detector: FaceDetector | None = None,
     ) -> None:
         synthesizer = WindowSynthesizer(unet, codec, resolution)
-        self.networks = LipsyncNetworks(synthesizer, audio_encoder, detector, resolution, num_frames)
+        self.networks = LipsyncNetworks(synthesizer, audio_encoder, detector, resolution, num_frames, exact_detector)
         self.model_fps = model_fps
 
     @property
@@ -88,17 +96,22 @@ class LipsyncPipeline:
             InputError: an input cannot be used, no face is found, or the output cannot be written.
             DeviceMemoryError: the device has too little memory; the message says what to change.
             NonFiniteError: a network gave NaN or infinity.
+            CheckpointError: `exact` is asked for and the pipeline has no detector for it.
         """
         video, audio, out = Path(video_path), Path(audio_path), Path(video_out_path)
+        options = options or LipsyncOptions()
+        if options.exact and self.networks.exact_detector is None:
+            raise CheckpointError(NO_EXACT_DETECTOR)
         with ExitStack() as cleanup:
             info = probe_video(video)
             probe_audio(audio)
             cleanup.enter_context(claimed_output(out, extra_paths(out), (video, audio)))
             folder = Path(cleanup.enter_context(_temporary_folder(temp_dir)))
             samples = cleanup.enter_context(AudioSamples.decode(audio, folder))
-            options = options or LipsyncOptions()
             fps = Fraction(self.model_fps) if options.video_fps == "25" else info.fps
             num_frames = round(samples.duration_s * fps)
+            if options.exact:
+                num_frames = published_length(samples.num_samples, self.model_fps)
             if num_frames < 1:
                 length = f"{samples.duration_s:.3f} s"
                 raise InputError(f"{audio} lasts {length}, less than one video frame: give more speech")

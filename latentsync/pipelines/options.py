@@ -8,6 +8,8 @@ from latentsync.models.vae import BATCH_SIZE
 
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
 VIDEO_FPS = ("25", "source")
+PUBLISHED = {"overlap_frames": 0, "scheduler": "ddim", "video_fps": "25"}
+"""Options of which the published system has one value only: `exact` allows no other."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,11 @@ class LipsyncOptions:
         crf: x264's constant rate factor, 0 (lossless) to 51.
         face: which face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
         compare: also write source and result side by side.
+        exact: the published system's behaviour wherever the default differs (docs/inference.md has the list). Needs
+            overlap_frames 0, scheduler ddim and video_fps 25.
 
     Raises:
-        ConfigError: a value is not a number or out of range.
+        ConfigError: a value is not a number, out of range, or contradicts `exact`.
     """
 
     num_inference_steps: int = 20
@@ -44,6 +48,7 @@ class LipsyncOptions:
     crf: int = 18
     face: str = "largest"
     compare: bool = False
+    exact: bool = False
 
     def __post_init__(self) -> None:
         _check_range("inference_steps", self.num_inference_steps, 1, 1000)
@@ -56,11 +61,19 @@ class LipsyncOptions:
         _check_range("crf", self.crf, 0, 51)
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
+        if self.exact:
+            for name, published in PUBLISHED.items():
+                _check_published(name, getattr(self, name), published)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise ConfigError(f"{name} is {value}: it must lie between {low:g} and {high:g}")
+
+
+def _check_published(name: str, value: object, published: object) -> None:
+    if value != published:
+        raise ConfigError(f"{name} is {value}, which contradicts exact: use {published}, or leave exact out")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,11 +71,13 @@ class WindowSynthesizer:
     ) -> list[Tensor]:
         """Paints windows of one length; each as (f, 3, R, R) float32 in [-1, 1].
 
+        With `exact` the kept pixels are the crop's and no colour is matched, as in the published system.
+
         Args:
             windows: what to paint.
             features: Whisper rows of the whole speech.
             fps: frames per second of the result.
-            options: steps, guidance, seed, scheduler, DeepCache, images at once in the VAE.
+            options: steps, guidance, seed, scheduler, DeepCache, exact, images at once in the VAE.
             progress: told the share of the work done, from 0 to 1; may raise to stop.
 
         Raises:
@@ -82,7 +85,7 @@ class WindowSynthesizer:
             DeviceMemoryError: the device has too little memory.
         """
         crops = torch.stack([window.crops for window in windows]).to(self.device, torch.float32)
-        constant = self._constant_channels(crops, options.vae_batch_size)
+        constant = self._constant_channels(crops, options.vae_batch_size, _vae_noise(windows, options))
         audio = torch.stack([self._tokens(window, features, fps) for window in windows])
         check_finite(audio, "the audio features", self.unet.dtype)
         num_windows, num_frames = crops.shape[:2]
@@ -103,15 +106,34 @@ class WindowSynthesizer:
         check_finite(latents, "the U-Net's latents", self.unet.dtype)
         images = self.codec.decode(latents.transpose(1, 2).flatten(0, 1), options.vae_batch_size).float()
         check_finite(images, "the VAE's decoded images", self.codec.vae.dtype)
-        images = match_colour(images.clamp(-1, 1), crops.flatten(0, 1))
+        images = images.clamp(-1, 1)
+        if options.exact:
+            images = torch.where(self._keep > 0, crops.flatten(0, 1), images)
+        else:
+            images = match_colour(images, crops.flatten(0, 1))
         return list(images.unflatten(0, (num_windows, num_frames)))
 
-    def _constant_channels(self, crops: Tensor, vae_batch_size: int) -> Tensor:
-        """Mask, masked-image and reference latents as (b, 1 + 2 L, f, h, w); the reference is the crop itself."""
+    def _constant_channels(self, crops: Tensor, vae_batch_size: int, vae_noise: Sequence[torch.Generator]) -> Tensor:
+        """Mask, masked-image and reference latents as (b, 1 + 2 L, f, h, w); the reference is the crop itself.
+
+        Args:
+            crops: (b, f, 3, R, R) in [-1, 1].
+            vae_batch_size: images encoded at a time.
+            vae_noise: a generator a window to draw its latents with; none takes the means.
+        """
         num_windows, num_frames = crops.shape[:2]
         images = crops.flatten(0, 1)
-        masked = self.codec.encode(images * self._keep, vae_batch_size)
-        reference = self.codec.encode(images, vae_batch_size)
+        if vae_noise:
+            pairs = [
+                tuple(
+                    self.codec.encode(part, vae_batch_size, generator=noise) for part in (window * self._keep, window)
+                )
+                for window, noise in zip(crops, vae_noise, strict=True)
+            ]
+            masked, reference = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        else:
+            masked = self.codec.encode(images * self._keep, vae_batch_size)
+            reference = self.codec.encode(images, vae_batch_size)
         mask = self._latent_keep.expand(len(images), 1, -1, -1)
         channels = torch.cat((mask, masked.to(mask.dtype), reference.to(mask.dtype)), dim=1)
         check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype)
@@ -120,3 +142,11 @@ class WindowSynthesizer:
     def _tokens(self, window: Window, features: FeatureRows, fps: Fraction) -> Tensor:
         frames = range(window.start, window.start + len(window.crops))
         return frame_tokens(features, frames, fps).to(self.device, self.unet.dtype)
+
+
+def _vae_noise(windows: Sequence[Window], options: LipsyncOptions) -> list[torch.Generator]:
+    """With `exact` a CPU generator for each window, of the seed and the window's place; else none."""
+    if not options.exact:
+        return []
+    seeds = (np.random.SeedSequence([options.seed, 1, window.start]).generate_state(1)[0] for window in windows)
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]

@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+_ROWS_PER_SECOND = 50
+_SAMPLES_PER_ROW = 320
+"""Whisper's feature rows: 20 ms of 16 kHz sound."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -47,13 +51,32 @@ def find_runs(segments: Sequence[int], num_frames: int, source_index: Callable[[
     return runs
 
 
-def plan_windows(length: int, size: int, overlap: int) -> Iterator[WindowSpan]:
+def plan_windows(length: int, size: int, overlap: int, short_last: bool = False) -> Iterator[WindowSpan]:
     """Covers ``length`` frames by windows of ``size`` that share ``overlap`` frames.
 
-    The last window is moved back so that it is whole too; only a run shorter than ``size`` gets a shorter window.
+    The last window is moved back so that it is whole too; only a run shorter than ``size`` gets a shorter window. With
+    ``short_last`` it stays where it is and has the frames that are left, as in the published system.
     """
+    if short_last:
+        for start in range(0, length, size):
+            stop = min(start + size, length)
+            yield WindowSpan(start, stop, stop)
+        return
     stride = size - overlap
     starts = [*range(0, max(length - size, 0), stride), max(length - size, 0)]
     for start, following in zip(starts, [*starts[1:], length], strict=True):
         stop = min(start + size, length)
         yield WindowSpan(start, stop, min(following, stop))
+
+
+def published_length(num_samples: int, fps: int) -> int:
+    """Frames of the published system's result: one or two more than the sound lasts, the last ones at its end.
+
+    It counts up to the first frame i whose Whisper row int(50 i / fps) lies beyond the rows of the sound, inclusive.
+
+    Args:
+        num_samples: of the speech at 16 kHz.
+        fps: frames per second.
+    """
+    num_rows = num_samples // _SAMPLES_PER_ROW
+    return -(-fps * (num_rows + 1) // _ROWS_PER_SECOND) + 1

@@ -14,11 +14,11 @@ from latentsync.config import load_config
 from latentsync.data.content_key import content_key
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
-from latentsync.face.detector import build_detector, resolve_detector
-from latentsync.face.landmarks68 import missing_weights
+from latentsync.face.detector import FaceDetector, build_detector, resolve_detector
+from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
@@ -80,14 +80,16 @@ def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
             f"{run.audio.whisper} gives audio of width {audio_encoder.width}, but {build.config} wants "
             f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
         )
+    detector = build_detector(build.detector, build.device, CHECKPOINTS / "auxiliary")
     return LipsyncPipeline(
         unet=unet.requires_grad_(False),
         codec=load_vae(find_vae(run.vae), build.device, build.dtype),
         audio_encoder=audio_encoder,
-        detector=build_detector(build.detector, build.device, CHECKPOINTS / "auxiliary"),
+        detector=detector,
         resolution=run.data.resolution,
         num_frames=run.data.num_frames,
         model_fps=run.data.video_fps,
+        exact_detector=_exact_detector(build.detector, detector),
     )
 
 
@@ -98,6 +100,23 @@ def warn_of_other_anchors(build: LipsyncBuild) -> None:
     if is_published and build.detector == "auto" and missing:
         names = ", ".join(missing)
         logger.warning("%s; not here: %s: run python -m scripts.download_weights", MTCNN_FALLBACK, names)
+
+
+def check_exact(build: LipsyncBuild, options: LipsyncOptions) -> None:
+    """Refuses the option `exact` before any network is loaded where the published anchors cannot be found.
+
+    Raises:
+        CheckpointError: face-alignment's weights are missing, and no detector was named instead.
+    """
+    if options.exact and build.detector == "auto" and (missing := missing_weights(CHECKPOINTS / "auxiliary")):
+        raise CheckpointError(f"{NO_EXACT_DETECTOR} (missing: {', '.join(missing)})")
+
+
+def _exact_detector(name: str, detector: FaceDetector) -> FaceDetector | None:
+    """The detector for the option `exact`: landmarks found in whole frames, or MTCNN where it was named."""
+    if isinstance(detector, Landmarks68Detector):
+        return detector.in_whole_frames()
+    return detector if name == "mtcnn" else None
 
 
 def choose_weights(config: Path | None = None, unet: Path | None = None) -> tuple[Path, Path, str]:

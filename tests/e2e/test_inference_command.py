@@ -127,6 +127,7 @@ BAD_OPTIONS = {
     "dtype": (["--dtype", "float3"], "float3"),
     "face": (["--face", "the nice one"], "the nice one"),
     "unknown flag": (["--video_pth", "x.mp4"], "--video_pth"),
+    "exact with overlap": (["--exact", "--overlap_frames", "4"], "overlap_frames is 4, which contradicts exact"),
     "half a weight set": (["--inference_ckpt_path", "x.pt"], "--unet_config_path"),
 }
 

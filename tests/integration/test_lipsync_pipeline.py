@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
+from latentsync.errors import CheckpointError, DeviceMemoryError, InputError, NonFiniteError
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.synthesis import WindowSynthesizer
 from tests.tiny_pipeline import tiny_pipeline
 
 WIDTH, HEIGHT = 128, 112
@@ -121,6 +122,59 @@ def test_compare_writes_source_and_result_side_by_side(pipeline: LipsyncPipeline
     assert both.shape == (20, HEIGHT, 2 * WIDTH, 3)
     assert np.abs(both[:, :, WIDTH:] - read(tmp_path / "out.mp4")).mean() < 3
     assert tmp_path / "out_compare.mp4" in report.extra_files
+
+
+EXACT = replace(QUICK, exact=True, overlap_frames=0)
+
+
+def windows_of(pipeline: LipsyncPipeline, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """A list that gets (first frame, frames) of every window painted from now on."""
+    seen: list[tuple[int, int]] = []
+    paint = WindowSynthesizer.__call__
+
+    def spy(self, windows, *rest):
+        seen.extend((window.start, len(window.crops)) for window in windows)
+        return paint(self, windows, *rest)
+
+    monkeypatch.setattr(WindowSynthesizer, "__call__", spy)
+    return seen
+
+
+def test_exact_windows_and_lengths_are_the_published_ones(
+    pipeline: LipsyncPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = windows_of(pipeline, monkeypatch)
+    video, speech = make_video(tmp_path / "v.mp4", 24), make_speech(tmp_path / "s.wav", 1.4)
+    report = pipeline(video, speech, tmp_path / "exact.mp4", EXACT)
+    assert report.num_frames == 37 == len(read(tmp_path / "exact.mp4"))  # 70 rows of 20 ms: frames 0 ... 36
+    assert seen == [(0, 16), (16, 16), (32, 5)]
+    seen.clear()
+    assert pipeline(video, speech, tmp_path / "default.mp4", QUICK).num_frames == 35
+    assert seen == [(0, 16), (12, 16), (19, 16)]
+
+
+def test_exact_changes_kept_pixels_of_the_crop_by_resampling_only_and_the_default_none(
+    pipeline: LipsyncPipeline, tmp_path: Path
+):
+    video, speech = make_video(tmp_path / "v.mp4", 20), make_speech(tmp_path / "s.wav", 0.72)
+    source = read(video)
+    changed = []
+    for name, options in {"exact": EXACT, "default": QUICK}.items():
+        pipeline(video, speech, tmp_path / f"{name}.mp4", options)
+        result = read(tmp_path / f"{name}.mp4")[:18]
+        changed.append(np.abs(result - source[:18])[:, 28:44, 52:68])  # between brows and nose tip: kept, in the crop
+    assert 0 < changed[0].mean() < 3
+    assert changed[1].max() <= 3  # what the encode changes
+    assert changed[0].mean() > changed[1].mean()
+
+
+def test_exact_without_a_detector_for_it_is_refused_before_anything_is_written(tmp_path: Path):
+    pipeline = tiny_pipeline(face_is_shown)
+    pipeline.networks = replace(pipeline.networks, exact_detector=None)
+    video, speech = make_video(tmp_path / "v.mp4", 8), make_speech(tmp_path / "s.wav", 0.3)
+    with pytest.raises(CheckpointError, match="face-alignment"):
+        pipeline(video, speech, tmp_path / "new" / "out.mp4", EXACT)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++", "unipc"])

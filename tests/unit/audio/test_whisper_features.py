@@ -104,6 +104,19 @@ def test_middle_of_a_long_sound_equals_its_own_thirty_seconds(small_encoder: Whi
     torch.testing.assert_close(features.rows(3300, 4200), expected, rtol=0, atol=1e-5)
 
 
+def test_published_pieces_do_not_overlap_and_the_last_is_padded(small_encoder: WhisperEncoder) -> None:
+    samples = np.random.default_rng(1).standard_normal(16000 * 65).astype(np.float32) * 0.1
+    mel = log_mel_spectrogram(samples)
+    pieces = [torch.nn.functional.pad(part, (0, 3000 - part.shape[1])) for part in mel.split(3000, dim=1)]
+    expected = torch.cat([small_encoder(piece[None])[0] for piece in pieces])[: mel.shape[1] // 2]
+    features = WhisperFeatures(small_encoder, ArraySamples(samples), as_published=True)
+    assert features.num_rows == len(expected) == 3250
+    torch.testing.assert_close(features.rows(0, 3250), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features.rows(1490, 1510), expected[1490:1510], rtol=0, atol=1e-5)
+    default = WhisperFeatures(small_encoder, ArraySamples(samples))
+    assert (default.rows(1490, 1510) - expected[1490:1510]).abs().max() > 1e-3
+
+
 def test_seams_are_smooth(small_encoder: WhisperEncoder) -> None:
     samples = np.random.default_rng(0).standard_normal(75 * RATE + 77).astype(np.float32) * 0.1
     features = WhisperFeatures(small_encoder, ArraySamples(samples))

@@ -137,6 +137,20 @@ def no_cache(monkeypatch, tmp_path):
     return tmp_path
 
 
+def test_boxes_are_found_in_whole_frames_on_request():
+    seen = []
+
+    class NothingFound(FakeNetworks):
+        def boxes(self, images):
+            seen.append(tuple(images.shape))
+            return [np.empty((0, 5))]
+
+    detector = Landmarks68Detector(networks=NothingFound())
+    for chosen in (detector, detector.in_whole_frames()):
+        assert chosen.detect([np.zeros((1080, 1920, 3), dtype=np.uint8)]) == [[]]
+    assert seen == [(1, 3, 360, 640), (1, 3, 1080, 1920)]
+
+
 def test_auto_takes_mtcnn_without_weights(no_cache):
     assert isinstance(build_detector("auto", "cpu", no_cache), MtcnnDetector)
 

@@ -53,6 +53,14 @@ def test_a_cut_splits_and_smoothing_starts_anew():
     assert np.allclose(plan.anchors[12:, 2], [230, 230], atol=1e-3)
 
 
+def test_exact_rounds_the_anchors_and_smooths_nothing():
+    trembling = [detection(200 + 3 * (i % 2) + 0.3, 200.7) for i in range(20)]
+    plan = plan_face(still(20), ScriptedDetector([[face] for face in trembling]), exact=True)
+    assert np.array_equal(plan.anchors, np.round([face.anchors for face in trembling]))
+    smooth = plan_face(still(20), ScriptedDetector([[face] for face in trembling]))
+    assert np.abs(smooth.anchors - plan.anchors).max() > 1
+
+
 def test_every_scene_follows_its_own_choice():
     left, right, large = detection(150, 200), detection(450, 200), detection(300, 200, 200)
     script = [[left, right]] * 10 + [[large]] * 10

@@ -20,6 +20,23 @@ def test_order() -> None:
     assert [source_index(index, 1) for index in range(3)] == [0, 0, 0]
 
 
+def test_order_with_the_turns_twice() -> None:
+    assert [source_index(index, 3, repeat_turns=True) for index in range(10)] == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
+    assert [source_index(index, 1, repeat_turns=True) for index in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_frames_with_the_turns_twice(make_clip: MakeClip, tmp_path: Path, count: int) -> None:
+    path = make_clip("turns.mp4", num_frames=count, fps="25", options=[])
+    with VideoReader(path, Fraction(25)) as reader:
+        expected = [zlib.crc32(frame) for frame in reader]
+    assert len(expected) == count
+    with PingPongReader(path, Fraction(25), count, 4 * count, tmp_path, 3 * FRAME_BYTES, repeat_turns=True) as reader:
+        shown = [(index, zlib.crc32(frame)) for index, frame in reader]
+    order = [*range(count), *reversed(range(count))] * 2
+    assert shown == [(index, expected[index]) for index in order]
+
+
 def test_order_refuses_nonsense() -> None:
     with pytest.raises(ValueError, match="does not exist"):
         source_index(-1, 4)

@@ -7,6 +7,7 @@ import torch
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.errors import ConfigError, DeviceMemoryError, NonFiniteError
+from latentsync.face.mask import keep_mask
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import Cancelled, Window, WindowSynthesizer
@@ -48,6 +49,38 @@ def test_the_picture_depends_on_the_audio_at_its_own_time_and_on_the_seed(pipeli
     (other,) = paint(pipeline, features, [first], replace(QUICK, seed=5))
     assert (here - later).abs().max() > 1e-3
     assert (here - other).abs().max() > 1e-2
+
+
+def test_exact_keeps_the_crop_outside_the_mask_and_matches_no_colour(pipeline, features):
+    exact = replace(QUICK, exact=True, overlap_frames=0)
+    keep = keep_mask(RESOLUTION) > 0
+    (window,) = windows()[:1]
+    (published,) = paint(pipeline, features, [window], exact)
+    (default,) = paint(pipeline, features, [window])
+    assert torch.equal(published[:, :, keep], window.crops[:, :, keep])
+    assert not torch.equal(default[:, :, keep], window.crops[:, :, keep])
+    assert (published - default)[:, :, ~keep].abs().max() > 1e-2
+
+
+def test_exact_draws_the_vaes_latents_by_seed_and_place(pipeline, features, monkeypatch):
+    seen: list[list[int] | None] = []
+    codec = pipeline.networks.synthesizer.codec
+    encode = codec.encode
+
+    def spy(images, *args, **kwargs):
+        generator = kwargs.get("generator")
+        seen.append(None if generator is None else generator.initial_seed())
+        return encode(images, *args, **kwargs)
+
+    monkeypatch.setattr(codec, "encode", spy)
+    paint(pipeline, features, windows()[:1])
+    assert seen == [None, None]
+    exact = replace(QUICK, exact=True, overlap_frames=0)
+    together = paint(pipeline, features, windows()[:2], exact)
+    assert seen[2] == seen[3] != seen[4] == seen[5]
+    for window, batched in zip(windows()[:2], together, strict=True):
+        (alone,) = paint(pipeline, features, [window], exact)
+        torch.testing.assert_close(batched, alone, rtol=0, atol=1e-4)
 
 
 def test_progress_ends_at_one_and_may_stop_the_work(pipeline, features):

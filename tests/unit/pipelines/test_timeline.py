@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from latentsync.pipelines.timeline import Run, find_runs, plan_windows
+from latentsync.pipelines.timeline import Run, find_runs, plan_windows, published_length
 
 
 def test_runs_end_at_gaps_and_at_cuts():
@@ -29,6 +29,24 @@ def test_windows_cover_every_frame_whole(length: int, overlap: int):
     assert all(span.stop - span.start == min(16, length) for span in spans)
     assert all(b.start - a.start <= 16 - overlap and b.start > a.start for a, b in pairwise(spans))
     assert [span.settled for span in spans] == [*(span.start for span in spans[1:]), length]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(32, [(0, 16), (16, 32)]), (33, [(0, 16), (16, 32), (32, 33)]), (5, [(0, 5)])]
+)
+def test_the_last_published_window_has_what_is_left(length: int, expected: list[tuple[int, int]]):
+    spans = list(plan_windows(length, 16, 0, short_last=True))
+    assert [(span.start, span.stop) for span in spans] == expected
+    assert all(span.settled == span.stop for span in spans)
+
+
+@pytest.mark.parametrize("num_samples", [320, 16000, 32000, 32159, 32320, 32640, 160000])
+@pytest.mark.parametrize("fps", [25, 30])
+def test_published_frames_are_counted_up_to_the_first_beyond_the_rows(num_samples: int, fps: int):
+    num_rows, count = num_samples // 160 // 2, 0
+    while int(count * (50 / fps)) <= num_rows:
+        count += 1
+    assert published_length(num_samples, fps) == count + 1
 
 
 def test_without_overlap_only_the_last_window_shares_frames():
