@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from latentsync.recipes.file_checks import syncnet_file_faults
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import empty_syncnet
 from latentsync.recipes.train_command import run_training
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         schema=SyncNetRun,
         build_trainer=build_syncnet_trainer,
         build_empty_model=empty_syncnet,
+        file_faults=syncnet_file_faults,
         arguments=arguments,
     )
 

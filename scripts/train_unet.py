@@ -5,6 +5,7 @@ import sys
 from torch import nn
 
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.recipes.file_checks import unet_file_faults
 from latentsync.recipes.train_command import run_training
 from latentsync.recipes.train_unet import build_unet_trainer
 from latentsync.recipes.unet_run import UNetRun
@@ -19,6 +20,7 @@ def main() -> int:
         schema=UNetRun,
         build_trainer=build_unet_trainer,
         build_empty_model=_empty_model,
+        file_faults=unet_file_faults,
     )
 
 

@@ -1,5 +1,7 @@
 """Builds the loss terms a configuration asks for, with their frozen judges; what has weight 0 is never looked for."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,9 +20,10 @@ from latentsync.losses.loss_config import (
 )
 from latentsync.losses.loss_stack import LossStack, LossTerm
 from latentsync.losses.perceptual_loss import PerceptualDistance, PerceptualLoss
-from latentsync.losses.sync_loss import SyncLoss, read_syncnet_config
+from latentsync.losses.sync_loss import SyncInput, SyncLoss, read_syncnet_config
 from latentsync.losses.trepa_loss import TrepaLoss
-from latentsync.models.checkpoint import load_syncnet
+from latentsync.models.checkpoint import check_syncnet, load_syncnet
+from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.vae import LatentCodec
 from latentsync.weights import REPOSITORY_ROOT, locate
 
@@ -68,9 +71,35 @@ def build_losses(
     return stack
 
 
+def loss_checks(
+    config: LossesConfig, num_frames: int = 16, root: Path = REPOSITORY_ROOT
+) -> Iterator[Callable[[], object]]:
+    """Checks of the files that `build_losses` reads; each raises CheckpointError or ConfigError, and loads nothing."""
+    if config.sync.weight > 0:
+        yield partial(_check_syncnet_file, config.sync, num_frames, root)
+    if config.perceptual.weight > 0 and config.perceptual.network == "vgg16":
+        yield partial(locate, VGG16_FILE, root)
+    if config.trepa.weight > 0:
+        yield partial(locate, VIDEOMAE_FILE if config.trepa.network == VIDEOMAE_V2 else config.trepa.network, root)
+
+
+def _check_syncnet_file(config: SyncLossConfig, num_frames: int, root: Path) -> None:
+    model, _ = _sync_input(config, num_frames, root)
+    checkpoint = locate(config.checkpoint, root)
+    with torch.device("meta"):
+        check_syncnet(StableSyncNet(model), checkpoint)
+
+
 def _sync(
     config: SyncLossConfig, device: torch.device | str, dtype: torch.dtype, num_frames: int, root: Path
 ) -> SyncLoss:
+    model, look = _sync_input(config, num_frames, root)
+    syncnet = load_syncnet(model, locate(config.checkpoint, root), device, dtype)
+    return SyncLoss(config.weight, syncnet, look, config.antialias)
+
+
+def _sync_input(config: SyncLossConfig, num_frames: int, root: Path) -> tuple[SyncNetConfig, SyncInput]:
+    """The SyncNet that a configuration names, and its input window, which must fit the U-Net's."""
     model, look = read_syncnet_config(root / config.config)
     if look.latent_space != (config.space == "latent"):
         seen = "latents" if look.latent_space else "pixels"
@@ -80,9 +109,7 @@ def _sync(
             f"the SyncNet of {config.config} looks at {look.num_frames} frames, a window has {num_frames}: "
             "name another in losses.sync.config"
         )
-    return SyncLoss(
-        config.weight, load_syncnet(model, locate(config.checkpoint, root), device, dtype), look, config.antialias
-    )
+    return model, look
 
 
 def _perceptual(

@@ -12,18 +12,12 @@ from torch import nn
 
 from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError
+from latentsync.models.checkpoint_fit import demand_fit, fit_unet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 
 logger = logging.getLogger(__name__)
-
-WHISPER_SIZES = {384: "whisper tiny", 512: "whisper base", 768: "whisper small", 1024: "whisper medium"}
-NEW_LAYERS = {
-    "in_channels": ("conv_in.",),
-    "out_channels": ("conv_out.",),
-    "cross_attention_dim": ("attn2.to_k.", "attn2.to_v."),
-}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -84,6 +78,7 @@ def load_unet(
     resolution: int | None = None,
     allow_new_layers: bool = False,
     allow_missing: Sequence[str] = (),
+    allow_unused: Sequence[str] = (),
 ) -> UNet3DConditionModel:
     """Builds the U-Net a configuration describes and fills it from a file in the published format.
 
@@ -96,29 +91,58 @@ def load_unet(
         allow_new_layers: for training: where channels or audio width differ, `conv_in`, `conv_out` and the
             `attn2.to_k/to_v` tensors concerned keep their initial values and the log says so; without it (inference)
             such a file is refused.
-        allow_missing: parts of names that may be absent from the file and keep their initial values, such as
-            "motion_modules." when stage 2 starts from stage 1.
+        allow_missing: for training: lists of modules ("motion_modules.") whose members may be absent from the file and
+            keep their initial values, and the log says so; a member of which the file has a part is refused.
+        allow_unused: for training: the same for members that the file has and the configuration does not.
 
     Raises:
         CheckpointError: the file cannot be read or does not fit the configuration.
     """
     weights, recorded = _weights_and_record(path)
     _check_resolution(path, recorded, resolution)
-    differing = _differing_sizes(config, weights)
-    if differing and not allow_new_layers:
-        raise CheckpointError(f"checkpoint {path} does not fit the configuration: {_explain(differing)}")
-    weights = _without_new_layers(weights, differing, path)
-    absent = tuple(prefix for key in differing for prefix in NEW_LAYERS[key]) + tuple(allow_missing)
-    if absent:
+    with torch.device("meta"):
         unet = UNet3DConditionModel.from_unet_config(config)
-    else:
-        with torch.device("meta"):
-            unet = UNet3DConditionModel.from_unet_config(config)
-    _fill(unet, weights, path, absent)
+    weights = fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
+    if len(weights) < len(unet.state_dict()):
+        unet = UNet3DConditionModel.from_unet_config(config)
+    # A meta parameter takes over the file's tensor, dtype included; the whole model is converted once, below.
+    unet.load_state_dict(weights, strict=False, assign=True)
     # Not unet.to(): diffusers' own warns about modules to keep in float32 even where there are none.
     to = cast(Callable[..., nn.Module], nn.Module.to)
     to(unet, device=device, dtype=dtype, memory_format=torch.channels_last)
     return unet
+
+
+def check_unet(
+    unet: nn.Module,
+    config: UNetConfig,
+    path: str | Path,
+    allow_new_layers: bool = False,
+    allow_missing: Sequence[str] = (),
+    allow_unused: Sequence[str] = (),
+) -> None:
+    """Compare the names and shapes of a U-Net's file with its network, as `load_unet` does, without loading it.
+
+    Args:
+        unet: the network, which may be on the meta device.
+        config: its configuration.
+        path, allow_new_layers, allow_missing, allow_unused: as for `load_unet`.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit the configuration.
+    """
+    weights, _ = _weights_and_record(path)
+    fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
+
+
+def check_syncnet(syncnet: nn.Module, path: str | Path) -> None:
+    """Compare the names and shapes of a SyncNet's file with its network, which may be on the meta device.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit the configuration.
+    """
+    weights, _ = _weights_and_record(path)
+    demand_fit(syncnet.state_dict(), weights, path)
 
 
 def load_syncnet(
@@ -132,7 +156,8 @@ def load_syncnet(
     weights, _ = _weights_and_record(path)
     with torch.device("meta"):
         syncnet = StableSyncNet(config)
-    _fill(syncnet, weights, path, ())
+    demand_fit(syncnet.state_dict(), weights, path)
+    syncnet.load_state_dict(weights, assign=True)
     return syncnet.to(device=device, dtype=dtype)
 
 
@@ -163,73 +188,6 @@ def _check_resolution(path: str | Path, recorded: Mapping[str, Any], resolution:
             f"checkpoint {path} was made for {made_for} px, the configuration says data.resolution {resolution}: "
             f"use a configuration for {made_for} px, or other weights"
         )
-
-
-def _differing_sizes(config: UNetConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
-    """Configuration keys whose value in the file is another: {key: (file's, configuration's)}."""
-    audio_key = next((name for name in weights if name.endswith("attn2.to_k.weight")), "")
-    places = {"in_channels": ("conv_in.weight", 1), "out_channels": ("conv_out.weight", 0)}
-    if config.add_audio_layer:
-        places["cross_attention_dim"] = (audio_key, 1)
-    differing = {}
-    for key, (name, axis) in places.items():
-        if name in weights and weights[name].ndim > 1 and weights[name].shape[axis] != getattr(config, key):
-            differing[key] = (weights[name].shape[axis], getattr(config, key))
-    return differing
-
-
-def _explain(differing: Mapping[str, tuple[int, int]]) -> str:
-    reasons = []
-    for key, (in_file, in_config) in differing.items():
-        size = f" ({WHISPER_SIZES[in_file]})" if key == "cross_attention_dim" and in_file in WHISPER_SIZES else ""
-        name = "audio width" if key == "cross_attention_dim" else key.replace("_", " ")
-        reasons.append(f"made for {name} {in_file}{size}, model.{key} says {in_config}")
-    return "; ".join(reasons) + ": use the configuration these weights were trained with, or other weights"
-
-
-def _without_new_layers(
-    weights: dict[str, torch.Tensor], differing: Mapping[str, tuple[int, int]], path: str | Path
-) -> dict[str, torch.Tensor]:
-    for key, (in_file, in_config) in differing.items():
-        parts = NEW_LAYERS[key]
-        weights = {name: tensor for name, tensor in weights.items() if not _belongs(name, parts)}
-        logger.warning(
-            "%s has %s %d, the configuration %d: %s start from initial values",
-            path, key, in_file, in_config, " and ".join(part.rstrip(".") for part in parts),
-        )  # fmt: skip
-    return weights
-
-
-def _belongs(name: str, parts: Sequence[str]) -> bool:
-    return any(name.startswith(part) or f".{part}" in name for part in parts)
-
-
-def _fill(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path, absent: Sequence[str]) -> None:
-    """Puts the file's tensors into the model, demanding every name and shape except the absent ones."""
-    expected = model.state_dict()
-    missing = [name for name in expected if name not in weights and not _belongs(name, absent)]
-    extra = [name for name in weights if name not in expected]
-    misshapen = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    for what, names in (("lacks", missing), ("has unknown", extra), ("has other shapes:", misshapen)):
-        if names:
-            raise CheckpointError(
-                f"checkpoint {path} does not fit the configuration, it {what} {_first(names)}: "
-                "use the configuration these weights were trained with, or download them again"
-            )
-    kept_initial = [name for name in expected if name not in weights]
-    if kept_initial:
-        logger.warning("%s: %d tensors start from initial values: %s", path, len(kept_initial), _first(kept_initial))
-    # A meta parameter takes over the file's tensor, dtype included; the caller converts the whole model once.
-    model.load_state_dict(weights, strict=False, assign=True)
-
-
-def _first(names: Sequence[str], count: int = 3) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -98,6 +98,21 @@ class LatentCodec:
         return results
 
 
+def read_latent_channels(folder: Path) -> int:
+    """Number of latent channels of the autoencoder in a diffusers folder; its weights are not read.
+
+    Raises:
+        CheckpointError: the configuration is damaged, or the weights are missing.
+    """
+    if not (folder / "diffusion_pytorch_model.safetensors").is_file():
+        raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again")
+    try:
+        config = AutoencoderKL.load_config(str(folder), local_files_only=True)
+        return int(cast(dict[str, Any], config)["latent_channels"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again") from error
+
+
 def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LatentCodec:
     """Loads an AutoencoderKL from this machine; nothing is downloaded.
 

@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -38,6 +37,7 @@ def run_training(
     build_empty_model: Callable[[Run], nn.Module],
     arguments: Sequence[str] | None = None,
     default_config: Path | None = None,
+    file_faults: Callable[[Run, nn.Module], list[str]] | None = None,
 ) -> int:
     """Reads the command line and trains; returns the exit status: 0, 2 for bad input, 128 + signal when stopped.
 
@@ -49,6 +49,8 @@ def run_training(
         build_empty_model: the network, its trainable parameters marked; called on the meta device for ``--dry_run``.
         arguments: instead of the command line's.
         default_config: the YAML where ``--config`` names none; without one ``--config`` is required.
+        file_faults: lists what the files that a run reads lack, given the empty model; called for ``--dry_run``, which
+            fails if there is any.
     """
     options = _parser(name, description, default_config).parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -56,8 +58,10 @@ def run_training(
         run = load_config(options.config, schema, options.overrides)
         resolved = asdict(run)  # type: ignore[call-overload]
         if options.dry_run:
-            sys.stdout.write(describe_run(resolved, partial(build_empty_model, run), run.training) + "\n")
-            return 0
+            with torch.device("meta"):
+                model = build_empty_model(run)
+            sys.stdout.write(describe_run(resolved, lambda: model, run.training) + "\n")
+            return _report_files([] if file_faults is None else file_faults(run, model))
         if run.training.num_threads is not None:
             torch.set_num_threads(run.training.num_threads)
         return build_trainer(run, resolved).fit().exit_code
@@ -66,6 +70,13 @@ def run_training(
             raise
         sys.stderr.write(f"error: {error}\n")
         return EXIT_BAD_INPUT
+
+
+def _report_files(faults: list[str]) -> int:
+    """Print what a training lacks, one line each; returns the exit status of the dry run."""
+    for fault in faults:
+        sys.stderr.write(f"error: {fault}\n")
+    return EXIT_BAD_INPUT if faults else 0
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -81,6 +92,10 @@ def _parser(name: str, description: str, default_config: Path | None) -> argpars
     meant = "the YAML, e.g. of configs/" if default_config is None else "the YAML (default: %(default)s)"
     parser.add_argument("--config", type=Path, required=default_config is None, default=default_config, help=meant)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, e.g. training.batch_size=4")
-    parser.add_argument("--dry_run", action="store_true", help="show configuration, sizes and memory, and stop")
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="show configuration, sizes and memory, check that the weights are here and fit, and stop",
+    )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     return parser

@@ -26,6 +26,7 @@ from latentsync.models.checkpoint import load_syncnet, load_unet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.recipes.file_checks import MOTION_MODULES, SYNCNET_V2, check_audio_width, check_latent_channels
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
@@ -36,8 +37,6 @@ from latentsync.training.unet_step import UNetStep
 from latentsync.weights import REPOSITORY_ROOT, find_vae, locate, locate_initial
 
 logger = logging.getLogger(__name__)
-
-SYNCNET_V2 = "checkpoints/auxiliary/syncnet_v2.model"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
         codec=load_vae(find_vae(run.vae), device, dtype),
         encoder=load_whisper_encoder(locate(run.audio.whisper), device),
     )
-    _check_widths(run, frozen)
+    check_latent_channels(run, frozen.codec.latent_channels)
+    check_audio_width(run, frozen.encoder.width)
     losses = build_losses(run.losses, frozen.codec, device, dtype, run.data.resolution, run.data.num_frames)
     unet = initial_unet(run)
     logger.info("%.1f M weights train", select_trainable(unet, run.trainable) / 1e6)
@@ -97,8 +97,8 @@ def initial_unet(run: UNetRun) -> UNet3DConditionModel:
         unet.conv_in.reset_parameters()
         return unet
     path = locate_initial(run.initial)
-    absent = ("motion_modules.",) if run.model.use_motion_module else ()
-    return load_unet(run.model, path, allow_new_layers=True, allow_missing=absent)
+    logger.info("training starts from %s", path)
+    return load_unet(run.model, path, allow_new_layers=True, allow_missing=MOTION_MODULES, allow_unused=MOTION_MODULES)
 
 
 def sync_scorer(run: UNetRun, device: torch.device, dtype: torch.dtype) -> SyncScorer | None:
@@ -114,20 +114,6 @@ def sync_scorer(run: UNetRun, device: torch.device, dtype: torch.dtype) -> SyncS
     return StableSyncScorer(
         network, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
     )
-
-
-def _check_widths(run: UNetRun, frozen: FrozenNetworks) -> None:
-    channels = frozen.codec.latent_channels
-    if (run.model.in_channels, run.model.out_channels) != (3 * channels + 1, channels):
-        raise ConfigError(
-            f"{run.vae} has {channels} latent channels: set model.in_channels={3 * channels + 1} and "
-            f"model.out_channels={channels}, or name another vae"
-        )
-    if run.model.add_audio_layer and frozen.encoder.width != run.model.cross_attention_dim:
-        raise ConfigError(
-            f"{run.audio.whisper} gives audio of width {frozen.encoder.width}, model.cross_attention_dim is "
-            f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
-        )
 
 
 def _features(run: UNetRun, frozen: FrozenNetworks) -> ClipFeatures:

@@ -7,11 +7,19 @@ import pytest
 import torch
 
 from latentsync.errors import CheckpointError
-from latentsync.models.checkpoint import load_syncnet, load_unet, read_checkpoint, save_checkpoint
+from latentsync.models.checkpoint import (
+    check_unet,
+    load_syncnet,
+    load_unet,
+    read_checkpoint,
+    save_checkpoint,
+)
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from tests.golden_values import fill_deterministic
 from tests.unit.models.tiny_unet import tiny_config, tiny_inputs, tiny_unet
+
+MOTION = ("motion_modules.",)
 
 
 @pytest.fixture
@@ -114,6 +122,53 @@ def test_stage_two_starts_from_stage_one_when_asked(tmp_path, caplog):
         unet = load_unet(tiny_config(), path, allow_missing=("motion_modules.",))
     assert "start from initial values: down_blocks.0.motion_modules.0" in caplog.text
     assert not unet.down_blocks[0].motion_modules[0].temporal_transformer.proj_out.weight.any()
+
+
+def test_stage_one_starts_from_stage_two_when_asked(published, caplog):
+    config = tiny_config(use_motion_module=False)
+    with caplog.at_level(logging.WARNING):
+        unet = load_unet(config, published, allow_unused=MOTION)
+    num_motion = sum("motion_modules." in name for name in tiny_unet().state_dict())
+    assert f"{num_motion} tensors have no place in this network: down_blocks.0.motion_modules.0" in caplog.text
+    old = tiny_unet().state_dict()
+    assert all(torch.equal(tensor, old[name]) for name, tensor in unet.state_dict().items())
+
+
+def test_motion_modules_of_the_decoder_alone_start_from_all_of_them_and_back(published, tmp_path):
+    decoder_only = tiny_config(motion_module_decoder_only=True)
+    load_unet(decoder_only, published, allow_unused=MOTION)
+    path = tmp_path / "decoder.pt"
+    save_checkpoint(path, tiny_unet(motion_module_decoder_only=True).state_dict(), 0)
+    unet = load_unet(tiny_config(), path, allow_missing=MOTION).state_dict()
+    old = tiny_unet(motion_module_decoder_only=True).state_dict()
+    assert all(torch.equal(unet[name], tensor) for name, tensor in old.items())
+
+
+def test_a_motion_module_with_a_gap_is_refused_even_where_whole_ones_may_be_absent(published):
+    name = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.bias"
+    changed(published, lambda weights: weights.pop(name))
+    assert f"lacks {name}" in refusal(tiny_config(), published, allow_missing=MOTION, allow_unused=MOTION)
+
+
+def test_a_stranger_in_a_motion_module_is_refused_even_where_whole_ones_may_be_unused(published):
+    name = "down_blocks.0.motion_modules.0.surplus"
+    changed(published, lambda weights: weights.update({name: torch.zeros(1)}))
+    assert f"has unknown {name}" in refusal(tiny_config(), published, allow_missing=MOTION, allow_unused=MOTION)
+
+
+def test_names_and_shapes_are_compared_without_loading(published, tmp_path):
+    check_unet(tiny_unet(), tiny_config(), published)
+    config = tiny_config(block_out_channels=[16, 48])
+    with pytest.raises(CheckpointError) as caught:
+        check_unet(
+            tiny_unet(block_out_channels=[16, 48]),
+            config,
+            published,
+            allow_new_layers=True,
+            allow_missing=MOTION,
+            allow_unused=MOTION,
+        )
+    assert str(caught.value) == refusal(config, published)
 
 
 def test_missing_and_extra_names_are_listed(published):

@@ -1,0 +1,71 @@
+"""Runs documented training lines with --dry_run, one after the other in one process; tests start it in a copy.
+
+Reads [[program, [argument, ...]], ...] as JSON from stdin and writes a list of {"status", "error"} to the file that its
+one argument names. A line leaves the weights that its training would have written, if a later line starts from them.
+"""
+
+import json
+import logging
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from latentsync.config import load_config
+from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.unet_run import UNetRun
+from tests.documented_commands import start
+from tests.stand_in_weights import write_unet
+
+SCHEMAS = {"scripts.train_unet": UNetRun, "scripts.train_syncnet": SyncNetRun}
+
+
+@dataclass
+class Result:
+    """How a dry run ended."""
+
+    status: int
+    error: str
+
+
+def configured(program: str, arguments: list[str]) -> UNetRun | SyncNetRun | None:
+    """The configuration of a line; None for the demo's other networks."""
+    if program not in SCHEMAS:
+        return None
+    overrides = [word for word in arguments if "=" in word]
+    return load_config(arguments[arguments.index("--config") + 1], SCHEMAS[program], overrides)
+
+
+def initial_weights(program: str, arguments: list[str]) -> str | None:
+    """The weights that a line starts from."""
+    run = configured(program, arguments)
+    return None if run is None else run.initial
+
+
+def dry_run(program: str, arguments: list[str], needed: set[str]) -> Result:
+    """Runs one line and prepares what the next ones find."""
+    sys.argv = [program, *arguments, "--dry_run"]
+    run = configured(program, arguments)
+    error = StringIO()
+    logging.getLogger().handlers.clear()  # of the line before, which write to its stderr
+    with redirect_stdout(StringIO()), redirect_stderr(error):
+        status = exit_status(program)
+    if isinstance(run, UNetRun) and (weights := f"{run.training.run_dir}/latentsync_unet.pt") in needed:
+        write_unet(Path(weights), run.model)
+    return Result(status, error.getvalue())
+
+
+def exit_status(program: str) -> int:
+    """The exit status of a program that is run in this process."""
+    try:
+        start(program)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+if __name__ == "__main__":
+    report, lines = Path(sys.argv[1]), json.load(sys.stdin)
+    needed = {initial for program, arguments in lines if (initial := initial_weights(program, arguments))}
+    report.write_text(json.dumps([vars(dry_run(program, arguments, needed)) for program, arguments in lines]))

@@ -1,0 +1,81 @@
+"""Every training line of the documents passes its --dry_run where the published weights are: stand-ins, in a copy."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from latentsync.config import load_config
+from latentsync.recipes.unet_run import UNetRun
+from latentsync.weights import REPOSITORY_ROOT
+from tests.documented_commands import documented_commands, name_of
+from tests.stand_in_weights import write_published_stand_ins, write_unet
+
+TRAININGS = ("scripts.train_unet", "scripts.train_syncnet", "latentsync.demo_training")
+LINES = [c for c in documented_commands(REPOSITORY_ROOT) if c.program in TRAININGS and c.arguments]
+EFFICIENT = ("scripts.train_unet", ("--config", "configs/unet/stage2_efficient.yaml"))
+WRONG = (
+    "scripts.train_unet",
+    (
+        "--config", "configs/unet/stage2.yaml", "initial=nowhere.pt", "audio.whisper=checkpoints/whisper/small.pt",
+        "losses.sync.checkpoint=checkpoints/latentsync_unet.pt", "vae=checkpoints/demo/vae",
+    ),
+)  # fmt: skip
+
+Line = tuple[str, tuple[str, ...]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
+    """How the dry run of every line ended, in a user's folder beside a copy of the repository with the weights."""
+    copy, folder = tmp_path_factory.mktemp("the repository"), tmp_path_factory.mktemp("a folder")
+    for name in ("latentsync", "scripts", "configs", "tests"):
+        shutil.copytree(REPOSITORY_ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "golden"))
+    write_published_stand_ins(copy / "checkpoints")
+    (copy / "checkpoints" / "demo").symlink_to(REPOSITORY_ROOT / "checkpoints" / "demo")
+    (folder / "configs").symlink_to(copy / "configs")
+    # What the documented `python -m latentsync.demo_training.spatial_weights` writes.
+    write_unet(folder / "runs/spatial.pt", load_config(copy / "configs/demo/unet_stage1.yaml", UNetRun).model)
+    lines: list[Line] = [*((line.program, line.arguments) for line in LINES), EFFICIENT, WRONG]
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+    report = folder / "dry_runs.json"
+    command = [sys.executable, "-m", "tests.dry_run_lines", str(report)]
+    subprocess.run(command, cwd=folder, env=environment, input=json.dumps(lines), text=True, check=True)
+    return dict(zip(lines, json.loads(report.read_text()), strict=True))
+
+
+def line_with(*words: str) -> Line:
+    """The first documented line that has these arguments."""
+    return next((line.program, line.arguments) for line in LINES if set(words) <= set(line.arguments))
+
+
+@pytest.mark.parametrize("line", LINES, ids=name_of)
+def test_its_dry_run_is_green(results: dict[Line, dict], line):
+    result = results[line.program, line.arguments]
+    assert result["status"] == 0, result["error"]
+
+
+def test_stages_start_from_the_published_weights_or_those_of_your_own_stage_1(results: dict[Line, dict]):
+    """Stage 2 takes all published tensors; where stages differ, motion modules are dropped or new, and logged."""
+    clips = ("data.train_clips=CLIPS", "data.validation_clips=HELD_OUT")
+    stage_1 = results[line_with("configs/unet/stage1.yaml", *clips)]
+    stage_2 = results[line_with("configs/unet/stage2.yaml", *clips)]
+    own_stage_2 = results[line_with("configs/unet/stage2.yaml", "initial=runs/unet_stage1/latentsync_unet.pt")]
+    assert "tensors" not in stage_2["error"]
+    assert "560 tensors have no place in this network" in stage_1["error"]
+    assert "560 tensors start from initial values" in own_stage_2["error"]
+    assert results[EFFICIENT]["status"] == 0
+    assert re.search(r"\d+ tensors have no place in this network: down_blocks", results[EFFICIENT]["error"])
+
+
+def test_what_is_missing_or_does_not_fit_is_named_line_by_line(results: dict[Line, dict]):
+    result = results[WRONG]
+    errors = [line for line in result["error"].splitlines() if line.startswith("error: ")]
+    assert result["status"] == 2
+    assert len(errors) == 4
+    for part in ("nowhere.pt is missing", "whisper/small.pt is missing", "does not fit", "set model.in_channels=25"):
+        assert any(part in line for line in errors), part
