@@ -132,7 +132,7 @@ def find_resume(config: TrainerConfig) -> Path | None:
         if latest is not None:
             raise CheckpointError(
                 f"{config.run_dir} already holds checkpoints up to step {step_of(latest)}: "
-                "continue with trainer.resume=latest, or choose another trainer.run_dir"
+                "continue with training.resume=latest, or choose another training.run_dir"
             )
         return None
     chosen = Path(config.resume)
@@ -140,6 +140,6 @@ def find_resume(config: TrainerConfig) -> Path | None:
     read_state(chosen)
     if latest is not None and step_of(latest) > step:
         raise CheckpointError(
-            f"{config.run_dir} already holds step {step_of(latest)}, beyond {chosen}: choose another trainer.run_dir"
+            f"{config.run_dir} already holds step {step_of(latest)}, beyond {chosen}: choose another training.run_dir"
         )
     return chosen

@@ -86,7 +86,8 @@ class TrainingSession:
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             line = str(error).strip().splitlines()[0]
             raise CheckpointError(
-                f"cannot continue from {folder}: {line}: use the configuration it was made with, or another run_dir"
+                f"cannot continue from {folder}: {line}: use the configuration it was made with, or another "
+                "training.run_dir"
             ) from error
         random_file = folder / _random_file(self.accelerator.process_index)
         if random_file.is_file():

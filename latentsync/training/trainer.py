@@ -88,7 +88,7 @@ class Trainer:
     ) -> None:
         self.config, self.step, self.dataset, self.collate = config, step, dataset, collate
         self.validator, self.callbacks = validator, callbacks
-        self.resolved_config = resolved_config if resolved_config is not None else {"trainer": _plain(config)}
+        self.resolved_config = resolved_config if resolved_config is not None else {"training": _plain(config)}
         self.run_dir = Path(config.run_dir)
 
     def fit(self) -> TrainReport:
@@ -102,7 +102,9 @@ class Trainer:
         """
         resume = find_resume(self.config)
         if resume is not None and (progress := read_state(resume)).global_step >= self.config.max_steps:
-            logger.info("%s is finished: %d steps are done; raise max_steps to go on", resume, progress.global_step)
+            logger.info(
+                "%s is finished: %d steps are done; raise training.max_steps to go on", resume, progress.global_step
+            )
             return TrainReport(progress.global_step, resume, progress=progress, was_finished=True)
         if self.config.num_threads is not None:
             torch.set_num_threads(self.config.num_threads)
@@ -298,7 +300,9 @@ class _Loop:
         if not best.name:
             return False
         if best.name not in figures:
-            logger.warning("best_metric.name: the validator gives no %r, only %s", best.name, ", ".join(figures))
+            logger.warning(
+                "training.best_metric.name: the validator gives no %r, only %s", best.name, ", ".join(figures)
+            )
             return False
         value, before = figures[best.name], progress.best_value
         is_better = before is None or (value < before if best.mode == "min" else value > before)

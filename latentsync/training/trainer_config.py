@@ -34,15 +34,20 @@ class OptimizerConfig:
     plain_names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _demand(self.name in OPTIMIZERS, f"optimizer.name is one of {', '.join(OPTIMIZERS)}, not {self.name!r}")
-        _demand(self.lr > 0, f"optimizer.lr is above 0, not {self.lr}")
-        _demand(self.matrix_lr > 0, f"optimizer.matrix_lr is above 0, not {self.matrix_lr}")
+        _demand(
+            self.name in OPTIMIZERS, f"training.optimizer.name is one of {', '.join(OPTIMIZERS)}, not {self.name!r}"
+        )
+        _demand(self.lr > 0, f"training.optimizer.lr is above 0, not {self.lr}")
+        _demand(self.matrix_lr > 0, f"training.optimizer.matrix_lr is above 0, not {self.matrix_lr}")
         _demand(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
-            f"optimizer.betas are two numbers in [0, 1), not {self.betas}",
+            f"training.optimizer.betas are two numbers in [0, 1), not {self.betas}",
         )
-        _demand(0 <= self.momentum < 1, f"optimizer.momentum lies in [0, 1), not {self.momentum}")
-        _demand(self.eps > 0 and self.weight_decay >= 0, "optimizer.eps is above 0, optimizer.weight_decay at least 0")
+        _demand(0 <= self.momentum < 1, f"training.optimizer.momentum lies in [0, 1), not {self.momentum}")
+        _demand(
+            self.eps > 0 and self.weight_decay >= 0,
+            "training.optimizer.eps is above 0, training.optimizer.weight_decay at least 0",
+        )
 
 
 @dataclass
@@ -60,9 +65,9 @@ class ScheduleConfig:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        _demand(self.name in SCHEDULES, f"schedule.name is one of {', '.join(SCHEDULES)}, not {self.name!r}")
-        _demand(self.warmup_steps >= 0, f"schedule.warmup_steps is at least 0, not {self.warmup_steps}")
-        _demand(0 <= self.floor <= 1, f"schedule.floor lies in [0, 1], not {self.floor}")
+        _demand(self.name in SCHEDULES, f"training.schedule.name is one of {', '.join(SCHEDULES)}, not {self.name!r}")
+        _demand(self.warmup_steps >= 0, f"training.schedule.warmup_steps is at least 0, not {self.warmup_steps}")
+        _demand(0 <= self.floor <= 1, f"training.schedule.floor lies in [0, 1], not {self.floor}")
 
 
 @dataclass
@@ -78,7 +83,7 @@ class BestMetricConfig:
     mode: str = "min"
 
     def __post_init__(self) -> None:
-        _demand(self.mode in ("min", "max"), f"best_metric.mode is min or max, not {self.mode!r}")
+        _demand(self.mode in ("min", "max"), f"training.best_metric.mode is min or max, not {self.mode!r}")
 
 
 @dataclass
@@ -91,8 +96,11 @@ class TrainerConfig:
         batch_size: items of one batch of one process.
         gradient_accumulation: batches per optimizer step.
         max_grad_norm: gradients are scaled down to this norm; None: they are not.
-        mixed_precision: "no", "bf16", "fp16" (with a scaler), or "auto": bf16 where the device multiplies it.
-        gradient_checkpointing: recompute activations instead of keeping them.
+        mixed_precision: "no" (float32), "bf16", "fp16" (with loss scaling; not on a CPU), or "auto": "bf16" where the
+            device multiplies bfloat16 natively (CUDA from compute capability 8.0), else "no". Frozen networks compute
+            in bfloat16 with "bf16", else in float32.
+        gradient_checkpointing: recompute activations instead of keeping them: those of the trained network, and of the
+            VAE decoder and the VideoMAE behind the losses.
         seed: of data order, item choices and every process' generators.
         num_workers: processes that load data; 0: the training process does.
         log_every: steps between two rows of metrics.
@@ -133,16 +141,16 @@ class TrainerConfig:
         if self.mixed_precision == "False":
             self.mixed_precision = "no"  # a bare no or off is false in YAML
         for key in ("max_steps", "batch_size", "gradient_accumulation", "log_every", "keep_last"):
-            _demand(getattr(self, key) >= 1, f"trainer.{key} is at least 1, not {getattr(self, key)}")
+            _demand(getattr(self, key) >= 1, f"training.{key} is at least 1, not {getattr(self, key)}")
         for key in ("seed", "num_workers", "validate_every", "save_every"):
-            _demand(getattr(self, key) >= 0, f"trainer.{key} is at least 0, not {getattr(self, key)}")
+            _demand(getattr(self, key) >= 0, f"training.{key} is at least 0, not {getattr(self, key)}")
         _demand(
             self.mixed_precision in MIXED_PRECISIONS,
-            f"trainer.mixed_precision is one of {', '.join(MIXED_PRECISIONS)}, not {self.mixed_precision!r}",
+            f"training.mixed_precision is one of {', '.join(MIXED_PRECISIONS)}, not {self.mixed_precision!r}",
         )
-        _demand(self.max_grad_norm is None or self.max_grad_norm > 0, "trainer.max_grad_norm is above 0 or null")
-        _demand(self.ema_decay is None or 0 < self.ema_decay < 1, "trainer.ema_decay lies in (0, 1) or is null")
-        _demand(self.num_threads is None or self.num_threads >= 1, "trainer.num_threads is at least 1 or null")
+        _demand(self.max_grad_norm is None or self.max_grad_norm > 0, "training.max_grad_norm is above 0 or null")
+        _demand(self.ema_decay is None or 0 < self.ema_decay < 1, "training.ema_decay lies in (0, 1) or is null")
+        _demand(self.num_threads is None or self.num_threads >= 1, "training.num_threads is at least 1 or null")
 
 
 def _demand(holds: bool, message: str) -> None:

@@ -103,7 +103,7 @@ def test_another_configuration_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     fit(tmp_path, max_steps=2)
     fit(tmp_path, seed=3)
     assert "differs from that of" in caplog.text
-    assert "trainer.seed" in caplog.text
+    assert "training.seed" in caplog.text
     assert "max_steps" not in caplog.text
 
 

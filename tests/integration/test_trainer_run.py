@@ -47,7 +47,7 @@ def test_the_run_folder(tmp_path: Path) -> None:
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["best", "step_00000002", "step_00000004"]
     assert os.readlink(tmp_path / "checkpoints/best") == "step_00000002"
-    assert OmegaConf.load(tmp_path / "config.yaml").trainer.max_steps == 4
+    assert OmegaConf.load(tmp_path / "config.yaml").training.max_steps == 4
     rows = read_rows(tmp_path / "metrics.jsonl")
     assert [(row["step"], row["split"]) for row in rows[:3]] == [(1, "train"), (1, "validation"), (2, "train")]
     assert rows[-1]["loss"] is None

@@ -27,17 +27,17 @@ def test_from_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("max_steps=0", "trainer.max_steps is at least 1"),
-        ("save_every=-1", "trainer.save_every is at least 0"),
-        ("mixed_precision=fp8", "trainer.mixed_precision is one of"),
-        ("max_grad_norm=0", "trainer.max_grad_norm is above 0 or null"),
-        ("ema_decay=1", "trainer.ema_decay lies in"),
-        ("optimizer.name=sgd", "optimizer.name is one of"),
-        ("optimizer.lr=0", "optimizer.lr is above 0"),
-        ("optimizer.betas=[0.9]", "optimizer.betas are two numbers"),
-        ("schedule.name=step", "schedule.name is one of"),
-        ("schedule.floor=2", "schedule.floor lies in"),
-        ("best_metric.mode=most", "best_metric.mode is min or max"),
+        ("max_steps=0", "training.max_steps is at least 1"),
+        ("save_every=-1", "training.save_every is at least 0"),
+        ("mixed_precision=fp8", "training.mixed_precision is one of"),
+        ("max_grad_norm=0", "training.max_grad_norm is above 0 or null"),
+        ("ema_decay=1", "training.ema_decay lies in"),
+        ("optimizer.name=sgd", "training.optimizer.name is one of"),
+        ("optimizer.lr=0", "training.optimizer.lr is above 0"),
+        ("optimizer.betas=[0.9]", "training.optimizer.betas are two numbers"),
+        ("schedule.name=step", "training.schedule.name is one of"),
+        ("schedule.floor=2", "training.schedule.floor lies in"),
+        ("best_metric.mode=most", "training.best_metric.mode is min or max"),
         ("batchsize=2", "batchsize"),
     ],
 )
@@ -49,7 +49,7 @@ def test_a_value_out_of_range(tmp_path: Path, override: str, message: str) -> No
 def test_mixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for is_native, expected in ((True, "bf16"), (False, "no")):
-        monkeypatch.setattr("latentsync.training.launch.cpu_multiplies_bfloat16", lambda answer=is_native: answer)
+        monkeypatch.setattr("latentsync.device.cpu_multiplies_bfloat16", lambda answer=is_native: answer)
         assert resolve_mixed_precision("auto", cpu) == expected
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert resolve_mixed_precision("auto", cpu) == "bf16"
