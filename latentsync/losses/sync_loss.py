@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from latentsync.config import read_yaml
 from latentsync.errors import ConfigError
+from latentsync.losses.limited import limited
 from latentsync.losses.prediction import Prediction
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 
@@ -61,8 +62,7 @@ class SyncLoss:
             frames = lower_half(frames)
         dtype = self.syncnet.audio_encoder.conv_in.weight.dtype
         seen, heard = self.syncnet(frames.flatten(1, 2).to(dtype), prediction.mel.to(dtype))
-        similarity = F.cosine_similarity(seen.float(), heard.float(), dim=1).clamp(_SMALLEST_COSINE, 1)
-        losses = F.binary_cross_entropy(similarity, torch.ones_like(similarity), reduction="none")
+        losses = -limited(F.cosine_similarity(seen.float(), heard.float(), dim=1), _SMALLEST_COSINE, 1).log()
         if prediction.is_heard is None:
             return losses.mean()
         return (losses * prediction.is_heard).sum() / prediction.is_heard.sum().clamp(min=1)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from latentsync.losses.limited import limited
 from latentsync.models.checkpoint import save_checkpoint
 from latentsync.training.training_step import StepContext, StepResult
 
@@ -138,7 +139,8 @@ def relations(clips: list[str], starts: torch.Tensor, min_offset_frames: int) ->
 def cross_entropy(positive: torch.Tensor, negative: torch.Tensor, negative_weight: float = 0.5) -> torch.Tensor:
     """Binary cross-entropy of cosines in [0, 1]: a weighted mean of both kinds' means, however many there are of each.
 
-    Cosines are drawn in by 1e-4 at both ends rather than clamped: the gradient never vanishes.
+    Cosines are mapped linearly from [0, 1] to [1e-4, 1 - 1e-4], so the logarithm and its gradient are finite. At the
+    ends, and where rounding has moved a cosine past them, the gradient is that of this map.
     """
     loss = -(1 - negative_weight) * _inner(positive).log().mean()
     return loss - negative_weight * (1 - _inner(negative)).log().mean() if negative.numel() else loss
@@ -166,4 +168,4 @@ def contrastive_loss(similarity: torch.Tensor, others: torch.Tensor, temperature
 
 
 def _inner(cosine: torch.Tensor) -> torch.Tensor:
-    return _MARGIN + (1 - 2 * _MARGIN) * cosine.clamp(0, 1)
+    return _MARGIN + (1 - 2 * _MARGIN) * limited(cosine, 0, 1)
