@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers.models.videomae.configuration_videomae import VideoMAEConfig
 from transformers.models.videomae.modeling_videomae import VideoMAEModel, get_sinusoid_encoding_table
 
@@ -70,11 +71,18 @@ class VideoMaeSize:
 
 
 class VideoFeatures(nn.Module):
-    """A VideoMAE encoder, mean pooling over its tokens, and a LayerNorm."""
+    """A VideoMAE encoder, mean pooling over its tokens, and a LayerNorm.
+
+    Attributes:
+        size: dimensions of the encoder.
+        recompute: whether the backward pass computes the activations of each block again instead of keeping them.
+            Features and gradients are the same; without gradients it has no effect.
+    """
 
     def __init__(self, size: VideoMaeSize):
         super().__init__()
         self.size = size
+        self.recompute = False
         self.encoder = VideoMAEModel(size.transformers_config())
         self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
 
@@ -85,7 +93,16 @@ class VideoFeatures(nn.Module):
         standard deviation is taken out, as in the published training.
         """
         frames = to_unit_range(frames, self.size.image_size).to(self.fc_norm.weight.dtype)
-        return self.fc_norm(self.encoder(frames).last_hidden_state.mean(1))
+        return self.fc_norm(self._tokens(frames).mean(1))
+
+    def _tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames (b, f, 3, h, w) in [0, 1] to the last block's tokens (b, s, width)."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self.encoder(frames).last_hidden_state
+        tokens = self.encoder.embeddings(frames, None)
+        for block in self.encoder.encoder.layer:
+            tokens = checkpoint(block, tokens, use_reentrant=False, preserve_rng_state=False)  # no block drops out
+        return tokens
 
 
 def to_unit_range(frames: torch.Tensor, image_size: int) -> torch.Tensor:

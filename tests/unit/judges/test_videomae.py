@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks.videomae_memory import saved_bytes
 from latentsync.errors import CheckpointError
 from latentsync.judges.videomae import (
     VideoFeatures,
@@ -158,3 +159,22 @@ def test_unusable_small_files_are_one_line(fault, tmp_path):
         load_small_videomae(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_recomputed_activations_give_the_same_gradient_and_keep_less(repository: Path):
+    judge = load_small_videomae(repository / "checkpoints" / "demo" / "videomae.pt")
+    frames = torch.tanh(det("recomputed", (1, judge.size.num_frames, 3, 128, 128)))
+    gradients, kept = [], []
+    for recompute in (False, True):
+        judge.recompute = recompute
+        leaf = frames.clone().requires_grad_()
+        judge(leaf).square().sum().backward()
+        gradients.append(leaf.grad)
+        kept.append(saved_bytes(judge, frames))
+    assert torch.equal(*gradients)
+    assert gradients[0].norm() > 0
+    assert kept[1] < kept[0] / 3
+    with torch.no_grad():
+        recomputed = judge(frames)
+        judge.recompute = False
+        assert torch.equal(judge(frames), recomputed)

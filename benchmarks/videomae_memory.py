@@ -1,0 +1,72 @@
+"""Bytes of activations that the VideoMAE ViT-g behind TREPA keeps for the backward pass, with and without recomputing.
+
+    python -m benchmarks.videomae_memory
+
+One window of 16 frames in bfloat16. Blocks are alike, so networks of one and of two blocks are counted, on the CPU with
+fused attention and made-up weights, and their difference stands for each of the 40. Frozen weights are not counted.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from latentsync.judges.videomae import VideoFeatures, VideoMaeSize
+
+GIB = 1024**3
+
+
+def saved_bytes(features: VideoFeatures, frames: torch.Tensor) -> int:
+    """Bytes of the tensors that autograd keeps after one forward pass of frames (b, f, 3, h, w) with a gradient.
+
+    A storage counts once; the network's own weights do not count.
+    """
+    weights = {tensor.untyped_storage().data_ptr() for tensor in features.state_dict().values()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = features(frames.detach().requires_grad_())
+    assert out.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def made_up(size: VideoMaeSize) -> VideoFeatures:
+    """A frozen network in bfloat16 whose weights are all the same small number."""
+    with torch.device("meta"):
+        features = VideoFeatures(size)
+    embeddings = features.encoder.embeddings
+    features = features.to_empty(device="cpu").bfloat16()
+    embeddings.position_embeddings = torch.full((1, embeddings.num_patches, size.width), 0.01)
+    for tensor in features.state_dict().values():
+        tensor.fill_(0.01)
+    return features.eval().requires_grad_(False)
+
+
+def main() -> int:
+    """Prints a Markdown table."""
+    argparse.ArgumentParser(description="activations that the VideoMAE behind TREPA keeps for one window").parse_args()
+    full = VideoMaeSize()
+    frames = torch.zeros(1, full.num_frames, 3, 256, 256)
+    sys.stdout.write("| activations of the ViT-g for one window | a block | in all |\n|---|---|---|\n")
+    for recompute, name in ((False, "kept"), (True, "computed again")):
+        counts = []
+        for depth in (1, 2):
+            features = made_up(replace(full, depth=depth))
+            features.recompute = recompute
+            counts.append(saved_bytes(features, frames))
+        block = counts[1] - counts[0]
+        total = counts[0] + (full.depth - 1) * block
+        sys.stdout.write(f"| {name} | {block / GIB:.3f} GiB | {total / GIB:.2f} GiB |\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
