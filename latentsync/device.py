@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HALF_CAPABILITY = (8, 0)
-"""The lowest compute capability at which inference takes float16 by itself."""
+"""The lowest compute capability at which inference takes float16, and training bfloat16, by itself."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -126,6 +126,28 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"unknown dtype {name!r}: use auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """The number format of a training that names none: bfloat16 where the device multiplies it natively, else float32.
+
+    CUDA cards multiply it from compute capability 8.0, CPUs with AVX512-BF16 or AMX. Never float16: without loss
+    scaling gradients below 6e-8 are lost in it, and activations above 65504 overflow.
+    """
+    if device.type == "cuda":
+        is_native = torch.cuda.get_device_capability(device) >= HALF_CAPABILITY
+    else:
+        is_native = device.type == "cpu" and cpu_multiplies_bfloat16()
+    return torch.bfloat16 if is_native else torch.float32
+
+
+def frozen_dtype(mixed_precision: str) -> torch.dtype:
+    """The format of frozen networks in a training with this resolved mixed precision ("no", "bf16" or "fp16").
+
+    bfloat16 beside "bf16", else float32: a frozen network in float16 loses gradients that only pass through it, and
+    loss scaling cannot prevent that its activations overflow.
+    """
+    return torch.bfloat16 if mixed_precision == "bf16" else torch.float32
 
 
 def cpu_multiplies_bfloat16() -> bool:

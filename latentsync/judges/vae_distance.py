@@ -4,6 +4,7 @@ It is no measure of human perception: the features are those that reconstruction
 edges, which a plain pixel error hardly does.
 """
 
+import copy
 from typing import cast
 
 import torch
@@ -13,15 +14,16 @@ from torch.nn import functional as F
 
 
 class VaeEncoderDistance(nn.Module):
-    """Distance of channel-normalised features before each halving of the encoder, frozen.
+    """Distance of channel-normalised features before each halving of the encoder, frozen, in float32.
 
     Args:
-        encoder: of a diffusers AutoencoderKL with frozen weights; it is shared, not copied.
+        encoder: of a diffusers AutoencoderKL with frozen weights; shared where it is in float32, else copied to it.
     """
 
     def __init__(self, encoder: Encoder):
         super().__init__()
-        self.encoder = encoder
+        is_float32 = encoder.conv_in.weight.dtype == torch.float32
+        self.encoder = encoder if is_float32 else copy.deepcopy(encoder).float()
 
     def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Images and targets (n, 3, h, w) in [-1, 1] to distances (n,): 0 for equals, at most 4.
@@ -38,12 +40,12 @@ class VaeEncoderDistance(nn.Module):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """One (n, c, h, w) float32 a level, the first at the size of the images."""
-        hidden = self.encoder.conv_in(images.to(self.encoder.conv_in.weight.dtype))
+        hidden = self.encoder.conv_in(images.float())
         levels = []
         for block in self.encoder.down_blocks:
             for resnet in cast(nn.ModuleList, block.resnets):
                 hidden = resnet(hidden, None)
-            levels.append(hidden.float())
+            levels.append(hidden)
             for downsampler in cast(nn.ModuleList, block.downsamplers or []):
                 hidden = downsampler(hidden)
         return levels

@@ -1,6 +1,7 @@
 """LPIPS (arXiv 1801.03924) on VGG-16: how unlike two pictures look. The `lpips` package with a backbone from a file."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import lpips
@@ -11,10 +12,14 @@ from latentsync.judges.weights_file import fill_network, read_weights_file
 
 _LINEAR_WEIGHTS = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
 _NUM_LEVELS = 5
+_SMALLEST_NORM = 1e-10  # as in lpips
 
 
 class VggLpips(nn.Module):
-    """LPIPS v0.1; fill it with `load_vgg_lpips`."""
+    """LPIPS v0.1; fill it with `load_vgg_lpips`.
+
+    It computes in float32 outside autocast: the squares of VGG's activations overflow in float16.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,18 +28,38 @@ class VggLpips(nn.Module):
             self.network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
 
     def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Images and targets (n, 3, h, w) in [-1, 1], sides of 16 pixels at least, to distances (n,), 0 for equals."""
-        dtype = next(self.network.parameters()).dtype
-        return self.network(images.to(dtype), targets.to(dtype)).flatten()
+        """Images and targets (n, 3, h, w) in [-1, 1], sides of 16 pixels at least, to float32 distances (n,).
+
+        Equal pictures have distance 0. The gradient is finite for all images.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            seen, real = self._features(images), self._features(targets)
+            levels = [
+                linear((_unit(a) - _unit(b)).square()).mean((2, 3))
+                for a, b, linear in zip(seen, real, self.network.lins, strict=True)
+            ]
+            return sum(levels[1:], levels[0]).flatten()
+
+    def _features(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The outputs of five ReLUs, each (n, c, h, w)."""
+        return self.network.net(self.network.scaling_layer(images.float()))
 
 
-def load_vgg_lpips(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> VggLpips:
-    """Reads the backbone, frozen; the linear layers come with the lpips package.
+def _unit(features: torch.Tensor) -> torch.Tensor:
+    """Features (n, c, h, w) at unit length over the channels; where all are 0 they stay 0.
+
+    lpips' own function has the gradient NaN there, from the root of 0.
+    """
+    squares = features.square().sum(1, keepdim=True)
+    return features / (torch.where(squares > 0, squares, 1).sqrt() + _SMALLEST_NORM)
+
+
+def load_vgg_lpips(path: Path, device: torch.device | str = "cpu") -> VggLpips:
+    """Reads the backbone, frozen, in float32; the linear layers come with the lpips package.
 
     Args:
         path: `vgg16-397923af.pth`, torchvision's VGG-16.
         device: where the network goes.
-        dtype: format of its weights.
 
     Raises:
         CheckpointError: the file is missing, damaged or no VGG-16.
@@ -53,4 +78,4 @@ def load_vgg_lpips(path: Path, device: torch.device | str = "cpu", dtype: torch.
             if old in backbone:
                 weights[name] = backbone[old]
     fill_network(judge, weights, path)
-    return judge.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return judge.to(device=device, dtype=torch.float32).eval().requires_grad_(False)

@@ -39,6 +39,7 @@ def build_losses(
     resolution: int,
     num_frames: int = 16,
     root: Path = REPOSITORY_ROOT,
+    recompute: bool = False,
 ) -> LossStack:
     """Builds every term with a weight.
 
@@ -46,10 +47,12 @@ def build_losses(
         config: which terms.
         codec: the VAE; may be None where no term wants pixels.
         device: where the judges go.
-        dtype: format the judges compute in; the losses themselves are float32.
+        dtype: format of the SyncNet and the VideoMAE: float32 or bfloat16 (`latentsync.device.frozen_dtype`). The
+            perceptual distance and the losses themselves are computed in float32.
         resolution: side of the face crop in pixels.
         num_frames: frames of a window.
         root: folder that relative paths start from.
+        recompute: whether the VideoMAE computes its activations again in the backward pass, to save memory.
 
     Raises:
         CheckpointError: a judge's file is missing or damaged; the message says how to get it.
@@ -62,9 +65,9 @@ def build_losses(
     if config.sync.weight > 0:
         terms.append(_sync(config.sync, device, dtype, num_frames, root))
     if config.perceptual.weight > 0:
-        terms.append(_perceptual(config.perceptual, codec, device, dtype, root))
+        terms.append(_perceptual(config.perceptual, codec, device, root))
     if config.trepa.weight > 0:
-        terms.append(_trepa(config.trepa, device, dtype, num_frames, root))
+        terms.append(_trepa(config.trepa, device, dtype, num_frames, root, recompute))
     stack = LossStack(terms)
     if stack.needs_pixels and codec is None:
         raise ValueError("these losses want pixels, so build_losses needs a codec")
@@ -116,12 +119,11 @@ def _perceptual(
     config: PerceptualLossConfig,
     codec: LatentCodec | None,
     device: torch.device | str,
-    dtype: torch.dtype,
     root: Path,
 ) -> PerceptualLoss:
     distance: PerceptualDistance
     if config.network == "vgg16":
-        distance = load_vgg_lpips(locate(VGG16_FILE, root), device, dtype)
+        distance = load_vgg_lpips(locate(VGG16_FILE, root), device)
     elif codec is not None:
         distance = VaeEncoderDistance(codec.vae.encoder)
     else:
@@ -130,7 +132,12 @@ def _perceptual(
 
 
 def _trepa(
-    config: TrepaLossConfig, device: torch.device | str, dtype: torch.dtype, num_frames: int, root: Path
+    config: TrepaLossConfig,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    num_frames: int,
+    root: Path,
+    recompute: bool,
 ) -> TrepaLoss:
     if config.network == VIDEOMAE_V2:
         features = load_published_videomae(locate(VIDEOMAE_FILE, root), device, dtype)
@@ -141,4 +148,5 @@ def _trepa(
             f"the VideoMAE {config.network} looks at {features.size.num_frames} frames, a window has {num_frames}: "
             "name another in losses.trepa.network"
         )
+    features.recompute = recompute
     return TrepaLoss(config.weight, features)

@@ -13,7 +13,7 @@ from latentsync.data.collate import collate
 from latentsync.data.syncnet_dataset import SyncNetDataset
 from latentsync.data.weights_fingerprint import codec_fingerprint
 from latentsync.data.window_groups import WindowGroups
-from latentsync.device import process_device, resolve_dtype
+from latentsync.device import frozen_dtype, process_device
 from latentsync.errors import ConfigError
 from latentsync.models.checkpoint import load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet
@@ -21,6 +21,7 @@ from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.usable_clips import usable_clips
+from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.sync_accuracy import SyncAccuracy
 from latentsync.training.syncnet_step import SyncNetStep
 from latentsync.training.syncnet_validator import SyncNetValidator
@@ -70,7 +71,8 @@ def syncnet_codec(run: SyncNetRun) -> LatentCodec | None:
     if not run.data.latent_space:
         return None
     device = process_device(run.training.device)
-    return load_vae(find_vae(run.vae), device, resolve_dtype("auto", device))
+    precision = resolve_mixed_precision(run.training.mixed_precision, device)
+    return load_vae(find_vae(run.vae), device, frozen_dtype(precision))
 
 
 def syncnet_features(run: SyncNetRun, codec: LatentCodec | None) -> ClipFeatures:

@@ -15,7 +15,7 @@ from latentsync.data.clip_list import list_clips
 from latentsync.data.collate import collate
 from latentsync.data.unet_dataset import UNetDataset
 from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
-from latentsync.device import process_device, resolve_dtype
+from latentsync.device import frozen_dtype, process_device
 from latentsync.errors import ConfigError
 from latentsync.judges.stable_sync_scorer import StableSyncScorer
 from latentsync.judges.sync_score import SyncScorer
@@ -31,6 +31,7 @@ from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
 from latentsync.recipes.usable_clips import usable_clips
+from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer
 from latentsync.training.unet_step import UNetStep
@@ -58,20 +59,26 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     if run.data.train_clips is None:
         raise ConfigError("data.train_clips is not set: name a folder of clips, or a file with one path a line")
     device = process_device(run.training.device)
-    dtype = resolve_dtype("auto", device)
+    dtype = frozen_dtype(resolve_mixed_precision(run.training.mixed_precision, device))
     frozen = FrozenNetworks(
         codec=load_vae(find_vae(run.vae), device, dtype),
         encoder=load_whisper_encoder(locate(run.audio.whisper), device),
     )
     check_latent_channels(run, frozen.codec.latent_channels)
     check_audio_width(run, frozen.encoder.width)
-    losses = build_losses(run.losses, frozen.codec, device, dtype, run.data.resolution, run.data.num_frames)
+    recompute = run.training.gradient_checkpointing
+    losses = build_losses(
+        run.losses,
+        frozen.codec,
+        device,
+        dtype,
+        run.data.resolution,
+        run.data.num_frames,
+        recompute=recompute,
+    )
     unet = initial_unet(run)
     logger.info("%.1f M weights train", select_trainable(unet, run.trainable) / 1e6)
-    recompute = run.training.gradient_checkpointing
-    step = UNetStep(
-        *(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute), run.data.sample_latents
-    )
+    step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute, run.data.sample_latents)
     features = _features(run, frozen)
     clips = _clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
     wants = {"wants_pixels": losses.needs_target_pixels, "wants_mel": losses.needs_mel}

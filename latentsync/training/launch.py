@@ -15,7 +15,7 @@ from accelerate.utils import (
     InitProcessGroupKwargs,
 )
 
-from latentsync.device import cpu_multiplies_bfloat16, resolve_device
+from latentsync.device import resolve_device, training_dtype
 from latentsync.errors import ConfigError
 from latentsync.training.trainer_config import TrainerConfig
 
@@ -51,27 +51,24 @@ def build_accelerator(config: TrainerConfig) -> Accelerator:
     if (plugin := accelerator.state.deepspeed_plugin) is not None:
         _fill_deepspeed(plugin.deepspeed_config, config)
     if is_sharded(accelerator) and config.optimizer.name == "muon":
-        raise ConfigError("optimizer.name: Muon needs whole matrices: use adamw, or launch without sharding")
+        raise ConfigError("training.optimizer.name: Muon needs whole matrices: use adamw, or launch without sharding")
     return accelerator
 
 
 def resolve_mixed_precision(name: str, device: torch.device) -> str:
-    """Turns "auto" into "bf16" where the device multiplies it natively, else "no"; a launcher's own choice goes first.
+    """Turns "auto" into "bf16" or "no", as `latentsync.device.training_dtype`; a launcher's own choice goes first.
 
     Raises:
         ConfigError: fp16 on a CPU, which has no scaler for it.
     """
     if name == "fp16" and device.type == "cpu":
-        raise ConfigError("trainer.mixed_precision: a CPU does not train in fp16: use bf16, no or auto")
+        raise ConfigError("training.mixed_precision: a CPU does not train in fp16: use bf16, no or auto")
     if name != "auto":
         return name
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched != "no":
         return launched
-    if device.type == "cpu":
-        return "bf16" if cpu_multiplies_bfloat16() else "no"
-    is_native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if is_native else "no"
+    return "bf16" if training_dtype(device) is torch.bfloat16 else "no"
 
 
 def is_sharded(accelerator: Accelerator) -> bool:

@@ -11,7 +11,7 @@ from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.syncnet_data_config import SyncNetDataConfig
 from latentsync.data.windows import mel_columns, model_pixels
-from latentsync.device import resolve_dtype
+from latentsync.device import training_dtype
 from latentsync.training.syncnet_step import stacked_frames
 
 MAX_OFFSET_FRAMES = 15
@@ -132,7 +132,7 @@ def best_offset(similarity: np.ndarray, offsets: np.ndarray) -> int:
 
 def _embed(syncnet: nn.Module, encoder: str, windows: torch.Tensor) -> torch.Tensor:
     device = windows.device
-    dtype = resolve_dtype("auto", device)
+    dtype = training_dtype(device)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         return syncnet.get_submodule(encoder)(windows).float()
 

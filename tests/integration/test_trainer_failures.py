@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import AutocastKwargs
 
 from latentsync.errors import ConfigError, LatentSyncError
 from latentsync.training import session
@@ -86,6 +87,32 @@ def test_the_scaler_skips_an_overflow(tmp_path: Path, monkeypatch: pytest.Monkey
     saved = json.loads((tmp_path / "checkpoints/step_00000005/trainer_state.json").read_text())
     assert saved["num_skipped_steps"] == report.progress.num_skipped_steps
     assert (CheckpointFolder(tmp_path).final(5) / "scaler.pt").is_file()
+
+
+def test_the_scaler_takes_its_scale_out_before_gradients_are_clipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power of two changes no digit: norms, clipped steps and weights are those of a training without a scaler."""
+    scale = 2.0**16
+
+    def with_scaler(config: TrainerConfig) -> Any:
+        accelerator = build_accelerator(config)
+        accelerator.state._mixed_precision = "fp16"
+        accelerator.native_amp = True
+        accelerator.autocast_handler = AutocastKwargs(enabled=False)  # only the scale is under test
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        return accelerator
+
+    settings = {"max_grad_norm": 0.05, "max_steps": 3, "gradient_accumulation": 2}
+    plain = fit(tmp_path / "plain", **settings)
+    monkeypatch.setattr(session, "build_accelerator", with_scaler)
+    scaled = fit(tmp_path / "scaled", **settings)
+    assert plain.metrics["gradient_norm"] > 0.05
+    assert scaled.metrics["gradient_norm"] == plain.metrics["gradient_norm"]
+    assert scaled.metrics["skipped_steps"] == 0
+    weights = [torch.load(tmp_path / name / "tiny.pt", weights_only=True)["state_dict"] for name in ("plain", "scaled")]
+    for name, value in weights[0].items():
+        assert torch.equal(weights[1][name], value), name
 
 
 def test_a_validator_that_fails_costs_no_trained_step(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from latentsync.device import resolve_device, resolve_dtype
+from latentsync.device import frozen_dtype, resolve_device, resolve_dtype, training_dtype
 from latentsync.errors import InputError
 
 
@@ -37,3 +37,26 @@ def test_a_cpu_takes_bfloat16_where_it_multiplies_it_and_mps_float32(monkeypatch
     monkeypatch.setattr("latentsync.device.cpu_multiplies_bfloat16", lambda: is_native)
     assert resolve_dtype("auto", torch.device("cpu")) is expected
     assert resolve_dtype("auto", torch.device("mps")) is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_training_on_a_card_is_bfloat16_from_capability_8(
+    capability: tuple[int, int], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert training_dtype(torch.device("cuda", 0)) is expected
+    assert training_dtype(torch.device("mps")) is torch.float32
+
+
+@pytest.mark.parametrize(("is_native", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_training_on_a_cpu_is_bfloat16_where_it_multiplies_it(
+    is_native: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latentsync.device.cpu_multiplies_bfloat16", lambda: is_native)
+    assert training_dtype(torch.device("cpu")) is expected
+
+
+def test_frozen_networks_are_never_float16() -> None:
+    assert [frozen_dtype(name) for name in ("no", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float32]

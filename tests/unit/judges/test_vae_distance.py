@@ -37,3 +37,13 @@ def test_the_gradient_goes_to_the_image_alone():
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
     assert targets.grad is None
+
+
+def test_an_encoder_in_half_precision_is_copied_to_float32():
+    vae = tiny_codec().vae
+    assert VaeEncoderDistance(vae.encoder).encoder is vae.encoder
+    vae.bfloat16()
+    judge = VaeEncoderDistance(vae.encoder)
+    images = torch.tanh(det("vae_distance/a", (1, 3, 32, 32))).bfloat16()
+    assert {level.dtype for level in judge.features(images)} == {torch.float32}
+    assert vae.encoder.conv_in.weight.dtype == torch.bfloat16

@@ -62,3 +62,25 @@ def test_a_file_of_another_network_is_an_error(tmp_path):
         load_vgg_lpips(tmp_path / "vgg.pth")
     with pytest.raises(CheckpointError, match="is missing"):
         load_vgg_lpips(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("kind", ["black_in_every_channel", "half_precision", "autocast"])
+def test_distances_and_gradients_are_finite_float32(kind, backbone_file):
+    judge = load_vgg_lpips(backbone_file)
+    if kind == "black_in_every_channel":  # every ReLU gives 0: the root in lpips' normalisation has no gradient there
+        for name, parameter in judge.network.net.named_parameters():
+            if name.endswith("bias"):
+                parameter.fill_(-100.0)
+    dtype = torch.float16 if kind == "half_precision" else torch.float32
+    images = torch.tanh(det("lpips/a", (1, 3, 32, 32))).to(dtype).requires_grad_()
+    targets = torch.tanh(det("lpips/b", (1, 3, 32, 32))).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+        distance = judge(images, targets)
+    distance.sum().backward()
+    assert distance.dtype == torch.float32
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+    assert (images.grad.abs().sum() > 0) == (kind != "black_in_every_channel")
+    expected = load_vgg_lpips(backbone_file).network(images.detach().float(), targets.float()).flatten()
+    if kind != "black_in_every_channel":
+        assert torch.equal(distance.detach(), expected)
