@@ -14,6 +14,7 @@ from latentsync.face.detector import DETECTORS, build_detector
 from latentsync.face.face_plan import raw_plan
 from latentsync.face.smoothing import jitter
 from latentsync.media.reader import VideoReader
+from latentsync.weights import AUXILIARY
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--detector", default="auto", choices=DETECTORS)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--auxiliary_dir", type=Path, default=Path("checkpoints/auxiliary"))
+    parser.add_argument("--auxiliary_dir", type=Path, default=AUXILIARY)
     options = parser.parse_args()
     detector = build_detector(options.detector, resolve_device(options.device), options.auxiliary_dir)
     print(f"{'clip':28} frames  found  segments  jitter before   after   moved (px rms)  ms a frame")

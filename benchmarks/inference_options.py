@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.device import resolve_device, resolve_dtype
+from latentsync.face.detector import DETECTORS
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, default_options
-from latentsync.weights import find_weight_set
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, default_options
 from scripts.inference import DEEPCACHE_INTERVAL, DEMO_AUDIO, DEMO_VIDEO
 
 
@@ -66,12 +66,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", nargs="+", metavar="WORD", help="options that have one of these words in them")
     parser.add_argument("--steps", type=int, help="denoising steps of the defaults (default: the configuration's)")
+    parser.add_argument("--unet_config_path", type=Path, help="with --inference_ckpt_path: other weights")
+    parser.add_argument("--inference_ckpt_path", type=Path)
+    parser.add_argument("--detector", default="auto", choices=DETECTORS)
+    parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    found, device = find_weight_set(), resolve_device()
+    config, unet, weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
+    device = resolve_device(arguments.device)
     pipeline = build_pipeline(
-        LipsyncBuild(found.unet_config, found.unet_checkpoint, device, resolve_dtype("auto", device))
+        LipsyncBuild(config, unet, device, resolve_dtype("auto", device), detector=arguments.detector)
     )
-    chosen = variants(default_options(found.unet_config, arguments.steps))
+    chosen = variants(default_options(config, arguments.steps))
     if arguments.only:
         chosen = {name: o for name, o in chosen.items() if name == "defaults" or any(w in name for w in arguments.only)}
     seconds: dict[str, float] = {}
@@ -82,7 +87,9 @@ def main() -> None:
                 start = time.process_time()
                 pipeline(arguments.video, arguments.audio, outputs[option], options)
                 seconds[option] = min(time.process_time() - start, seconds.get(option, math.inf))
-        print(f"{found.name}, {device}: {seconds['defaults']:.1f} s of processor time with the defaults\n")
+        print(
+            f"{weights.partition(' (')[0]}, {device}: {seconds['defaults']:.1f} s of processor time with the defaults\n"
+        )
         print("| option | processor time over the defaults' | PSNR to the defaults' result, dB |\n|---|---|---|")
         for option in list(chosen)[1:]:
             ratio = seconds[option] / seconds["defaults"]

@@ -31,6 +31,7 @@ from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.media.probe import probe_video
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.film import write_film
+from latentsync.weights import REPOSITORY_ROOT
 from preprocess.clip import Clip
 from preprocess.executor import Executor, Job
 from preprocess.local_executor import LocalExecutor
@@ -246,7 +247,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=6.0, help="of a synthetic video")
     parser.add_argument("--size", type=int, default=512, help="side of a synthetic video in pixels")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", type=Path, default=Path("configs/preprocess/demo.yaml"))
+    parser.add_argument("--config", type=Path, default=REPOSITORY_ROOT / "configs/preprocess/demo.yaml")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()

@@ -21,6 +21,7 @@ from latentsync.errors import LatentSyncError
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
+from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 from preprocess.encoding import FPS, SAMPLES_PER_FRAME
 from preprocess.sync_judge import stable_judge
 
@@ -51,8 +52,8 @@ def main() -> int:
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--num_clips", type=int, default=60)
     parser.add_argument("--seconds", type=float, nargs="+", default=[6.0, 5.0, 2.4])
-    parser.add_argument("--config", type=Path, default=Path("configs/demo/syncnet.yaml"))
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/demo/stable_syncnet.pt"))
+    parser.add_argument("--config", type=Path, default=REPOSITORY_ROOT / "configs/demo/syncnet.yaml")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINTS / "demo" / "stable_syncnet.pt")
     options = parser.parse_args()
     try:
         scorer = stable_judge(options.config, options.checkpoint, resolve_device()).scorer

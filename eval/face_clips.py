@@ -23,12 +23,10 @@ from latentsync.data.array_cache import ArrayCache, cache_key
 from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
-from latentsync.face.detector import FaceDetector, build_detector
-from latentsync.face.landmarks68 import missing_weights
+from latentsync.face.detector import FaceDetector, build_detector, resolve_detector
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader
-from latentsync.weights import CHECKPOINTS
 
 _CROP_BATCH = 16
 _GREY = 127
@@ -112,7 +110,7 @@ class FaceClips:
     ) -> None:
         if max_clips < 3:
             raise InputError("max_clips must be 3 at least: result, source and reference")
-        self.detector_name = _resolved(detector_name) if detector is None else detector_name
+        self.detector_name = resolve_detector(detector_name) if detector is None else detector_name
         self.resolution = resolution
         self.device = torch.device(device)
         self.cache = ArrayCache(cache)
@@ -214,10 +212,3 @@ class FaceClips:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _resolved(name: str) -> str:
-    """`auto` as the detector it means here, so that results by different detectors are never mixed up."""
-    if name != "auto":
-        return name
-    return "mtcnn" if missing_weights(CHECKPOINTS / "auxiliary") else "face_alignment"

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = REPOSITORY_ROOT / "checkpoints"
+AUXILIARY = CHECKPOINTS / "auxiliary"
 
 Need = Literal["inference", "training", "optional"]
 

@@ -1,7 +1,7 @@
 """The process of one local worker: loads a step once, then runs one job after the other.
 
-The driver and the worker talk over one pipe: `LoadStep` goes in, `Ready` or `LoadFailed` comes out; then for every
-`Job` a `Finished`, and None ends it.
+A worker gets its `WorkerSettings` when it is started. Over one pipe it sends `Ready` or `LoadFailed`, then receives a
+`Job` at a time and answers each with a `Finished`; None ends it.
 """
 
 import multiprocessing

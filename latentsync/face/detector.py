@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from latentsync.errors import InputError
+from latentsync.weights import AUXILIARY
 
 DETECTORS = ("auto", "mtcnn", "face_alignment")
 
@@ -41,7 +42,7 @@ class FaceDetector(Protocol):
 
 
 def build_detector(
-    name: str = "auto", device: torch.device | str = "cpu", auxiliary_dir: Path | str = "checkpoints/auxiliary"
+    name: str = "auto", device: torch.device | str = "cpu", auxiliary_dir: Path | str = AUXILIARY
 ) -> FaceDetector:
     """The face detector of that name.
 
@@ -63,7 +64,7 @@ def build_detector(
     return Landmarks68Detector(device, auxiliary_dir)
 
 
-def resolve_detector(name: str = "auto", auxiliary_dir: Path | str = "checkpoints/auxiliary") -> str:
+def resolve_detector(name: str = "auto", auxiliary_dir: Path | str = AUXILIARY) -> str:
     """``face_alignment`` or ``mtcnn``: what `build_detector` builds for that name.
 
     Raises:

@@ -11,6 +11,7 @@ import torch
 from latentsync.errors import CheckpointError
 from latentsync.face.detector import Detection
 from latentsync.face.reduced import reduced_frames
+from latentsync.weights import AUXILIARY
 
 _LONGEST_SIDE = 640
 _BOX_WEIGHTS = "s3fd-619a316812.pth"
@@ -47,7 +48,7 @@ class Landmarks68Detector:
     def __init__(
         self,
         device: torch.device | str = "cpu",
-        auxiliary_dir: Path | str = "checkpoints/auxiliary",
+        auxiliary_dir: Path | str = AUXILIARY,
         networks: LandmarkNetworks | None = None,
         longest_side: int | None = _LONGEST_SIDE,
     ) -> None:
@@ -108,7 +109,7 @@ def find_landmark_weights(auxiliary_dir: Path | str) -> Path | None:
 
 
 def load_landmark_networks(
-    device: torch.device | str = "cpu", auxiliary_dir: Path | str = "checkpoints/auxiliary"
+    device: torch.device | str = "cpu", auxiliary_dir: Path | str = AUXILIARY
 ) -> LandmarkNetworks:
     """face-alignment's networks; CheckpointError where its weights are missing or unreadable."""
     return _FaceAlignmentNetworks(torch.device(device), Path(auxiliary_dir))

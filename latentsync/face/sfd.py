@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.landmarks68 import find_box_weights
 from latentsync.face.reduced import reduced_frames
+from latentsync.weights import AUXILIARY
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class SfdBoxDetector:
     def __init__(
         self,
         device: torch.device | str = "cpu",
-        auxiliary_dir: Path | str = "checkpoints/auxiliary",
+        auxiliary_dir: Path | str = AUXILIARY,
         min_score: float = MIN_SCORE,
     ) -> None:
         from face_alignment.detection.sfd import FaceDetector
@@ -117,7 +118,7 @@ class MtcnnBoxDetector:
 
 
 def build_box_detector(
-    name: str = "auto", device: torch.device | str = "cpu", auxiliary_dir: Path | str = "checkpoints/auxiliary"
+    name: str = "auto", device: torch.device | str = "cpu", auxiliary_dir: Path | str = AUXILIARY
 ) -> BoxDetector:
     """The box detector of that name.
 

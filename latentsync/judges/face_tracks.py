@@ -1,4 +1,4 @@
-"""The face tracks and crops that SyncNet-v2 was published with (COMPATIBILITY.md, "Judges").
+"""The face tracks and crops that SyncNet-v2 was published with.
 
 Joon Son Chung's tracker (syncnet_python, MIT), on boxes of any detector: boxes are linked into tracks, and of each
 track a square around the face, steadied over half a second, is cut out with more room below and at the sides.

@@ -1,8 +1,7 @@
 """hyperIQA (Su et al., "Blindly Assess Image Quality in the Wild Guided by a Self-Adaptive Hyper Network", CVPR 2020).
 
 A ResNet-50 reads a picture; from its last map come the weights of a small network, made for this picture alone, that
-turns features of all four stages into one score. Names are those of the published `koniq_pretrained.pkl`; the text is
-in COMPATIBILITY.md, "Judges".
+turns features of all four stages into one score. Names are those of the published `koniq_pretrained.pkl`.
 """
 
 from itertools import pairwise

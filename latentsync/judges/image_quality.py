@@ -1,4 +1,4 @@
-"""How good a face clip looks: hyperIQA's mean over its first, middle and last frame (COMPATIBILITY.md, thresholds)."""
+"""How good a face clip looks: hyperIQA's mean over its first, middle and last frame, as published."""
 
 import numpy as np
 import torch

@@ -1,6 +1,6 @@
 """SyncNet-v2 (Chung and Zisserman, "Out of time", 2016): embeds five lip pictures, or 0.2 s of sound, as 1024 numbers.
 
-Layer names are those of the published `syncnet_v2.model`; the text is in COMPATIBILITY.md, "Judges".
+Layer names are those of the published `syncnet_v2.model`.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The published sync confidence: SyncNet-v2 over a whole clip (COMPATIBILITY.md, "Judges")."""
+"""The published sync confidence: SyncNet-v2 over a whole clip."""
 
 import numpy as np
 import torch

@@ -23,6 +23,7 @@ from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import (
+    AUXILIARY,
     CHECKPOINTS,
     MTCNN_FALLBACK,
     REPOSITORY_ROOT,
@@ -80,7 +81,7 @@ def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
             f"{run.audio.whisper} gives audio of width {audio_encoder.width}, but {build.config} wants "
             f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
         )
-    detector = build_detector(build.detector, build.device, CHECKPOINTS / "auxiliary")
+    detector = build_detector(build.detector, build.device, AUXILIARY)
     return LipsyncPipeline(
         unet=unet.requires_grad_(False),
         codec=load_vae(find_vae(run.vae), build.device, build.dtype),
@@ -96,7 +97,7 @@ def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
 def warn_of_other_anchors(build: LipsyncBuild) -> None:
     """Logs one line where the published U-Net would run with anchors of another detector that nobody asked for."""
     is_published = build.unet.resolve() == (CHECKPOINTS / UNET).resolve()
-    missing = missing_weights(CHECKPOINTS / "auxiliary")
+    missing = missing_weights(AUXILIARY)
     if is_published and build.detector == "auto" and missing:
         names = ", ".join(missing)
         logger.warning("%s; not here: %s: run python -m scripts.download_weights", MTCNN_FALLBACK, names)
@@ -108,7 +109,7 @@ def check_exact(build: LipsyncBuild, options: LipsyncOptions) -> None:
     Raises:
         CheckpointError: face-alignment's weights are missing, and no detector was named instead.
     """
-    if options.exact and build.detector == "auto" and (missing := missing_weights(CHECKPOINTS / "auxiliary")):
+    if options.exact and build.detector == "auto" and (missing := missing_weights(AUXILIARY)):
         raise CheckpointError(f"{NO_EXACT_DETECTOR} (missing: {', '.join(missing)})")
 
 
@@ -165,7 +166,7 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
         "resolution": run.data.resolution,
         "num_frames": run.data.num_frames,
         "video_fps": run.data.video_fps,
-        "detector": resolve_detector(build.detector, CHECKPOINTS / "auxiliary"),
+        "detector": resolve_detector(build.detector, AUXILIARY),
         "device": build.device.type,
         "dtype": str(build.dtype).removeprefix("torch."),
         "torch": torch.__version__,

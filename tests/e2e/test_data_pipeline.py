@@ -9,25 +9,22 @@ from pathlib import Path
 import pytest
 
 from latentsync.synthetic.raw import EXPECTED, RawConfig, make_raw_videos
-from latentsync.synthetic.speech import has_espeak
 from preprocess.ends import ends_of
 
 SECONDS = 2.6
 """Short, since faces are found in every frame; so segments may be short too, and the judge of sync sees less."""
-SETTINGS = ("segments.min_s=2.2", "validation_share=0.3")
+SETTINGS = ("segments.min_s=2.2", "validation_share=0.3", "faces.detector=mtcnn")
 
 TRAININGS = {
     "train_syncnet.sh": ("syncnet.yaml", "validation.num_clips=1", "training.batch_size=2"),
     "train_unet.sh": ("unet_stage1.yaml", "data.cache_latents=false", "training.batch_size=1"),
 }
 
-pytestmark = pytest.mark.skipif(
-    not has_espeak(), reason="espeak-ng, which speaks for the made videos, is not installed"
-)
+pytestmark = [pytest.mark.needs_espeak, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, espeak: str) -> Path:
     folder = tmp_path_factory.mktemp("pipeline") / "it's here"
     make_raw_videos(folder / "raw videos", RawConfig(num_good=2, size=340, seconds=SECONDS, resolution=128))
     return folder

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ import torch
 from latentsync.app.limits import Limits
 from latentsync.app.server import Served, ServerSettings, serving
 from latentsync.app.studio import Studio
+from latentsync.app.sync_verdict import build_judge
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
+from tests.repository_copy import environment_of
+
+pytestmark = pytest.mark.slow
 
 STEPS = "2"
 MANY_STEPS = "100"
@@ -53,12 +58,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 
 
 @pytest.fixture(scope="module")
-def served(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The demo weights behind the real server, for all tests of this file; the example is the short clip."""
     build = LipsyncBuild(
         REPOSITORY_ROOT / DEMO_UNET_CONFIG, CHECKPOINTS / DEMO_UNET, torch.device("cpu"), torch.float32, "mtcnn"
     )
-    studio = Studio.load(build, "demo", Limits(max_seconds=2, max_megabytes=2, max_side=300))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentsync.app.studio.build_judge", partial(build_judge, root=fresh_copy))  # the demo SyncNet
+        studio = Studio.load(build, "demo", Limits(max_seconds=2, max_megabytes=2, max_side=300))
     settings = ServerSettings(
         port=0,
         grace_seconds=120,
@@ -71,12 +78,9 @@ def served(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(chromium: str) -> Iterator[Any]:
     """Debian's Chromium, without a window."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install --no-install-recommends chromium)")
     with api.sync_playwright() as playwright:
         arguments = [
             "--no-sandbox",
@@ -348,10 +352,13 @@ def test_a_port_in_use_is_one_line(served: Served, tmp_path: Path):
         pytest.fail("two servers at one port")
 
 
-def test_the_command_serves_with_a_password_and_ends_cleanly(tmp_path: Path):
-    command = [sys.executable, str(REPOSITORY_ROOT / "gradio_app.py"), "--port", "0", "--auth", "me:secret"]
+def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, tmp_path: Path):
+    command = [sys.executable, str(fresh_copy / "gradio_app.py"), "--port", "0", "--auth", "me:secret"]
     command += ["--work_dir", str(tmp_path / "work"), "--device", "cpu"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = environment_of(fresh_copy, tmp_path)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         url = next(line.split()[1] for line in lines if line.startswith("open "))

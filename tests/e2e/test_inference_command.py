@@ -11,8 +11,9 @@ import pytest
 
 from latentsync.media.probe import probe_audio, probe_video
 from scripts.inference import main
+from tests.demo_weights import DEMO_RUN
 
-QUICK = ["--inference_steps", "2"]
+QUICK = ["--inference_steps", "2", *DEMO_RUN]
 
 
 def ffmpeg(*arguments: str | Path) -> None:
@@ -139,8 +140,9 @@ def test_bad_options_end_in_one_line_that_names_them(
     options, named = BAD_OPTIONS[case]
     out = tmp_path / "out.mp4"
     files = ["--video_path", clips / "face.mp4", "--audio_path", clips / "speech.wav", "--video_out_path", out]
+    weights = [] if case == "half a weight set" else DEMO_RUN
     try:
-        code: int | str | None = main([*map(str, files), *options])
+        code: int | str | None = main([*map(str, files), *weights, *options])
     except SystemExit as left:
         code = left.code
     assert_one_line(capsys.readouterr().err, named)
@@ -165,7 +167,7 @@ def test_weights_that_cannot_be_used_are_refused(
         return str((repository if "/" in name else clips) / name)
 
     files = [f"--video_path={clips / 'face.mp4'}", f"--audio_path={clips / 'speech.wav'}"]
-    weights = [f"--unet_config_path={place(config)}", f"--inference_ckpt_path={place(checkpoint)}"]
+    weights = [f"--unet_config_path={place(config)}", f"--inference_ckpt_path={place(checkpoint)}", "--device=cpu"]
     assert main([*files, *weights, f"--video_out_path={tmp_path / 'out.mp4'}"]) == 2
     assert_one_line(capsys.readouterr().err, named)
     assert list(tmp_path.iterdir()) == []
@@ -174,7 +176,7 @@ def test_weights_that_cannot_be_used_are_refused(
 def test_a_dry_run_checks_and_writes_nothing(clips: Path, tmp_path: Path, capsys):
     out = tmp_path / "out.mp4"
     given = ["--video_path", str(clips / "face.mp4"), "--audio_path", str(clips / "speech.wav")]
-    assert main([*given, "--video_out_path", str(out), "--dry_run"]) == 0
+    assert main([*given, "--video_out_path", str(out), "--dry_run", *DEMO_RUN]) == 0
     shown = capsys.readouterr().out
     assert "512 x 512, 25 fps, 0.8 s" in shown
     assert "1 of 1 can begin" in shown
@@ -185,7 +187,7 @@ def test_a_dry_run_of_a_list_names_every_fault(clips: Path, tmp_path: Path, caps
     jobs = [("face.mp4", "one"), ("empty.mp4", "two"), ("text.mp4", "three")]
     lines = [f"{clips / video},{clips / 'speech.wav'},{name}.mp4" for video, name in jobs]
     (tmp_path / "jobs.csv").write_text("\n".join(["video_path,audio_path,video_out_path", *lines]))
-    assert main(["--list", str(tmp_path / "jobs.csv"), "--dry_run"]) == 1
+    assert main(["--list", str(tmp_path / "jobs.csv"), "--dry_run", *DEMO_RUN]) == 1
     shown = capsys.readouterr().out
     assert f"{tmp_path / 'two.mp4'}: {clips / 'empty.mp4'}" in shown
     assert f"{tmp_path / 'three.mp4'}: {clips / 'text.mp4'}" in shown
@@ -195,12 +197,12 @@ def test_a_dry_run_of_a_list_names_every_fault(clips: Path, tmp_path: Path, caps
 
 def test_without_ffmpeg_the_remedy_is_named(clips: Path, tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main([f"--video_path={clips / 'face.mp4'}", f"--audio_path={clips / 'speech.wav'}"]) == 2
+    assert main([f"--video_path={clips / 'face.mp4'}", f"--audio_path={clips / 'speech.wav'}", *DEMO_RUN]) == 2
     assert_one_line(capsys.readouterr().err, "setup_env.sh")
 
 
 def test_debug_shows_where_an_error_came_from(repository: Path, clips: Path):
-    done = inference(repository, "--video_path", clips / "nowhere.mp4", "--debug")
+    done = inference(repository, "--video_path", clips / "nowhere.mp4", "--debug", *DEMO_RUN)
     assert done.returncode != 0
     assert "Traceback" in done.stderr
 
@@ -218,11 +220,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(clips: Path, tmp_path: Path,
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(repository: Path, clips: Path, tmp_path: Path, kind: signal.Signals):
     out, temporary = tmp_path / "out.mp4", tmp_path / "temporary"
     command = [repository / "inference.sh", "--video_path", clips / "face.mp4", "--audio_path", clips / "speech.wav"]
-    command += ["--video_out_path", out, "--temp_dir", temporary, "--inference_steps", "900"]
+    command += ["--video_out_path", out, "--temp_dir", temporary, *DEMO_RUN, "--inference_steps", "900"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(".latentsync-*.mp4")) and time.monotonic() < deadline:

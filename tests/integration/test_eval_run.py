@@ -11,6 +11,7 @@ from eval.pairs import read_pairs
 from eval.run import main as evaluate
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.video_maker import read_record
+from tests.demo_weights import DEMO_RUN
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 
 def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: pytest.CaptureFixture[str]):
-    making = ["--list", folder / "list.csv", "--out", folder / "made", "--inference_steps", "1", "--device", "cpu"]
+    making = ["--list", folder / "list.csv", "--out", folder / "made", "--inference_steps", "1", *DEMO_RUN]
     assert make_videos([str(one) for one in making]) == 1
     printed = capsys.readouterr().out
     assert "1 of 2 videos are there (0 from before)" in printed
@@ -47,7 +48,7 @@ def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: 
     assert len(record["settings"]["weights"]["unet"]) == 40
 
     judging = ["--pairs", folder / "made" / "pairs.csv", "--metrics", "flicker,synced", "--out", folder / "report"]
-    assert evaluate([str(one) for one in [*judging, "--device", "cpu"]]) == 0
+    assert evaluate([str(one) for one in [*judging, "--device", "cpu", "--detector", "mtcnn"]]) == 0
     assert "4 videos, 1 failed" in capsys.readouterr().out
     results = json.loads((folder / "report" / "results.json").read_text())
     values = {(video["row"], video["name"]): video["values"] for video in results["videos"]}
@@ -59,7 +60,7 @@ def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: 
 
     assert make_videos([str(one) for one in making]) == 1
     assert "1 of 2 videos are there (1 from before)" in capsys.readouterr().out
-    assert evaluate([str(one) for one in [*judging, "--device", "cpu"]]) == 0
+    assert evaluate([str(one) for one in [*judging, "--device", "cpu", "--detector", "mtcnn"]]) == 0
     assert " 0 judgements made" in capsys.readouterr().out
 
 

@@ -10,7 +10,7 @@ from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import FaceDetector, build_detector
 from latentsync.media.reader import VideoReader
-from latentsync.weights import CHECKPOINTS
+from latentsync.weights import AUXILIARY
 
 FRAMES_PER_VIDEO = 8
 _SPACING = 14
@@ -27,7 +27,7 @@ def find_videos(folder: Path) -> list[Path]:
 
 def real_crops(folder: Path, resolution: int) -> Iterator[tuple[str, np.ndarray]]:
     """Each video's name and up to 8 aligned crops (n, R, R, 3) uint8 of its clearest face, half a second apart."""
-    detector = build_detector("auto", "cpu", CHECKPOINTS / "auxiliary")
+    detector = build_detector("auto", "cpu", AUXILIARY)
     for video in find_videos(folder):
         crops = [crop for frame in _frames(video) if (crop := _crop(frame, detector, resolution)) is not None]
         if not crops:

@@ -101,7 +101,10 @@ def test_without_a_judge_there_is_no_verdict(speech: Path, tmp_path: Path):
     assert judge_sync(None, collect([True]), 25, speech, tmp_path, lambda: None).before is None
 
 
-def test_the_bundled_judge_is_named():
-    judge = build_judge(CPU)
+def test_the_bundled_judge_is_named(repository: Path, tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("checkpoints/demo", "configs"):
+        (tmp_path / name).symlink_to(repository / name)
+    judge = build_judge(CPU, tmp_path)
     assert judge is not None
-    assert "SyncNet" in judge.name
+    assert "demo SyncNet" in judge.name

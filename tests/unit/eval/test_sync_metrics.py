@@ -81,7 +81,7 @@ def test_every_track_meets_its_own_sound(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def talking() -> TalkingClip:
+def talking(espeak: str) -> TalkingClip:
     return TalkingClip(seed=77, index=0, duration_s=2.6)
 
 

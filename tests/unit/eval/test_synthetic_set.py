@@ -8,7 +8,6 @@ from eval.jobs import read_jobs
 from eval.synthetic_set import SyntheticSet, main
 from latentsync.errors import InputError
 from latentsync.media.reader import VideoReader
-from latentsync.synthetic import speech
 
 
 def read(path: Path) -> np.ndarray:
@@ -16,7 +15,7 @@ def read(path: Path) -> np.ndarray:
         return np.stack(list(frames)).astype(int)
 
 
-@pytest.mark.skipif(not speech.has_espeak(), reason="espeak-ng is not installed: it makes the speech")
+@pytest.mark.needs_espeak
 def test_a_set_has_the_same_person_with_the_other_speech_and_resumes(tmp_path: Path):
     arguments = ["--out", str(tmp_path / "set"), "--num", "2", "--seconds", "1", "--size", "96"]
     assert main(arguments) == 0

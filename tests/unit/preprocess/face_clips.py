@@ -11,7 +11,7 @@ from tests.unit.data.clips import ffmpeg, speech, write_wav
 
 SIZE = 160
 TALL_TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]]) * 2.8 / 256
-"""Left brow, right brow, nose in the tall crop, in units of the resolution (COMPATIBILITY.md)."""
+"""Left brow, right brow, nose in the tall crop, in units of the resolution, as published."""
 
 
 def anchors(num_frames: int, side: float = 60.0, turn: float = 0.3, seed: int = 0) -> np.ndarray:

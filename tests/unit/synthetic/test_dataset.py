@@ -16,7 +16,6 @@ from latentsync.synthetic.dataset import DatasetConfig, clip_folder, make_clip, 
 from latentsync.synthetic.mouth_track import mouth_track
 from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak
 
-needs_espeak = pytest.mark.skipif(not speech.has_espeak(), reason="espeak-ng is not installed: it makes the speech")
 TONE = (0.5 * np.sin(np.arange(8000) * 0.2) * np.sin(np.arange(8000) * 0.002)).astype(np.float32)
 
 
@@ -37,7 +36,7 @@ def test_frames_and_tracks_of_a_clip_agree() -> None:
     assert next(clip.frames(1)).shape == (512, 512, 3)
 
 
-@needs_espeak
+@pytest.mark.needs_espeak
 def test_speech_is_reproducible_has_its_length_and_pauses() -> None:
     first, second = (random_speech(np.random.default_rng(2), 3.0, True) for _ in range(2))
     assert first.text == second.text
@@ -55,7 +54,7 @@ def test_a_missing_speech_tool_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         speak("hello", Voice("en-us", "m1", 50, 160))
 
 
-@needs_espeak
+@pytest.mark.needs_espeak
 def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
     config = DatasetConfig(tmp_path / "set", num_clips=2, seconds=0.6, seed=9, resolution=64)
     assert make_clip(config, 1)
@@ -76,7 +75,7 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
     assert sorted(p.name for p in config.out.iterdir()) == ["clip_00000", "clip_00001"]
 
 
-@needs_espeak
+@pytest.mark.needs_espeak
 def test_a_clip_made_without_a_film_is_given_one_from_its_crops(tmp_path: Path) -> None:
     config = DatasetConfig(tmp_path, num_clips=1, seconds=0.4, seed=9, resolution=64)
     make_dataset(config)
@@ -107,7 +106,7 @@ def test_a_fixed_box_begins_at_the_face_and_does_not_follow_it() -> None:
     assert next(clip.crops(64, "fixed_box")).shape == (64, 64, 3)
 
 
-@needs_espeak
+@pytest.mark.needs_espeak
 def test_a_broken_off_clip_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(clip: TalkingClip, resolution: int, alignment: str) -> None:
         raise KeyboardInterrupt

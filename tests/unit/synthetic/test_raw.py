@@ -15,19 +15,18 @@ from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.synthetic.__main__ import main
 from latentsync.synthetic.raw import EXPECTED, FAULTS, RawConfig, make_raw_videos
-from latentsync.synthetic.speech import has_espeak
 from preprocess.clip import Clip
 from preprocess.steps.step_1_broken import BrokenStep
 from preprocess.steps.step_3_shots import shot_starts
 from preprocess.verdict import Done, Rejected
 
-pytestmark = pytest.mark.skipif(not has_espeak(), reason="espeak-ng is not installed: it speaks")
+pytestmark = pytest.mark.needs_espeak
 CONFIG = RawConfig(num_good=2, size=80, seconds=1.2, resolution=32)
 NUM_FRAMES = 30
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, espeak: str) -> Path:
     folder = tmp_path_factory.mktemp("raw videos")
     make_raw_videos(folder, CONFIG)
     return folder

@@ -11,9 +11,7 @@ from latentsync.synthetic.dataset import DatasetConfig, make_dataset
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> list[Clip]:
-    if shutil.which("espeak-ng") is None:
-        pytest.skip("espeak-ng is not installed")
+def clips(tmp_path_factory, espeak) -> list[Clip]:
     root = tmp_path_factory.mktemp("rendered")
     make_dataset(DatasetConfig(root, num_clips=2, seconds=0.8, seed=3, resolution=64))
     return find_clips(root)

@@ -1,0 +1,72 @@
+"""Runs tests as a new user's machine would: without espeak-ng and Chromium, with published weights, from elsewhere.
+
+    python -m tests.first_contact [pytest's arguments]
+
+The tests run in a copy of the repository that has stand-ins (4 kB of zeros) of all published weights, from another
+folder, on a PATH without the optional programs. Without arguments: the test files that name the programs or the
+weights; of the tests marked `slow` only those that need one of the programs, which must skip. Fails also if a test
+leaves files in the copy or in the working folder.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from tests.bare_path import OPTIONAL_PROGRAMS, bare_path
+from tests.repository_copy import add_stand_ins, copy_repository, environment_of
+
+CONCERNED = re.compile(
+    "espeak|chromium|bare_path|demo_weights|repository_copy|CHECKPOINTS|AUXILIARY|checkpoints/auxiliary|find_weight_set"
+    "|build_judge|build_detector|build_box_detector|doctor|TalkingClip|make_raw_videos|make_dataset|random_speech"
+)
+"""What a test file says that could notice the difference."""
+BY_PYTHON = ("__pycache__", ".pytest_cache")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the tests; pytest's exit status, or 1 where they left something behind."""
+    with tempfile.TemporaryDirectory(prefix="latentsync-first-contact-") as folder:
+        place = Path(folder)
+        copy = copy_repository(place / "a copy")
+        add_stand_ins(copy / "checkpoints")
+        elsewhere = place / "elsewhere"
+        for made in (elsewhere, place / "links"):
+            made.mkdir()
+        environment = environment_of(copy, place)
+        del environment["PYTHONPATH"]  # the tests themselves see to it
+        hidden = chain.from_iterable(OPTIONAL_PROGRAMS.values())
+        environment["PATH"] = bare_path(place / "links", environment["PATH"], hidden)
+        before = contents(copy)
+        command = [sys.executable, "-m", "pytest", *(arguments or concerned_tests(copy))]
+        where = copy if arguments else elsewhere
+        status = subprocess.run(command, cwd=where, env=environment, check=False).returncode
+        left = sorted(map(str, (contents(copy) - before) | contents(elsewhere)))
+    if left:
+        print(f"error: the tests left {', '.join(left)}", file=sys.stderr)
+    return status or int(bool(left))
+
+
+def concerned_tests(root: Path) -> list[str]:
+    """Arguments of pytest for the tests that could notice."""
+    files = (path for path in sorted((root / "tests").rglob("test_*.py")) if CONCERNED.search(path.read_text("utf-8")))
+    needs = " or ".join(f"needs_{name}" for name in OPTIONAL_PROGRAMS)
+    return ["-m", f"not slow or {needs}", *map(str, files)]
+
+
+def contents(folder: Path) -> set[Path]:
+    """The files in a folder, apart from Python's own."""
+    return {
+        (Path(where) / name).relative_to(folder)
+        for where, _, names in os.walk(folder)
+        for name in names
+        if not set(Path(where).relative_to(folder).parts) & set(BY_PYTHON)
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
