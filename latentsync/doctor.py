@@ -112,7 +112,7 @@ def report(with_hashes: bool = True) -> Iterator[str]:
 def can_lipsync() -> bool:
     """Whether `inference.sh` would run here, with the published weights or the demo's."""
     try:
-        find_weight_set()
+        find_weight_set(CHECKPOINTS.parent)
     except LatentSyncError:
         return False
     return not _missing_packages(TASKS[0]) and not _missing_encoders(TASKS[0])
@@ -157,17 +157,17 @@ def _ffmpeg() -> Iterator[str]:
 
 def _weights(with_hashes: bool) -> Iterator[str]:
     try:
-        found = find_weight_set()
+        found = find_weight_set(CHECKPOINTS.parent)
         yield f"weights: inference would use {found.name} ({found.unet_checkpoint})"
     except LatentSyncError as error:
         yield f"weights: {error}"
     try:
-        files = published_files(recorded_version() or "1.6")
+        files = published_files(recorded_version(CHECKPOINTS) or "1.6")
     except LatentSyncError as error:
         yield f"weights: {error}"
         files = published_files()
     for file in files:
-        path = file.find()
+        path = file.find(CHECKPOINTS)
         if path is None:
             yield f"  {file.path}: not here ({file.repository})"
         else:
@@ -195,7 +195,7 @@ def _described(path: Path, with_hash: bool) -> str:
 def _task(task: Task) -> Iterator[str]:
     packages, encoders = _missing_packages(task), _missing_encoders(task)
     known = {file.path: file for file in published_files()}
-    weights = [name for name in task.weights if not known[name].is_here()]
+    weights = [name for name in task.weights if not known[name].is_here(CHECKPOINTS)]
     state = "not possible yet" if packages or encoders else "with limits" if weights else "ready"
     yield f"{task.name}: {state}"
     if packages:

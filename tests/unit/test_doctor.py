@@ -9,7 +9,6 @@ from latentsync.weights import (
     VAE_CONFIG,
     VAE_WEIGHTS,
     WHISPER_TINY,
-    find_weight_set,
     published_files,
 )
 
@@ -19,30 +18,36 @@ def lines(capsys, *arguments):
     return code, capsys.readouterr().out.splitlines()
 
 
-def test_names_the_machine_the_encoders_and_every_published_file(capsys):
+@pytest.fixture
+def checkpoints(monkeypatch, tmp_path):
+    """The only weights here: a demo U-Net that nothing loads."""
+    folder = tmp_path / "checkpoints"
+    (folder / DEMO_UNET).parent.mkdir(parents=True)
+    (folder / DEMO_UNET).write_bytes(b"weights")
+    monkeypatch.setattr(doctor, "CHECKPOINTS", folder)
+    return folder
+
+
+def test_names_the_machine_the_encoders_and_every_published_file(capsys, checkpoints):
     code, printed = lines(capsys, "--quick")
     assert code == 0
     assert any(line.startswith("computes on ") for line in printed)
     for file in published_files():
-        assert any(line.strip().startswith(file.path) for line in printed), file.path
+        assert f"  {file.path}: not here ({file.repository})" in printed
     for task in doctor.TASKS:
         assert any(line.startswith(f"{task.name}: ") for line in printed)
 
 
-def test_hashes_are_of_the_files(capsys, monkeypatch, tmp_path):
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "tiny.pt").write_bytes(b"abc")
-    monkeypatch.setattr(doctor, "CHECKPOINTS", tmp_path)
+def test_hashes_are_of_the_files(capsys, checkpoints):
+    (checkpoints / "demo" / "tiny.pt").write_bytes(b"abc")
     _, printed = lines(capsys)
     assert "  demo/tiny.pt: 0.0 MB, sha256 ba7816bf8f01cfea" in printed  # of "abc", FIPS 180-2's example
 
 
-def test_a_unet_of_an_unknown_release_is_named_and_the_exit_code_says_so(capsys, monkeypatch, tmp_path):
-    for name in (UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS, DEMO_UNET):
-        (tmp_path / "checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "checkpoints" / name).write_bytes(b"weights")
-    monkeypatch.setattr(doctor, "CHECKPOINTS", tmp_path / "checkpoints")
-    monkeypatch.setattr(doctor, "find_weight_set", lambda: find_weight_set(tmp_path))
+def test_a_unet_of_an_unknown_release_is_named_and_the_exit_code_says_so(capsys, checkpoints):
+    for name in (UNET, WHISPER_TINY, VAE_CONFIG, VAE_WEIGHTS):
+        (checkpoints / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkpoints / name).write_bytes(b"weights")
     code, printed = lines(capsys, "--quick")
     assert code == 1
     assert any(line.startswith("weights: ") and "is of an unknown release" in line for line in printed)

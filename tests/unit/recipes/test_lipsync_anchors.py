@@ -15,6 +15,7 @@ def build(unet: Path, detector: str = "auto") -> LipsyncBuild:
 
 def test_only_the_published_unet_with_an_unasked_detector_is_warned_of(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(lipsync, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(lipsync, "AUXILIARY", tmp_path / "auxiliary")
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     boxes, landmarks = (tmp_path / name for name in FACE_ALIGNMENT)
     boxes.parent.mkdir()
