@@ -25,7 +25,7 @@ def build(detector: str) -> LipsyncBuild:
 @pytest.fixture
 def auxiliary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder where weights are looked for, empty."""
-    monkeypatch.setattr(lipsync, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(lipsync, "AUXILIARY", tmp_path / "auxiliary")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     (tmp_path / "auxiliary").mkdir()
     return tmp_path / "auxiliary"
