@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory_published --resolution 256 512 --dtype float32
 
-Writes made-up weights of the published shapes into a temporary folder (6 GB), then runs ./inference.sh with them on one
+Writes random weights of the published shapes into a temporary folder (6 GB), then runs ./inference.sh with them on one
 window of the demo video and one denoising step. Memory does not depend on the values of the weights, nor on the number
 of steps and windows. Prints a Markdown table: resident memory of all processes together, and on a GPU also the memory
 that PyTorch took there.
@@ -17,41 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
 from benchmarks.memory_by_task import peak_memory_mib
-from benchmarks.model_dtypes import SD_VAE, full_size
-from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions, save_whisper_encoder
-from latentsync.models.checkpoint import save_checkpoint
-from latentsync.models.unet import UNet3DConditionModel
-from latentsync.models.vae import AutoencoderKL
-from latentsync.weights import REPOSITORY_ROOT, VERSIONS
+from benchmarks.published_weights import write_config, write_weights
+from latentsync.weights import REPOSITORY_ROOT, UNET
 from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
 WINDOW_S = 16 / 25
-
-
-def write_weights(folder: Path) -> None:
-    """Made-up weights of the published shapes: the U-Net of both releases, Whisper tiny's encoder, SD's VAE."""
-    unet = full_size(lambda: UNet3DConditionModel(use_motion_module=True))
-    save_checkpoint(folder / "unet.pt", unet.state_dict(), global_step=0)
-    full_size(lambda: AutoencoderKL.from_config(SD_VAE)).save_pretrained(folder / "vae")
-    save_whisper_encoder(folder / "tiny.pt", WhisperEncoder(encoder_dimensions(384, num_layers=4, num_heads=6)))
-
-
-def write_config(folder: Path, resolution: int) -> Path:
-    """The published configuration of a resolution with its weights in `folder`."""
-    published = next(version for version in VERSIONS.values() if version.resolution == resolution)
-    path = folder / f"unet_{resolution}.yaml"
-    OmegaConf.save(
-        {
-            "base": str(REPOSITORY_ROOT / published.unet_config),
-            "vae": str(folder / "vae"),
-            "audio": {"whisper": str(folder / "tiny.pt")},
-        },
-        path,
-    )
-    return path
 
 
 def write_job(folder: Path) -> None:
@@ -68,7 +40,7 @@ def command(folder: Path, resolution: int, dtype: str, guidance: float) -> Seque
     return [
         str(REPOSITORY_ROOT / "inference.sh"),
         "--unet_config_path", str(write_config(folder, resolution)),
-        "--inference_ckpt_path", str(folder / "unet.pt"),
+        "--inference_ckpt_path", str(folder / UNET),
         "--list", str(folder / "jobs.csv"),
         "--inference_steps", "1", "--guidance_scale", str(guidance), "--dtype", dtype, "--detector", "mtcnn",
     ]  # fmt: skip

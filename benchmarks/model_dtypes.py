@@ -13,16 +13,12 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from benchmarks.random_weights import convert
+from benchmarks.weight_sizes import SD_VAE
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import AutoencoderKL, LatentCodec
 
 M = TypeVar("M", bound=nn.Module)
-SD_VAE = {
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "layers_per_block": 2,
-}
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -48,11 +44,6 @@ def full_size(build: Callable[[], M]) -> M:
     for tensor in model.state_dict().values():
         tensor.fill_(0.01)
     return model.eval()
-
-
-def convert(model: nn.Module, dtype: torch.dtype) -> None:
-    """Changes the format of the weights in place, as `load_unet` lays them out."""
-    nn.Module.to(model, dtype=dtype, memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -1,0 +1,1 @@
+"""One report about one accelerator: ``python -m benchmarks.gpu_report``."""

@@ -1,0 +1,71 @@
+"""Measures one accelerator from end to end and writes a report, as Markdown and JSON. Needs no network.
+
+    python -m benchmarks.gpu_report --out runs/gpu_report
+
+All weights are random, or the bundled ones of the demo. A section that fails is reported with its error, and the others
+still run; what the time budget does not reach is reported as not measured. Exit status: 0, 1 where something failed,
+2 for bad input.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from benchmarks.gpu_report.document import NAME, write_report
+from benchmarks.gpu_report.runner import run_sections
+from benchmarks.gpu_report.section import FAILED, MEASURED, SectionResult, Setup
+from benchmarks.gpu_report.sections import SECTIONS
+from benchmarks.gpu_report.sizes import SIZES
+from latentsync.device import resolve_device
+from latentsync.errors import LatentSyncError
+
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("runs/gpu_report"), help="folder of the report (default: %(default)s)")
+    add("--minutes", type=float, default=9.0, help="time for all sections together (default: %(default)g)")
+    add("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="(default: all)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--size", choices=list(SIZES), default="published", help="tiny shows within seconds that the report works")
+    add("--one_process", action="store_true", help="no process for each section: a crash ends the report")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; gives its exit status."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        setup = Setup(SIZES[options.size], resolve_device(options.device))
+    except LatentSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_BAD_INPUT
+    done: list[SectionResult] = []
+
+    def report(result: SectionResult) -> None:
+        done.append(result)
+        write_report(options.out, setup, done)
+        counts = [sum(row.status == status for row in result.rows) for status in (MEASURED, FAILED)]
+        print(
+            f"{result.section.title}: {counts[0]} measured, {counts[1]} failed, "
+            f"{len(result.rows) - sum(counts)} not measured; {result.seconds:.0f} s",
+            flush=True,
+        )
+
+    chosen = [SECTIONS[name] for name in dict.fromkeys(options.sections)]
+    run_sections(chosen, setup, 60 * options.minutes, options.one_process, report)
+    print(f"wrote {options.out / NAME}.md and .json")
+    return EXIT_FAILED if any(result.num_failed for result in done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The report as Markdown and JSON."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_report.section import MEASURED, SectionResult, Setup
+from benchmarks.markdown_table import markdown_table
+from latentsync.atomic import written_whole
+from latentsync.device import describe_device, resolve_dtype
+
+NAME = "gpu_report"
+_TINY_NOTE = (
+    "**Tiny sizes: this run shows that every part of the report works. Its figures say nothing about the published "
+    "sizes.**"
+)
+_CPU_NOTE = "**No accelerator: everything ran on the CPU.**"
+
+
+def facts(setup: Setup) -> dict[str, Any]:
+    """What was measured on what."""
+    return {
+        "device": describe_device(setup.device),
+        "kind": setup.device.type,
+        "sizes": setup.sizes.name,
+        "inference format": str(resolve_dtype("auto", setup.device)).removeprefix("torch."),
+        "PyTorch": torch.__version__,
+        "CUDA": torch.version.cuda or "none",
+        "Python": platform.python_version(),
+        "CPU threads": torch.get_num_threads(),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -> None:
+    """Writes `gpu_report.md` and `gpu_report.json`, each whole or not at all."""
+    known = facts(setup)
+    plain = {
+        "facts": known,
+        "sections": {
+            result.section.name: {"seconds": result.seconds, "rows": [asdict(row) for row in result.rows]}
+            for result in results
+        },
+    }
+    texts = {f"{NAME}.md": markdown(known, results), f"{NAME}.json": json.dumps(plain, indent=1) + "\n"}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with written_whole(folder / name) as beside:
+            beside.write_text(text, encoding="utf-8")
+
+
+def markdown(known: dict[str, Any], results: Sequence[SectionResult]) -> str:
+    """The whole report."""
+    notes = [_TINY_NOTE] * (known["sizes"] != "published") + [_CPU_NOTE] * (known["kind"] == "cpu")
+    lines = [f"# GPU report: {known['device']}", "", *(f"* {key}: {value}" for key, value in known.items()), ""]
+    lines += [text for note in notes for text in (note, "")]
+    lines += [text for result in results for text in section_lines(result)]
+    return "\n".join(lines)
+
+
+def section_lines(result: SectionResult) -> list[str]:
+    """One section: heading, note, table, and what has no figures."""
+    measured = [row for row in result.rows if row.status == MEASURED]
+    columns = list(dict.fromkeys(key for row in measured for key, value in row.values.items() if value is not None))
+    lines = [f"## {result.section.title}", "", f"{result.section.note} It took {result.seconds:.0f} s.", ""]
+    if measured:
+        table = [{"case": row.case, **row.values} for row in measured]
+        lines += [markdown_table(["case", *columns], table), ""]
+    missing = [f"* {row.status}: {row.case}: {row.reason}" for row in result.rows if row.status != MEASURED]
+    return lines + missing + [""] * bool(missing)

@@ -1,0 +1,174 @@
+"""Inference with random weights of the published sizes, part by part: time and memory of each.
+
+    python -m benchmarks.published_path --video talk.mp4 --audio speech.wav --out runs/published_path
+
+Writes random weights in the published formats into a temporary folder (5.5 GB, removed at the end), and for each
+resolution runs ./inference.sh's own code on the first frames of a video, in a process of its own. Prints a Markdown
+table; --out names a folder for it and for the same as JSON. Neither time nor memory depends on the values of the
+weights. The stages of the pipeline overlap: the parts together may take longer than the whole.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.markdown_table import markdown_table
+from benchmarks.pipeline_parts import PartClock, PartFigures, parts_counted
+from benchmarks.published_weights import write_config, write_weights
+from benchmarks.weight_sizes import PUBLISHED, TINY
+from latentsync.atomic import written_whole
+from latentsync.device import describe_device, resolve_device
+from latentsync.errors import LatentSyncError
+from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.probe import probe_audio, probe_video
+from latentsync.weights import UNET
+from scripts import inference
+
+FPS = 25
+DEFAULT_FRAMES = {256: 32, 512: 16}
+SIZES = {"published": PUBLISHED, "tiny": TINY}
+WHOLE = "whole"
+COLUMNS = ("part", "seconds", "calls", "all processes, GiB", "accelerator, GiB")
+
+
+@dataclass(frozen=True)
+class PathRun:
+    """One measured run.
+
+    Attributes:
+        folder: where weights and configuration are.
+        config: the U-Net's configuration.
+        video, audio: the inputs; the audio is as long as the result.
+        num_steps: denoising steps.
+        device, dtype: as on the command line of inference.
+    """
+
+    folder: Path
+    config: Path
+    video: Path
+    audio: Path
+    num_steps: int
+    device: str
+    dtype: str
+
+
+def measure(run: PathRun) -> dict[str, Any]:
+    """Runs inference in this process: {"device", "dtype", "num_frames", "parts": {name: PartFigures as a dict}}."""
+    out = run.folder / "out.mp4"
+    arguments = inference.build_parser().parse_args(
+        [
+            "--unet_config_path", str(run.config), "--inference_ckpt_path", str(run.folder / UNET),
+            "--inference_steps", str(run.num_steps), "--device", run.device, "--dtype", run.dtype,
+        ]
+    )  # fmt: skip
+    build, _ = inference.chosen_build(arguments)
+    start = time.perf_counter()
+    with PartClock(build.device) as clock, clock.part(WHOLE):
+        with clock.part("load", on_device=True):
+            loaded = inference.load(arguments)
+        with parts_counted(loaded.pipeline, clock):
+            report = inference.make_video(loaded, run.folder, run.video, run.audio, out)
+    clock.figures[WHOLE].seconds = time.perf_counter() - start
+    parts = [name for name in clock.figures if name != WHOLE]
+    return {
+        "device": describe_device(build.device),
+        "dtype": str(build.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "num_frames": report.num_frames,
+        "num_synced": report.num_synced,
+        "num_steps": run.num_steps,
+        "parts": {name: asdict(clock.figures[name]) for name in [*parts, WHOLE]},
+    }
+
+
+def measure_apart(run: PathRun) -> dict[str, Any]:
+    """`measure` in a fresh process, so that no memory of this one counts."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(measure, run).result()
+
+
+def table(resolution: int, result: dict[str, Any]) -> str:
+    """One run as a heading line and a Markdown table."""
+    rows = []
+    for name, values in result["parts"].items():
+        figures = PartFigures(**values)
+        cells = (name, figures.seconds, figures.num_calls, figures.memory_gib, figures.device_memory_gib)
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    line = (
+        f"{resolution} px, {result['num_frames']} frames, {result['num_steps']} steps, {result['dtype']} on "
+        f"{result['device']}, PyTorch {result['torch']}:"
+    )
+    columns = COLUMNS if any(row[COLUMNS[-1]] is not None for row in rows) else COLUMNS[:-1]
+    return f"{line}\n\n{markdown_table(columns, rows)}\n"
+
+
+def cut_audio(audio: Path, num_frames: int, out: Path) -> None:
+    """The beginning of a sound file, as long as some frames, as WAV."""
+    seconds = f"{num_frames / FPS:.3f}"
+    run_tool(["ffmpeg", "-v", "error", "-y", "-i", file_url(audio), "-t", seconds, "-vn", file_url(out)])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
+    parser.add_argument("--frames", type=int, help="of the result (default: 32 at 256 px, 16 at 512 px)")
+    parser.add_argument("--steps", type=int, default=2, help="denoising steps (default: %(default)s)")
+    parser.add_argument("--video", type=Path, default=inference.DEMO_VIDEO, help="a person (default: the demo's)")
+    parser.add_argument("--audio", type=Path, default=inference.DEMO_AUDIO, help="speech (default: the demo's)")
+    parser.add_argument("--device", default="auto", help="as for inference.sh")
+    parser.add_argument("--dtype", default="auto", help="as for inference.sh")
+    parser.add_argument("--size", choices=list(SIZES), default="published", help="tiny is for tests")
+    parser.add_argument("--out", type=Path, help="folder for published_path.md and published_path.json")
+    return parser
+
+
+def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
+    """Measures each resolution and prints its table; figures by resolution."""
+    resolve_device(options.device)
+    probe_video(options.video)
+    probe_audio(options.audio)
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="latentsync-") as name:
+        folder = Path(name)
+        write_weights(folder, SIZES[options.size])
+        for resolution in options.resolution:
+            audio = folder / f"speech_{resolution}.wav"
+            cut_audio(options.audio, options.frames or DEFAULT_FRAMES[resolution], audio)
+            config = write_config(folder, resolution, SIZES[options.size])
+            job = PathRun(folder, config, options.video, audio, options.steps, options.device, options.dtype)
+            results[resolution] = measure_apart(job)
+            print(table(resolution, results[resolution]), flush=True)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures, prints the tables, and writes them: 0, or 2 where an input cannot be used."""
+    options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, inference.stop_like_ctrl_c)  # so that the temporary weights are removed
+    try:
+        results = run(options)
+    except LatentSyncError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(table(resolution, result) for resolution, result in results.items())
+        for file, content in {"published_path.md": text, "published_path.json": json.dumps(results, indent=1)}.items():
+            with written_whole(options.out / file) as beside:
+                beside.write_text(content + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
