@@ -13,6 +13,7 @@ from latentsync.media.probe import probe_video
 from latentsync.models.checkpoint import load_unet, read_checkpoint, save_checkpoint
 from latentsync.recipes.train_unet import build_unet_trainer, initial_unet
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.training.unet_step import UNetStep
 from tests.training_setup import write_unet_setup
 
 
@@ -32,6 +33,14 @@ def train(run: UNetRun):
 def rows(run: UNetRun, split: str) -> list[dict]:
     lines = (Path(run.training.run_dir) / "metrics.jsonl").read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["split"] == split]
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_latents_are_drawn_as_configured(setup: Path, tmp_path: Path, sampled: bool):
+    run = configured(setup, tmp_path, f"data.sample_latents={str(sampled).lower()}", "data.cache_latents=false")
+    step = build_unet_trainer(run, asdict(run)).step
+    assert isinstance(step, UNetStep)
+    assert step.sample_latents is sampled
 
 
 @pytest.mark.parametrize("cached", ["false", "true"])

@@ -15,6 +15,7 @@ from latentsync.losses.loss_config import (
     SyncLossConfig,
     TrepaLossConfig,
 )
+from latentsync.losses.sync_loss import SyncLoss
 from tests.unit.losses.tiny_losses import RESOLUTION, tiny_codec, write_syncnet
 
 SYNC_CONFIG = Path(__file__).parents[3] / "configs" / "syncnet" / "syncnet_16_pixel_attn.yaml"
@@ -64,6 +65,15 @@ def test_judges_of_other_windows_are_refused(tmp_path):
     save_small_videomae(tmp_path / "tiny.pt", size, VideoFeatures(size).state_dict())
     with pytest.raises(ConfigError, match="looks at 4 frames"):
         build(LossesConfig(trepa=TrepaLossConfig(1, "tiny.pt")), tmp_path)
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_the_sync_loss_resizes_as_configured(tmp_path, antialias):
+    config, checkpoint = write_syncnet(tmp_path)
+    losses = LossesConfig(EpsilonLossConfig(0), SyncLossConfig(1, config, checkpoint, antialias=antialias))
+    (term,) = build(losses, tmp_path, num_frames=4).terms
+    assert isinstance(term, SyncLoss)
+    assert term.antialias is antialias
 
 
 def test_losses_that_decode_demand_a_codec(tmp_path):
