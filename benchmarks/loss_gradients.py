@@ -1,0 +1,178 @@
+"""Gradients of every loss term at the U-Net's output in the number formats of a training, compared with float32.
+
+    python -m benchmarks.loss_gradients
+
+One window of a synthetic person at 128 px, the demo's frozen networks, and VGG-16 with the weights of
+`checkpoints/auxiliary` where they are present, else with random ones. Prints a Markdown table: the norm of each
+gradient divided by that in float32, and the cosine between the two.
+"""
+
+import argparse
+import sys
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from latentsync.audio.mel import syncnet_mel
+from latentsync.data.windows import mel_columns, model_pixels
+from latentsync.device import frozen_dtype
+from latentsync.diffusion.one_step import estimate_clean
+from latentsync.diffusion.scheduler import build_scheduler
+from latentsync.judges.vgg_lpips import VggLpips
+from latentsync.losses.build import VGG16_FILE, build_losses
+from latentsync.losses.loss_config import (
+    EpsilonLossConfig,
+    LossesConfig,
+    PerceptualLossConfig,
+    SyncLossConfig,
+    TrepaLossConfig,
+)
+from latentsync.losses.prediction import Prediction
+from latentsync.models.vae import load_vae
+from latentsync.synthetic.clip import TalkingClip
+from latentsync.weights import REPOSITORY_ROOT
+
+DEMO = REPOSITORY_ROOT / "checkpoints" / "demo"
+SPEECH = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
+RESOLUTION, NUM_FRAMES, FPS, MEL_COLUMNS = 128, 16, 25, 52
+PREDICTION_ERROR = 0.2
+"""Size of the error of the predicted noise, whose own size is 1."""
+TIMESTEPS = (100, 500, 900)
+
+OUTPUT_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Format in which the U-Net returns its prediction, and receives the gradient, for each mixed precision."""
+LOSS_SCALES = {"no": 1.0, "bf16": 1.0, "fp16": 2.0**16}
+"""The factor a GradScaler begins with."""
+
+_OFF = EpsilonLossConfig(weight=0)
+TERMS = {
+    "epsilon": LossesConfig(),
+    "sync": LossesConfig(
+        _OFF, sync=SyncLossConfig(1, "configs/demo/syncnet.yaml", "checkpoints/demo/stable_syncnet.pt")
+    ),
+    "perceptual (vae_encoder)": LossesConfig(_OFF, perceptual=PerceptualLossConfig(1, "vae_encoder")),
+    "perceptual (vgg16)": LossesConfig(_OFF, perceptual=PerceptualLossConfig(1)),
+    "trepa": LossesConfig(_OFF, trepa=TrepaLossConfig(1, "checkpoints/demo/videomae.pt")),
+}
+FEW_FRAMES = {"perceptual (vae_encoder)": 4, "perceptual (vgg16)": 2}
+"""Frames looked at where a term sees each alone: the table is the same, the time is not."""
+
+
+@dataclass(frozen=True)
+class GradientMatch:
+    """How a gradient compares with the one in float32.
+
+    Attributes:
+        norm: of the gradient with respect to the predicted noise, loss scale divided out.
+        norm_ratio: of the norms.
+        cosine: between the two.
+    """
+
+    norm: float
+    norm_ratio: float
+    cosine: float
+
+
+class GradientWindow:
+    """A window of a synthetic person, and a noise prediction with an error, the same in all number formats."""
+
+    def __init__(self) -> None:
+        with wave.open(str(SPEECH)) as file:
+            speech = np.frombuffer(file.readframes(2 * file.getframerate()), np.int16).astype(np.float32) / 2**15
+        frames = np.stack(list(TalkingClip(0, 0, 2.0, speech).crops(RESOLUTION)))[8 : 8 + NUM_FRAMES]
+        self.pixels = torch.from_numpy(model_pixels(frames))[None]
+        mel = syncnet_mel(speech).numpy()
+        self.mel = torch.from_numpy(mel_columns(mel, 8, FPS, MEL_COLUMNS))[None]
+        with torch.no_grad():
+            self.clean = load_vae(DEMO / "vae").encode(self.pixels[0]).transpose(0, 1)[None]
+        generator = torch.Generator().manual_seed(0)
+        self.noise = torch.randn(self.clean.shape, generator=generator)
+        error = torch.randn(self.clean.shape, generator=generator)
+        self.predicted_noise = (self.noise + PREDICTION_ERROR * error).bfloat16().float()
+
+    def gradient(self, term: str, precision: str, timestep: int, root: Path = REPOSITORY_ROOT) -> torch.Tensor:
+        """Gradient of one term with respect to the predicted noise, float32, loss scale divided out.
+
+        Args:
+            term: a name of `TERMS`.
+            precision: "no", "bf16" or "fp16", as a training resolves it.
+            timestep: of the noise.
+            root: folder in which the VGG-16 lies.
+        """
+        dtype = frozen_dtype(precision)
+        codec = load_vae(DEMO / "vae", dtype=dtype)
+        where = root if "vgg16" in term else REPOSITORY_ROOT
+        losses = build_losses(TERMS[term], codec, "cpu", dtype, RESOLUTION, NUM_FRAMES, where)
+        count = FEW_FRAMES.get(term, NUM_FRAMES)
+        clean, noise, predicted = (part[:, :, :count] for part in (self.clean, self.noise, self.predicted_noise))
+        leaf = predicted.to(OUTPUT_DTYPES[precision]).requires_grad_()
+        scheduler, times = build_scheduler("ddim"), torch.tensor([timestep])
+        noisy = scheduler.add_noise(clean, noise, times)
+        total, _ = losses(
+            Prediction(
+                predicted_noise=leaf.float(),
+                noise=noise,
+                timestep=times,
+                clean_estimate=estimate_clean(noisy, leaf.float(), times, scheduler.alphas_cumprod),
+                codec=codec,
+                target_latents=clean,
+                target_pixels=self.pixels[:, :count],
+                mel=self.mel,
+            )
+        )
+        (gradient,) = torch.autograd.grad(total * LOSS_SCALES[precision], leaf)
+        return gradient.float() / LOSS_SCALES[precision]
+
+
+def compare(gradient: torch.Tensor, reference: torch.Tensor) -> GradientMatch:
+    """Compares a gradient with the reference; in float64, so that small squares are not lost."""
+    ours, theirs = gradient.double().flatten(), reference.double().flatten()
+    norm, expected = ours.norm(), theirs.norm()
+    return GradientMatch(float(norm), float(norm / expected), float(ours @ theirs / (norm * expected)))
+
+
+def vgg16_root(folder: Path) -> Path:
+    """The repository where it holds the VGG-16, else `folder` with random weights of that network."""
+    if (REPOSITORY_ROOT / VGG16_FILE).is_file():
+        return REPOSITORY_ROOT
+    with torch.device("meta"):
+        layers = VggLpips().network.net.state_dict()
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, tensor in layers.items():  # slice2.5.weight is torchvision's features.5.weight
+        fan_in = tensor[0].numel()
+        spread = (2 / fan_in) ** 0.5 if tensor.ndim > 1 else 0.0
+        weights["features." + name.split(".", 1)[1]] = spread * torch.randn(tensor.shape, generator=generator)
+    (folder / VGG16_FILE).parent.mkdir(parents=True)
+    torch.save(weights, folder / VGG16_FILE)
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description="gradients of the loss terms in each number format against float32")
+    parser.add_argument("--timesteps", type=int, nargs="+", default=list(TIMESTEPS), help="of the noise, 0 to 999")
+    options = parser.parse_args(arguments)
+    window = GradientWindow()
+    rows = [
+        "| term | timestep | norm in float32 | bf16: norm, cosine | fp16, scaled: norm, cosine |",
+        "|---|---|---|---|---|",
+    ]
+    with TemporaryDirectory(prefix="latentsync-") as folder:
+        root = vgg16_root(Path(folder))
+        for term in TERMS:
+            for timestep in options.timesteps:
+                reference = window.gradient(term, "no", timestep, root)
+                found = [compare(window.gradient(term, one, timestep, root), reference) for one in ("bf16", "fp16")]
+                cells = [f"{one.norm_ratio:.4f}, {one.cosine:.5f}" for one in found]
+                rows.append(f"| {term} | {timestep} | {float(reference.norm()):.2e} | {' | '.join(cells)} |")
+    sys.stdout.write("\n".join(rows) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
