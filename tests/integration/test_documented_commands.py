@@ -14,8 +14,8 @@ from latentsync.weights import REPOSITORY_ROOT
 from tests.documented_commands import documented_commands, name_of, start
 
 COMMANDS = documented_commands(REPOSITORY_ROOT)
-NO_PARSER = {"setup_env.sh", "./setup_env.sh"}
-"""Scripts that read their own arguments; .ci/run and tests/e2e/test_setup_env.py run it."""
+NO_PARSER = {"setup_env.sh", "./setup_env.sh", "pip"}
+"""Scripts that read their own arguments, which .ci/run and tests/e2e/test_setup_env.py run, and pip."""
 
 
 class Understood(Exception):
