@@ -14,9 +14,9 @@ import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,35 @@ def measure(run: PathRun) -> dict[str, Any]:
 
 
 def measure_apart(run: PathRun) -> dict[str, Any]:
-    """`measure` in a fresh process, so that no memory of this one counts."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        return executor.submit(measure, run).result()
+    """`measure` in a fresh process, so that no memory of this one counts; it ends when this one is interrupted.
+
+    Raises:
+        LatentSyncError: as inference does.
+        RuntimeError: the process ended without a result.
+    """
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_figures, args=(sender, run), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        result = receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"the measured process ended with status {process.exitcode}") from None
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(result, LatentSyncError):
+        raise result
+    return result
+
+
+def _send_figures(sender: Connection, run: PathRun) -> None:
+    try:
+        sender.send(measure(run))
+    except LatentSyncError as error:
+        sender.send(error)
 
 
 def table(resolution: int, result: dict[str, Any]) -> str:
