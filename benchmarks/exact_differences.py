@@ -1,9 +1,9 @@
 """What each default of inference changes against `--exact`, measured part by part without the U-Net.
 
-Run: python -m benchmarks.exact_differences [VIDEO] [--frames 48] [--resolution 128]
+Run: python -m benchmarks.exact_differences [VIDEO] [--frames 48] [--resolution 128] [--detector auto]
 
-Faces come from the detector that `auto` chooses. The kept pixels are those inside the crop and outside the mask; levels
-are grey levels of 255. The generated pixels are the source's own, so every difference is an artefact.
+The kept pixels are those inside the crop and outside the mask; levels are grey levels of 255. The generated pixels are
+the source's own, so every difference is an artefact.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torch import Tensor
 from latentsync.device import resolve_device
 from latentsync.face.align import alignment_matrices, crop_faces, invert
 from latentsync.face.colour import RING_SHARE, match_colour
-from latentsync.face.detector import build_detector
+from latentsync.face.detector import DETECTORS, build_detector
 from latentsync.face.face_plan import FacePlan, raw_plan
 from latentsync.face.mask import distance_inside, keep_mask
 from latentsync.face.paste import FacePaster
@@ -36,11 +36,12 @@ def main() -> None:
     parser.add_argument("video", nargs="?", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_video.mp4")
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--detector", choices=DETECTORS, default="auto")
     parser.add_argument("--vae", type=Path, default=CHECKPOINTS / "demo" / "vae")
     options = parser.parse_args()
     with VideoReader(options.video, Fraction(25)) as reader:
         frames = list(islice(reader, options.frames))
-    detector = build_detector("auto", resolve_device("cpu"), CHECKPOINTS / "auxiliary")
+    detector = build_detector(options.detector, resolve_device("cpu"))
     plan = raw_plan(frames, detector)
     (start, stop), *_ = plan.segments()
     plan, frames = FacePlan(plan.anchors[start:stop], plan.segment[start:stop]), frames[start:stop]

@@ -63,6 +63,7 @@ SHORTER = {
         "--video", "talk.mp4", "--audio", "speech.wav", "--repeats", "1", "--steps", "2", "--only", "deepcache",
         *DEMO_RUN,
     ),
+    r"python -m benchmarks\.exact_differences": ("--detector", "mtcnn"),
     r"python -m benchmarks\.loader_speed": ("--workers", "0", "--num_batches", "1"),
     r"python -m benchmarks\.preprocess_throughput": (
         "--workers", "1", "--num_clips", "1", "segments.min_s=2", "faces.detector=mtcnn",
@@ -78,6 +79,7 @@ ELSEWHERE = {
     r"source setup_env\.sh": "tests/e2e/test_setup_env.py",
     r"\./inference\.sh$": "tests/e2e/test_demo.py",
     r"python gradio_app\.py": "tests/e2e/test_gradio_app.py",
+    r"python -m latentsync\.doctor": "tests/unit/test_doctor.py",
     r"python -m scripts\.download_weights": "tests/unit/test_download_weights.py",
     r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
