@@ -186,7 +186,10 @@ def main(arguments: list[str] | None = None) -> int:
         results = run(options)
     except LatentSyncError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2
+        return inference.EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the temporary weights were removed\n")
+        return inference.EXIT_INTERRUPTED
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         text = "\n".join(table(resolution, result) for resolution, result in results.items())
