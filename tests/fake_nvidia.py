@@ -23,9 +23,9 @@ def put_nvidia_smi(
     status: int = 0,
 ) -> None:
     """A program that answers as nvidia-smi does; a driver without a capability refuses the field `compute_cap`."""
-    program = folder / "nvidia-smi"
-    program.write_text(
-        f"#!{sys.executable}\n"
+    program, answers = folder / "nvidia-smi", folder / "nvidia_smi.py"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{answers}" "$@"\n')  # its path may hold a space
+    answers.write_text(
         "import sys\n"
         f"name, capability, status = {name!r}, {capability!r}, {status!r}\n"
         "query = sys.argv[1] if len(sys.argv) > 1 else ''\n"

@@ -34,11 +34,10 @@ class VggLpips(nn.Module):
         """
         with torch.autocast(images.device.type, enabled=False):
             seen, real = self._features(images), self._features(targets)
-            levels = [
-                linear((_unit(a) - _unit(b)).square()).mean((2, 3))
-                for a, b, linear in zip(seen, real, self.network.lins, strict=True)
-            ]
-            return sum(levels[1:], levels[0]).flatten()
+            distances = torch.zeros((), device=images.device)
+            for a, b, linear in zip(seen, real, self.network.lins, strict=True):
+                distances = distances + linear((_unit(a) - _unit(b)).square()).mean((2, 3))
+            return distances.flatten()
 
     def _features(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
         """The outputs of five ReLUs, each (n, c, h, w)."""

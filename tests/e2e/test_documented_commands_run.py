@@ -72,7 +72,7 @@ SHORTER = {
 """Commands (patterns of their beginning) and what is added to them, so that they are short and use what comes along."""
 WANTS_MORE = ("published weights", "GPU")
 """What a document's note on a command says where it is run dry."""
-ABSENT = re.compile(r"checkpoints/(latentsync_unet\.pt|auxiliary/syncnet_v2\.model) (does not exist|is missing)")
+ABSENT = re.compile(r"checkpoints/(latentsync_unet\.pt|auxiliary/[\w.-]+) (does not exist|is missing)")
 """How a dry run ends on a machine without the published weights, once the rest was found to be right."""
 ELSEWHERE = {
     r"python -m tests\.first_contact": ".ci/run",
