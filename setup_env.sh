@@ -131,7 +131,9 @@ install_package() {
         return 0
     fi
     if [ -n "$wheels" ]; then
-        export PIP_NO_INDEX=1 PIP_FIND_LINKS="$wheels" PIP_CONFIG_FILE=/dev/null
+        # pip splits this variable at spaces, which an address does not have.
+        local escaped="${wheels//%/%25}"
+        export PIP_NO_INDEX=1 PIP_FIND_LINKS="file://${escaped// /%20}" PIP_CONFIG_FILE=/dev/null
     elif [ -n "$torch_build" ] && [ "$torch_build" != "$installed_build" ]; then
         install_torch "$environment" || fail "installing torch ($torch_build) failed (see above)"
     fi

@@ -205,7 +205,7 @@ def test_a_folder_of_wheels_needs_no_network(sandbox: Sandbox):
     result = sandbox.run("cd 'my copy' && ./setup_env.sh --wheels '../my wheels'")
     assert result.returncode == 0, result
     expected = "-m pip install --quiet --editable .[dev] --constraint constraints.txt"
-    assert sandbox.calls() == [f"{expected} (only {folder}, /dev/null)"]
+    assert sandbox.calls() == [f"{expected} (only file://{str(folder).replace(' ', '%20')}, /dev/null)"]
 
 
 def test_without_ffmpeg_it_says_how_to_get_it(sandbox: Sandbox):
