@@ -61,7 +61,7 @@ def has_kernels(capability: Version, architectures: Sequence[str] | None = None)
 
 
 def explain_unusable_card(index: int = 0) -> str | None:
-    """One line that says which card torch cannot use, why, and the remedy; None where there is none such.
+    """Return one line with the card that torch cannot use, the cause and the remedy, or None if there is no such card.
 
     Args:
         index: of the card among those that torch sees.

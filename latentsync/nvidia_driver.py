@@ -45,7 +45,7 @@ class NvidiaDriver:
 
 
 def find_driver() -> NvidiaDriver | None:
-    """Finds the NVIDIA driver with nvidia-smi, else by the files of its kernel module; None where there is no card."""
+    """Find the NVIDIA driver with nvidia-smi, else by its kernel module's files; return None if there is no card."""
     tool = shutil.which("nvidia-smi")
     status, header = _run([tool]) if tool else (None, "")
     if tool and status == 0 and "No devices were found" not in header:
