@@ -1,10 +1,11 @@
 """Files that appear whole or not at all."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from latentsync.temporary_files import temporary_path
 
 
 @contextmanager
@@ -13,7 +14,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     The name is hidden, ends as ``path`` does and is used by nobody else, so two runs in one folder do not meet.
     """
-    beside = path.with_name(f".{path.stem[:100]}-{uuid.uuid4().hex[:12]}{path.suffix}")
+    beside = temporary_path(path)
     try:
         yield beside
         os.replace(beside, path)

@@ -1,0 +1,110 @@
+"""Folders that a program of ours may write to, clear and serve: marked in the folder itself, locked while in use.
+
+The rule is one for all programs: a folder that is missing or empty becomes ours, with a marker; a folder with the
+marker of the same program is ours; any other folder is somebody else's and is refused, whatever it holds.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from latentsync.atomic import written_whole
+from latentsync.errors import InputError
+
+MARKER = ".latentsync.json"
+LOCK = ".latentsync.lock"
+_KEY = "made_by"
+
+
+def check_ownership(
+    folder: Path, program: str, remedy: str, is_of_older_version: Callable[[Path], bool] = lambda folder: False
+) -> None:
+    """Looks whether a folder is, or may become, a folder of this program; writes nothing.
+
+    Args:
+        folder: the folder, which need not be there.
+        program: whose folder it must be, such as ``app``.
+        remedy: the end of the message, such as ``name another --work_dir``.
+        is_of_older_version: recognises a folder that this program made before it marked its folders.
+
+    Raises:
+        InputError: it is somebody else's, or no folder, or cannot be read or written.
+    """
+    try:
+        owner = _owner(folder)
+        if owner is None and folder.is_dir() and any(folder.iterdir()) and not is_of_older_version(folder):
+            raise InputError(f"{folder} holds files that this program did not make: {remedy}")
+        if owner not in (None, program):
+            raise InputError(f"{folder} is the folder of another program ({owner}): {remedy}")
+        nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not nearest.is_dir():
+            raise InputError(f"{nearest} is a file, not a folder: {remedy}")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(f"{nearest} cannot be written to (Permission denied): {remedy}")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be used ({error.strerror}): {remedy}") from error
+
+
+def claim_folder(
+    folder: Path, program: str, remedy: str, is_of_older_version: Callable[[Path], bool] = lambda folder: False
+) -> None:
+    """Makes a folder this program's own, and the folders above it where they are missing.
+
+    Arguments as for `check_ownership`.
+
+    Raises:
+        InputError: it is somebody else's, or cannot be written to.
+    """
+    check_ownership(folder, program, remedy, is_of_older_version)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if _owner(folder) is None:
+            with written_whole(folder / MARKER) as beside:
+                beside.write_text(json.dumps({_KEY: program}) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error
+
+
+@contextmanager
+def locked(folder: Path, remedy: str) -> Iterator[None]:
+    """Keeps other runs out of a folder; the system frees the lock when the process ends, however it ends.
+
+    Args:
+        folder: the folder, which is there.
+        remedy: the end of the message, such as ``wait for it, or choose another --output_dir``.
+
+    Raises:
+        InputError: another run uses the folder, or the lock cannot be made.
+    """
+    lock, note = FileLock(folder / LOCK), folder / f"{LOCK}.owner"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        owner = note.read_text(encoding="utf-8").strip() if note.is_file() else "another run"
+        raise InputError(f"{folder} is in use by {owner}: {remedy}") from error
+    except (OSError, NotImplementedError) as error:
+        raise InputError(f"{folder} cannot be locked ({error}): {remedy}") from error
+    try:
+        with written_whole(note) as beside:
+            beside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(folder: Path) -> str | None:
+    """Which program marked the folder; None where none did."""
+    try:
+        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return "unknown"
+    owner = content.get(_KEY) if isinstance(content, dict) else None
+    return owner if isinstance(owner, str) else "unknown"
