@@ -8,17 +8,21 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from latentsync.atomic import written_whole
 from latentsync.errors import InputError
+from latentsync.temporary_files import is_temporary
 
 MARKER = ".latentsync.json"
 LOCK = ".latentsync.lock"
 _KEY = "made_by"
+_NOTE = f"{LOCK}.owner"
+_MADE_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
+"""What file managers and file systems put into folders by themselves."""
 
 
 def check_ownership(
@@ -37,13 +41,16 @@ def check_ownership(
     """
     try:
         owner = _owner(folder)
-        if owner is None and folder.is_dir() and any(folder.iterdir()) and not is_of_older_version(folder):
+        if owner is None and folder.is_dir() and _holds_something(folder) and not is_of_older_version(folder):
             raise InputError(f"{folder} holds files that this program did not make: {remedy}")
         if owner not in (None, program):
             raise InputError(f"{folder} is the folder of another program ({owner}): {remedy}")
         nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
         if not nearest.is_dir():
             raise InputError(f"{nearest} is a file, not a folder: {remedy}")
+        for name in folder.absolute().parts[len(nearest.parts) :]:  # a name that is too long is an error of its own
+            with suppress(FileNotFoundError):
+                os.lstat(nearest / name)
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"{nearest} cannot be written to (Permission denied): {remedy}")
     except OSError as error:
@@ -70,6 +77,27 @@ def claim_folder(
         raise InputError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error
 
 
+def check_unlocked(folder: Path, remedy: str) -> None:
+    """Looks whether another run uses a folder, which need not be there; writes nothing.
+
+    Args:
+        folder, remedy: as for `locked`.
+
+    Raises:
+        InputError: another run uses it.
+    """
+    if not (folder / LOCK).is_file():
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise _in_use(folder, remedy) from error
+    except (OSError, NotImplementedError) as error:
+        raise InputError(f"{folder} cannot be locked ({error}): {remedy}") from error
+    lock.release()
+
+
 @contextmanager
 def locked(folder: Path, remedy: str) -> Iterator[None]:
     """Keeps other runs out of a folder; the system frees the lock when the process ends, however it ends.
@@ -81,12 +109,11 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     Raises:
         InputError: another run uses the folder, or the lock cannot be made.
     """
-    lock, note = FileLock(folder / LOCK), folder / f"{LOCK}.owner"
+    lock, note = FileLock(folder / LOCK), folder / _NOTE
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        owner = note.read_text(encoding="utf-8").strip() if note.is_file() else "another run"
-        raise InputError(f"{folder} is in use by {owner}: {remedy}") from error
+        raise _in_use(folder, remedy) from error
     except (OSError, NotImplementedError) as error:
         raise InputError(f"{folder} cannot be locked ({error}): {remedy}") from error
     try:
@@ -96,6 +123,18 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+def _in_use(folder: Path, remedy: str) -> InputError:
+    note = folder / _NOTE
+    owner = note.read_text(encoding="utf-8").strip() if note.is_file() else "another run"
+    return InputError(f"{folder} is in use by {owner}: {remedy}")
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether somebody put something into it: neither the system nor a claim of ours that was cut short."""
+    names = {path.name for path in folder.iterdir()} - _MADE_BY_SYSTEMS - {LOCK, _NOTE}
+    return any(not is_temporary(name) for name in names)
 
 
 def _owner(folder: Path) -> str | None:

@@ -39,11 +39,12 @@ def temporary_path(path: Path) -> Path:
 
 
 @contextmanager
-def temporary_folder(parent: Path | str | None = None) -> Iterator[Path]:
+def temporary_folder(parent: Path | str | None = None, remedy: str = "name another --temp_dir") -> Iterator[Path]:
     """A folder that is removed at the end, with all that is in it.
 
     Args:
         parent: where it is made; made where it is missing (None: the system's place).
+        remedy: the end of the message where it cannot be made.
 
     Raises:
         InputError: it cannot be made there.
@@ -55,9 +56,7 @@ def temporary_folder(parent: Path | str | None = None) -> Iterator[Path]:
         folder = chosen / _own_name("")
         folder.mkdir(mode=0o700)
     except OSError as error:
-        raise InputError(
-            f"cannot use {chosen} for temporary files: {error.strerror}; name another --temp_dir"
-        ) from error
+        raise InputError(f"cannot use {chosen} for temporary files: {error.strerror}; {remedy}") from error
     try:
         yield folder
     finally:
@@ -88,6 +87,11 @@ def remove_leftovers(folder: Path) -> int:
             continue
         num_removed += 1
     return num_removed
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of this name is a temporary one of some process of ours, running or gone."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _own_name(suffix: str) -> str:
@@ -124,8 +128,9 @@ def _start_of(process: int) -> str | None:
         if not os.path.isdir("/proc/self"):
             return f"{int(psutil.Process(process).create_time() * 100):x}"
         with open(f"/proc/{process}/stat", "rb") as file:
-            ticks = int(file.read().rpartition(b")")[2].split()[19])
-        return f"{_boot()}{ticks:x}"
+            facts = file.read().rpartition(b")")[2].split()
+        # A process that has ended stays in the list until its parent asks for it, which some never do.
+        return None if facts[0] in (b"Z", b"X") else f"{_boot()}{int(facts[19]):x}"
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
     except (psutil.Error, OSError, ValueError, IndexError):

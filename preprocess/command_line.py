@@ -4,18 +4,10 @@ import argparse
 import math
 from pathlib import Path
 
+from latentsync.command_line import OneLineParser
 from latentsync.weights import REPOSITORY_ROOT
 
-EXIT_BAD_INPUT = 2
 _DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "preprocess" / "default.yaml"
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong with an option in one line."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Prints the message and leaves."""
-        self.exit(EXIT_BAD_INPUT, f"error: {message} (see --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--steps", default="1-8", help="run these only, e.g. 3-6 or 5; those before must have been run")
     add("--limit", type=positive_int, metavar="N", help="take the first N raw files only")
     add("--retry_failed", action="store_true", help="try clips again that failed in an earlier run")
-    add("--dry_run", action="store_true", help="show configuration, steps, weights and what is recorded, and stop")
+    add("--dry_run", action="store_true", help="check all that can be checked, show it, and stop")
     add("--debug", action="store_true", help="show where an error came from")
     work = parser.add_argument_group("workers")
     work.add_argument("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from preprocess.manifest import Manifest
+from preprocess.manifest import Manifest, is_manifest
 from preprocess.plan import PlannedStep, find_weights
 from preprocess.records import Counts
 
@@ -34,7 +34,7 @@ def _describe_weights(planned: PlannedStep) -> str:
 
 def _describe_recorded(planned: PlannedStep, root: Path) -> str:
     path = planned.manifest_path(root)
-    if not path.is_file():
+    if not is_manifest(path):
         return "nothing recorded"
     with Manifest(path, root) as manifest:
         counts: Counts = manifest.counts(planned.chain)

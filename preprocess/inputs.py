@@ -105,6 +105,18 @@ def scan_folder(folder: Path, output: Path) -> FolderScan:
     return scan
 
 
+def read_list(file: Path, output: Path) -> FileList:
+    """The files of a list that does not lie in the output folder, where the pipeline writes lists of its own.
+
+    Raises:
+        InputError: there is no such file, or it lies there.
+    """
+    listed = FileList(file)
+    if output.resolve() in file.resolve().parents:
+        raise InputError(f"{file} lies in the output folder {output}: choose an --output_dir outside the raw videos")
+    return listed
+
+
 def _identity(folder: Path) -> tuple[int, int] | None:
     """What tells a folder from others under whatever name; None where it cannot be seen."""
     try:

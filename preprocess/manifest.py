@@ -20,10 +20,10 @@ from typing import Any
 from latentsync.errors import InputError
 from preprocess.clip import Clip
 from preprocess.records import Counts, Product, Row, Status, StepRecord
+from preprocess.sqlite_file import connect, tables_of
 from preprocess.stored_paths import StoredPaths
 
 _PAGE_ROWS = 500
-_PATIENCE_S = 60.0
 _VISITS_AT_ONCE = 1000
 _SCHEMA = """
 PRAGMA journal_mode = TRUNCATE;
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS records (
 );
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_TABLES = {"records", "state"}
 _COLUMNS = (
     "record_key, clip_key, source, name, path, status, reason, detail, outputs, facts, settings, seconds, finished"
 )
@@ -44,6 +45,11 @@ _INSERT = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 def manifest_path(root: Path, number: int, name: str) -> Path:
     """Where a step's manifest lies below the output folder."""
     return root / "manifest" / f"{number}_{name}.sqlite"
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest; it is only read."""
+    return tables_of(path) == _TABLES
 
 
 class Manifest:
@@ -62,7 +68,7 @@ class Manifest:
         self._num_visits = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=_PATIENCE_S)
+            self._database = connect(path, _TABLES)
             self._database.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise InputError(f"{path} cannot be used as a manifest ({error}): move it away, or repair it") from error
@@ -71,7 +77,7 @@ class Manifest:
     def existing(root: Path) -> list["Manifest"]:
         """The manifests of an output folder, by step; none where it has none."""
         files = sorted((root / "manifest").glob("[1-9]_*.sqlite"))
-        return [Manifest(path, root) for path in files]
+        return [Manifest(path, root) for path in files if is_manifest(path)]
 
     def __enter__(self) -> "Manifest":
         return self

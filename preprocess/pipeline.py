@@ -3,95 +3,113 @@
 import argparse
 import logging
 import os
-import signal
-import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 
 from omegaconf import OmegaConf
 
+from latentsync.command_line import run_command
 from latentsync.config import load_config
 from latentsync.data.content_key import content_key
-from latentsync.errors import InputError, LatentSyncError
-from preprocess.command_line import EXIT_BAD_INPUT, build_parser
+from latentsync.errors import InputError
+from preprocess.command_line import build_parser
 from preprocess.dry_run import describe_plan
 from preprocess.executor import Executor
 from preprocess.file_lists import write_file_lists
-from preprocess.inputs import FileList, FolderScan, scan_folder
+from preprocess.inputs import FileList, FolderScan, read_list, scan_folder
 from preprocess.local_executor import LocalExecutor
 from preprocess.manifest import Manifest
 from preprocess.plan import PlannedStep, find_weights, parse_numbers, plan_steps
 from preprocess.progress import Progress, funnel_lines
-from preprocess.raw_clips import ContentKeys
-from preprocess.runner import Runner, keys_path
+from preprocess.raw_clips import ContentKeys, keys_path
+from preprocess.runner import Runner, check_earlier_steps
 from preprocess.settings import NUM_STEPS, PreprocessConfig, build_steps
-from preprocess.workspace import open_workspace
+from preprocess.sqlite_file import database_errors
+from preprocess.step import Step
+from preprocess.workspace import LOG_FOLDER, check_output, open_workspace
 
-
-class Stopped(BaseException):
-    """Ctrl-C or SIGTERM.
-
-    exit_code: what a shell expects then.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.exit_code = 128 + signal_number
+WHEN_STOPPED = "the same command goes on"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status: 0, 2 where it cannot go on, 130 or 143 where it was stopped."""
+    """Runs the command; gives its exit status: 0, 2 where it cannot go on, 128 and more where a signal stopped it."""
     options = build_parser().parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        run(options)
-    except Stopped as stopped:
-        sys.stderr.write("stopped; the same command goes on\n")
-        return stopped.exit_code
-    except (LatentSyncError, OSError, sqlite3.Error) as error:
-        if options.debug:
-            raise
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return EXIT_BAD_INPUT
-    return 0
+    return run_command(lambda: run(options), options.debug, WHEN_STOPPED)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the run in order, a second one at once (which does no harm either)."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_DFL)
-    raise Stopped(number)
+@dataclass(frozen=True)
+class CheckedRun:
+    """What a run will do, as far as that can be known before it writes anything.
+
+    Attributes:
+        config: the settings.
+        numbers: of the steps to run.
+        steps: all steps up to the last of them.
+        raw_files, num_raw_files: what goes into step 1.
+        root: the output folder, absolute.
+        executor: what runs the jobs.
+    """
+
+    config: PreprocessConfig
+    numbers: tuple[int, ...]
+    steps: Sequence[Step]
+    raw_files: Iterable[Path]
+    num_raw_files: int
+    root: Path
+    executor: Executor
+
+    def plan(self, weight_key: Callable[[Path], str]) -> list[PlannedStep]:
+        """The steps with their keys; `weight_key` gives the content key of a file of weights.
+
+        Raises:
+            InputError: a step that comes before those to run has not been run with the same settings.
+        """
+        plan = plan_steps(self.steps, self.config.skip_steps, weight_key)
+        check_earlier_steps(plan, self.numbers, self.root)
+        return plan
 
 
-def run(options: argparse.Namespace) -> None:
-    """Runs the steps, or says what would be run."""
+def check(options: argparse.Namespace) -> CheckedRun:
+    """Checks everything that can be checked without writing; a run and a dry run begin with it.
+
+    Raises:
+        LatentSyncError: an option, a setting, the input, weights or the output folder cannot be used.
+    """
     config = load_config(options.config, PreprocessConfig, [*_shortcuts(options), *options.overrides])
     numbers = parse_numbers(options.steps, NUM_STEPS)
     steps = build_steps(config)[: max(numbers)]
-    raw_files, num_raw_files = _raw_files(options, numbers)
     root = options.output_dir.absolute()
-    if options.dry_run:
-        sys.stdout.write(f"{OmegaConf.to_yaml(OmegaConf.structured(config))}output_dir: {root}\n")
-        plan = plan_steps(steps, config.skip_steps, content_key)
-        sys.stdout.write("\n".join(describe_plan(plan, numbers, root)) + "\n")
-        return
+    raw_files, num_raw_files = _raw_files(options, numbers)
     for step in steps:
         if step.number not in config.skip_steps:
             find_weights(step)
-    with open_workspace(root) as workspace:
+    executor = _build_executor(options, root / LOG_FOLDER)
+    check_output(root)
+    return CheckedRun(config, numbers, steps, raw_files, num_raw_files, root, executor)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the steps, or says what would be run; gives 0."""
+    checked = check(options)
+    root = checked.root
+    if options.dry_run:
+        lines = describe_plan(checked.plan(content_key), checked.numbers, root)
+        sys.stdout.write(f"{OmegaConf.to_yaml(OmegaConf.structured(checked.config))}output_dir: {root}\n")
+        sys.stdout.write("\n".join(lines) + "\n")
+        return 0
+    with open_workspace(root) as workspace, database_errors(root):
         with ContentKeys(keys_path(root)) as keys:
-            plan = plan_steps(steps, config.skip_steps, keys.of_file)
-        runner = Runner(workspace, _build_executor(options, workspace.logs), Progress(), options.retry_failed)
-        runner.run(plan, numbers, raw_files, num_raw_files)
-        if numbers[-1] == NUM_STEPS:
-            _list_clips(plan[-1], root, config)
-    manifests = Manifest.existing(root)
-    sys.stdout.write("\n".join(funnel_lines(manifests)) + "\n")
+            plan = checked.plan(keys.of_file)
+        runner = Runner(workspace, checked.executor, Progress(), options.retry_failed)
+        runner.run(plan, checked.numbers, checked.raw_files, checked.num_raw_files)
+        if checked.numbers[-1] == NUM_STEPS:
+            _list_clips(plan[-1], root, checked.config)
+        sys.stdout.write("\n".join(funnel_lines(Manifest.existing(root))) + "\n")
+    return 0
 
 
 def _shortcuts(options: argparse.Namespace) -> list[str]:
@@ -124,7 +142,7 @@ def _source(options: argparse.Namespace) -> FolderScan | FileList:
     if (options.input_dir is None) == (options.input_list is None):
         raise InputError("step 1 needs raw videos: give --input_dir or --input_list, one of the two")
     if options.input_list is not None:
-        return FileList(options.input_list)
+        return read_list(options.input_list, options.output_dir)
     return scan_folder(options.input_dir, options.output_dir)
 
 
@@ -141,8 +159,10 @@ def _build_executor(options: argparse.Namespace, logs: Path) -> Executor:
     limits = (options.num_workers, options.clip_timeout_s, options.memory_limit_gb)
     if options.executor == "local":
         return LocalExecutor(logs, *limits)
-    from preprocess.ray_executor import RayExecutor  # Ray is an optional extra
+    from preprocess.ray_cluster import import_ray  # Ray is an optional extra
+    from preprocess.ray_executor import RayExecutor
 
+    import_ray()
     return RayExecutor(logs, options.ray_address, *limits)
 
 

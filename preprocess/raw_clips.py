@@ -12,6 +12,7 @@ from types import TracebackType
 from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
 from preprocess.clip import Clip
+from preprocess.sqlite_file import connect, tables_of
 from preprocess.stored_paths import StoredPaths
 
 KEY_CHARS_IN_NAMES = 8
@@ -24,8 +25,17 @@ _UNSAFE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 
 _HASHING_THREADS = 4
 _FILES_AHEAD = 16
-_PATIENCE_S = 60.0
 _SAVE_EVERY = 200
+
+
+def keys_path(root: Path) -> Path:
+    """Where content keys are remembered below the output folder."""
+    return root / "manifest" / "content_keys.sqlite"
+
+
+def is_content_keys(path: Path) -> bool:
+    """Whether a file is a `ContentKeys` file; it is only read."""
+    return tables_of(path) == {"keys"}
 
 
 class ContentKeys:
@@ -39,7 +49,7 @@ class ContentKeys:
         self._num_new = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=_PATIENCE_S)
+            self._database = connect(path, {"keys"})
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS keys (path PRIMARY KEY, size INTEGER, changed_ns INTEGER, key TEXT)"
             )

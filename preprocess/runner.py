@@ -16,10 +16,10 @@ from latentsync.errors import InputError, LatentSyncError
 from preprocess.clip import Clip
 from preprocess.executor import Executor, Finished, Job
 from preprocess.keys import input_record_key, record_key
-from preprocess.manifest import Manifest
+from preprocess.manifest import Manifest, is_manifest
 from preprocess.plan import PassThrough, PlannedStep
 from preprocess.progress import Progress
-from preprocess.raw_clips import ContentKeys, raw_clip
+from preprocess.raw_clips import ContentKeys, keys_path, raw_clip
 from preprocess.records import Row, Status
 from preprocess.verdict import Rejected
 from preprocess.worker import split_failure
@@ -80,11 +80,6 @@ class Runner:
             run.finish(run.jobs(previous.iter_outputs()), previous.counts().num_outputs)
 
 
-def keys_path(root: Path) -> Path:
-    """Where content keys are remembered."""
-    return root / "manifest" / "content_keys.sqlite"
-
-
 def open_finished(planned: PlannedStep, root: Path) -> Manifest:
     """The manifest of a step that was run with the planned settings.
 
@@ -93,13 +88,29 @@ def open_finished(planned: PlannedStep, root: Path) -> Manifest:
     """
     path = planned.manifest_path(root)
     remedy = f"run --steps 1-{planned.step.number} first"
-    if not path.is_file():
+    if not is_manifest(path):
         raise InputError(f"step {planned.title} was not run in {root}: {remedy}")
     manifest = Manifest(path, root)
     if manifest.step is None or manifest.step.chain != planned.chain:
         manifest.close()
         raise InputError(f"step {planned.title} or one before it was last run with other settings in {root}: {remedy}")
     return manifest
+
+
+def check_earlier_steps(plan: Sequence[PlannedStep], numbers: Sequence[int], root: Path) -> None:
+    """Looks whether the steps before those to run were run with the planned settings.
+
+    Args:
+        plan: all steps, from the first.
+        numbers: which of them are to be run.
+        root: the output folder.
+
+    Raises:
+        InputError: one was not.
+    """
+    for before, planned in pairwise(plan):
+        if planned.step.number in numbers and before.step.number not in numbers:
+            open_finished(before, root).close()
 
 
 class StepRun:

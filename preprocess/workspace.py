@@ -1,23 +1,30 @@
 """The output folder: who may write to it, where workers work, and where clips find their place."""
 
-import fcntl
 import os
+import re
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from latentsync.errors import InputError
+from latentsync.owned_folder import check_ownership, check_unlocked, claim_folder, locked
+from latentsync.temporary_files import remove_leftovers, temporary_folder
 from preprocess.clip import Clip, JsonValue
 from preprocess.keys import output_key
-from preprocess.raw_clips import KEY_CHARS_IN_NAMES
+from preprocess.manifest import is_manifest
+from preprocess.raw_clips import KEY_CHARS_IN_NAMES, is_content_keys, keys_path
 from preprocess.records import Product
 from preprocess.verdict import Output
 
-WORK_FOLDER = ".work"
+PROGRAM = "data pipeline"
 LOG_FOLDER = "logs"
+LOG_NAME = re.compile(r"[1-9]_[a-z]+_\d+\.txt")
+"""Of a worker's log, as the local executor gives it: step number, step name, number of the worker."""
+LOG_SUBFOLDER = re.compile(r"(actor|worker)_\d+")
+"""Of a cluster's actor in the log folder, and of a worker in that."""
+
+_REMEDY = "choose another --output_dir"
 _FANOUT_CHARS = 2
 
 
@@ -26,11 +33,14 @@ class Workspace:
 
     Attributes:
         root: the output folder, absolute.
+
+    Args:
+        work: a folder on the same file system, for what is being made.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, work: Path) -> None:
         self.root = root
-        self._work = root / WORK_FOLDER / uuid.uuid4().hex[:12]
+        self._work = work
 
     @property
     def logs(self) -> Path:
@@ -76,7 +86,6 @@ class Workspace:
 
     def _link(self, source: Path, target: Path) -> None:
         """The same file under a second name, or a copy where the file system has no hard links."""
-        self._work.mkdir(parents=True, exist_ok=True)
         beside = self._work / f"link-{uuid.uuid4().hex[:12]}"
         try:
             os.link(source.resolve(), beside)
@@ -86,38 +95,50 @@ class Workspace:
         beside.unlink(missing_ok=True)  # a rename onto another link of the same file leaves both
 
 
+def check_output(root: Path) -> None:
+    """Looks whether `open_workspace` can use a folder; writes nothing.
+
+    Raises:
+        InputError: it holds what the pipeline did not make, another run uses it, or it cannot be written to.
+    """
+    check_ownership(root, PROGRAM, _REMEDY, is_of_older_version)
+    check_unlocked(root, f"wait for it, or {_REMEDY}")
+
+
 @contextmanager
 def open_workspace(root: Path) -> Iterator[Workspace]:
     """The output folder, made if need be, for this process alone; what a killed run left half done is removed.
 
+    Nothing else in the folder is removed but the log files of the last run, by the names that workers give them.
+
     Raises:
-        InputError: another run uses the folder, or it cannot be written to.
+        InputError: the folder holds what the pipeline did not make, another run uses it, or it cannot be written to.
     """
     root = Path(os.path.abspath(root))
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".lock").open("a+")
-    except OSError as error:
-        raise InputError(f"{root} cannot be written to ({error.strerror}): choose another --output_dir") from error
-    with lock:
-        _take(lock.fileno(), root)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        shutil.rmtree(root / WORK_FOLDER, ignore_errors=True)
-        shutil.rmtree(root / LOG_FOLDER, ignore_errors=True)
-        try:
-            yield Workspace(root)
-        finally:
-            shutil.rmtree(root / WORK_FOLDER, ignore_errors=True)
+    claim_folder(root, PROGRAM, _REMEDY, is_of_older_version)
+    with locked(root, f"wait for it, or {_REMEDY}"):
+        remove_leftovers(root)
+        _remove_logs(root / LOG_FOLDER)
+        with temporary_folder(root, _REMEDY) as work:
+            yield Workspace(root, work)
 
 
-def _take(lock: int, root: Path) -> None:
-    """Locks the file until it is closed; the system frees it when the process ends, however it ends."""
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another run"
-        raise InputError(f"{root} is in use by {owner}: wait for it, or choose another --output_dir") from error
-    except OSError as error:
-        raise InputError(f"{root} cannot be locked ({error.strerror}): choose another --output_dir") from error
+def is_of_older_version(root: Path) -> bool:
+    """Whether a folder without a marker holds manifests or content keys as the pipeline has always written them."""
+    return any(is_manifest(path) for path in (root / "manifest").glob("[1-9]_*.sqlite")) or is_content_keys(
+        keys_path(root)
+    )
+
+
+def _remove_logs(folder: Path) -> None:
+    """Removes log files and the folders that a cluster's workers put them into; whatever has another name stays."""
+    if folder.is_symlink():
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds comes before it
+        with suppress(OSError):
+            if path.is_symlink():
+                continue
+            if path.is_file() and LOG_NAME.fullmatch(path.name):
+                path.unlink()
+            elif path.is_dir() and LOG_SUBFOLDER.fullmatch(path.name):
+                path.rmdir()  # refused by the system unless it is empty

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from latentsync.owned_folder import LOCK, MARKER
 from preprocess.executor import Executor
 from preprocess.inputs import scan_folder
 from preprocess.local_executor import LocalExecutor
@@ -17,7 +18,7 @@ from preprocess.plan import plan_steps
 from preprocess.progress import Progress
 from preprocess.runner import Runner, StepRun
 from preprocess.step import Step
-from preprocess.workspace import WORK_FOLDER, open_workspace
+from preprocess.workspace import open_workspace
 from tests.fake_steps import fake_steps
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
@@ -80,13 +81,13 @@ def write_raw(folder: Path, *texts: str) -> Path:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """All files of an output folder but the manifests and the work folders: path and content."""
+    """All files of an output folder but the manifests, logs and marks: path and content."""
     files = (path for path in root.rglob("*") if path.is_file())
     relative = {path.relative_to(root): path for path in files}
     return {
         str(name): path.read_bytes()
         for name, path in sorted(relative.items())
-        if name.parts[0] not in ("manifest", "logs", WORK_FOLDER, ".lock")
+        if name.parts[0] not in ("manifest", "logs", MARKER, LOCK)
     }
 
 

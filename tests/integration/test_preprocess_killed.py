@@ -37,7 +37,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     assert run(raw, root) == 0
     assert tree(root) == tree(undisturbed)
     assert records(root) == records(undisturbed)
-    assert not (root / ".work").exists()
+    assert not list(root.glob(".latentsync-*"))
     for manifest in Manifest.existing(root):
         with manifest:
             assert manifest.is_complete

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.owned_folder import check_ownership, claim_folder, locked
+from latentsync.owned_folder import check_ownership, check_unlocked, claim_folder, locked
+from latentsync.temporary_files import temporary_path
 
 REMEDY = "name another --work_dir"
 
@@ -32,6 +33,19 @@ def test_a_folder_with_foreign_files_is_refused(tmp_path: Path, name: str):
             act(tmp_path, "app", REMEDY)
     assert (tmp_path / name).read_text() == "the user's"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_systems_and_a_claim_cut_short_leave_is_nobodys(tmp_path: Path):
+    (tmp_path / "lost+found").mkdir()
+    for name in (".DS_Store", temporary_path(tmp_path / ".latentsync.json").name):
+        (tmp_path / name).write_text("")
+    claim_folder(tmp_path, "app", REMEDY)
+
+
+def test_a_look_at_the_lock_writes_nothing(tmp_path: Path):
+    check_unlocked(tmp_path / "none", "wait")
+    check_unlocked(tmp_path, "wait")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_another_program_is_refused(tmp_path: Path):
@@ -63,6 +77,9 @@ def test_one_run_at_a_time(tmp_path: Path):
         process.stdout.readline()
         with pytest.raises(InputError, match=rf"in use by process {process.pid} on .*: wait"), locked(tmp_path, "wait"):
             pass
+        with pytest.raises(InputError, match=rf"in use by process {process.pid} on .*: wait"):
+            check_unlocked(tmp_path, "wait")
         process.kill()
+    check_unlocked(tmp_path, "wait")
     with locked(tmp_path, "wait"):
         pass

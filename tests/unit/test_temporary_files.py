@@ -93,3 +93,10 @@ def test_names_are_short_for_long_names(tmp_path: Path):
     path = temporary_path(tmp_path / ("n" * 250 + ".mp4"))
     assert path.suffix == ".mp4"
     assert len(path.name) < 100
+
+
+def test_a_process_that_ended_and_waits_for_its_parent_is_gone(tmp_path: Path):
+    with subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read()  # ends with the process, which nobody has waited for yet
+        assert len(_hidden(tmp_path)) == remove_leftovers(tmp_path) == 2

@@ -2,7 +2,12 @@ import multiprocessing
 import os
 import re
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import pytest
 
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import CheckpointError
+from latentsync.owned_folder import claim_folder
 from preprocess.manifest import Manifest
 from preprocess.settings import PreprocessConfig, build_steps
 from tests.fake_pipeline import leave_with_status, run_command
@@ -80,6 +86,104 @@ def test_a_dry_run_writes_nothing(raw: Path, tmp_path: Path, capsys: pytest.Capt
     assert "step 1 check: no weights; recorded: 4 done, 1 rejected, 0 failed" in capsys.readouterr().out
 
 
+def foreign(root: Path) -> None:
+    (root / "logs").mkdir(parents=True)
+    (root / "logs" / "letter.txt").write_text("the user's")
+
+
+def of_the_app(root: Path) -> None:
+    claim_folder(root, "app", "")
+
+
+def a_file(root: Path) -> None:
+    root.write_text("the user's")
+
+
+def nothing(root: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (foreign, [], "holds files that this program did not make"),
+        (of_the_app, [], "of another program (app)"),
+        (a_file, [], "is a file, not a folder"),
+        (nothing, ["--output_dir", "{root}/" + "x" * 300], "File name too long"),
+        (nothing, ["--output_dir", "{raw}"], "choose an --output_dir outside the raw videos"),
+        (nothing, ["--output_dir", "{raw}/.."], "choose an --output_dir outside the raw videos"),
+        (nothing, ["--input_dir", "{raw}/none"], "no folder"),
+        (nothing, ["--steps", "2-3"], "step 1 check was not run in"),
+        (nothing, ["--steps", "2", "--limit", "3"], "--limit counts raw files"),
+        (nothing, ["--config", "none.yaml"], "none.yaml"),
+        (nothing, ["sync.scorrer=x"], "scorrer"),
+    ],
+)
+def test_a_dry_run_ends_as_the_run_begins(
+    raw: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    prepare: Callable[[Path], None],
+    arguments: list[str],
+    message: str,
+) -> None:
+    root = tmp_path / "out"
+    prepare(root)
+    more = [argument.format(root=root, raw=raw) for argument in arguments]
+    before = files_in(tmp_path)
+    assert command(raw, root, "--dry_run", *more) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert files_in(tmp_path) == before
+    assert command(raw, root, *more) == 2
+    assert capsys.readouterr().err == told
+
+
+def files_in(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_a_dry_run_notices_a_run_and_a_list_in_the_output(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "out"
+    assert command(raw, root) == 0
+    listed = root / "stamped" / "all.txt"
+    before = listed.read_bytes()
+    capsys.readouterr()
+    for more in ([], ["--dry_run"]):
+        assert run_command(["--input_list", str(listed), "--output_dir", str(root), *more]) == 2
+        assert "lies in the output folder" in capsys.readouterr().err
+    assert listed.read_bytes() == before
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom latentsync.owned_folder import locked\n"
+        "with locked(Path(sys.argv[1]), 'wait'): print(flush=True); sys.stdin.read()"
+    )
+    holder = [sys.executable, "-c", program, str(root)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for more in ([], ["--dry_run"]):
+            assert command(raw, root, *more) == 2
+            assert f"in use by process {process.pid}" in capsys.readouterr().err
+        process.kill()
+    assert command(raw, root, "--dry_run") == 0
+
+
+def test_a_record_that_cannot_be_written_is_one_line(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "out"
+    assert command(raw, root, "--steps", "1") == 0
+    with closing(sqlite3.connect(root / "manifest" / "1_check.sqlite")) as database, database:
+        database.execute("CREATE TRIGGER t BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'the disk'); END")
+        database.execute("DELETE FROM records")
+    capsys.readouterr()
+    assert command(raw, root) == 2
+    assert re.fullmatch(r"error: the records in .*the same command goes on", capsys.readouterr().err.splitlines()[-1])
+
+
 def test_missing_weights_stop_the_run_before_it_starts(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,7 +239,7 @@ def start(raw: Path, root: Path, pause_s: float, stderr: Path) -> ForkServerProc
     return process
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_stops_in_order(raw: Path, tmp_path: Path, number: int, status: int) -> None:
     root, stderr = tmp_path / "out", tmp_path / "stderr"
     process = start(raw, root, 0.5, stderr)
@@ -147,7 +251,7 @@ def test_a_signal_stops_in_order(raw: Path, tmp_path: Path, number: int, status:
     process.join()
     assert process.exitcode == status
     assert stderr.read_text().endswith("stopped; the same command goes on\n")
-    assert not (root / ".work").exists()
+    assert not list(root.glob(".latentsync-*"))
     assert command(raw, root) == 0
     assert command(raw, tmp_path / "undisturbed") == 0
     assert tree(root) == tree(tmp_path / "undisturbed")

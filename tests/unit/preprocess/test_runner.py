@@ -278,13 +278,6 @@ def test_a_step_with_a_fault_fails_its_clips(
     assert all(detail in row.detail for row in rows(tmp_path / "out", 2))
 
 
-def test_leftovers_of_a_killed_run_go(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
-    root = tmp_path / "out"
-    (root / ".work" / "old" / "job").mkdir(parents=True)
-    run_steps(raw, root, executor)
-    assert not (root / ".work").exists()
-
-
 def refused(root: Path, message: Path) -> None:
     try:
         with open_workspace(root):
