@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg import file_url, input_options, run_tool
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import likely_matrix
 from preprocess.encoding import (
@@ -54,7 +54,8 @@ class ClipCutter:
         seek = ["-noaccurate_seek", "-ss", f"{seek_s:.3f}"] if seek_s > 0 else []
         run_tool(
             [
-                *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *seek, "-i", file_url(self._info.path)),
+                *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *seek),
+                *input_options(self._info.path),
                 *("-map", "0:V:0", "-vf", ",".join([*video, to_bt709(matrix)]), *video_options(self._crf)),
                 *("-map", "0:a:0", "-af", ",".join(sound), *sound_options(), *file_options(), file_url(target)),
             ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from latentsync.errors import ToolError
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg import input_options, run_tool
 
 FPS = 25
 """Frames per second of every clip."""
@@ -81,7 +81,7 @@ def check_clip(path: Path, num_frames: int) -> None:
     It asks the file's index, which ffmpeg wrote from the very packets; nothing is decoded.
     """
     entries = "stream=codec_type,nb_frames,avg_frame_rate,r_frame_rate,start_pts,duration_ts,time_base,sample_rate"
-    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "json", file_url(path)]
+    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "json", *input_options(path)]
     streams = {stream["codec_type"]: stream for stream in json.loads(run_tool(command)).get("streams", [])}
     video, sound = streams.get("video", {}), streams.get("audio", {})
     found = (int(video.get("nb_frames", 0)), _num_samples(sound))
@@ -97,7 +97,7 @@ def check_clip(path: Path, num_frames: int) -> None:
 
 def count_frames(path: Path) -> int:
     """How many frames the index of a clip (mp4) lists; 0 where it has no picture."""
-    entries = ["-select_streams", "V:0", "-show_entries", "stream=nb_frames", "-of", "csv=p=0", file_url(path)]
+    entries = ["-select_streams", "V:0", "-show_entries", "stream=nb_frames", "-of", "csv=p=0", *input_options(path)]
     answer = run_tool(["ffprobe", "-v", "error", *entries]).strip().strip(",")
     return int(answer) if answer.isdigit() else 0
 

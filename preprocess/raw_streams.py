@@ -1,6 +1,5 @@
 """What a raw file says of its first video and its first sound stream, as far as copying or converting needs it."""
 
-import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg import file_url, find_tool, run_tool
+from latentsync.media.ffmpeg import find_tool, input_options, refusal, tool_command
+from latentsync.media.probe import probe_streams
 from preprocess.encoding import FPS
 
 _COPIED_CONTAINERS = {"mov", "mp4", "matroska"}
@@ -57,14 +57,13 @@ def read_raw_streams(path: Path) -> RawStreams:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty: give a video file")
-        content = json.loads(
-            run_tool(["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", file_url(path)])
-        )
+        content = probe_streams(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a video file") from error
     except ToolError as error:
         find_tool("ffprobe")
-        raise InputError(f"{path} cannot be read as media ({error})") from error
+        why = refusal(str(error))
+        raise InputError(f"{path} {why or f'cannot be read as media ({error})'}") from error
     streams: list[Mapping[str, Any]] = content.get("streams", [])
     container: Mapping[str, Any] = content.get("format", {})
     videos = [
@@ -104,8 +103,8 @@ def count_on_grid(path: Path, video: RawVideo) -> int | None:
 def _packets(path: Path, time_base: Fraction) -> Iterator[tuple[Fraction | None, str]]:
     """Time in seconds and flags of every packet of the video stream, in the file's order."""
     command = [
-        *(find_tool("ffprobe"), "-v", "error", "-select_streams", "V:0"),
-        *("-show_entries", "packet=pts,flags", "-of", "csv=p=0", file_url(path)),
+        *tool_command(["ffprobe", "-v", "error", "-select_streams", "V:0"]),
+        *("-show_entries", "packet=pts,flags", "-of", "csv=p=0", *input_options(path)),
     ]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import ConfigError, InputError, ToolError
-from latentsync.media.ffmpeg import file_url, run_tool
-from latentsync.media.probe import VideoInfo, probe_audio, probe_video
+from latentsync.media.ffmpeg import PROBE_TIMEOUT_S, input_options, run_tool
+from latentsync.media.probe import VideoInfo, probe_audio, probe_streams, probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +104,8 @@ def check_container(path: Path) -> None:
     Raises:
         InputError: the file is empty or none of `CONTAINERS`.
     """
-    only = ["-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS)]
     try:
-        run_tool(["ffprobe", "-v", "error", *only, "-show_entries", "format=format_name", file_url(path)])
+        probe_streams(path, CONTAINERS)
     except ToolError as error:
         if str(error).startswith("ffprobe was not found"):
             raise
@@ -121,7 +120,10 @@ def decoded_seconds(path: Path, most: float) -> float:
     """
     sound = ["-map", "0:a:0", "-f", "null", "-progress", "pipe:1", "-nostats", "-"]
     try:
-        said = run_tool(["ffmpeg", "-nostdin", "-v", "error", "-t", f"{most:g}", "-i", file_url(path), *sound])
+        said = run_tool(
+            ["ffmpeg", "-nostdin", "-v", "error", "-t", f"{most:g}", *input_options(path), *sound],
+            PROBE_TIMEOUT_S + most,
+        )
     except ToolError as error:
         if str(error).startswith("ffmpeg was not found"):
             raise

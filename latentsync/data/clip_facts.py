@@ -1,7 +1,6 @@
 """What a clip's file holds, found by decoding all of it once and remembered by content."""
 
 import json
-import subprocess
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +9,7 @@ from latentsync.atomic import written_whole
 from latentsync.data.video_window import picture_facts
 from latentsync.errors import InputError
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, find_tool
+from latentsync.media.ffmpeg import finished_process, input_options
 
 _SOUND_FILTER = "aresample=async=1:first_pts=0"
 """As `AudioSamples` decodes, so that both count the same samples."""
@@ -74,21 +73,8 @@ def _decode_all(path: Path, with_sound: bool) -> int | None:
     """Decode every frame, and every sample; number of samples at 16 kHz, None where ffmpeg complains."""
     picture = ["-map", "0:V:0", "-f", "null", "-"]
     sound = ["-map", "0:a:0", "-af", _SOUND_FILTER, "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"]
-    process = subprocess.run(  # argument list, no shell
-        [
-            find_tool("ffmpeg"),
-            "-nostdin",
-            "-v",
-            "error",
-            "-i",
-            file_url(path),
-            *picture,
-            *(sound if with_sound else []),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    outputs = [*picture, *(sound if with_sound else [])]
+    process = finished_process(["ffmpeg", "-nostdin", "-v", "error", *input_options(path), *outputs])
     if process.returncode != 0 or process.stderr.strip():
         return None
     return len(process.stdout) // _BYTES_PER_SAMPLE

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError
-from latentsync.media.ffmpeg import NO_SPACE, file_url, find_tool, last_words
+from latentsync.media.ffmpeg import NO_SPACE, finished_process, input_options, last_words
 from latentsync.media.probe import probe_audio
 
 logger = logging.getLogger(__name__)
@@ -57,16 +56,13 @@ class AudioSamples:
 
     @classmethod
     def _decode_into(cls, path: Path, file: IO[bytes]) -> "AudioSamples":
-        process = subprocess.run(  # argument list, no shell
+        process = finished_process(
             [
-                *(find_tool("ffmpeg"), "-nostdin", "-v", "error", "-i", file_url(path), "-map", "0:a:0"),
+                *("ffmpeg", "-nostdin", "-v", "error", *input_options(path), "-map", "0:a:0"),
                 *("-af", "aresample=async=1:first_pts=0", "-ac", "1", "-ar", str(SAMPLE_RATE)),
                 *("-c:a", "pcm_s16le", "-f", "s16le", "pipe:1"),
             ],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.PIPE,
-            check=False,
+            file,
         )
         complaint = process.stderr.decode(errors="replace")
         if NO_SPACE in complaint:

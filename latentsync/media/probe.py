@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg import CONTAINERS, MAX_PIXELS, PROBE_TIMEOUT_S, input_options, refusal, run_tool
 
 _MAX_FPS = 240
 _DEFAULT_FPS = Fraction(25)
@@ -63,6 +64,8 @@ def probe_video(path: str | Path) -> VideoInfo:
         raise InputError(f"{path} has no picture: give a video file")
     _require_frame(path)
     width, height = _display_size(stream)
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{path} has pictures of {width} x {height} pixels: make them smaller")
     fps = _average_fps(stream)
     duration_s = _duration(stream, content)
     return VideoInfo(
@@ -97,42 +100,80 @@ def probe_audio(path: str | Path) -> AudioInfo:
     )
 
 
-def _probe(path: Path, what: str) -> Mapping[str, Any]:
-    _require_file(path, what)
-    entries = ["-show_streams", "-show_format", "-of", "json", file_url(path)]
-    try:
-        return json.loads(run_tool(["ffprobe", "-v", "error", *entries]))
-    except ToolError as error:
-        if str(error).startswith("ffprobe was not found"):
-            raise
-        raise InputError(f"{path} is not a {what} file that ffmpeg can read: convert it or give another") from error
+def probe_streams(path: Path, formats: Sequence[str] = CONTAINERS) -> Mapping[str, Any]:
+    """What ffprobe says of a file: its ``streams`` and its ``format``.
+
+    Args:
+        path: the file.
+        formats: ffmpeg's names of what it may be.
+
+    Raises:
+        ToolError: it cannot be read.
+    """
+    entries = ["-show_streams", "-show_format", "-of", "json"]
+    command = ["ffprobe", "-v", "error", *entries, *input_options(path, formats)]
+    return json.loads(run_tool(command, PROBE_TIMEOUT_S))
 
 
-def _require_file(path: Path, what: str) -> None:
+def require_file(path: Path, what: str) -> None:
+    """Refuse what cannot be a media file before any program opens it: a pipe would make it wait for ever.
+
+    Args:
+        path: the file.
+        what: ``video`` or ``audio``, for the message.
+
+    Raises:
+        InputError: it is missing, empty, a folder, a pipe or a device, or cannot be read.
+    """
     remedy = f"give the path of a{'n' if what == 'audio' else ''} {what} file"
     try:
-        if path.is_dir():
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise InputError(f"{path} is a folder: {remedy}")
-        if not path.exists():
-            raise InputError(f"{path} does not exist: {remedy}")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path} is a pipe or a device, which can be read only once: save it as a file first")
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{path} is empty: {remedy}")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path} does not exist: {remedy}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise InputError(f"{str(path)!r} is no name of a file: {remedy}") from error
+
+
+def _probe(path: Path, what: str) -> Mapping[str, Any]:
+    require_file(path, what)
+    try:
+        return probe_streams(path)
+    except ToolError as error:
+        if str(error).startswith("ffprobe was not found"):
+            raise
+        _raise_refusal(path, str(error), error)
+        raise InputError(f"{path} is not a {what} file that ffmpeg can read: convert it or give another") from error
 
 
 def _require_frame(path: Path) -> None:
     """Decode one frame, shrunk to a few bytes, to see that there is one."""
     first = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=4:4", "-pix_fmt", "gray", "-f", "rawvideo", "pipe:1"]
     try:
-        has_frame = bool(run_tool(["ffmpeg", "-nostdin", "-v", "error", "-i", file_url(path), *first]))
+        command = ["ffmpeg", "-nostdin", "-v", "error", *input_options(path), *first]
+        has_frame = bool(run_tool(command, PROBE_TIMEOUT_S))
     except ToolError as error:
         if str(error).startswith("ffmpeg was not found"):
             raise
+        _raise_refusal(path, str(error), error)
         has_frame = False
     if not has_frame:
         raise InputError(f"{path} has no video frame that can be decoded: give another video")
+
+
+def _raise_refusal(path: Path, words: str, error: ToolError) -> None:
+    """InputError where a program was kept from reading the file."""
+    why = refusal(words)
+    if why is not None:
+        raise InputError(f"{path} {why}") from error
 
 
 def _find_stream(content: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

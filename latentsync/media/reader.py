@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError
-from latentsync.media.ffmpeg import StderrTail, file_url, find_tool
+from latentsync.media.ffmpeg import STALL_TIMEOUT_S, StallGuard, StderrTail, input_options, tool_command
 from latentsync.media.probe import VideoInfo, probe_video
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class VideoReader:
         self._first_frame = first_frame
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: StderrTail | None = None
+        self._guard: StallGuard | None = None
 
     def __enter__(self) -> "VideoReader":
         self._process = subprocess.Popen(  # argument list, no shell; its own session, so that Ctrl-C reaches us alone
@@ -72,6 +73,7 @@ class VideoReader:
         )
         assert self._process.stderr is not None
         self._stderr = StderrTail(self._process.stderr)
+        self._guard = StallGuard(self._process)
         return self
 
     def __exit__(
@@ -84,6 +86,8 @@ class VideoReader:
         if self._process is None or self._stderr is None:
             return
         process, self._process = self._process, None
+        if self._guard is not None:
+            self._guard.end()
         process.kill()
         assert process.stdout is not None
         process.stdout.close()
@@ -95,7 +99,7 @@ class VideoReader:
         if self._process is None:
             raise ValueError("VideoReader is used as a context manager: with VideoReader(...) as frames")
         assert self._process.stdout is not None
-        while (frame := read_frame(self._process.stdout, self.width, self.height)) is not None:
+        while (frame := self._read(self._process.stdout)) is not None:
             self.num_read += 1
             yield frame
             if self._process is None:
@@ -103,8 +107,16 @@ class VideoReader:
         if self._process is not None:  # else closed from elsewhere while we waited for a frame
             self._finish()
 
+    def _read(self, stream: IO[bytes]) -> NDArray[np.uint8] | None:
+        assert self._guard is not None
+        with self._guard.waiting():
+            return read_frame(stream, self.width, self.height)
+
     def _finish(self) -> None:
         assert self._process is not None
+        assert self._guard is not None
+        if self._guard.has_stalled:
+            raise InputError(f"{self.info.path} gave no frame for {STALL_TIMEOUT_S:g} s: is its disk or server gone?")
         assert self._stderr is not None
         status = self._process.wait()
         complaint = self._stderr.finish()
@@ -123,8 +135,8 @@ class VideoReader:
             seek = ["-noaccurate_seek", "-ss", f"{max(0.0, float(self._first_frame / self.fps) - 2):.6f}"]
         limit = [] if self._max_frames is None else ["-frames:v", str(self._max_frames)]
         return [
-            *(find_tool("ffmpeg"), "-nostdin", "-v", "error", "-threads", threads, "-copyts", *seek),
-            *("-i", file_url(self.info.path), "-map", "0:V:0", "-vf", self._filters(), *limit),
+            *tool_command(["ffmpeg", "-nostdin", "-v", "error", "-threads", threads, "-copyts", *seek]),
+            *(*input_options(self.info.path), "-map", "0:V:0", "-vf", self._filters(), *limit),
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
         ]
 

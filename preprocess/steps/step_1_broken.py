@@ -9,7 +9,6 @@ packets is a shorter ts, and passes. So do overwritten bytes that still decode (
 """
 
 import logging
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,7 +18,7 @@ from typing import ClassVar
 import torch
 
 from latentsync.errors import ConfigError, InputError
-from latentsync.media.ffmpeg import file_url, find_tool, last_words
+from latentsync.media.ffmpeg import file_url, finished_process, input_options, last_words
 from preprocess.clip import Clip
 from preprocess.encoding import ONE_THREAD, QUIET
 from preprocess.raw_streams import read_raw_streams
@@ -128,16 +127,12 @@ class BrokenStep:
         """
         scale = _HALF_A_SAMPLE / 10 ** (self.config.silence_dbfs / 20)
         to_zero = f"aformat=sample_fmts=fltp,volume={scale:.9f}:precision=float"
-        process = subprocess.run(  # argument list, no shell
+        process = finished_process(
             [
-                *(find_tool("ffmpeg"), *QUIET[1:], "-xerror", *ONE_THREAD, "-copyts", "-i", file_url(path)),
+                *(*QUIET, "-xerror", *ONE_THREAD, "-copyts", *input_options(path)),
                 *("-map", "0:V:0", "-c:v", "wrapped_avframe", "-f", "framecrc", file_url(work / "video.txt")),
                 *("-map", "0:a:0", "-af", to_zero, "-c:a", "pcm_s16le", "-f", "framecrc", file_url(work / "sound.txt")),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            check=False,
+            ]
         )
         if process.returncode == 0:
             return ""

@@ -20,7 +20,7 @@ import torch
 
 from latentsync.errors import ConfigError, InputError, ToolError
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg import RAW_FORMATS, file_url, input_options, run_tool
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import likely_matrix
 from preprocess.clip import Clip
@@ -125,7 +125,7 @@ class ResampleStep:
         ]
         run_tool(
             [
-                *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", "-i", file_url(info.path)),
+                *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *input_options(info.path)),
                 *("-map", "0:V:0", "-vf", ",".join(filters), "-frames:v", str(max_frames)),
                 *(*video_options(self.config.crf), *file_options(), file_url(target)),
             ]
@@ -146,7 +146,7 @@ def _decode_sound(path: Path, origin_s: Fraction, target: Path) -> None:
     filters = f"asetpts=PTS-round({float(origin_s):.9f}/TB),aresample=async=1:first_pts=0"
     run_tool(
         [
-            *(*QUIET, *ONE_THREAD, "-copyts", "-i", file_url(path), "-map", "0:a:0", "-af", filters),
+            *(*QUIET, *ONE_THREAD, "-copyts", *input_options(path), "-map", "0:a:0", "-af", filters),
             *("-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-f", "s16le", file_url(target)),
         ]
     )
@@ -177,8 +177,8 @@ def _join(picture: Path, moved: list[str], sound: Path, num_frames: int, target:
     num_samples = num_frames * SAMPLES_PER_FRAME
     run_tool(
         [
-            *(*QUIET, "-copyts", *moved, "-i", file_url(picture)),
-            *("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", file_url(sound)),
+            *(*QUIET, "-copyts", *moved, *input_options(picture)),
+            *("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", *input_options(sound, RAW_FORMATS)),
             *("-map", "0:V:0", "-c:v", "copy", "-map", "1:a:0"),
             *("-af", f"apad=whole_len={num_samples},atrim=end_sample={num_samples}"),
             *(*sound_options(), *file_options(), file_url(target)),

@@ -1,0 +1,103 @@
+"""Files made to read other files, to hang, or to fill the memory are refused in one line."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from latentsync.errors import InputError, ToolError
+from latentsync.media.ffmpeg import StallGuard, run_tool
+from latentsync.media.probe import probe_audio, probe_video
+
+VIDEO = Path("assets/demo1_video.mp4")
+
+
+@pytest.mark.parametrize("name", ["film.m3u8", "film.mp4", "film.txt"])
+@pytest.mark.parametrize("kind", ["hls", "ffconcat", "dash"])
+def test_playlists_are_refused_by_their_content(tmp_path: Path, repository: Path, name: str, kind: str) -> None:
+    target = repository / VIDEO
+    text = {
+        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{target}\n#EXT-X-ENDLIST\n",
+        "ffconcat": f"ffconcat version 1.0\nfile {target}\n",
+        "dash": f'<?xml version="1.0"?><MPD type="static"><Period><BaseURL>{target}</BaseURL></Period></MPD>',
+    }[kind]
+    (tmp_path / name).write_text(text)
+    for probe in (probe_video, probe_audio):
+        with pytest.raises(InputError, match="playlist|not a .* file that ffmpeg can read"):
+            probe(tmp_path / name)
+
+
+def test_a_huge_picture_in_a_small_file_is_refused_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "huge.gif"
+    picture = Image.new("P", (16000, 16000))
+    picture.save(path, save_all=True, append_images=[picture], duration=40)
+    assert path.stat().st_size < 1_000_000
+    program = (
+        "import resource, sys\nfrom latentsync.errors import InputError\nfrom latentsync.media.probe import probe_video\n"
+        "try:\n    probe_video(sys.argv[1])\nexcept InputError as error:\n    print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    line, kilobytes = done.stdout.splitlines()
+    assert line == f"{path} has pictures of more than 8192 x 8192 pixels: make them smaller"
+    assert int(kilobytes) < 700_000  # a process that is started counts the memory of its parent until it runs
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "film.mp4")
+    for probe in (probe_video, probe_audio):
+        with pytest.raises(InputError, match="is a pipe or a device"):
+            probe(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize("name", ["a\0b.mp4", "n" * 300 + ".mp4", "film.mp4/inside.mp4"])
+def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "film.mp4").write_text("")
+    with pytest.raises(InputError) as caught:
+        probe_video(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert "give the path of a video file" in str(caught.value)
+
+
+def test_a_program_that_takes_too_long_is_ended() -> None:
+    endless = ["ffmpeg", "-nostdin", "-v", "error", "-re", "-f", "lavfi", "-i", "anullsrc", "-f", "null", "-"]
+    with pytest.raises(ToolError, match=r"ffmpeg failed: it took longer than 0.5 s"):
+        run_tool(endless, timeout_s=0.5)
+
+
+def test_a_program_that_stands_still_is_ended() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        guard = StallGuard(process, timeout_s=0.2)
+        with guard.waiting():
+            assert process.stdout.read() == b""
+        guard.end()
+    assert guard.has_stalled
+
+
+def test_a_program_that_nobody_waits_for_is_not_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        guard = StallGuard(process, timeout_s=0.05)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        guard.end()
+        process.kill()
+    assert not guard.has_stalled
+
+
+def test_every_call_opens_files_through_the_guard(repository: Path) -> None:
+    """Whoever writes ``-i`` by hand opens playlists; what this program made itself may be opened so."""
+    found = []
+    for folder in ("latentsync", "preprocess", "eval", "scripts"):
+        for path in sorted((repository / folder).rglob("*.py")):
+            text = path.read_text(encoding="utf-8").replace('"-i", "pipe:0"', "")
+            if '"-i"' in text or re.search(r'"ffprobe".*file_url', text):
+                found.append(path.relative_to(repository).as_posix())
+    made_here = ["latentsync/synthetic/film.py", "latentsync/synthetic/raw.py"]
+    assert found == ["latentsync/media/ffmpeg.py", *made_here]
