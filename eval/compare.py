@@ -14,13 +14,13 @@ from pathlib import Path
 
 from eval.bootstrap import Interval, bootstrap_mean
 from eval.metrics.metric import Figure
+from eval.report_folder import RESULTS
 from eval.report_markdown import markdown_table
 from eval.report_tables import MINUS, Table, heading, number, shown_interval
 from eval.results import MetricRecord, Results, VideoRecord, badness, is_ranked, read_results
-from latentsync.atomic import written_whole
-from latentsync.errors import InputError, LatentSyncError
-
-_EXIT_BAD_INPUT = 2
+from latentsync.command_line import OneLineParser, run_command
+from latentsync.errors import InputError
+from latentsync.output_file import check_output_file, written_output
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def to_markdown(comparison: Comparison, figures: dict[str, Figure]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m eval.compare",
         description=__doc__,
         allow_abbrev=False,
@@ -218,24 +218,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--row_b", help="... with this row of B")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        first, second = read_results(options.first), read_results(options.second)
-        comparison = compare(first, second, options.row_a, options.row_b)
-        text = to_markdown(comparison, first.figures())
-        if options.out is not None:
-            _write(comparison, text, options.out)
-    except (LatentSyncError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        check_output_file(options.out, _read_files(options), suffixes=(".md", ".json"))
+    first, second = read_results(options.first), read_results(options.second)
+    comparison = compare(first, second, options.row_a, options.row_b)
+    text = to_markdown(comparison, first.figures())
+    if options.out is not None:
+        _write(comparison, text, options.out)
     print(text, end="")
     return 0
 
 
+def _read_files(options: argparse.Namespace) -> list[Path]:
+    """The files of both reports, of which none may be replaced."""
+    folders = (path if path.is_dir() else path.parent for path in (options.first, options.second))
+    reports = [folder / name for folder in folders for name in (RESULTS, "report.md", "sanity.md", "sanity.json")]
+    return [options.first, options.second, *reports]
+
+
 def _write(comparison: Comparison, text: str, out: Path) -> None:
-    if out.suffix not in (".md", ".json"):
-        raise InputError(f"{out}: name a file that ends in .md or .json")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(out) as beside:
+    with written_output(out) as beside:
         content = text if out.suffix == ".md" else json.dumps(asdict(comparison), indent=1) + "\n"
         beside.write_text(content, encoding="utf-8")
 

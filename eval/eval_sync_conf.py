@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,32 +20,34 @@ from eval.face_clips import FaceClips
 from eval.metrics.metric import Judge, Metric, Sample, not_measured_line
 from eval.metrics.stable_sync import METRICS as STABLE_METRICS
 from eval.metrics.sync import METRIC as SYNC
-from latentsync.atomic import written_whole
+from latentsync.command_line import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.data.clip_list import VIDEO_SUFFIXES, list_clips
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
+from latentsync.output_file import check_output_file, written_output
+from latentsync.temporary_files import temporary_folder
 
 SCORERS: dict[str, Metric] = {metric.name: metric for metric in (SYNC, *STABLE_METRICS)}
-
-_EXIT_BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluates as the command line says; returns the exit status: 2 where no video could be judged."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        report = evaluate(options)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        given = [*find_videos(options.videos), *options.videos, *([options.audio] if options.audio else [])]
+        check_output_file(options.out, given)
+    report = evaluate(options)
     sys.stdout.write("\n".join(lines(report)) + "\n")
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(options.out) as beside:
+        with written_output(options.out) as beside:
             beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if report["num_judged"] else _EXIT_BAD_INPUT
+    return 0 if report["num_judged"] else EXIT_BAD_INPUT
 
 
 def evaluate(options: argparse.Namespace) -> dict:
@@ -65,7 +66,7 @@ def evaluate(options: argparse.Namespace) -> dict:
     judged: dict[str, dict[str, float]] = {}
     faults: dict[str, str] = {}
     with ExitStack() as stack:
-        cache = options.cache_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latentsync-")))
+        cache = options.cache_dir or stack.enter_context(temporary_folder(remedy="set TMPDIR to another folder"))
         clips = stack.enter_context(FaceClips(cache, device, options.detector))
         for video in tqdm(videos, disable=None, unit="video"):
             try:
@@ -114,7 +115,7 @@ def _shown(figures: dict[str, float]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="eval_sync_conf.sh",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,42 +10,43 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from latentsync.atomic import written_whole
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.data.clip_check import check_clips
 from latentsync.data.clip_list import list_clips
 from latentsync.data.prepare_features import prepare_features
 from latentsync.device import resolve_device
-from latentsync.errors import LatentSyncError
 from latentsync.models.checkpoint import load_syncnet
+from latentsync.output_file import check_output_file, written_output
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
+from latentsync.temporary_files import temporary_folder
 from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, figures
 
 _NUM_RESAMPLES = 200
-_EXIT_BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluates as the command line says; returns the exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        report = json.dumps(evaluate(options), indent=1)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        given = [options.config, options.checkpoint, options.clips, *list_clips(options.clips)]
+        check_output_file(options.out, given)
+    report = json.dumps(evaluate(options), indent=1)
     sys.stdout.write(report + "\n")
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(options.out) as beside:
+        with written_output(options.out) as beside:
             beside.write_text(report + "\n", encoding="utf-8")
     return 0
 
@@ -62,8 +63,8 @@ def evaluate(options: argparse.Namespace) -> dict:
     check_syncnet_shapes(run, codec)
     device = resolve_device(options.device)
     syncnet = load_syncnet(run.model, options.checkpoint, device, torch.float32).eval()
-    with TemporaryDirectory(prefix="latentsync-") as scratch:
-        run.data.cache_dir = options.cache_dir or scratch
+    with temporary_folder(remedy="set TMPDIR to another folder") as scratch:
+        run.data.cache_dir = options.cache_dir or str(scratch)
         features = syncnet_features(run, codec)
         paths = list_clips(options.clips)[: options.num_clips or None]
         check = check_clips(paths, run.data.min_frames, run.data.video_fps, cache=features.cache.folder)
@@ -94,7 +95,7 @@ def intervals(scores: Sequence[ClipScores]) -> dict[str, list[float]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="eval_syncnet_acc.sh", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="eval_syncnet_acc.sh", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML of the SyncNet, e.g. configs/demo/syncnet.yaml"
     )

@@ -4,9 +4,9 @@ Result, reference and source of a sample are cropped alike, by where the face is
 where it lies in the others, and a detector that is led astray by a bad result does not change the crop.
 """
 
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -27,6 +27,7 @@ from latentsync.face.detector import FaceDetector, build_detector, resolve_detec
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader
+from latentsync.temporary_files import temporary_folder
 
 _CROP_BATCH = 16
 _GREY = 127
@@ -116,7 +117,8 @@ class FaceClips:
         self.cache = ArrayCache(cache)
         self._detector = detector
         self._max_clips = max_clips
-        self._scratch = tempfile.TemporaryDirectory(prefix="latentsync-eval-", dir=scratch)
+        self._to_close = ExitStack()
+        self._scratch = self._to_close.enter_context(temporary_folder(scratch, "set TMPDIR to another folder"))
         self._clips: OrderedDict[str, tuple[Path, FaceClip]] = OrderedDict()
         self._geometries: OrderedDict[str, FaceGeometry] = OrderedDict()
 
@@ -164,7 +166,7 @@ class FaceClips:
             geometry = self.geometry(like)
             if not geometry.valid.any():
                 raise NotMeasured(f"no face was found in {like.name}")
-            path = Path(self._scratch.name) / key
+            path = self._scratch / key
             self._clips[key] = (path, self._make(video, geometry, path))
             while len(self._clips) > self._max_clips:
                 self._clips.popitem(last=False)[1][0].unlink()
@@ -203,7 +205,7 @@ class FaceClips:
     def close(self) -> None:
         """Removes the scratch folder."""
         self._clips.clear()
-        self._scratch.cleanup()
+        self._to_close.close()
 
     def __enter__(self) -> "FaceClips":
         return self

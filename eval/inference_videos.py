@@ -20,14 +20,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from eval.jobs import Job, control_pairs, jobs_of_videos, read_jobs
-from eval.pairs import MODEL, write_pairs
+from eval.pairs import MODEL, is_pair_list, write_pairs
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
+from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.device import resolve_device, resolve_dtype
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.errors import InputError
 from latentsync.face.detector import DETECTORS
+from latentsync.output_file import check_no_inputs
+from latentsync.owned_folder import claim_folder, locked
 from latentsync.pipelines.options import SCHEDULERS, LipsyncOptions
-from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker
+from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker, VideoTask
 from latentsync.recipes.lipsync import (
     LipsyncBuild,
     build_pipeline,
@@ -37,7 +40,10 @@ from latentsync.recipes.lipsync import (
     result_settings,
 )
 
-_EXIT_SOME_FAILED, _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 1, 2, 130
+PROGRAM = "evaluation videos"
+WHEN_STOPPED = "the same command goes on from here"
+PAIRS, FOLDERS = "pairs.csv", ("videos", "records")
+_REMEDY = "name another --out"
 DEFAULTS = LipsyncOptions()
 
 
@@ -45,37 +51,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command: 0 when every video is there, 1 when some failed, 2 after a fault in what was asked."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        outcomes = make_all(options)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return _EXIT_INTERRUPTED
-    except (LatentSyncError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options), when_stopped=WHEN_STOPPED)
+
+
+def _main(options: argparse.Namespace) -> int:
+    outcomes = make_all(options)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     num_there = sum(outcome.was_there for outcome in outcomes)
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} videos are there ({num_there} from before)")
     for outcome in failed:
         print(f"failed: {outcome.task.result.stem}: {outcome.error}")
-    print(f"wrote {options.out / 'pairs.csv'}: python -m eval.run --pairs {options.out / 'pairs.csv'} --out REPORT")
-    return _EXIT_SOME_FAILED if failed else 0
+    print(f"wrote {options.out / PAIRS}: python -m eval.run --pairs {options.out / PAIRS} --out REPORT")
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def make_all(options: argparse.Namespace) -> list[Outcome]:
     """Makes what is missing and writes `pairs.csv`; failures are in the outcomes.
 
     Raises:
-        LatentSyncError: list, weights or options cannot be used.
+        LatentSyncError: list, weights, options or the output folder cannot be used, or an output is also an input.
     """
     jobs = chosen_jobs(options)
+    tasks = [job.task(options.out) for job in jobs]
+    check_no_inputs(_outputs(tasks, options), _inputs(jobs, options))
     build, lipsync = chosen_build(options)
-    for folder in ("videos", "records"):
-        (options.out / folder).mkdir(parents=True, exist_ok=True)
-    made = [job.pair(options.out, options.row) for job in jobs]
-    write_pairs(options.out / "pairs.csv", [*made, *control_pairs(jobs)])
-    maker = VideoMaker(result_settings(build, lipsync), cache(partial(_load, build, lipsync)))
-    return [maker.make(job.task(options.out)) for job in tqdm(jobs, disable=None, unit="video")]
+    claim_folder(options.out, PROGRAM, _REMEDY, _is_of_older_version)
+    with locked(options.out, f"wait for it, or {_REMEDY}"):
+        for folder in FOLDERS:
+            (options.out / folder).mkdir(exist_ok=True)
+        made = [job.pair(options.out, options.row) for job in jobs]
+        write_pairs(options.out / PAIRS, [*made, *control_pairs(jobs)])
+        maker = VideoMaker(result_settings(build, lipsync), cache(partial(_load, build, lipsync)))
+        return [maker.make(task) for task in tqdm(tasks, disable=None, unit="video")]
+
+
+def _outputs(tasks: Sequence[VideoTask], options: argparse.Namespace) -> list[Path]:
+    return [options.out / PAIRS, *(path for task in tasks for path in (task.result, task.record))]
+
+
+def _inputs(jobs: Sequence[Job], options: argparse.Namespace) -> list[Path]:
+    named = [options.list, options.videos, options.unet_config_path, options.inference_ckpt_path]
+    named += [path for job in jobs for path in (job.video, job.audio, job.reference)]
+    return [path for path in named if path is not None]
+
+
+def _is_of_older_version(folder: Path) -> bool:
+    return all((folder / name).is_dir() for name in FOLDERS) and is_pair_list(folder / PAIRS)
 
 
 def chosen_jobs(options: argparse.Namespace) -> list[Job]:
@@ -116,7 +137,7 @@ def _load(build: LipsyncBuild, options: LipsyncOptions) -> Pipeline:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m eval.inference_videos",
         description=__doc__,
         allow_abbrev=False,

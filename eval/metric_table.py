@@ -1,6 +1,5 @@
 """Writes the table of metrics into the documentation: `python -m eval.metric_table [--write docs/evaluation.md]`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +8,10 @@ from eval.metrics.registry import all_metrics
 from eval.report_markdown import escaped
 from eval.report_tables import heading
 from latentsync.atomic import written_whole
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.errors import InputError
 
 BEGIN, END = "<!-- metrics: begin (python -m eval.metric_table --write docs/evaluation.md) -->", "<!-- metrics: end -->"
-_EXIT_BAD_INPUT = 2
 
 
 def metric_lines() -> str:
@@ -37,19 +36,19 @@ def with_table(text: str, name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m eval.metric_table", description=__doc__, allow_abbrev=False)
+    parser = OneLineParser(prog="python -m eval.metric_table", description=__doc__, allow_abbrev=False)
     parser.add_argument("--write", type=Path, help="the document that has marks for it (default: print the table)")
     document: Path | None = parser.parse_args(arguments).write
     if document is None:
         print(metric_lines())
         return 0
-    try:
-        text = with_table(document.read_text(encoding="utf-8"), str(document))
-        with written_whole(document) as beside:
-            beside.write_text(text, encoding="utf-8")
-    except (InputError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _write(document))
+
+
+def _write(document: Path) -> int:
+    text = with_table(document.read_text(encoding="utf-8"), str(document))
+    with written_whole(document) as beside:
+        beside.write_text(text, encoding="utf-8")
     return 0
 
 

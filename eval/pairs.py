@@ -98,6 +98,15 @@ def read_pair_lists(paths: Sequence[Path]) -> list[Pair]:
     return list(found.values())
 
 
+def is_pair_list(path: Path) -> bool:
+    """Whether a file begins as `write_pairs` begins it."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n") == ",".join((*_REQUIRED, *_OPTIONAL))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     """Writes the list, its paths relative to it where that is possible; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,63 +16,57 @@ from eval.face_clips import FaceClips
 from eval.metrics.metric import AnyMetric
 from eval.metrics.registry import choose_metrics
 from eval.pairs import Pair, read_pair_lists
+from eval.report_folder import RESULTS, report_folder
 from eval.report_html import write_html
 from eval.report_markdown import write_markdown
 from eval.report_pictures import draw_pictures
 from eval.results import Results, write_results
 from eval.runner import Settings, evaluate
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.device import resolve_device
-from latentsync.errors import InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
 
-_EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 2, 130
+WHEN_STOPPED = "the same command goes on from here"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command: 0 when the report is written (failed videos are in it), 2 after an error."""
     options = build_parser(__doc__ or "", "python -m eval.run").parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        pairs = read_pair_lists(options.pairs)
-        pairs = limited(pairs, options.limit)
-        results = run(pairs, choose_metrics(options.metrics), options)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return _EXIT_INTERRUPTED
-    except (LatentSyncError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options), when_stopped=WHEN_STOPPED)
+
+
+def _main(options: argparse.Namespace) -> int:
+    pairs = limited(read_pair_lists(options.pairs), options.limit)
+    metrics = choose_metrics(options.metrics)
+    with report_folder(options) as cache:
+        results = run(pairs, metrics, options, cache)
     print(closing_lines(results, options.out))
     return 0
 
 
-def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], options: argparse.Namespace) -> Results:
+def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], options: argparse.Namespace, cache: Path) -> Results:
     """Evaluates and writes results.json, report.md, report.html and pictures/ into `options.out`.
+
+    Args:
+        pairs: the videos.
+        metrics: what is measured.
+        options: as `build_parser` reads them.
+        cache: folder for what is kept for the next run.
 
     Raises:
         LatentSyncError: the output cannot be written, or with --strict weights are missing.
     """
     out: Path = options.out
     device = resolve_device(options.device)
-    settings = Settings(cache_folder(options), device, options.seed, options.strict)
+    settings = Settings(cache, device, options.seed, options.strict)
     with FaceClips(settings.cache, device, options.detector) as clips:
         results = evaluate(pairs, metrics, settings, clips)
-        write_results(results, out / "results.json")
+        write_results(results, out / RESULTS)
         pictures = draw_pictures(results, pairs, clips, out)
     write_markdown(results, pictures, out / "report.md")
     write_html(results, pictures, out, out / "report.html")
     return results
-
-
-def cache_folder(options: argparse.Namespace) -> Path:
-    """Where figures and face geometry are kept; makes it and the report's folder. Raises InputError where it cannot."""
-    folder: Path = options.cache or options.out / "cache"
-    try:
-        for path in (options.out, folder):
-            path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): name another --out or --cache") from error
-    return folder
 
 
 def limited(pairs: Sequence[Pair], limit: int) -> list[Pair]:
@@ -102,7 +96,7 @@ def closing_lines(results: Results, out: Path) -> str:
 
 def build_parser(description: str, program: str) -> argparse.ArgumentParser:
     """The options that judging videos has, also as a part of another command."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog=program,
         description=description,
         allow_abbrev=False,

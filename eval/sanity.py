@@ -20,15 +20,15 @@ from eval.metrics.metric import Figure
 from eval.metrics.registry import choose_metrics
 from eval.pairs import GROUND_TRUTH, MODEL, Pair, read_pair_lists
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
+from eval.report_folder import DAMAGED, report_folder
 from eval.report_markdown import markdown_table
 from eval.report_tables import FEW_VIDEOS, MINUS, Table, heading, number, unmeasured_lines
 from eval.results import Results, badness, is_ranked
-from eval.run import build_parser, cache_folder, limited, run
+from eval.run import WHEN_STOPPED, build_parser, limited, run
 from latentsync.atomic import written_whole
+from latentsync.command_line import run_command
 from latentsync.device import resolve_device
-from latentsync.errors import InputError, LatentSyncError
-
-_EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 2, 130
+from latentsync.errors import InputError
 
 WORSE, EQUAL, UNCLEAR, BETTER, UNKNOWN = "worse", "equal", "unclear", "better", "not measured"
 """What a figure says of one row against another: `equal` on every video means that it does not look at the damage."""
@@ -189,14 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--protocol", choices=PROTOCOLS, default=RECONSTRUCTION, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        print(make_table(options), end="")
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return _EXIT_INTERRUPTED
-    except (LatentSyncError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options), when_stopped=WHEN_STOPPED)
+
+
+def _main(options: argparse.Namespace) -> int:
+    print(make_table(options), end="")
     return 0
 
 
@@ -205,13 +202,18 @@ def make_table(options: argparse.Namespace) -> str:
     out: Path = options.out
     metrics = choose_metrics(options.metrics)
     listed = limited(read_pair_lists(options.pairs), options.limit)
-    with FaceClips(cache_folder(options), resolve_device(options.device), options.detector) as clips:
-        pairs = sanity_pairs(listed, options.protocol, clips, out / "damaged", options.seed)
-    results = run(pairs, metrics, options)
-    text = sanity_markdown(results, options.protocol)
-    content = json.dumps(
-        [{**asdict(one), "says": one.statement()} for one in orders(results, options.protocol)], indent=1
-    )
+    device = resolve_device(options.device)
+    with report_folder(options) as cache:
+        with FaceClips(cache, device, options.detector) as clips:
+            pairs = sanity_pairs(listed, options.protocol, clips, out / DAMAGED, options.seed)
+        results = run(pairs, metrics, options, cache)
+        return _write(results, options.protocol, out)
+
+
+def _write(results: Results, protocol: str, out: Path) -> str:
+    """Writes the table as Markdown and JSON; gives the first."""
+    text = sanity_markdown(results, protocol)
+    content = json.dumps([{**asdict(one), "says": one.statement()} for one in orders(results, protocol)], indent=1)
     for name, written in (("sanity.md", text), ("sanity.json", content + "\n")):
         with written_whole(out / name) as beside:
             beside.write_text(written, encoding="utf-8")

@@ -24,8 +24,11 @@ from tqdm import tqdm
 
 from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
 from latentsync.atomic import written_whole
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.command_line import OneLineParser, run_command
+from latentsync.errors import InputError
 from latentsync.media.writer import VideoWriter
+from latentsync.output_file import written_output
+from latentsync.owned_folder import check_ownership, claim_folder
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.motion import FPS
 from latentsync.synthetic.speech import write_wav
@@ -33,7 +36,8 @@ from latentsync.synthetic.speech import write_wav
 _VERSION = 1
 """Counted up when the files of a set change."""
 _CRF = 10
-_EXIT_BAD_INPUT = 2
+PROGRAM, RECORD = "evaluation set", "set.json"
+_REMEDY = "name another --out"
 
 
 @dataclass(frozen=True)
@@ -123,17 +127,27 @@ def _write_film(clip: TalkingClip, speech: Path, path: Path) -> None:
 def _claim(chosen: SyntheticSet, out: Path) -> None:
     """Writes down whose folder this is, or sees that it is the same set's."""
     content = {"version": _VERSION, **asdict(chosen)}
-    record = out / "set.json"
+    check_ownership(out, PROGRAM, _REMEDY, _is_of_older_version)
+    record = out / RECORD
+    if record.exists() and (there := _read_record(record)) != content:
+        raise InputError(f"{out} holds a set made otherwise ({json.dumps(there)}): {_REMEDY}")
+    claim_folder(out, PROGRAM, _REMEDY, _is_of_older_version)
+    if not record.exists():
+        with written_output(record) as beside:
+            beside.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _is_of_older_version(out: Path) -> bool:
+    there = _read_record(out / RECORD)
+    return isinstance(there, dict) and there.keys() == {"version", *asdict(SyntheticSet())}
+
+
+def _read_record(path: Path) -> object:
+    """What a set was made by; None where nothing can be read."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        there = json.loads(record.read_text()) if record.exists() else None
-        if there is None:
-            with written_whole(record) as beside:
-                beside.write_text(json.dumps(content, indent=1) + "\n")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{out} cannot hold a set: name another --out") from error
-    if there not in (None, content):
-        raise InputError(f"{out} holds a set made otherwise ({json.dumps(there)}): name another --out")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _write_list(chosen: SyntheticSet, out: Path) -> Path:
@@ -152,7 +166,7 @@ def _write_list(chosen: SyntheticSet, out: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m eval.synthetic_set",
         description=__doc__,
         allow_abbrev=False,
@@ -167,12 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        chosen = SyntheticSet(options.seed, options.num, options.seconds, options.size)
-        print(f"wrote {make_set(chosen, options.out, options.workers)}")
-    except (LatentSyncError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options), when_stopped="the same command goes on from here")
+
+
+def _main(options: argparse.Namespace) -> int:
+    chosen = SyntheticSet(options.seed, options.num, options.seconds, options.size)
+    print(f"wrote {make_set(chosen, options.out, options.workers)}")
     return 0
 
 

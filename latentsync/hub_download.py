@@ -6,6 +6,7 @@ Done here rather than by `hf_hub_download`: that one starts anew in every proces
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ PAUSE_SECONDS = 1.0
 _BLOCK_BYTES = 1 << 20
 _LOCK_NAME = ".download.lock"
 _LOCK_SECONDS = 1.0
-_LOCAL_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_LOCAL_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIO}
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
 
@@ -57,11 +58,15 @@ def download(file: WeightFile, checkpoints: Path = CHECKPOINTS) -> Path:
     try:
         remote = find_on_hub(file)
         target.parent.mkdir(parents=True, exist_ok=True)
+        before = _stamp(target)
         with _only_download(checkpoints):
             part = _part(target, remote)
             _check_space(part, remote)
             _receive_all(part, remote, file.path)
             _verify(part, remote, file)
+            if _stamp(target) != before:
+                part.unlink()
+                raise InputError(f"{target} changed during the download and was kept: run the same command again")
             os.replace(part, target)
     except HubUnreachableError as error:
         raise HubUnreachableError(f"downloading {file.path} from {file.repository} failed: {error}") from error
@@ -116,8 +121,9 @@ def _only_download(checkpoints: Path) -> Iterator[None]:
 def _part(target: Path, remote: RemoteFile) -> Path:
     """Where the bytes of this revision are gathered; those of other revisions are removed."""
     part = target.with_name(f".{target.name}.{hashlib.sha256(remote.etag.encode()).hexdigest()[:12]}.part")
-    for other in target.parent.glob(f".{target.name}.*.part"):
-        if other != part:
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12}}\.part")
+    for other in target.parent.iterdir():
+        if other != part and ours.fullmatch(other.name) and other.is_file() and not other.is_symlink():
             other.unlink(missing_ok=True)
     return part
 
@@ -179,6 +185,15 @@ def _verify(part: Path, remote: RemoteFile, file: WeightFile) -> None:
             f"{file.path} from {file.repository} arrived damaged ({fault}) and was not kept: "
             "run the same command again, or name another mirror by HF_ENDPOINT"
         )
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells whether somebody else put a file there meanwhile; None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _size(path: Path) -> int:

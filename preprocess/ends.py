@@ -3,15 +3,16 @@
 For each file, in order of names, the steps at which its clips ended, the reason, and how many clips ended so.
 """
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.command_line import OneLineParser, run_command
+from latentsync.errors import InputError
 from preprocess.manifest import Manifest
+from preprocess.sqlite_file import database_errors
 
 KEPT = "kept"
 
@@ -63,13 +64,15 @@ def _number(manifest: Manifest) -> int:
 
 def main() -> int:
     """Prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m preprocess.ends", description=__doc__)
+    parser = OneLineParser(prog="python -m preprocess.ends", description=__doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="output folder of the pipeline")
-    try:
-        print("\n".join(table(ends_of(parser.parse_args().output))))
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    output = parser.parse_args().output
+    return run_command(lambda: _print_table(output))
+
+
+def _print_table(output: Path) -> int:
+    with database_errors(output):
+        print("\n".join(table(ends_of(output))))
     return 0
 
 

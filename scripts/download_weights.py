@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from latentsync.command_line import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.hub import HubUnreachableError, MissingOnHubError, MissingRepositoryError, hub_answers
 from latentsync.hub_download import DamagedDownloadError, difference, download, find_on_hub
@@ -27,13 +28,11 @@ from latentsync.weights import (
 )
 
 DEMO_FALLBACK = "the demo weights in checkpoints/demo are used, which know only synthetic people"
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def main() -> int:
     """Runs the command; the exit status is 0 also where the hub lacks files or is out of reach, and 2 on errors."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="scripts.download_weights", description="Downloads the published weights into checkpoints/."
     )
     parser.add_argument("--training", action="store_true", help="also the SyncNet and the auxiliary networks")
@@ -43,18 +42,15 @@ def main() -> int:
     )
     parser.add_argument("--checkpoints_dir", type=Path, default=CHECKPOINTS, help="folder (default: checkpoints/)")
     options = parser.parse_args()
-    try:
-        if options.verify:
-            succeeded = all_verified(options.checkpoints_dir, options.version)
-        else:
-            succeeded = download_missing(options.checkpoints_dir, options.training, options.version)
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0 if succeeded else EXIT_ERROR
+    return run_command(lambda: _main(options), when_stopped="the same command resumes")
+
+
+def _main(options: argparse.Namespace) -> int:
+    if options.verify:
+        succeeded = all_verified(options.checkpoints_dir, options.version)
+    else:
+        succeeded = download_missing(options.checkpoints_dir, options.training, options.version)
+    return 0 if succeeded else EXIT_BAD_INPUT
 
 
 def download_missing(checkpoints: Path, training: bool, version: str | None) -> bool:

@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 from eval.face_clips import FaceClips
 from eval.feature_statistics import FeatureStatistics
 from eval.metrics.metric import AnyMetric, Metric, Sample, SetMetric, not_measured_line
+from latentsync import command_line
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.face.detector import DETECTORS
-
-_EXIT_BAD_INPUT = 2
+from latentsync.temporary_files import temporary_folder
 
 
 def run_command(metric: AnyMetric, arguments: Sequence[str] | None = None) -> int:
@@ -31,11 +30,10 @@ def run_command(metric: AnyMetric, arguments: Sequence[str] | None = None) -> in
         audio=options.audio or options.result,
         report=options.report,
     )
-    try:
-        report = measure(metric, sample, options)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return _EXIT_BAD_INPUT
+    return command_line.run_command(lambda: _print(measure(metric, sample, options)))
+
+
+def _print(report: dict) -> int:
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
     return 0
 
@@ -51,7 +49,7 @@ def measure(metric: AnyMetric, sample: Sample, options: argparse.Namespace) -> d
         raise LatentSyncError(missing)
     device = resolve_device(options.device)
     with ExitStack() as stack:
-        cache = options.cache_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latentsync-")))
+        cache = options.cache_dir or stack.enter_context(temporary_folder(remedy="set TMPDIR to another folder"))
         clips = stack.enter_context(FaceClips(cache, device, options.detector))
         units = {figure.name: figure.unit for figure in metric.figures}
         if isinstance(metric, SetMetric):
@@ -73,7 +71,7 @@ def _measure_set(metric: SetMetric, sample: Sample, clips: FaceClips) -> dict:
 
 def _parser(metric: AnyMetric) -> argparse.ArgumentParser:
     lines = [f"  {one.name}{f' ({one.unit})' if one.unit else ''}: {one.description}" for one in metric.figures]
-    parser = argparse.ArgumentParser(
+    parser = command_line.OneLineParser(
         prog=f"python -m eval.metrics.{metric.name}",
         description=metric.description,
         epilog="\n".join(["figures:", *lines, "", metric.protocol]),

@@ -1,7 +1,6 @@
 """LSE-C, LSE-D and offset by SyncNet-v2: sync confidence and distance (no unit), offset in frames of 40 ms."""
 
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from latentsync.errors import InputError
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.judges.syncnet_v2 import load_syncnet_v2
 from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.temporary_files import temporary_folder
 from latentsync.weights import CHECKPOINTS
 
 
@@ -31,8 +31,8 @@ def track_scores(video: Path, audio: Path, clips: FaceClips, scorer: SyncScorer)
         raise NotMeasured("no face is followed for more than 50 frames at over 100 pixels")
     samples = clips.samples(audio)
     scores = []
-    with tempfile.TemporaryDirectory(prefix="latentsync-tracks-") as folder, clips.frames(video) as frames:
-        for one in track_crops(frames, tracks, Path(folder)):
+    with temporary_folder(remedy="set TMPDIR to another folder") as folder, clips.frames(video) as frames:
+        for one in track_crops(frames, tracks, folder):
             start = one.first_frame * SAMPLES_PER_FRAME
             spoken = samples[start : start + len(one.crops) * SAMPLES_PER_FRAME]
             try:

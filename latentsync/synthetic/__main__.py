@@ -10,7 +10,9 @@ from typing import get_args
 
 import numpy as np
 
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.command_line import OneLineParser, run_command
+from latentsync.errors import InputError
+from latentsync.output_file import check_output_file, written_output
 from latentsync.synthetic.clip import Alignment, TalkingClip
 from latentsync.synthetic.dataset import DatasetConfig, make_dataset
 from latentsync.synthetic.film import write_film
@@ -19,7 +21,7 @@ from latentsync.synthetic.speech import Voice, random_speech, read_wav, speak, w
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m latentsync.synthetic", description=__doc__)
+    parser = OneLineParser(prog="python -m latentsync.synthetic", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     dataset = commands.add_parser("dataset", help="training clips of faces with exact mouth tracks")
     dataset.add_argument("--out", type=Path, required=True, help="folder; clips there are kept, or completed")
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     if not 0.2 <= options.seconds <= 600.0:
         raise InputError(f"--seconds {options.seconds}: choose between 0.2 and 600")
     if options.command == "dataset":
@@ -71,28 +73,28 @@ def _run(options: argparse.Namespace) -> None:
             options.out, RawConfig(options.num_good, size, options.seconds, options.seed, options.resolution)
         )
     elif options.command == "clip":
+        check_output_file(options.out, [options.speech] if options.speech else [], suffixes=(".mp4",))
         speech = read_wav(options.speech) if options.speech else None
         clip = TalkingClip(options.seed, options.index, options.seconds, speech, options.size)
         write_film(clip, options.out)
     else:
+        check_output_file(options.out, [], suffixes=(".wav",))
         rng = np.random.default_rng(options.seed)
         feminine = options.voice == "female"
         if options.text:
             samples = speak(options.text, Voice.random(rng, feminine))
         else:
             samples = random_speech(rng, options.seconds, feminine).samples
-        write_wav(options.out, samples)
+        with written_output(options.out) as beside:
+            write_wav(beside, samples)
+    return 0
 
 
 def main() -> int:
     """Run one command; 0, or 2 after an error a user can act on."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        _run(_parser().parse_args())
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    options = _parser().parse_args()
+    return run_command(lambda: _run(options), when_stopped="the same command makes what is missing")
 
 
 if __name__ == "__main__":

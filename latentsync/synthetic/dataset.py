@@ -19,12 +19,16 @@ import cv2
 import numpy as np
 
 from latentsync.errors import InputError
+from latentsync.owned_folder import claim_folder, locked
 from latentsync.synthetic.clip import Alignment, TalkingClip
 from latentsync.synthetic.film import write_training_film
 from latentsync.synthetic.speech import add_noise, write_wav
+from latentsync.temporary_files import temporary_path
 
 logger = logging.getLogger(__name__)
 
+PROGRAM = "synthetic clips"
+_REMEDY = "name another folder with --out"
 TRAINING_FILM = "clip.mp4"
 NOISY_SHARE = 0.4
 
@@ -61,7 +65,7 @@ def make_clip(config: DatasetConfig, index: int) -> bool:
         return True
     cv2.setNumThreads(1)
     clip = TalkingClip(config.seed, index, config.seconds)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial = temporary_path(folder)
     partial.mkdir(parents=True)
     try:
         _write(clip, config, partial)
@@ -94,7 +98,16 @@ def _write_film(folder: Path) -> None:
 
 def make_dataset(config: DatasetConfig, num_workers: int = 1) -> int:
     """Make or complete clips with `num_workers` processes; how many. Raises ToolError without espeak-ng or ffmpeg."""
-    config.out.mkdir(parents=True, exist_ok=True)
+    claim_folder(config.out, PROGRAM, _REMEDY, _is_of_older_version)
+    with locked(config.out, f"wait for it, or {_REMEDY}"):
+        return _make_missing(config, num_workers)
+
+
+def _is_of_older_version(folder: Path) -> bool:
+    return any((note.parent / "track.npy").is_file() for note in folder.glob("clip_[0-9]*/meta.json"))
+
+
+def _make_missing(config: DatasetConfig, num_workers: int) -> int:
     missing = [k for k in range(config.num_clips) if not is_complete(config, k)]
     logger.info("%s: %d clips to make, %d there", config.out, len(missing), config.num_clips - len(missing))
     if num_workers <= 1:

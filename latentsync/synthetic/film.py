@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.drawing import Bytes
 from latentsync.synthetic.motion import FPS
 from latentsync.synthetic.speech import write_wav
+from latentsync.temporary_files import temporary_folder
 
 _CROP_CRF = 6
 _CROP_KEY_FRAMES = 25
@@ -29,8 +29,8 @@ def write_film(clip: TalkingClip, path: Path, crf: int = 18) -> None:
     options = [
         "-c:v", "libx264", "-crf", str(crf), "-preset", "slow", "-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "96k",
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".film_") as folder:
-        sound = Path(folder) / "speech.wav"
+    with temporary_folder(path.parent, "name another --out") as folder:
+        sound = folder / "speech.wav"
         write_wav(sound, clip.samples)
         _encode(clip.frames(), clip.frame_size, sound, options, path)
 

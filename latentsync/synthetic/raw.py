@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,15 +20,21 @@ from latentsync.atomic import written_whole
 from latentsync.errors import InputError
 from latentsync.media.ffmpeg import file_url, run_tool
 from latentsync.media.writer import VideoWriter
+from latentsync.owned_folder import claim_folder, locked
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.drawing import Bytes
 from latentsync.synthetic.motion import FPS
 from latentsync.synthetic.renderer import Renderer
 from latentsync.synthetic.speech import write_wav
+from latentsync.temporary_files import temporary_folder
 
 logger = logging.getLogger(__name__)
 
+PROGRAM = "raw videos"
 EXPECTED = "expected.json"
+_SETTINGS = ".settings.json"
+"""The settings while the files are made."""
+_REMEDY = "name another folder with --out"
 KEPT = "kept"
 LAST_STEP = 8
 
@@ -93,17 +98,22 @@ def make_raw_videos(folder: Path, config: RawConfig) -> list[Path]:
     """Make the files that are not there yet, each whole or not at all, and `expected.json` last; returns all.
 
     Raises:
-        InputError: the folder holds raw videos of other settings.
+        InputError: the folder holds raw videos of other settings or other files, or another run uses it.
         ToolError: ffmpeg or espeak-ng is missing or failed.
     """
+    claim_folder(folder, PROGRAM, _REMEDY, _is_of_older_version)
+    with locked(folder, f"wait for it, or {_REMEDY}"):
+        return _make_missing(folder, config)
+
+
+def _make_missing(folder: Path, config: RawConfig) -> list[Path]:
     expected = {"settings": asdict(config), "files": _expected(config)}
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = folder / EXPECTED
-    settings = folder / ".settings.json"
+    plan, settings = folder / EXPECTED, folder / _SETTINGS
     for old in (plan, settings):
-        if old.exists() and json.loads(old.read_text())["settings"] != expected["settings"]:
-            raise InputError(f"{folder} holds raw videos of other settings: name another folder")
-    settings.write_text(json.dumps({"settings": expected["settings"]}))
+        if old.exists() and _settings_in(old) != expected["settings"]:
+            raise InputError(f"{folder} holds raw videos of other settings: {_REMEDY}")
+    with written_whole(settings) as beside:
+        beside.write_text(json.dumps({"settings": expected["settings"]}))
     good = [folder / f"good_{index:03d}.mp4" for index in range(config.num_good)]
     for index, path in enumerate(good):
         if not path.exists():
@@ -119,6 +129,19 @@ def make_raw_videos(folder: Path, config: RawConfig) -> list[Path]:
         beside.write_text(json.dumps(expected, indent=1) + "\n")
     settings.unlink()
     return [folder / name for name in expected["files"]]
+
+
+def _is_of_older_version(folder: Path) -> bool:
+    return any(_settings_in(folder / name) is not None for name in (EXPECTED, _SETTINGS))
+
+
+def _settings_in(path: Path) -> object:
+    """The settings that a file of ours names; None where it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("settings") if isinstance(content, dict) else None
 
 
 def _expected(config: RawConfig) -> dict[str, dict[str, object]]:
@@ -147,8 +170,8 @@ def close_up(clip: TalkingClip, size: int, eye_distance: float) -> Iterator[Byte
 
 def _write_person(path: Path, index: int, config: RawConfig) -> None:
     clip = TalkingClip(config.seed, index, config.seconds)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".raw_") as work:
-        speech = Path(work) / "speech.wav"
+    with temporary_folder(path.parent, _REMEDY) as work:
+        speech = work / "speech.wav"
         write_wav(speech, clip.samples)
         with VideoWriter(path, config.size, config.size, FPS, _CRF, speech) as video:
             for frame in close_up(clip, config.size, _EYE_DISTANCE * config.resolution):

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
 from latentsync.atomic import written_whole
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.command_line import OneLineParser, run_command
+from latentsync.errors import InputError
+from latentsync.owned_folder import claim_folder
 from preprocess.report.content import page_blocks
 from preprocess.report.funnel import read_funnel
 from preprocess.report.pages import to_html, to_markdown
+from preprocess.sqlite_file import database_errors
 
-_EXIT_BAD_INPUT = 2
+PROGRAM = "data report"
+_REMEDY = "name another with --out"
+_HEAD_CHARS = 1000
 
 
 def write_report(output: Path, folder: Path) -> list[Path]:
@@ -24,24 +29,34 @@ def write_report(output: Path, folder: Path) -> list[Path]:
         folder: is made where it is not there; an older report in it is replaced.
 
     Raises:
-        InputError: there is no run in ``output``, or ``folder`` cannot be written to.
+        InputError: there is no run in ``output``, or ``folder`` holds other files or cannot be written to.
     """
-    funnel = read_funnel(output)
+    with database_errors(output):
+        funnel = read_funnel(output)
+    claim_folder(folder, PROGRAM, _REMEDY, _is_of_older_version)
     try:
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        (folder / "images").mkdir(exist_ok=True)
         blocks = list(page_blocks(funnel, folder / "images"))
         pages = {"report.md": to_markdown(blocks, folder), "report.html": to_html(blocks, f"Report on {output}")}
         for name, text in pages.items():
             with written_whole(folder / name) as beside:
                 beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}): name another with --out") from error
+        raise InputError(f"{folder} cannot be written to ({error.strerror}): {_REMEDY}") from error
     return [folder / name for name in pages]
+
+
+def _is_of_older_version(folder: Path) -> bool:
+    try:
+        head = (folder / "report.html").read_text(encoding="utf-8")[:_HEAD_CHARS]
+    except (OSError, UnicodeDecodeError):
+        return False
+    return "<title>Report on " in head and (folder / "images").is_dir()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status: 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m preprocess.report",
         description="Says what a run of the pipeline kept, what it did not, and why.",
     )
@@ -49,11 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes (default: OUT/report)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        pages = write_report(options.output, options.out or options.output / "report")
-    except LatentSyncError as error:
-        sys.stderr.write(f"{error}\n")
-        return _EXIT_BAD_INPUT
+    return run_command(lambda: _main(options))
+
+
+def _main(options: argparse.Namespace) -> int:
+    pages = write_report(options.output, options.out or options.output / "report")
     sys.stdout.write("".join(f"wrote {page}\n" for page in pages))
     return 0
 

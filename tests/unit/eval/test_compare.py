@@ -90,3 +90,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads((tmp_path / "c.json").read_text())["differences"][0]["difference"]["num"] == 4
     assert main([folders[0], str(tmp_path / "nowhere")]) == 2
     assert main([*folders, "--out", str(tmp_path / "c.txt")]) == 2
+    before = Path(folders[0], "results.json").read_bytes()
+    assert main([*folders, "--out", str(Path(folders[0], "results.json"))]) == 2
+    assert "is also an input" in capsys.readouterr().err
+    assert Path(folders[0], "results.json").read_bytes() == before

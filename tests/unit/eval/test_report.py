@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from eval.report_folder import report_folder
 from eval.report_html import write_html
 from eval.report_markdown import write_markdown
 from eval.report_pictures import Pictures, draw_pictures, sheet_names
 from eval.report_tables import metric_table, number, shown_interval
 from eval.results import Results
 from eval.run import build_parser, run
+from latentsync.owned_folder import LOCK, MARKER
 from tests.unit.eval import fakes
 from tests.unit.eval.fakes import Brightness, Colours, Weightless, grey_pairs, open_clips
 from tests.unit.eval.made_results import made_results
@@ -27,7 +29,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eval.run.FaceClips", lambda cache, *rest: open_clips(cache))
-        results = run([*pairs, *odd], [Brightness(), Colours(), Weightless()], options)
+        with report_folder(options) as cache:
+            results = run([*pairs, *odd], [Brightness(), Colours(), Weightless()], options, cache)
     return results, folder / "out"
 
 
@@ -37,7 +40,7 @@ def pair_files(pair: fakes.Pair) -> tuple[Path, Path, Path | None]:
 
 def test_the_report_has_every_part(report: tuple[Results, Path]):
     _, out = report
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.iterdir() if path.name not in (MARKER, LOCK)) == [
         "cache",
         "pictures",
         "report.html",

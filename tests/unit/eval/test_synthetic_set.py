@@ -38,7 +38,9 @@ def test_a_set_has_the_same_person_with_the_other_speech_and_resumes(tmp_path: P
 
 
 def test_another_set_does_not_mix_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "set.json").write_text(json.dumps({"version": 1, "seed": 7}))
+    (tmp_path / "set.json").write_text(
+        json.dumps({"version": 1, "seed": 7, "num_clips": 2, "seconds": 3.5, "size": 288})
+    )
     assert main(["--out", str(tmp_path), "--num", "2"]) == 2
     assert "holds a set made otherwise" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["set.json"]

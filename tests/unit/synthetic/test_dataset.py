@@ -10,6 +10,7 @@ import pytest
 from latentsync.data.video_window import picture_facts
 from latentsync.errors import InputError, ToolError
 from latentsync.face.align import alignment_matrices
+from latentsync.owned_folder import LOCK, MARKER
 from latentsync.synthetic import speech
 from latentsync.synthetic.clip import TalkingClip, _fixed_box
 from latentsync.synthetic.dataset import DatasetConfig, clip_folder, make_clip, make_dataset
@@ -72,7 +73,7 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
         with wave.open(str(folder / "speech.wav")) as sound:
             assert (sound.getframerate(), sound.getsampwidth(), sound.getnchannels()) == (16000, 2, 1)
         assert json.loads((folder / "meta.json").read_text())["index"] == index
-    assert sorted(p.name for p in config.out.iterdir()) == ["clip_00000", "clip_00001"]
+    assert sorted(p.name for p in config.out.iterdir() if p.name not in (MARKER, LOCK)) == ["clip_00000", "clip_00001"]
 
 
 @pytest.mark.needs_espeak

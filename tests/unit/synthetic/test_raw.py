@@ -13,6 +13,7 @@ from latentsync.errors import InputError
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
+from latentsync.owned_folder import LOCK, MARKER
 from latentsync.synthetic.__main__ import main
 from latentsync.synthetic.raw import EXPECTED, FAULTS, RawConfig, make_raw_videos
 from preprocess.clip import Clip
@@ -52,7 +53,9 @@ def detail(frame: NDArray[np.uint8]) -> float:
 
 def test_everything_is_there_and_described(folder: Path) -> None:
     expected = json.loads((folder / EXPECTED).read_text())["files"]
-    assert sorted(expected) == sorted(path.name for path in folder.iterdir() if path.name != EXPECTED)
+    assert sorted(expected) == sorted(
+        path.name for path in folder.iterdir() if path.name not in (EXPECTED, MARKER, LOCK)
+    )
     assert sum(entry["fault"] == "none" for entry in expected.values()) == 2
     assert {entry["fault"] for entry in expected.values()} == {*FAULTS, "none"}
     assert expected["sound_early_5.mp4"]["shift_frames"] == -5
