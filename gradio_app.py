@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -12,11 +11,11 @@ from latentsync.app.job_folders import default_work_dir
 from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, parse_auth, serving
 from latentsync.app.studio import Studio
+from latentsync.command_line import EXIT_BAD_INPUT, OneLineParser, stopping_on_signals
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import LatentSyncError
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
-from scripts.inference import EXIT_BAD_INPUT, OneLineParser, stop_like_ctrl_c
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,9 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; gives its exit code."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, stop_like_ctrl_c)
     try:
-        run(arguments)
+        with stopping_on_signals():
+            run(arguments)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 0

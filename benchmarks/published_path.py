@@ -10,7 +10,6 @@ weights. The stages of the pipeline overlap: the parts together may take longer 
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from benchmarks.pipeline_parts import PartClock, PartFigures, parts_counted
 from benchmarks.published_weights import write_config, write_weights
 from benchmarks.weight_sizes import PUBLISHED, TINY
 from latentsync.atomic import written_whole
+from latentsync.command_line import run_command
 from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import file_url, run_tool
@@ -71,13 +71,14 @@ def measure(run: PathRun) -> dict[str, Any]:
             "--inference_steps", str(run.num_steps), "--device", run.device, "--dtype", run.dtype,
         ]
     )  # fmt: skip
-    build, _ = inference.chosen_build(arguments)
+    chosen = inference.Chosen.of(arguments)
+    build = chosen.build
     start = time.perf_counter()
     with PartClock(build.device) as clock, clock.part(WHOLE):
         with clock.part("load", on_device=True):
-            loaded = inference.load(arguments)
-        with parts_counted(loaded.pipeline, clock):
-            report = inference.make_video(loaded, run.folder, run.video, run.audio, out)
+            pipeline = chosen.load()
+        with parts_counted(pipeline, clock):
+            report = inference.make_video(pipeline, chosen.options, run.folder, run.video, run.audio, out)
     clock.figures[WHOLE].seconds = time.perf_counter() - start
     parts = [name for name in clock.figures if name != WHOLE]
     return {
@@ -181,15 +182,12 @@ def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints the tables, and writes them: 0, or 2 where an input cannot be used."""
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, inference.stop_like_ctrl_c)  # so that the temporary weights are removed
-    try:
-        results = run(options)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return inference.EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the temporary weights were removed\n")
-        return inference.EXIT_INTERRUPTED
+    return run_command(lambda: measure_all(options), when_stopped="the temporary weights were removed")
+
+
+def measure_all(options: argparse.Namespace) -> int:
+    """Measures, prints and writes; gives the exit code."""
+    results = run(options)
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         text = "\n".join(table(resolution, result) for resolution, result in results.items())

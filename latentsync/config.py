@@ -54,11 +54,13 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = (), sections: Collection[str]
         ConfigError: a file is missing, is not a mapping, the chain of bases goes round, or a published configuration
             says what has no equivalent here.
     """
-    if path.resolve() in seen:
+    if _resolved(path) in seen:
         raise ConfigError(f"{path}: its chain of `base:` files goes round")
     try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"cannot read the configuration {path}: it is not a file")
         config = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {_first_line(error)}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: a configuration is a mapping of keys to values")
@@ -66,8 +68,16 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = (), sections: Collection[str]
     base = config.pop("base", None)
     if base is None:
         return config
-    below = read_yaml(path.parent / str(base), (*seen, path.resolve()), sections)
+    below = read_yaml(path.parent / str(base), (*seen, _resolved(path)), sections)
     return cast(DictConfig, OmegaConf.merge(below, config))
+
+
+def _resolved(path: Path) -> Path:
+    """The path with its links followed. Raises ConfigError where they go round, or it is no name of a file."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,11 +14,13 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> 
         InputError: there is no such file, it lists nothing, or a column is missing, empty or unknown.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is not a file: write a CSV file with the columns {','.join(required)}")
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or ())
             lines = [{name: (value or "").strip() for name, value in line.items() if name} for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: write a file with the columns {','.join(required)}") from error
     missing = [name for name in required if name not in columns]
     unknown = [name for name in columns if name not in (*required, *optional)]

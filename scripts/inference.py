@@ -3,24 +3,24 @@
 import argparse
 import logging
 import math
-import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from types import FrameType
 
-import torch
 from tqdm import tqdm
 
+from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import LatentSyncError
-from latentsync.media.probe import probe_audio, probe_video
+from latentsync.pipelines.job_check import CheckedJob, check_job
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
+from latentsync.pipelines.output_files import OutputFiles
 from latentsync.pipelines.report import LipsyncReport
-from latentsync.pipelines.video_maker import VideoMaker
+from latentsync.pipelines.video_maker import VideoMaker, VideoTask
 from latentsync.recipes.lipsync import (
     LipsyncBuild,
     build_pipeline,
@@ -29,24 +29,13 @@ from latentsync.recipes.lipsync import (
     default_options,
     result_settings,
 )
-from latentsync.recipes.video_list import make_list, read_tasks, summary
+from latentsync.recipes.video_list import make_list, read_tasks, summary, task_outputs
 from latentsync.weights import REPOSITORY_ROOT
 
-EXIT_SOME_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 DEEPCACHE_INTERVAL = 3
 DEFAULTS = LipsyncOptions()
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 DEMO_AUDIO = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong with an option in one line."""
-
-    def error(self, message: str):
-        """Prints the message and leaves."""
-        self.exit(EXIT_BAD_INPUT, f"error: {message} (see --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -120,23 +109,32 @@ class FrameBars:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What the command line chose, and the pipeline that was built of it."""
+class Chosen:
+    """What the command line chose: the parts of the pipeline, the options, and a line that says which weights."""
 
-    pipeline: LipsyncPipeline
+    build: LipsyncBuild
     options: LipsyncOptions
     weights: str
 
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Chosen":
+        """Checks everything that needs no network."""
+        build, weights = chosen_build(arguments)
+        options = chosen_options(arguments, build.config)
+        check_exact(build, options)
+        return cls(build, options, weights)
 
-def load(arguments: argparse.Namespace) -> Loaded:
-    """Builds the pipeline and says on what it runs."""
-    build, weights = chosen_build(arguments)
-    options = chosen_options(arguments, build.config)  # a wrong one is told before the networks are loaded
-    check_exact(build, options)
-    pipeline = build_pipeline(build)
-    mode = "; exact" if options.exact else ""
-    print(f"weights: {weights}; device: {build.device}, {str(build.dtype).removeprefix('torch.')}{mode}")
-    return Loaded(pipeline, options, weights)
+    def load(self) -> LipsyncPipeline:
+        """Builds the pipeline and says on what it runs."""
+        pipeline = build_pipeline(self.build)
+        mode = "; exact" if self.options.exact else ""
+        dtype = str(self.build.dtype).removeprefix("torch.")
+        print(f"weights: {self.weights}; device: {self.build.device}, {dtype}{mode}")
+        return pipeline
+
+    def files(self) -> list[Path]:
+        """What is read besides the jobs' inputs."""
+        return [self.build.config, self.build.unet]
 
 
 def chosen_build(arguments: argparse.Namespace) -> tuple[LipsyncBuild, str]:
@@ -172,25 +170,37 @@ def chosen_overlap(overlap_frames: int | None, exact: bool) -> int:
 
 
 def run_one(arguments: argparse.Namespace) -> int:
-    """Makes one video and prints the report."""
-    probe_video(arguments.video_path)
-    probe_audio(arguments.audio_path)
-    loaded = load(arguments)
-    report = make_video(
-        loaded, arguments.temp_dir, arguments.video_path, arguments.audio_path, arguments.video_out_path
-    )
+    """Makes one video and prints the report, or only checks that it can be made."""
+    chosen = Chosen.of(arguments)
+    video, audio, out = arguments.video_path, arguments.audio_path, arguments.video_out_path
+    outputs = OutputFiles.of(out, chosen.options.compare)
+    job = check_job(video, audio, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
+    pipeline = chosen.load()
+    if arguments.dry_run:
+        print(described(job))
+        print("1 of 1 can begin; nothing was written")
+        return 0
+    report = make_video(pipeline, chosen.options, arguments.temp_dir, video, audio, out)
     print("\n".join(report.lines()))
-    if loaded.weights.startswith("demo") and arguments.video_path != DEMO_VIDEO:
+    if chosen.weights.startswith("demo") and video != DEMO_VIDEO:
         print("the demo weights know only synthetic people: on a real face the moving mouth looks painted")
     return 0
 
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Makes the videos of a list that are missing, and prints what became of each; 1 where one failed."""
-    tasks = read_tasks(arguments.list)
-    build, _ = chosen_build(arguments)
-    settings = result_settings(build, chosen_options(arguments, build.config))
-    maker = VideoMaker(settings, cache(lambda: partial(make_video, load(arguments), arguments.temp_dir)))
+    chosen = Chosen.of(arguments)
+    tasks = read_tasks(arguments.list, chosen.options.compare, chosen.files())
+
+    def check(task: VideoTask) -> CheckedJob:
+        outputs = task_outputs(task, chosen.options.compare)
+        fps = chosen.options.video_fps
+        return check_job(task.video, task.audio, outputs, fps, arguments.temp_dir, chosen.files())
+
+    if arguments.dry_run:
+        return check_list(tasks, check, chosen)
+    load = cache(lambda: partial(make_video, chosen.load(), chosen.options, arguments.temp_dir))
+    maker = VideoMaker(result_settings(chosen.build, chosen.options), load, check)
     outcomes = []
     for number, outcome in enumerate(make_list(tasks, maker), start=1):
         outcomes.append(outcome)
@@ -199,61 +209,45 @@ def run_list(arguments: argparse.Namespace) -> int:
     return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes) else 0
 
 
-def check(arguments: argparse.Namespace) -> int:
-    """Looks at every input, builds the pipeline and writes nothing; 1 where an input of a list cannot be used."""
-    if arguments.list is None:
-        jobs = [(arguments.video_path, arguments.audio_path, arguments.video_out_path)]
-    else:
-        jobs = [(task.video, task.audio, task.result) for task in read_tasks(arguments.list)]
+def check_list(tasks: Sequence[VideoTask], check: Callable[[VideoTask], CheckedJob], chosen: Chosen) -> int:
+    """Says of each job of a list whether it can begin, and builds the pipeline; 1 where one cannot."""
     faults = 0
-    for video, audio, result in jobs:
+    for task in tasks:
         try:
-            picture, sound = probe_video(video), probe_audio(audio)
+            print(described(check(task)))
         except LatentSyncError as error:
-            if arguments.list is None:
-                raise
             faults += 1
-            print(f"{result}: {' '.join(str(error).split())}")
-            continue
-        size = f"{picture.width} x {picture.height}, {float(picture.fps):g} fps, {picture.duration_s:.1f} s"
-        print(f"{result}: from {video} ({size}) and {audio} ({sound.duration_s:.1f} s)")
-    load(arguments)
-    print(f"{len(jobs) - faults} of {len(jobs)} can begin; nothing was written")
+            print(f"{task.result}: {one_line(error)}")
+    chosen.load()
+    print(f"{len(tasks) - faults} of {len(tasks)} can begin; nothing was written")
     return EXIT_SOME_FAILED if faults else 0
 
 
-def make_video(loaded: Loaded, temp_dir: Path | None, video: Path, audio: Path, out: Path) -> LipsyncReport:
+def described(job: CheckedJob) -> str:
+    """A line of a dry run: what a job reads and writes."""
+    picture, sound = job.video, job.audio
+    size = f"{picture.width} x {picture.height}, {float(picture.fps):g} fps, {picture.duration_s:.1f} s"
+    return f"{job.outputs.video}: from {picture.path} ({size}) and {sound.path} ({sound.duration_s:.1f} s)"
+
+
+def make_video(
+    pipeline: LipsyncPipeline, options: LipsyncOptions, temp_dir: Path | None, video: Path, audio: Path, out: Path
+) -> LipsyncReport:
     """Makes one video under progress bars."""
     bars = FrameBars()
     try:
-        return loaded.pipeline(video, audio, out, loaded.options, temp_dir=temp_dir, progress=bars)
+        return pipeline(video, audio, out, options, temp_dir=temp_dir, progress=bars)
     finally:
         bars.close()
-
-
-def stop_like_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """Turns a polite kill into the same clean end as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; gives its exit code."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, stop_like_ctrl_c)
-    try:
-        if arguments.dry_run:
-            return check(arguments)
-        return run_one(arguments) if arguments.list is None else run_list(arguments)
-    except KeyboardInterrupt:
-        message = "no result was written" if arguments.list is None else "the same command goes on from here"
-        print(f"stopped; {message}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except (LatentSyncError, OSError, torch.OutOfMemoryError) as error:
-        if arguments.debug:
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    if arguments.list is None:
+        return run_command(lambda: run_one(arguments), arguments.debug, "no result was written")
+    return run_command(lambda: run_list(arguments), arguments.debug, "the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from pathlib import Path
 
 from latentsync.atomic import written_whole
@@ -19,15 +20,19 @@ def content_key(path: Path, index: Path | None = None) -> str:
     Raises InputError where the file cannot be read.
     """
     try:
-        stat = path.stat()
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path} is no file: give a clip that is one")
         entry = None if index is None else _entry(path, index)
-        stamp = [stat.st_size, stat.st_mtime_ns]
+        stamp = [status.st_size, status.st_mtime_ns]
         known = None if entry is None else _remembered(entry, stamp)
         if known is not None:
             return known
         key = _hash(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a clip that is there") from error
+    except ValueError as error:  # a zero byte in the name
+        raise InputError(f"{str(path)!r} is no name of a file: give a clip that is there") from error
     if entry is not None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(entry) as beside:

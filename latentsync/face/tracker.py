@@ -158,15 +158,29 @@ def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:
     return sorted(chosen, key=lambda part: part.frames[0])
 
 
-def _parse(selector: str, frame_size: tuple[int, int]) -> str | int | tuple[float, float]:
+def parse_selector(selector: str) -> str | int | tuple[float, float]:
+    """What the user's words for a face mean: ``largest``, ``left``, ``right``, an index, or a point in pixels.
+
+    Raises:
+        InputError: they mean nothing.
+    """
     if selector in ("largest", "left", "right"):
         return selector
-    if selector.isdecimal():
-        return int(selector)
     try:
+        if selector.isdecimal():
+            return int(selector)
         x, y = (float(part) for part in selector.split(","))
     except ValueError:
-        raise InputError(f"face {selector!r} is unknown: use largest, left, right, an index from 0, or x,y") from None
+        words = selector if len(selector) <= 40 else f"{selector[:40]}..."
+        raise InputError(f"face {words!r} is unknown: use largest, left, right, an index from 0, or x,y") from None
+    return x, y
+
+
+def _parse(selector: str, frame_size: tuple[int, int]) -> str | int | tuple[float, float]:
+    choice = parse_selector(selector)
+    if not isinstance(choice, tuple):
+        return choice
+    x, y = choice
     if not (0 <= x < frame_size[0] and 0 <= y < frame_size[1]):
         raise InputError(f"face {selector!r} lies outside the frame of {frame_size[0]}x{frame_size[1]} pixels")
     return x, y

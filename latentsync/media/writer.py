@@ -2,7 +2,7 @@
 
 import logging
 import os
-import secrets
+import stat
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError, LatentSyncError, ToolError
-from latentsync.media.ffmpeg import StderrTail, file_url, find_tool
+from latentsync.media.ffmpeg import STALL_TIMEOUT_S, StallGuard, StderrTail, file_url, input_options, tool_command
 from latentsync.media.probe import AudioInfo, probe_audio, probe_video
+from latentsync.temporary_files import temporary_path
 
 logger = logging.getLogger(__name__)
+
+MADE_BY = "made by LatentSync beside a result"
+"""Written into files whose names are ours, so that they are known again and may be replaced."""
 
 _COMMON_CODECS = {"aac", "mp3", "ac3", "eac3", "alac"}
 COPIED_CODECS = {
@@ -51,10 +55,15 @@ class VideoWriter:
         crf: int = 18,
         audio_path: str | Path | None = None,
         audio_duration_s: float | None = None,
+        *,
+        put_at: Path | None = None,
+        comment: str | None = None,
     ) -> None:
         """path: .mp4, .mov or .mkv. crf: 0 (lossless) to 51. audio_path: a sound file or a video with sound.
 
         audio_duration_s: how much of the sound to keep (to a packet, about 20 ms, where it is copied).
+        put_at: where the finished file goes, for a caller who gives it its name later; messages name `path`.
+        comment: written into the file, for whoever asks where it comes from.
         Raises InputError where an argument or the sound cannot be used.
         """
         self.path = Path(path)
@@ -68,13 +77,15 @@ class VideoWriter:
         self._crf = crf
         self._audio = None if audio_path is None else probe_audio(audio_path)
         self._audio_duration_s = audio_duration_s
+        self._target = self.path if put_at is None else put_at
+        self._comment = comment
         self._temporary: Path | None = None
         self._made_folders: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: StderrTail | None = None
+        self._guard: StallGuard | None = None
 
     def __enter__(self) -> "VideoWriter":
-        find_tool("ffmpeg")
         try:
             self._temporary = self._reserve()
             self._process = subprocess.Popen(  # argument list, no shell; its own session: Ctrl-C reaches us alone
@@ -86,6 +97,7 @@ class VideoWriter:
             )
             assert self._process.stderr is not None
             self._stderr = StderrTail(self._process.stderr)
+            self._guard = StallGuard(self._process)
         except BaseException:
             self._discard()
             raise
@@ -95,12 +107,13 @@ class VideoWriter:
         """Add a frame (height, width, 3) uint8 RGB."""
         if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
             raise ValueError(f"expected uint8 {(self.height, self.width, 3)}, got {frame.dtype} {frame.shape}")
-        if self._process is None or self._process.stdin is None:
+        if self._process is None or self._process.stdin is None or self._guard is None:
             raise ValueError("VideoWriter is used as a context manager: with VideoWriter(...) as video")
         if self.width % 2 or self.height % 2:
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         try:
-            self._process.stdin.write(np.ascontiguousarray(frame).data)
+            with self._guard.waiting():
+                self._process.stdin.write(np.ascontiguousarray(frame).data)
         except BrokenPipeError as error:
             self._process.wait()
             raise self._failure() from error
@@ -121,6 +134,7 @@ class VideoWriter:
         assert self._process.stdin is not None
         assert self._temporary is not None
         assert self._stderr is not None
+        assert self._guard is not None
         if self.num_written == 0:
             raise InputError(f"{self.path} was not written: there was no frame to write")
         try:
@@ -128,13 +142,14 @@ class VideoWriter:
         except BrokenPipeError as error:
             self._process.wait()
             raise self._failure() from error
-        status = self._process.wait()
+        with self._guard.waiting():
+            status = self._process.wait()
         self._stderr.finish()
         if status != 0 or self._stderr.has_no_space:
             raise self._failure()
         self._check_written(self._temporary)
         try:
-            os.replace(self._temporary, self.path)
+            os.replace(self._temporary, self._target)
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}): name another output file") from error
         self._made_folders = []
@@ -150,6 +165,8 @@ class VideoWriter:
     def _failure(self) -> LatentSyncError:
         assert self._stderr is not None
         words = self._stderr.finish()
+        if self._guard is not None and self._guard.has_stalled:
+            return ToolError(f"{self.path} was not written, ffmpeg stood still for {STALL_TIMEOUT_S:g} s")
         if self._stderr.has_no_space:
             return InputError(f"{self.path} was not written, the disk is full: free some space or name another output")
         return ToolError(f"{self.path} was not written, ffmpeg failed: {words or 'it said nothing'}")
@@ -160,10 +177,12 @@ class VideoWriter:
         try:
             if self.path.is_dir():
                 raise InputError(f"{self.path} is a folder: {remedy}")
-            missing = [folder for folder in self.path.parents if not folder.exists()]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and not stat.S_ISREG(self.path.stat().st_mode):
+                raise InputError(f"{self.path} is a pipe or a device: {remedy}")
+            missing = [folder for folder in self._target.parents if not folder.exists()]
+            self._target.parent.mkdir(parents=True, exist_ok=True)
             self._made_folders = missing
-            temporary = self.path.parent / f".latentsync-{secrets.token_hex(6)}{self.path.suffix.lower()}"
+            temporary = temporary_path(self._target.with_name(f"video{self.path.suffix.lower()}"))
             temporary.open("xb").close()
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}): {remedy}") from error
@@ -171,6 +190,8 @@ class VideoWriter:
 
     def _discard(self) -> None:
         """End the encoder and remove the temporary file, and the folders made for it where nothing came of it."""
+        if self._guard is not None:
+            self._guard.end()
         if self._process is not None:
             process, self._process = self._process, None
             process.kill()
@@ -197,9 +218,9 @@ class VideoWriter:
         sound = []
         if self._audio is not None:
             limit = [] if self._audio_duration_s is None else ["-t", f"{self._audio_duration_s:.6f}"]
-            sound = [*limit, "-i", file_url(self._audio.path)]
+            sound = [*limit, *input_options(self._audio.path)]
         return [
-            *(find_tool("ffmpeg"), "-v", "error", "-y"),
+            *tool_command(["ffmpeg", "-v", "error", "-y"]),
             *("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", even, "-framerate", rate, "-i", "pipe:0"),
             *sound,
             *("-map", "0:v:0", "-vf", _TO_BT709, "-c:v", "libx264", "-preset", "medium", "-crf", str(self._crf)),
@@ -207,6 +228,7 @@ class VideoWriter:
             *("-color_range", "tv", "-threads", _ENCODER_THREADS),
             *([] if self._audio is None else ["-map", "1:a:0", *_sound_codec(self._audio, temporary.suffix)]),
             *([] if temporary.suffix == ".mkv" else ["-movflags", "+faststart"]),
+            *([] if self._comment is None else ["-metadata", f"comment={self._comment}"]),
             file_url(temporary),
         ]
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from latentsync.atomic import written_whole
 from latentsync.face.align import covered_box, invert
+from latentsync.media.writer import MADE_BY
 
 NUM_COLUMNS = 8
 TILE_WIDTH, TILE_HEIGHT = 192, 256
@@ -52,8 +54,10 @@ class ContactSheet:
         sheet = Image.new("RGB", (TILE_WIDTH * len(self._tiles), 2 * TILE_HEIGHT))
         for column, tile in enumerate(self._tiles):
             sheet.paste(tile, (TILE_WIDTH * column, 0))
+        note = PngInfo()
+        note.add_text("Software", MADE_BY)
         with written_whole(path) as beside:
-            sheet.save(beside, "PNG")
+            sheet.save(beside, "PNG", pnginfo=note)
 
     def _shown(self, shape: tuple[int, ...], matrix: np.ndarray | None) -> tuple[slice, slice]:
         """Rows and columns of the frame that are shown."""

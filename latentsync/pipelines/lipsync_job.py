@@ -31,11 +31,12 @@ from latentsync.face.published import PublishedPaster, crop_faces_as_published
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.reader import VideoReader
-from latentsync.media.writer import VideoWriter
+from latentsync.media.writer import MADE_BY, VideoWriter
 from latentsync.pipelines.alignment import matrices_by_run
 from latentsync.pipelines.blending import WindowBlender
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.output_files import OutputFiles, StagedFiles
 from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb
 from latentsync.pipelines.synthesis import Cancelled, Window, WindowSynthesizer
@@ -75,11 +76,6 @@ class _Chunk:
     num_settled: int = 0
 
 
-def extra_paths(out: Path) -> tuple[Path, Path]:
-    """Where the contact sheet and the comparison of a result go."""
-    return out.with_name(f"{out.stem}_sheet.png"), out.with_name(f"{out.stem}_compare{out.suffix}")
-
-
 class _Finished(NamedTuple):
     """A frame of the source and of the result, and the matrix (2, 3) to the face's crop where there is one."""
 
@@ -93,7 +89,9 @@ class LipsyncJob:
 
     Args:
         networks: what paints.
-        video, audio, out: the user's files.
+        video, audio: the user's files.
+        outputs: what is written.
+        staged: where it is written before all of it gets its place.
         folder: for temporary files.
         options: the user's choices.
         fps: frames per second of the result.
@@ -108,7 +106,8 @@ class LipsyncJob:
         networks: LipsyncNetworks,
         video: Path,
         audio: Path,
-        out: Path,
+        outputs: OutputFiles,
+        staged: StagedFiles,
         folder: Path,
         options: LipsyncOptions,
         fps: Fraction,
@@ -118,7 +117,8 @@ class LipsyncJob:
         watch: FrameWatcher | None = None,
     ) -> None:
         self.networks = networks
-        self.video, self.audio, self.out = video, audio, out
+        self.video, self.audio = video, audio
+        self.outputs, self.staged = outputs, staged
         self.folder = folder
         self.options = options
         self.fps = fps
@@ -139,7 +139,7 @@ class LipsyncJob:
         runs = find_runs(segments.tolist(), self.num_frames, lambda i: source_index(i, num_source, exact))
         extra_files = self.write(plan, runs)
         return LipsyncReport(
-            video=self.out,
+            video=self.outputs.video,
             extra_files=extra_files,
             num_frames=self.num_frames,
             runs=runs,
@@ -173,7 +173,6 @@ class LipsyncJob:
     def write(self, plan: FacePlan, runs: list[Run]) -> list[Path]:
         """The second pass: repaints, pastes and encodes; gives the files written beside the result."""
         sheet = ContactSheet(self.num_frames, self.networks.resolution)
-        sheet_path, compare_path = extra_paths(self.out)
         with ExitStack() as stack:
             reader = stack.enter_context(
                 PingPongReader(
@@ -182,9 +181,10 @@ class LipsyncJob:
                 )
             )
             compare = None
-            if self.options.compare:
-                compare = stack.enter_context(self.open_writer(compare_path, 2 * reader.width, reader.height))
-            writer = stack.enter_context(self.open_writer(self.out, reader.width, reader.height))
+            if self.outputs.comparison is not None:
+                size = (2 * reader.width, reader.height)
+                compare = stack.enter_context(self.open_writer(self.outputs.comparison, *size, MADE_BY))
+            writer = stack.enter_context(self.open_writer(self.outputs.video, reader.width, reader.height))
             painted = self.synthesize(self.align(reader, plan, runs))
             finished = prefetch(self.paste(prefetch(painted, 1)), DECODED_AHEAD, stop=self.cancelled)
             with closing(finished):
@@ -196,10 +196,16 @@ class LipsyncJob:
                     if self.watch is not None:
                         self.watch(i, source, result, matrix)
                     self.progress("lips", i + 1, self.num_frames)
-        sheet.write(sheet_path)
-        return [compare_path, sheet_path] if self.options.compare else [sheet_path]
+        try:
+            sheet.write(self.staged.path_of(self.outputs.sheet))
+        except OSError as error:
+            raise InputError(
+                f"{self.outputs.sheet} was not written ({error.strerror}): free some space or name another output"
+            ) from error
+        extra = (self.outputs.comparison, self.outputs.sheet)
+        return [path for path in extra if path is not None]
 
-    def open_writer(self, path: Path, width: int, height: int) -> VideoWriter:
+    def open_writer(self, path: Path, width: int, height: int, comment: str | None = None) -> VideoWriter:
         """A writer of a video with the user's sound."""
         return VideoWriter(
             path,
@@ -209,6 +215,8 @@ class LipsyncJob:
             crf=self.options.crf,
             audio_path=self.audio,
             audio_duration_s=self.samples.duration_s,
+            put_at=self.staged.path_of(path),
+            comment=comment,
         )
 
     def align(self, reader: PingPongReader, plan: FacePlan, runs: list[Run]) -> Generator[_Chunk, None, None]:

@@ -8,7 +8,6 @@ are in memory.
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -17,16 +16,17 @@ from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detector import FaceDetector
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.media.probe import probe_audio, probe_video
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
-from latentsync.pipelines.lipsync_job import FrameWatcher, LipsyncJob, LipsyncNetworks, Progress, extra_paths
+from latentsync.pipelines.job_check import check_job
+from latentsync.pipelines.lipsync_job import FrameWatcher, LipsyncJob, LipsyncNetworks, Progress
 from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.output_files import claimed_output
+from latentsync.pipelines.output_files import OutputFiles, StagedFiles
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.timeline import published_length
+from latentsync.temporary_files import temporary_folder
 
 NO_EXACT_DETECTOR = (
     "exact takes the published anchors from face-alignment's landmarks, whose weights are not here: "
@@ -103,10 +103,12 @@ class LipsyncPipeline:
         if options.exact and self.networks.exact_detector is None:
             raise CheckpointError(NO_EXACT_DETECTOR)
         with ExitStack() as cleanup:
-            info = probe_video(video)
-            probe_audio(audio)
-            cleanup.enter_context(claimed_output(out, extra_paths(out), (video, audio)))
-            folder = Path(cleanup.enter_context(_temporary_folder(temp_dir)))
+            outputs = OutputFiles.of(out, options.compare)
+            place = None if temp_dir is None else Path(temp_dir)
+            info = check_job(video, audio, outputs, options.video_fps, place).video
+            folder = cleanup.enter_context(temporary_folder(place))
+            # the video last: where it is, everything of it is
+            staged = cleanup.enter_context(StagedFiles([*outputs.beside(), outputs.video]))
             samples = cleanup.enter_context(AudioSamples.decode(audio, folder))
             fps = Fraction(self.model_fps) if options.video_fps == "25" else info.fps
             num_frames = round(samples.duration_s * fps)
@@ -119,7 +121,8 @@ class LipsyncPipeline:
                 networks=self.networks,
                 video=video,
                 audio=audio,
-                out=out,
+                outputs=outputs,
+                staged=staged,
                 folder=folder,
                 options=options,
                 fps=fps,
@@ -132,17 +135,6 @@ class LipsyncPipeline:
             remedy = memory_remedy(self.device, synthesizer.unet.dtype, self.networks.resolution, options)
             with naming_memory_errors("lip-sync", self.device, remedy):
                 return job.run()
-
-
-def _temporary_folder(temp_dir: Path | str | None) -> TemporaryDirectory:
-    try:
-        if temp_dir is not None:
-            Path(temp_dir).mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(prefix="latentsync-", dir=temp_dir)
-    except OSError as error:
-        raise InputError(
-            f"cannot use {temp_dir} for temporary files: {error.strerror}; name another --temp_dir"
-        ) from error
 
 
 def _no_progress(stage: str, done: float, total: int) -> None:

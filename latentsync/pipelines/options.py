@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from latentsync.errors import ConfigError
+from latentsync.face.tracker import parse_selector
 from latentsync.models.vae import BATCH_SIZE
 
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
@@ -34,6 +35,7 @@ class LipsyncOptions:
 
     Raises:
         ConfigError: a value is not a number, out of range, or contradicts `exact`.
+        InputError: `face` means nothing.
     """
 
     num_inference_steps: int = 20
@@ -59,6 +61,7 @@ class LipsyncOptions:
         _check_range("batch_size", self.batch_windows, 1, 64)
         _check_range("vae_batch_size", self.vae_batch_size, 1, 1024)
         _check_range("crf", self.crf, 0, 51)
+        parse_selector(self.face)
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
         if self.exact:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class VideoTask:
     Attributes:
         video: the person.
         audio: the speech.
-        result: where the video goes; its folder is there.
+        result: where the video goes.
         record: where the JSON record goes.
         labels: further entries of the record, such as a name.
     """
@@ -60,38 +61,58 @@ class VideoMaker:
     Args:
         settings: everything but the inputs that a result depends on, as plain values.
         pipeline: makes one video; asked for only when something is to be made.
+        check: raises an error where a task cannot begin.
     """
 
-    def __init__(self, settings: dict[str, Any], pipeline: Callable[[], Pipeline]) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        pipeline: Callable[[], Pipeline],
+        check: Callable[[VideoTask], object] = lambda task: None,
+    ) -> None:
         self.settings = settings
+        self._check = check
         self._settings_text = json.dumps(settings, sort_keys=True)
         self._pipeline = pipeline
 
     def make(self, task: VideoTask) -> Outcome:
         """Makes one video, unless it is there; a failure is written down and returned, not raised."""
+        if os.path.lexists(task.record) and not is_record(task.record):
+            return Outcome(task, f"{task.record} is there already and is no record of ours: move it away")
         try:
             key = cache_key("made", self._settings_text, content_key(task.video), content_key(task.audio))
         except LatentSyncError as error:
             return self._failed(task, None, error)
         if _is_finished(task, key):
             return Outcome(task, was_there=True)
+        try:
+            self._check(task)
+        except LatentSyncError as error:
+            return self._failed(task, key, error)
         pipeline = self._pipeline()
         try:
             report = pipeline(task.video, task.audio, task.result)
         except Exception as error:  # whatever befalls one video, the others are still to be made
             return self._failed(task, key, error)
-        self._write_record(task, {"key": key, "status": FINISHED, "error": None, **figures(report)})
+        try:
+            self._write_record(task, {"key": key, "status": FINISHED, "error": None, **figures(report)})
+        except OSError as error:
+            return Outcome(task, f"{task.result} is made, its record {task.record} is not ({error.strerror})")
         return Outcome(task)
 
     def _failed(self, task: VideoTask, key: str | None, error: Exception) -> Outcome:
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, LatentSyncError):
             logger.warning("%s failed unexpectedly", task.result.name, exc_info=error)
-        self._write_record(task, {"key": key, "status": FAILED, "error": reason})
+        try:
+            self._write_record(task, {"key": key, "status": FAILED, "error": reason})
+        except (OSError, ValueError) as fault:  # the reason is told all the same
+            logger.debug("%s was not written: %s", task.record, fault)
         return Outcome(task, reason)
 
     def _write_record(self, task: VideoTask, content: dict[str, Any]) -> None:
         content = {**task.labels, **content, "settings": self.settings}
+        task.record.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(task.record) as beside:
             beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -100,6 +121,12 @@ def _is_finished(task: VideoTask, key: str) -> bool:
     record = read_record(task.record)
     is_same = record is not None and record.get("key") == key and record.get("status") == FINISHED
     return is_same and task.result.is_file()
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record that `VideoMaker` wrote."""
+    content = read_record(path)
+    return content is not None and {"key", "status", "settings"} <= content.keys()
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

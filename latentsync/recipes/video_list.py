@@ -1,41 +1,52 @@
 """Many lip-sync jobs from one list, with one loaded pipeline."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from latentsync.errors import InputError
+from latentsync.pipelines.output_files import RECORD_SUFFIX, OutputFiles, check_together
 from latentsync.pipelines.video_maker import Outcome, VideoMaker, VideoTask, read_record
 from latentsync.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
-RECORD_SUFFIX = ".lipsync.json"
-"""Added to a result's name: the record of its making."""
 
 
-def read_tasks(path: Path) -> list[VideoTask]:
+def read_tasks(path: Path, compare: bool = False, also_read: Sequence[Path] = ()) -> list[VideoTask]:
     """The jobs of a CSV file with the columns video_path,audio_path,video_out_path, relative to the file's folder.
 
+    A job that could not begin alone is still listed, since it does not hinder the others.
+
+    Args:
+        path: the file.
+        compare: whether source and result side by side are written too.
+        also_read: files that all jobs read, such as the weights.
+
     Raises:
-        InputError: the file cannot be used, two jobs write to one place, or a job writes over an input.
+        InputError: the file cannot be used, two jobs write to one file, or a job writes over what another reads.
     """
     tasks = [_task(*(path.parent / line[column] for column in COLUMNS)) for line in read_table(path, COLUMNS, ())]
-    inputs = {given.resolve() for task in tasks for given in (task.video, task.audio)}
-    results: set[Path] = set()
+    outputs = []
     for task in tasks:
-        result = task.result.resolve()
-        if result in results:
-            raise InputError(f"{path}: two jobs write to {task.result}: give each its own video_out_path")
-        if result in inputs:
-            raise InputError(f"{path}: {task.result} is also an input: choose another video_out_path")
-        results.add(result)
+        with suppress(InputError):  # an impossible name writes nowhere; the job itself tells so
+            outputs.append(task_outputs(task, compare))
+    inputs = [given for task in tasks for given in (task.video, task.audio)]
+    check_together(outputs, [*inputs, path, *also_read], str(path))
     return tasks
+
+
+def task_outputs(task: VideoTask, compare: bool) -> OutputFiles:
+    """What a job of a list writes.
+
+    Raises:
+        InputError: the name of its result is none of a video that can be written.
+    """
+    return OutputFiles.of(task.result, compare, with_record=True)
 
 
 def make_list(tasks: Sequence[VideoTask], maker: VideoMaker) -> Iterator[Outcome]:
     """Makes one video after the other; a failure does not stop the rest."""
-    for task in tasks:
-        task.record.parent.mkdir(parents=True, exist_ok=True)
-        yield maker.make(task)
+    yield from (maker.make(task) for task in tasks)
 
 
 def summary(outcomes: Sequence[Outcome], shown: Callable[[Path], str] = str) -> list[str]:
@@ -61,4 +72,5 @@ def summary(outcomes: Sequence[Outcome], shown: Callable[[Path], str] = str) -> 
 
 
 def _task(video: Path, audio: Path, result: Path) -> VideoTask:
-    return VideoTask(video, audio, result, result.with_name(result.name + RECORD_SUFFIX))
+    record = result.parent / (result.name + RECORD_SUFFIX)
+    return VideoTask(video, audio, result, record)

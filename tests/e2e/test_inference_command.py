@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latentsync.media.probe import probe_audio, probe_video
@@ -18,6 +19,10 @@ QUICK = ["--inference_steps", "2", *DEMO_RUN]
 
 def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
+def ffmpeg_with(data: bytes, *arguments: str | Path) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *map(str, arguments)], input=data, check=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     (folder / "a_folder.mp4").mkdir()
     (folder / "garbage.pt").write_bytes(b"PK\x03\x04 torn off in the middle")
     (folder / "unknown.yaml").write_text("model: {in_chanels: 13}\n")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "playlist.mp4").write_text(f"ffconcat version 1.0\nfile {folder / 'face.mp4'}\n")
+    (folder / "mine_sheet.png").write_text("the user's")
+    for name in ("own_compare.mp4", "theirs_compare.mp4"):
+        shutil.copy(folder / "face.mp4", folder / name)
+    samples = np.zeros(9600, dtype="<f4")
+    samples[4800] = np.nan
+    ffmpeg_with(samples.tobytes(), "-f", "f32le", "-ar", "16000", "-i", "-", "-c:a", "pcm_f32le", folder / "nan.wav")
     return folder
 
 
@@ -97,7 +110,24 @@ BAD_FILES = {
     "output is a folder": ({"out": "a_folder.mp4"}, "a_folder.mp4"),
     "output inside a file": ({"out": "face.mp4/out.mp4"}, "out.mp4"),
     "output of no known kind": ({"out": "out.txt"}, "out.txt"),
+    "output without a name": ({"out": ""}, "is a folder"),
+    "output is the root": ({"out": "/"}, "is a folder"),
+    "output of a long name": ({"out": "n" * 300 + ".mp4"}, "more than 255 bytes"),
+    "sheet of a long name": ({"out": "n" * 246 + ".mp4"}, "more than 255 bytes"),
+    "output is a pipe": ({"out": "pipe.mp4"}, "pipe.mp4"),
+    "video is a pipe": ({"video": "pipe.mp4"}, "pipe.mp4"),
+    "speech is a pipe": ({"audio": "pipe.mp4"}, "pipe.mp4"),
+    "video is a playlist": ({"video": "playlist.mp4"}, "playlist.mp4"),
+    "speech is not a number": ({"audio": "nan.wav"}, "nan.wav"),
+    "sheet is somebody's": ({"out": "mine.mp4"}, "mine_sheet.png"),
+    "comparison is the video": ({"video": "own_compare.mp4", "out": "own.mp4"}, "own_compare.mp4"),
+    "comparison is somebody's": ({"out": "theirs.mp4"}, "theirs_compare.mp4"),
+    "name with a zero byte": ({"video": "a\0b.mp4"}, "no name of a file"),
 }
+
+
+TOLD_AFTER_A_LOOK = {"no face"}
+"""What a dry run does not find out."""
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
@@ -108,9 +138,13 @@ def test_bad_files_end_in_one_line_that_names_them(
     paths = {"video": "face.mp4", "audio": "speech.wav", "out": str(tmp_path / "out.mp4")} | given
     before = snapshot(clips)
     arguments = ["--video_path", clips / paths["video"], "--audio_path", clips / paths["audio"]]
-    code = main([*map(str, arguments), "--video_out_path", str(clips / paths["out"]), *QUICK])
-    assert_one_line(capsys.readouterr().err, named)
+    arguments += ["--video_out_path", clips / paths["out"], "--compare", *QUICK]
+    code = main(list(map(str, arguments)))
+    said = capsys.readouterr().err
+    assert_one_line(said, named)
     assert code == 2
+    if case not in TOLD_AFTER_A_LOOK:
+        assert (main([*map(str, arguments), "--dry_run"]), capsys.readouterr().err) == (code, said)
     assert snapshot(clips) == before
     assert list(tmp_path.iterdir()) == []
 
@@ -221,8 +255,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(clips: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_nothing(repository: Path, clips: Path, tmp_path: Path, kind: signal.Signals):
+@pytest.mark.parametrize(("kind", "times"), [(signal.SIGINT, 6), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
+def test_an_interrupted_run_leaves_nothing(
+    repository: Path, clips: Path, tmp_path: Path, kind: signal.Signals, times: int
+):
     out, temporary = tmp_path / "out.mp4", tmp_path / "temporary"
     command = [repository / "inference.sh", "--video_path", clips / "face.mp4", "--audio_path", clips / "speech.wav"]
     command += ["--video_out_path", out, "--temp_dir", temporary, *DEMO_RUN, "--inference_steps", "900"]
@@ -231,10 +267,12 @@ def test_an_interrupted_run_leaves_nothing(repository: Path, clips: Path, tmp_pa
         while not list(tmp_path.glob(".latentsync-*.mp4")) and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(0.5)
-        process.send_signal(kind)
+        for _ in range(times):
+            process.send_signal(kind)
+            time.sleep(0.05)
         error = process.communicate(timeout=120)[1]
-    assert process.returncode == 130
-    assert "stopped" in error
+    assert process.returncode == 128 + kind, error
+    assert error.splitlines()[-1] == "stopped; no result was written"
     assert "Traceback" not in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["temporary"]
     assert list(temporary.iterdir()) == []

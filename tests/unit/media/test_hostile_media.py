@@ -27,7 +27,7 @@ def test_playlists_are_refused_by_their_content(tmp_path: Path, repository: Path
     }[kind]
     (tmp_path / name).write_text(text)
     for probe in (probe_video, probe_audio):
-        with pytest.raises(InputError, match="playlist|not a .* file that ffmpeg can read"):
+        with pytest.raises(InputError, match=r"playlist|not a .* file that ffmpeg can read"):
             probe(tmp_path / name)
 
 
@@ -37,7 +37,8 @@ def test_a_huge_picture_in_a_small_file_is_refused_in_little_memory(tmp_path: Pa
     picture.save(path, save_all=True, append_images=[picture], duration=40)
     assert path.stat().st_size < 1_000_000
     program = (
-        "import resource, sys\nfrom latentsync.errors import InputError\nfrom latentsync.media.probe import probe_video\n"
+        "import resource, sys\nfrom latentsync.errors import InputError\n"
+        "from latentsync.media.probe import probe_video\n"
         "try:\n    probe_video(sys.argv[1])\nexcept InputError as error:\n    print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )

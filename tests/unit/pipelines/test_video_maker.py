@@ -54,7 +54,7 @@ def test_a_finished_video_is_not_made_again(task: VideoTask):
     assert record["runs"][1] == {"start": 40, "stop": 50, "has_face": False}
 
 
-@pytest.mark.parametrize("change", ["settings", "speech", "result gone", "record torn"])
+@pytest.mark.parametrize("change", ["settings", "speech", "result gone"])
 def test_what_changed_is_made_again(task: VideoTask, change: str):
     pipeline = FakePipeline()
     maker = maker_of(pipeline)
@@ -63,10 +63,8 @@ def test_what_changed_is_made_again(task: VideoTask, change: str):
         maker = maker_of(pipeline, steps=10)
     elif change == "speech":
         task.audio.write_text("other words")
-    elif change == "result gone":
-        task.result.unlink()
     else:
-        task.record.write_text('{"key": ')
+        task.result.unlink()
     assert not maker.make(task).was_there
     assert pipeline.num_calls == 2
     assert task.result.read_bytes() == task.audio.read_bytes()
@@ -93,6 +91,27 @@ def test_an_input_that_is_missing_fails_without_the_pipeline(task: VideoTask):
     outcome = maker_of(pipeline).make(task)
     assert outcome.error is not None
     assert "speech.wav" in outcome.error
+    assert pipeline.num_loads == 0
+
+
+@pytest.mark.parametrize("content", ["my notes", '{"key": ', '{"notes": 1}'])
+def test_a_file_in_the_place_of_the_record_that_is_not_ours_stays(task: VideoTask, content: str):
+    task.record.write_text(content)
+    pipeline = FakePipeline()
+    outcome = maker_of(pipeline).make(task)
+    assert outcome.error is not None
+    assert "record.json is there already and is no record of ours: move it away" in outcome.error
+    assert task.record.read_text() == content
+    assert (pipeline.num_loads, task.result.exists()) == (0, False)
+
+
+def test_what_cannot_begin_fails_without_the_pipeline(task: VideoTask):
+    def check(task: VideoTask) -> None:
+        raise InputError("the output is an input")
+
+    pipeline = FakePipeline()
+    outcome = VideoMaker({}, pipeline.load, check).make(task)
+    assert outcome.error == "the output is an input"
     assert pipeline.num_loads == 0
 
 
