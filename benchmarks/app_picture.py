@@ -18,6 +18,7 @@ from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, serving
 from latentsync.app.studio import Studio
 from latentsync.device import resolve_device, resolve_dtype
+from latentsync.output_file import check_output_file, written_output
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=REPOSITORY_ROOT / "assets" / "app.png")
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args(argv)
+    check_output_file(arguments.out, [], suffixes=(".png",))
     chromium = shutil.which("chromium")
     if chromium is None:
         print("error: no Chromium here: apt-get install --no-install-recommends chromium", file=sys.stderr)
@@ -50,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
             run_example(page, arguments.steps)
             shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
             browser.close()
-    shown.crop((0, 0, WIDTH, HEIGHT)).save(arguments.out, optimize=True)
+    with written_output(arguments.out) as beside:
+        shown.crop((0, 0, WIDTH, HEIGHT)).save(beside, optimize=True)
     return 0
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentsync.atomic import written_whole
-from latentsync.errors import LatentSyncError
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.media.reader import VideoReader
+from latentsync.output_file import check_output_file, written_output
 
 LEFT, TOP, SIDE = 90 / 512, 70 / 512, 312 / 512
 """Where the head of the demo's person is, as shares of the frame's height."""
@@ -33,19 +33,20 @@ def heads(frame: np.ndarray) -> Image.Image:
 
 def main() -> int:
     """Writes the picture; 2 where the video cannot be read."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=3.2)
     arguments = parser.parse_args()
-    try:
-        with VideoReader(arguments.video) as reader:
-            fps = float(reader.info.fps)
-            pictures = [heads(frame) for frame in islice(reader, 0, round(arguments.seconds * fps), EVERY)]
-    except LatentSyncError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    with written_whole(arguments.out) as beside:
+    return run_command(lambda: _main(arguments))
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    check_output_file(arguments.out, [arguments.video])
+    with VideoReader(arguments.video) as reader:
+        fps = float(reader.info.fps)
+        pictures = [heads(frame) for frame in islice(reader, 0, round(arguments.seconds * fps), EVERY)]
+    with written_output(arguments.out) as beside:
         pictures[0].save(
             beside, "WEBP", save_all=True, append_images=pictures[1:], duration=round(1000 * EVERY / fps), loop=0,
             quality=QUALITY, method=6, kmin=1, kmax=1,

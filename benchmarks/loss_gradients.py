@@ -12,7 +12,6 @@ import sys
 import wave
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from latentsync.losses.loss_config import (
 from latentsync.losses.prediction import Prediction
 from latentsync.models.vae import load_vae
 from latentsync.synthetic.clip import TalkingClip
+from latentsync.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 
 DEMO = REPOSITORY_ROOT / "checkpoints" / "demo"
@@ -162,8 +162,8 @@ def main(arguments: list[str] | None = None) -> int:
         "| term | timestep | norm in float32 | bf16: norm, cosine | fp16, scaled: norm, cosine |",
         "|---|---|---|---|---|",
     ]
-    with TemporaryDirectory(prefix="latentsync-") as folder:
-        root = vgg16_root(Path(folder))
+    with temporary_folder(remedy="set TMPDIR to another folder") as folder:
+        root = vgg16_root(folder)
         for term in TERMS:
             for timestep in options.timesteps:
                 reference = window.gradient(term, "no", timestep, root)

@@ -14,7 +14,6 @@ Without --raw so many synthetic talkers are rendered first (about 0.1 s a frame 
 import argparse
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.media.probe import probe_video
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.film import write_film
+from latentsync.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 from preprocess.clip import Clip
 from preprocess.executor import Executor, Job
@@ -252,8 +252,8 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     try:
-        with tempfile.TemporaryDirectory(prefix="preprocess_throughput_") as folder:
-            print(run(options, Path(folder)))
+        with temporary_folder(remedy="set TMPDIR to another folder") as folder:
+            print(run(options, folder))
     except LatentSyncError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -11,7 +11,6 @@ weights. The stages of the pipeline overlap: the parts together may take longer 
 import argparse
 import json
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -21,16 +20,18 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu_report.document import claim_report
 from benchmarks.markdown_table import markdown_table
 from benchmarks.pipeline_parts import PartClock, PartFigures, parts_counted
 from benchmarks.published_weights import write_config, write_weights
 from benchmarks.weight_sizes import PUBLISHED, TINY
 from latentsync.atomic import written_whole
-from latentsync.command_line import run_command
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import file_url, run_tool
 from latentsync.media.probe import probe_audio, probe_video
+from latentsync.temporary_files import temporary_folder
 from latentsync.weights import UNET
 from scripts import inference
 
@@ -147,7 +148,7 @@ def cut_audio(audio: Path, num_frames: int, out: Path) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
     parser.add_argument("--frames", type=int, help="of the result (default: 32 at 256 px, 16 at 512 px)")
     parser.add_argument("--steps", type=int, default=2, help="denoising steps (default: %(default)s)")
@@ -166,8 +167,7 @@ def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
     probe_video(options.video)
     probe_audio(options.audio)
     results = {}
-    with tempfile.TemporaryDirectory(prefix="latentsync-") as name:
-        folder = Path(name)
+    with temporary_folder(remedy="set TMPDIR to another folder") as folder:
         write_weights(folder, SIZES[options.size])
         for resolution in options.resolution:
             audio = folder / f"speech_{resolution}.wav"
@@ -182,14 +182,14 @@ def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """Measures, prints the tables, and writes them: 0, or 2 where an input cannot be used."""
     options = build_parser().parse_args(arguments)
-    return run_command(lambda: measure_all(options), when_stopped="the temporary weights were removed")
+    return run_command(lambda: _main(options), when_stopped="the temporary weights were removed")
 
 
-def measure_all(options: argparse.Namespace) -> int:
-    """Measures, prints and writes; gives the exit code."""
+def _main(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        claim_report(options.out)
     results = run(options)
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
         text = "\n".join(table(resolution, result) for resolution, result in results.items())
         for file, content in {"published_path.md": text, "published_path.json": json.dumps(results, indent=1)}.items():
             with written_whole(options.out / file) as beside:

@@ -19,8 +19,11 @@ from pathlib import Path
 
 from benchmarks.syncnet_convergence_document import write_document
 from eval import eval_syncnet_acc
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.errors import InputError
+from latentsync.output_file import written_output
+from latentsync.owned_folder import claim_folder
 from latentsync.weights import REPOSITORY_ROOT
 from scripts import train_syncnet
 
@@ -139,16 +142,16 @@ def run_study(study: Study, data: Path, out: Path) -> None:
     Raises:
         InputError: the training or the judging failed.
     """
-    folder = out / study.name.replace(" ", "_").replace(",", "")
+    folder = study_folder(out, study)
     if (folder / "result.json").is_file():
         return
     logger.info("%s: %d steps", study.name, study.max_steps)
     cache, clips, held_out = out / "cache", data / study.clips, data / study.judged_on
     if study.num_clips:
         paths = [str(path.resolve()) for path in list_clips(clips)[: study.num_clips]]
-        folder.mkdir(parents=True, exist_ok=True)
-        clips = folder / "clips.txt"
-        clips.write_text("\n".join(paths) + "\n", encoding="utf-8")
+        clips = out / "lists" / f"{folder.name}.txt"  # the run's own folder is the training's to begin
+        with written_output(clips) as beside:
+            beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
     if train_syncnet.main(study.arguments(clips, held_out, cache, folder)) != 0:
         raise InputError(f"the study {study.name!r} failed: see above")
     judged = folder / "clean.json"
@@ -168,12 +171,13 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         "rows": rows,
         "clean": json.loads(judged.read_text()),
     }
-    (folder / "result.json").write_text(json.dumps(result) + "\n")
+    with written_output(folder / "result.json") as beside:
+        beside.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
 def main() -> int:
     """Runs the study, or writes its document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "document"])
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with train, val, train_box, val_box")
     parser.add_argument("--out", type=Path, default=Path("runs/syncnet_convergence"))
@@ -181,20 +185,31 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     chosen = [study for study in STUDIES if not options.only or study.name in options.only]
-    try:
-        if options.command == "document":
-            write_document(options.out, [study.name for study in STUDIES])
-            return 0
-        for study in chosen:
-            missing = [name for name in (study.clips, study.judged_on) if not (options.data / name).is_dir()]
-            if missing:
-                logger.warning("%s is left out: there is no %s", study.name, options.data / missing[0])
-            else:
-                run_study(study, options.data, options.out)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return run_command(lambda: _main(options, chosen), when_stopped="the same command goes on")
+
+
+def _main(options: argparse.Namespace, chosen: Sequence[Study]) -> int:
+    if options.command == "document":
+        write_document(options.out, [study.name for study in STUDIES])
+        return 0
+    claim_folder(options.out, "SyncNet study", "name another --out", _is_of_older_version)
+    for study in chosen:
+        missing = [name for name in (study.clips, study.judged_on) if not (options.data / name).is_dir()]
+        if missing:
+            logger.warning("%s is left out: there is no %s", study.name, options.data / missing[0])
+        else:
+            run_study(study, options.data, options.out)
     return 0
+
+
+def _is_of_older_version(out: Path) -> bool:
+    folders = {study_folder(out, study) for study in STUDIES}
+    return any((folder / "config.yaml").is_file() for folder in folders)
+
+
+def study_folder(out: Path, study: Study) -> Path:
+    """Where a study's training runs."""
+    return out / study.name.replace(" ", "_").replace(",", "")
 
 
 if __name__ == "__main__":

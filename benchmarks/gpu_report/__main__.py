@@ -12,20 +12,18 @@ import logging
 import sys
 from pathlib import Path
 
-from benchmarks.gpu_report.document import NAME, write_report
+from benchmarks.gpu_report.document import NAME, claim_report, write_report
 from benchmarks.gpu_report.runner import run_sections
 from benchmarks.gpu_report.section import FAILED, MEASURED, SectionResult, Setup
 from benchmarks.gpu_report.sections import SECTIONS
 from benchmarks.gpu_report.sizes import SIZES
+from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.device import resolve_device
-from latentsync.errors import LatentSyncError
-
-EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m benchmarks.gpu_report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -44,11 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; gives its exit status."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        setup = Setup(SIZES[options.size], resolve_device(options.device))
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_BAD_INPUT
+    return run_command(lambda: _main(options), when_stopped="what was measured before is in the report")
+
+
+def _main(options: argparse.Namespace) -> int:
+    setup = Setup(SIZES[options.size], resolve_device(options.device))
+    claim_report(options.out)
     done: list[SectionResult] = []
 
     def report(result: SectionResult) -> None:
@@ -64,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = [SECTIONS[name] for name in dict.fromkeys(options.sections)]
     run_sections(chosen, setup, 60 * options.minutes, options.one_process, report)
     print(f"wrote {options.out / NAME}.md and .json")
-    return EXIT_FAILED if any(result.num_failed for result in done) else 0
+    return EXIT_SOME_FAILED if any(result.num_failed for result in done) else 0
 
 
 if __name__ == "__main__":

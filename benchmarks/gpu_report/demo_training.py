@@ -1,7 +1,6 @@
 """A short training of the demo U-Net by the trainer itself, on people rendered in memory."""
 
 import math
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from latentsync.losses.build import build_losses
 from latentsync.models.vae import load_vae
 from latentsync.recipes.train_unet import initial_unet
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.temporary_files import temporary_folder
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.metrics_log import FILE_NAME, read_rows
 from latentsync.training.trainer import Trainer
@@ -40,8 +40,8 @@ def train(setup: Setup, name: str, must_fall: bool) -> Values:
         ValueError: the mean loss of the last third is not below that of the first third, where it must be.
         NonFiniteLossError: a loss is not finite.
     """
-    with tempfile.TemporaryDirectory(prefix="latentsync-") as folder:
-        run = demo_run(setup, name, Path(folder))
+    with temporary_folder(remedy="set TMPDIR to another folder") as folder:
+        run = demo_run(setup, name, folder)
         rows = run_trainer(setup, run)
     third = max(len(rows) // 3, 1)
     first, last = (sum(part) / len(part) for part in (rows[:third], rows[-third:]))

@@ -14,6 +14,7 @@ from benchmarks.gpu_report.section import MEASURED, SectionResult, Setup
 from benchmarks.markdown_table import markdown_table
 from latentsync.atomic import written_whole
 from latentsync.device import describe_device, resolve_dtype
+from latentsync.owned_folder import claim_folder
 
 NAME = "gpu_report"
 _TINY_NOTE = (
@@ -38,8 +39,29 @@ def facts(setup: Setup) -> dict[str, Any]:
     }
 
 
+def claim_report(folder: Path) -> None:
+    """Makes a folder one for reports of an accelerator, before anything is measured.
+
+    Raises:
+        InputError: it holds files of others, or cannot be written to.
+    """
+    claim_folder(folder, "GPU report", "name another --out", _is_of_older_version)
+
+
+def _is_of_older_version(folder: Path) -> bool:
+    """Whether there is a report in it, of this program or of `benchmarks.published_path`."""
+    for name, keys in ((f"{NAME}.json", {"facts", "sections"}), ("published_path.json", {"256", "512"})):
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content and content.keys() <= keys:
+            return True
+    return False
+
+
 def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -> None:
-    """Writes `gpu_report.md` and `gpu_report.json`, each whole or not at all."""
+    """Writes `gpu_report.md` and `gpu_report.json` into a claimed folder, each whole or not at all."""
     known = facts(setup)
     plain = {
         "facts": known,
@@ -49,7 +71,6 @@ def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -
         },
     }
     texts = {f"{NAME}.md": markdown(known, results), f"{NAME}.json": json.dumps(plain, indent=1) + "\n"}
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with written_whole(folder / name) as beside:
             beside.write_text(text, encoding="utf-8")

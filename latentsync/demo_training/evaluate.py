@@ -17,20 +17,24 @@ from pathlib import Path
 import torch
 
 from latentsync.atomic import written_whole
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.data.array_cache import cache_key
 from latentsync.demo_training.clip_set import find_clips
 from latentsync.demo_training.figures.bars import markdown_table
-from latentsync.demo_training.figures.dub_figures import MEASUREMENT, measure_dubs
+from latentsync.demo_training.figures.dub_figures import MEASUREMENT, PAIRS, measure_dubs
 from latentsync.demo_training.figures.reader_figures import measure_mouth_reader
 from latentsync.demo_training.figures.setup import Evaluation, clip_key, files_key
 from latentsync.demo_training.figures.size_figures import measure_inference, measure_size
 from latentsync.demo_training.figures.sync_figures import measure_syncnet
 from latentsync.demo_training.figures.vae_figures import measure_vae
-from latentsync.errors import InputError, LatentSyncError
+from latentsync.errors import InputError
+from latentsync.owned_folder import claim_folder, locked
 from latentsync.pipelines.options import LipsyncOptions
 
 logger = logging.getLogger(__name__)
 
+PROGRAM = "demo figures"
+_REMEDY = "name another --out"
 _BATCH_WINDOWS = 5
 
 
@@ -130,7 +134,7 @@ def parse_evaluation(arguments: argparse.Namespace) -> Evaluation:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m latentsync.demo_training.evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -165,13 +169,28 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    try:
-        evaluate(parse_evaluation(arguments), tuple(arguments.groups) or DEFAULT_GROUPS)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return run_command(lambda: _main(arguments), when_stopped="the same command goes on")
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    evaluation = parse_evaluation(arguments)
+    claim_folder(evaluation.out, PROGRAM, _REMEDY, _is_of_older_version)
+    with locked(evaluation.out, f"wait for it, or {_REMEDY}"):
+        evaluate(evaluation, tuple(arguments.groups) or DEFAULT_GROUPS)
     sys.stdout.write((arguments.out / "table.md").read_text(encoding="utf-8"))
     return 0
+
+
+def _is_of_older_version(out: Path) -> bool:
+    """Whether a folder holds figures of ours, or those of pairs, which come first."""
+    stored = _stored(out / "figures.json")
+    if stored and all(isinstance(result, dict) and "figures" in result for result in stored.values()):
+        return True
+    try:
+        with (out / PAIRS).open(encoding="utf-8") as file:
+            return {"key", "pair", "figures"} == json.loads(file.readline()).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 if __name__ == "__main__":

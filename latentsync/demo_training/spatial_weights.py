@@ -3,15 +3,14 @@
 What is left is the network of stage 1, to go on with it more cheaply; the stage after puts new motion modules in.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import torch
 
-from latentsync.atomic import written_whole
-from latentsync.errors import LatentSyncError
+from latentsync.command_line import OneLineParser, run_command
 from latentsync.models.checkpoint import read_checkpoint
+from latentsync.output_file import check_output_file, written_output
 
 
 def write_spatial_weights(source: Path, target: Path) -> int:
@@ -23,22 +22,23 @@ def write_spatial_weights(source: Path, target: Path) -> int:
     content = read_checkpoint(source)
     weights = content["state_dict"]
     kept = {name: value for name, value in weights.items() if "motion_modules." not in name}
-    with written_whole(target) as beside:
+    with written_output(target, "OUT") as beside:
         torch.save({**content, "state_dict": kept}, beside)
     return len(weights) - len(kept)
 
 
 def main() -> int:
     """Runs the command."""
-    parser = argparse.ArgumentParser(prog="python -m latentsync.demo_training.spatial_weights", description=__doc__)
+    parser = OneLineParser(prog="python -m latentsync.demo_training.spatial_weights", description=__doc__)
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
     arguments = parser.parse_args()
-    try:
-        print(f"left out {write_spatial_weights(arguments.source, arguments.target)} tensors of motion modules")
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return run_command(lambda: _main(arguments.source, arguments.target))
+
+
+def _main(source: Path, target: Path) -> int:
+    check_output_file(target, [source], "OUT")
+    print(f"left out {write_spatial_weights(source, target)} tensors of motion modules")
     return 0
 
 

@@ -9,14 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import published_path
+from benchmarks.gpu_report import __main__ as gpu_report
+from benchmarks.gpu_report import document
 from eval import inference_videos, report_folder, run, sanity, synthetic_set
 from eval.pairs import GROUND_TRUTH, Pair, write_pairs
 from eval.results import write_results
+from latentsync.demo_training import evaluate as demo_figures
 from latentsync.owned_folder import MARKER, check_ownership
 from latentsync.synthetic import __main__ as synthetic
 from latentsync.synthetic import dataset, raw
 from preprocess.report import __main__ as data_report
 from tests.demo_weights import DEMO_RUN
+from tests.unit.demo_training.figures.clips import write_clips
 from tests.unit.eval.made_results import made_results
 from tests.unit.preprocess.report_run import write_run
 
@@ -79,6 +84,18 @@ def older_data_report(folder: Path) -> None:
     (folder / "images").mkdir()
 
 
+def older_gpu_report(folder: Path) -> None:
+    make(folder / "gpu_report.json", json.dumps({"facts": {}, "sections": {}}))
+
+
+def older_figures(folder: Path) -> None:
+    make(folder / "figures.json", json.dumps({"size": {"key": "k", "figures": {"bytes": 1}}}))
+
+
+def held_out(folder: Path) -> list[str]:
+    return ["--data", str(write_clips(folder / "clips", 1)), "--weights", str(folder)]
+
+
 @dataclass(frozen=True)
 class Command:
     """A command that fills `--out`, its further arguments, and a folder as it was made before folders were marked."""
@@ -88,6 +105,12 @@ class Command:
     program: str
     make_older: Callable[[Path], None]
     is_of_older_version: Callable[[Path], bool]
+
+
+def call_evaluate(arguments: Sequence[str]) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["evaluate", *arguments])
+        return demo_figures.main()
 
 
 def call_synthetic(name: str) -> Callable[[Sequence[str]], int]:
@@ -117,6 +140,23 @@ COMMANDS = {
         call_synthetic("dataset"), nothing, "synthetic clips", older_clips, dataset._is_of_older_version
     ),
     "raw": Command(call_synthetic("raw"), nothing, "raw videos", older_raw, raw._is_of_older_version),
+    "gpu_report": Command(
+        gpu_report.main,
+        lambda folder: ["--size", "tiny"],
+        "GPU report",
+        older_gpu_report,
+        document._is_of_older_version,
+    ),
+    "published_path": Command(
+        published_path.main,
+        lambda folder: ["--size", "tiny"],
+        "GPU report",
+        older_gpu_report,
+        document._is_of_older_version,
+    ),
+    "demo_training.evaluate": Command(
+        call_evaluate, held_out, "demo figures", older_figures, demo_figures._is_of_older_version
+    ),
     "preprocess.report": Command(
         data_report.main, pipeline_run, "data report", older_data_report, data_report._is_of_older_version
     ),

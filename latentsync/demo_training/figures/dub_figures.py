@@ -40,6 +40,8 @@ from latentsync.recipes.unet_run import UNetRun
 
 logger = logging.getLogger(__name__)
 
+PAIRS = "dubs.jsonl"
+"""Figures of pairs, below the output folder."""
 MEASUREMENT = 1
 """Counted up when what is measured changes, so that older results are not mixed in."""
 
@@ -90,7 +92,7 @@ def measure_pairs(evaluation: Evaluation, pairs: list[tuple[Clip, Clip]]) -> lis
     """Figures of every pair (clip, driver), from `dubs.jsonl` where they are; networks load when one is missing."""
     texts = (evaluation.painting_text(), evaluation.syncnet_text())
     settings = cache_key(MEASUREMENT, *texts, files_key(evaluation.dub_files()))
-    store = MeasuredPairs(evaluation.out / "dubs.jsonl")
+    store = MeasuredPairs(evaluation.out / PAIRS)
     judges = cache(lambda: load_judges(evaluation))
     results = []
     for number, (clip, driver) in enumerate(pairs):
