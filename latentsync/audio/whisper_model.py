@@ -14,6 +14,7 @@ from whisper.model import AudioEncoder, ModelDimensions
 
 from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError
+from latentsync.weight_check import check_archive, check_kinds, plain_tensors
 
 NUM_MELS = 80
 """Mel bands of the encoder's input."""
@@ -117,7 +118,8 @@ def load_whisper_encoder(
     with torch.device("meta"):
         model = WhisperEncoder(dims, dtype)
     _check_state(path, state, model.encoder.state_dict())
-    model.encoder.load_state_dict(state, assign=True)
+    check_kinds(model.encoder.state_dict(), state, path)
+    model.encoder.load_state_dict(plain_tensors(state, path), assign=True)
     return model.float().to(device).eval().requires_grad_(False)
 
 
@@ -139,6 +141,7 @@ def _read_file(path: Path) -> Mapping:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged or hostile bytes fail inside torch.load in many ways
         raise CheckpointError(f"Whisper weights {path} are damaged or unsafe to load: {remedy}") from error
+    check_archive(path)
     is_mapping = isinstance(content, Mapping) and all(
         isinstance(content.get(key), Mapping) for key in ("dims", "model_state_dict")
     )

@@ -11,6 +11,7 @@ import torch
 from latentsync.errors import CheckpointError
 from latentsync.face.detector import Detection
 from latentsync.face.reduced import reduced_frames
+from latentsync.weight_check import plain_tensors
 from latentsync.weights import AUXILIARY
 
 _LONGEST_SIDE = 640
@@ -133,6 +134,8 @@ class _FaceAlignmentNetworks:
         box_file, landmark_file = find_box_weights(folder), find_landmark_weights(folder)
         try:
             self._alignment = _build_alignment(device, str(box_file), str(landmark_file))
+            plain_tensors(self._alignment.face_alignment_net.state_dict(), str(landmark_file))
+            plain_tensors(self._alignment.face_detector.face_detector.state_dict(), str(box_file))
         except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(

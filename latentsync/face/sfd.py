@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.landmarks68 import find_box_weights
 from latentsync.face.reduced import reduced_frames
+from latentsync.weight_check import plain_tensors
 from latentsync.weights import AUXILIARY
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class SfdBoxDetector:
             )
         try:
             self._detector = FaceDetector(str(device), path_to_detector=str(weights), filter_threshold=min_score)
+            plain_tensors(self._detector.face_detector.state_dict(), weights)
         except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"cannot load {weights}: {reason}; download it again, or use mtcnn") from error

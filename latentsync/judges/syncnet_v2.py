@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latentsync.errors import CheckpointError
 from latentsync.models.checkpoint import read_checkpoint
+from latentsync.weight_check import plain_tensors
 
 NUM_LIP_FRAMES = 5
 LIP_SIZE = 224
@@ -74,6 +75,7 @@ def load_syncnet_v2(path: str | Path, device: torch.device | str = "cpu") -> Syn
             f"{path} is not a SyncNet-v2: fetch auxiliary/syncnet_v2.model with "
             "python -m scripts.download_weights --training"
         ) from error
+    plain_tensors(weights, path)
     return network.float().to(device).eval().requires_grad_(False)
 
 

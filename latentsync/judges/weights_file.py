@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from latentsync.errors import CheckpointError
+from latentsync.weight_check import check_archive, check_kinds, plain_tensors
 
 
 def read_weights_file(path: Path, wrappers: Sequence[str] = ()) -> dict:
@@ -25,6 +26,7 @@ def read_weights_file(path: Path, wrappers: Sequence[str] = ()) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged or hostile bytes fail inside torch.load in many ways
         raise CheckpointError(f"{path} is damaged or unsafe to load: download it again") from error
+    check_archive(path)
     for wrapper in wrappers:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -54,4 +56,5 @@ def fill_network(network: nn.Module, weights: Mapping[str, torch.Tensor], path: 
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CheckpointError(f"{path} {what} {names[0]}{more}: it is not the network expected, download it again")
-    network.load_state_dict(dict(weights), assign=True)
+    check_kinds(expected, weights, path)
+    network.load_state_dict(plain_tensors(weights, path), assign=True)

@@ -16,6 +16,7 @@ from latentsync.models.checkpoint_fit import demand_fit, fit_unet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
+from latentsync.weight_check import check_archive, plain_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"checkpoint {path} is refused, it is damaged or holds code besides weights: get it from its publisher"
             ) from error
         raise CheckpointError(f"checkpoint {path} is cut off or damaged: download it again") from error
+    check_archive(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {path} holds no weights by name: give a LatentSync .pt file")
     return content
@@ -164,13 +166,13 @@ def load_syncnet(
 def _weights_and_record(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The file's tensors by name, and the configuration it records (empty in the published files)."""
     if Path(path).suffix == ".safetensors":
-        return _read_safetensors(Path(path)), {}
+        return plain_tensors(_read_safetensors(Path(path)), path), {}
     content = read_checkpoint(path)
     weights = content.get("state_dict")
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise CheckpointError(f"checkpoint {path} has no state_dict of tensors: give a LatentSync .pt file")
     recorded = content.get("config")
-    return weights, recorded if isinstance(recorded, dict) else {}
+    return plain_tensors(weights, path), recorded if isinstance(recorded, dict) else {}
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from latentsync.errors import CheckpointError
 from latentsync.models.unet_config import UNetConfig
+from latentsync.weight_check import check_kinds
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def demand_fit(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch
                 f"checkpoint {path} does not fit the configuration, it {what} {_first(names)}: "
                 "use the configuration these weights were trained with, or download them again"
             )
+    check_kinds(expected, weights, path)
 
 
 def _differing_sizes(config: UNetConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:

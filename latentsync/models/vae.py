@@ -13,10 +13,12 @@ from safetensors import SafetensorError
 
 from latentsync.device_memory import naming_memory_errors, run_in_batches
 from latentsync.errors import CheckpointError
+from latentsync.weight_check import plain_tensors
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 """Images at once where nothing else is said."""
 
 
@@ -104,7 +106,7 @@ def read_latent_channels(folder: Path) -> int:
     Raises:
         CheckpointError: the configuration is damaged, or the weights are missing.
     """
-    if not (folder / "diffusion_pytorch_model.safetensors").is_file():
+    if not (folder / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again")
     try:
         config = AutoencoderKL.load_config(str(folder), local_files_only=True)
@@ -138,6 +140,7 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
     faults = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
     if faults:
         raise CheckpointError(f"VAE in {folder} does not fit its config.json ({faults[0]}): download it again")
+    plain_tensors(vae.state_dict(), folder / WEIGHTS_FILE)
     vae = vae.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return LatentCodec(vae)
 

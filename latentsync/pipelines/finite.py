@@ -1,5 +1,8 @@
 """Stops a run whose networks give NaN or infinity, which would otherwise end in black mouths without an error."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -7,13 +10,23 @@ from latentsync.device import describe_device
 from latentsync.errors import NonFiniteError
 
 
-def check_finite(values: Tensor, what: str, dtype: torch.dtype) -> None:
+@dataclass(frozen=True)
+class WeightFiles:
+    """Where the networks of a pipeline were read from, for messages; None where nobody says."""
+
+    unet: Path | None = None
+    vae: Path | None = None
+    audio_encoder: Path | None = None
+
+
+def check_finite(values: Tensor, what: str, dtype: torch.dtype, weights: Path | None = None) -> None:
     """Checks the result of a network.
 
     Args:
         values: of any shape.
         what: what they are, in the plural, for the message.
         dtype: the network's number format.
+        weights: the file it was read from.
 
     Raises:
         NonFiniteError: a value is NaN or infinite.
@@ -21,7 +34,8 @@ def check_finite(values: Tensor, what: str, dtype: torch.dtype) -> None:
     if bool(values.isfinite().all()):
         return
     if dtype == torch.float32:
-        remedy = "the weights or the input may be damaged; `python -m latentsync.doctor` lists the weights"
+        file = "" if weights is None else f" {weights}"
+        remedy = f"the weights{file} or the input may be damaged; download the weights again, or try another input"
     else:
         remedy = "run it again with --dtype float32"
     name = str(dtype).removeprefix("torch.")

@@ -18,6 +18,7 @@ from latentsync.face.detector import FaceDetector
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
+from latentsync.pipelines.finite import WeightFiles
 from latentsync.pipelines.job_check import check_job
 from latentsync.pipelines.lipsync_job import FrameWatcher, LipsyncJob, LipsyncNetworks, Progress
 from latentsync.pipelines.memory_remedy import memory_remedy
@@ -46,6 +47,7 @@ class LipsyncPipeline:
         num_frames: frames of one window.
         model_fps: frames per second the U-Net was trained at.
         exact_detector: finds faces for the option `exact`; None refuses that option.
+        files: where the networks were read from, for messages.
 
     Raises:
         ConfigError: the parts do not fit each other.
@@ -61,8 +63,9 @@ class LipsyncPipeline:
         num_frames: int = 16,
         model_fps: int = 25,
         exact_detector: FaceDetector | None = None,
+        files: WeightFiles | None = None,
     ) -> None:
-        synthesizer = WindowSynthesizer(unet, codec, resolution)
+        synthesizer = WindowSynthesizer(unet, codec, resolution, files)
         self.networks = LipsyncNetworks(synthesizer, audio_encoder, detector, resolution, num_frames, exact_detector)
         self.model_fps = model_fps
 

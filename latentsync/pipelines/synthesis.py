@@ -18,7 +18,7 @@ from latentsync.face.colour import match_colour
 from latentsync.face.mask import keep_mask, latent_mask
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
-from latentsync.pipelines.finite import check_finite
+from latentsync.pipelines.finite import WeightFiles, check_finite
 from latentsync.pipelines.options import LipsyncOptions
 
 
@@ -46,7 +46,9 @@ class WindowSynthesizer:
         ConfigError: the U-Net's channels do not fit the codec's latents.
     """
 
-    def __init__(self, unet: UNet3DConditionModel, codec: LatentCodec, resolution: int) -> None:
+    def __init__(
+        self, unet: UNet3DConditionModel, codec: LatentCodec, resolution: int, files: WeightFiles | None = None
+    ) -> None:
         channels = codec.latent_channels
         if unet.config["in_channels"] != 3 * channels + 1 or unet.config["out_channels"] != channels:
             raise ConfigError(
@@ -54,6 +56,7 @@ class WindowSynthesizer:
                 f"output channels, not {unet.config['in_channels']} and {unet.config['out_channels']}: "
                 "use a VAE and a U-Net that were trained together"
             )
+        self.files = files or WeightFiles()
         self.unet = unet.eval()
         self.codec = codec
         self.device = unet.device
@@ -87,7 +90,7 @@ class WindowSynthesizer:
         crops = torch.stack([window.crops for window in windows]).to(self.device, torch.float32)
         constant = self._constant_channels(crops, options.vae_batch_size, _vae_noise(windows, options))
         audio = torch.stack([self._tokens(window, features, fps) for window in windows])
-        check_finite(audio, "the audio features", self.unet.dtype)
+        check_finite(audio, "the audio features", self.unet.dtype, self.files.audio_encoder)
         num_windows, num_frames = crops.shape[:2]
         size = constant.shape[-1]
         noise = window_noise(options.seed, 0, (1, self.codec.latent_channels, num_frames, size, size))
@@ -103,9 +106,9 @@ class WindowSynthesizer:
                 deepcache_interval=options.deepcache_interval,
                 progress=lambda step: progress(step / options.num_inference_steps),
             )
-        check_finite(latents, "the U-Net's latents", self.unet.dtype)
+        check_finite(latents, "the U-Net's latents", self.unet.dtype, self.files.unet)
         images = self.codec.decode(latents.transpose(1, 2).flatten(0, 1), options.vae_batch_size).float()
-        check_finite(images, "the VAE's decoded images", self.codec.vae.dtype)
+        check_finite(images, "the VAE's decoded images", self.codec.vae.dtype, self.files.vae)
         images = images.clamp(-1, 1)
         if options.exact:
             images = torch.where(self._keep > 0, crops.flatten(0, 1), images)
@@ -136,7 +139,7 @@ class WindowSynthesizer:
             reference = self.codec.encode(images, vae_batch_size)
         mask = self._latent_keep.expand(len(images), 1, -1, -1)
         channels = torch.cat((mask, masked.to(mask.dtype), reference.to(mask.dtype)), dim=1)
-        check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype)
+        check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype, self.files.vae)
         return channels.unflatten(0, (num_windows, num_frames)).transpose(1, 2)
 
     def _tokens(self, window: Window, features: FeatureRows, fps: Fraction) -> Tensor:

@@ -18,6 +18,7 @@ from latentsync.face.detector import FaceDetector, build_detector, resolve_detec
 from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
+from latentsync.pipelines.finite import WeightFiles
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
@@ -75,7 +76,8 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
 
 def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
     unet = load_unet(run.model, build.unet, build.device, build.dtype, resolution=run.data.resolution)
-    audio_encoder = load_whisper_encoder(locate(run.audio.whisper), build.device, build.dtype)
+    whisper, vae = locate(run.audio.whisper), find_vae(run.vae)
+    audio_encoder = load_whisper_encoder(whisper, build.device, build.dtype)
     if audio_encoder.width != run.model.cross_attention_dim:
         raise CheckpointError(
             f"{run.audio.whisper} gives audio of width {audio_encoder.width}, but {build.config} wants "
@@ -84,13 +86,14 @@ def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
     detector = build_detector(build.detector, build.device, AUXILIARY)
     return LipsyncPipeline(
         unet=unet.requires_grad_(False),
-        codec=load_vae(find_vae(run.vae), build.device, build.dtype),
+        codec=load_vae(vae, build.device, build.dtype),
         audio_encoder=audio_encoder,
         detector=detector,
         resolution=run.data.resolution,
         num_frames=run.data.num_frames,
         model_fps=run.data.video_fps,
         exact_detector=_exact_detector(build.detector, detector),
+        files=WeightFiles(build.unet, vae, whisper),
     )
 
 

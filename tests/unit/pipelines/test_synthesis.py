@@ -134,7 +134,7 @@ def test_latents_that_are_not_finite_stop_the_run(pipeline, features, monkeypatc
         paint(pipeline, features, windows()[:1])
     message = str(caught.value)
     assert message.startswith("the U-Net's latents are not finite (NaN or infinity), in float32 on cpu")
-    assert "weights or the input may be damaged" in message
+    assert "the weights or the input may be damaged" in message
     assert "float16" not in message
 
 
