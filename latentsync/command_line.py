@@ -1,6 +1,7 @@
 """What all commands share: options told wrong in one line, signals, exit codes, errors in one line."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -88,6 +89,9 @@ def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str 
         The exit code: that of the work; 2 for an error that names what to change; 128 and the signal's number after a
         stop; 70 for an error of the program itself.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         with stopping_on_signals():
             return work()

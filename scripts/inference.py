@@ -245,6 +245,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; gives its exit code."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if arguments.debug:
+        logging.getLogger("latentsync").setLevel(logging.DEBUG)
     if arguments.list is None:
         return run_command(lambda: run_one(arguments), arguments.debug, "no result was written")
     return run_command(lambda: run_list(arguments), arguments.debug, "the same command goes on from here")

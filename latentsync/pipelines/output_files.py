@@ -50,6 +50,8 @@ class OutputFiles:
         Raises:
             InputError: the name is none of a video that can be written.
         """
+        if "\0" in str(video):
+            raise InputError(f"the output {str(video)!r} is no name of a file: {_REMEDY}")
         if video.name in ("", "..") or os.path.isdir(video):
             raise InputError(f"the output {video} is a folder: name a file such as {video / 'video_out.mp4'}")
         if video.suffix.lower() not in COPIED_CODECS:
@@ -90,8 +92,6 @@ class OutputFiles:
                     raise InputError(f"{path} is there already, and it is not ours to replace: move it, or {_REMEDY}")
         except OSError as error:
             raise InputError(f"cannot write to {self.video}: {error.strerror}; {_REMEDY}") from error
-        except ValueError as error:  # a zero byte in the name
-            raise InputError(f"cannot write to {str(self.video)!r}, which is no name of a file: {_REMEDY}") from error
 
 
 def check_together(all_outputs: Sequence[OutputFiles], inputs: Iterable[Path], where: str) -> None:

@@ -82,13 +82,11 @@ class VideoMaker:
         try:
             key = cache_key("made", self._settings_text, content_key(task.video), content_key(task.audio))
         except LatentSyncError as error:
-            return self._failed(task, None, error)
+            return self._failed(task, None, self._fault(task) or error)
         if _is_finished(task, key):
             return Outcome(task, was_there=True)
-        try:
-            self._check(task)
-        except LatentSyncError as error:
-            return self._failed(task, key, error)
+        if (fault := self._fault(task)) is not None:
+            return self._failed(task, key, fault)
         pipeline = self._pipeline()
         try:
             report = pipeline(task.video, task.audio, task.result)
@@ -100,10 +98,18 @@ class VideoMaker:
             return Outcome(task, f"{task.result} is made, its record {task.record} is not ({error.strerror})")
         return Outcome(task)
 
+    def _fault(self, task: VideoTask) -> LatentSyncError | None:
+        try:
+            self._check(task)
+        except LatentSyncError as error:
+            return error
+        return None
+
     def _failed(self, task: VideoTask, key: str | None, error: Exception) -> Outcome:
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, LatentSyncError):
-            logger.warning("%s failed unexpectedly", task.result.name, exc_info=error)
+            logger.debug("%s failed unexpectedly", task.result.name, exc_info=error)
+            reason = f"unexpected {type(error).__name__}: {reason}: a fault of the program, which --debug shows"
         try:
             self._write_record(task, {"key": key, "status": FAILED, "error": reason})
         except (OSError, ValueError) as fault:  # the reason is told all the same

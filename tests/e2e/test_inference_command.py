@@ -308,3 +308,28 @@ def assert_one_line(error: str, named: str) -> None:
     assert named in said[0]
     assert error.splitlines()[-1] == said[0]
     assert "Traceback" not in error
+
+
+def test_one_impossible_job_does_not_end_a_list(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("face.mp4", "speech.wav", "mine_sheet.png"):
+        shutil.copy(clips / name, tmp_path / name)
+    outs = ["face.mp4/q.mp4", "mine.mp4", "r.txt", "a\0b.mp4", "out/good.mp4"]
+    rows = "".join(f"face.mp4,speech.wav,{out}\n" for out in outs)
+    (tmp_path / "jobs.csv").write_text(f"video_path,audio_path,video_out_path\n{rows}none.mp4,speech.wav,b.mp4\n")
+    before = {name: (tmp_path / name).read_bytes() for name in ("face.mp4", "speech.wav", "mine_sheet.png")}
+    monkeypatch.chdir(tmp_path)
+    assert main(["--list", "jobs.csv", "--dry_run", *QUICK]) == 1
+    dry = capsys.readouterr()
+    assert "1 of 6 can begin" in dry.out
+    assert main(["--list", "jobs.csv", *QUICK]) == 1
+    real = capsys.readouterr()
+    assert "1 of 6 results are there" in real.out
+    for said in (line.partition(": ")[2] for line in dry.out.splitlines()[:6] if "good" not in line):
+        assert said in real.out
+    assert "Traceback" not in dry.err + real.err
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "good.mp4", "good.mp4.lipsync.json", "good_sheet.png",
+    ]  # fmt: skip

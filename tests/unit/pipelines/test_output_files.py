@@ -21,9 +21,9 @@ def test_names_of_what_is_written(tmp_path: Path):
     assert names == ["talk.mov", "talk_sheet.png", "talk_compare.mov", "talk.mov.lipsync.json"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "/", "..", "r.txt", "r", "r.mp3"])
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "r.txt", "r", "r.mp3", "a\0b.mp4"])
 def test_a_name_of_no_video_is_refused(name: str):
-    with pytest.raises(InputError, match=r"is a folder|ends in \.mp4"):
+    with pytest.raises(InputError, match=r"is a folder|ends in \.mp4|no name of a file"):
         OutputFiles.of(Path(name), compare=False)
 
 
