@@ -1,1 +1,1 @@
-"""The app: a page and an API over the lip-sync pipeline. Only `page`, `uploads_only` and `server` know gradio."""
+"""The app: a page and an API over the lip-sync pipeline. Only `page`, `guarded_blocks` and `server` know gradio."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from latentsync.app.visible_text import without_paths
 from latentsync.errors import DeviceMemoryError, LatentSyncError, NonFiniteError
 
 logger = logging.getLogger(__name__)
@@ -14,7 +15,7 @@ logger = logging.getLogger(__name__)
 UNEXPECTED = "something went wrong inside the program; its log says what"
 
 
-def error_line(error: Exception, names: Mapping[Path, str]) -> str:
+def error_line(error: Exception, names: Mapping[Path, str] | None = None) -> str:
     """One line for the page; what only the server's owner can mend goes to the log.
 
     Args:
@@ -28,15 +29,9 @@ def error_line(error: Exception, names: Mapping[Path, str]) -> str:
         logger.error("a job failed: %s", error)
         return "the networks gave no usable images on this server: tell its owner, its log says what to change"
     if isinstance(error, LatentSyncError):
-        return renamed(" ".join(str(error).split()), names)
+        return without_paths(str(error), names)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        logger.error("the disk is full: %s", error)
         return "the server's disk is full: tell its owner, or try again later"
-    logger.error("a job failed", exc_info=error)
+    logger.error("unexpected: %s", error, exc_info=error)
     return UNEXPECTED
-
-
-def renamed(text: str, names: Mapping[Path, str]) -> str:
-    """The text with files called by what visitors call them."""
-    for path, name in sorted(names.items(), key=lambda item: -len(str(item[0]))):
-        text = text.replace(str(path), name)
-    return text

@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+Work = Callable[["Job"], Any]
+
 
 class JobState(Enum):
     """Where a job is."""
@@ -80,7 +82,9 @@ class Job:
     Attributes:
         id: nobody can guess it; who knows it may watch and cancel the job.
         folder: its files; removed unless the work succeeds.
-        work: called in the worker's thread with the job; what it returns is `result`.
+        work: called in the worker's thread with the job; what it returns is `result`. None until `prepare` gave it.
+        prepare: takes in and checks what was uploaded, in a thread for that, and returns the work. None where there is
+            nothing to check.
         names: what to call files in messages, by path.
         grace_seconds: the job stops when nobody has watched it for so long.
         clock: seconds, ever rising.
@@ -88,7 +92,8 @@ class Job:
 
     id: str
     folder: Path
-    work: Callable[["Job"], Any]
+    work: "Work | None"
+    prepare: "Callable[[Job], Work] | None" = None
     names: Mapping[Path, str] = field(default_factory=dict)
     grace_seconds: float = 30.0
     clock: Callable[[], float] = time.monotonic

@@ -1,20 +1,41 @@
-"""The folders that jobs and uploads live in: made with names nobody can guess, removed when they are old."""
+"""The app's own folder below the user's `--work_dir`: jobs with names nobody can guess, uploads, and what of it is old.
 
+The work folder may hold anything else: the app makes one marked subfolder of it and touches nothing beside that. In
+there it removes only what it made itself: jobs that its list names, and entries of the uploads whose names gradio
+gave them. Visitors can read uploads and the copies of results beside them, and nothing else.
+"""
+
+import json
 import logging
 import os
+import re
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from latentsync.atomic import written_whole
 from latentsync.errors import InputError
+from latentsync.owned_folder import LOCK, check_ownership, claim_folder, locked
 
 logger = logging.getLogger(__name__)
 
+APP_FOLDER = "latentsync-app"
+JOB_LIST = "jobs.json"
+
+_PROGRAM = "app"
+_REMEDY = "name another --work_dir"
 _ID_BYTES = 16
+_JOB = re.compile(r"[0-9a-f]{32}")
+_UPLOADED = re.compile(r"[0-9a-f]{64}")
+"""gradio puts a file into a folder named by a hash of its content."""
+_UPLOADING = re.compile(r"tmp[a-z0-9_]{8}")
+"""A file that is being uploaded, or whose upload was cut off."""
 _SECONDS_PER_HOUR = 3600.0
 _LONGEST_PAUSE_S = 900.0
 
@@ -26,36 +47,30 @@ def default_work_dir() -> Path:
 
 
 class JobFolders:
-    """Everything the app keeps, under one root: ``jobs/<id>``, ``example``, and what visitors upload beside them.
+    """Everything the app keeps: ``WORK_DIR/latentsync-app`` with ``jobs/<id>``, their list, and ``uploads``.
 
-    A context manager: a thread removes what is older than `keep_hours`.
+    Nothing is written before the block of this context manager begins; then the folder is this process's alone, and a
+    thread removes what is older than `keep_hours`.
 
     Args:
-        root: made where it is missing, for this user alone.
-        keep_hours: age at which folders go, counted from their newest file.
+        work_dir: any folder of the user; made where it is missing.
+        keep_hours: age at which jobs and uploads are removed, counted from their newest file.
 
     Raises:
-        InputError: the root is somebody else's, or cannot be made.
+        InputError: keep_hours is out of range, or the folder is somebody else's or cannot be made or written to.
     """
 
-    def __init__(self, root: Path, keep_hours: float = 24.0) -> None:
+    def __init__(self, work_dir: Path, keep_hours: float = 24.0) -> None:
         if not 0 < keep_hours < float("inf"):
             raise InputError(f"keep_hours is {keep_hours}: it must be positive")
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            is_ours = not root.is_symlink() and (not hasattr(os, "getuid") or root.stat().st_uid == os.getuid())
-            (root / "jobs").mkdir(exist_ok=True)
-            (root / "example").mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot use {root} for jobs: {error.strerror}; name another --work_dir") from error
-        if not is_ours:
-            raise InputError(f"{root} belongs to somebody else: name another --work_dir")
-        self.root = root.resolve()
+        self.root = work_dir.absolute() / APP_FOLDER
         self.keep_seconds = keep_hours * _SECONDS_PER_HOUR
+        self._check()
+        self._names: set[str] = set()
         self._in_use: set[Path] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._sweep_for_ever, name="latentsync-sweeper", daemon=True)
+        self._held = ExitStack()
 
     @property
     def jobs(self) -> Path:
@@ -63,66 +78,175 @@ class JobFolders:
         return self.root / "jobs"
 
     @property
-    def example(self) -> Path:
-        """The folder of the example's files; it stays."""
-        return self.root / "example"
+    def uploads(self) -> Path:
+        """Where gradio puts what visitors upload, and copies of what they may read."""
+        return self.root / "uploads"
+
+    def check_unused(self) -> None:
+        """Looks whether another app uses the folder now.
+
+        Raises:
+            InputError: one does.
+        """
+        if (self.root / LOCK).exists():
+            with self._locked():
+                pass
 
     def __enter__(self) -> "JobFolders":
-        self._thread.start()
+        self._check()
+        try:
+            self.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, exist_ok=True)
+            claim_folder(self.root, _PROGRAM, _REMEDY)
+            self._held.enter_context(self._locked())
+            self.root = self.root.resolve()
+            for folder in (self.jobs, self.uploads):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            self._held.close()
+            raise InputError(f"cannot use {self.root} for jobs ({error.strerror}): {_REMEDY}") from error
+        self._names = self._read_list()
+        sweeper = threading.Thread(target=self._sweep_for_ever, name="latentsync-sweeper", daemon=True)
+        sweeper.start()
+        self._held.callback(sweeper.join)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._held.close()
 
     def new(self) -> Path:
-        """An empty folder for one job; it is not swept before `release`."""
-        folder = self.jobs / secrets.token_hex(_ID_BYTES)
+        """An empty folder for one job; it is not swept before `release`.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        name = secrets.token_hex(_ID_BYTES)
+        folder = self.jobs / name
         with self._lock:
             self._in_use.add(folder)
-        folder.mkdir(mode=0o700)
+            self._names.add(name)
+            try:
+                self._write_list()  # first, so that a folder without an entry can never be there
+                folder.mkdir(mode=0o700)
+            except OSError:
+                self._in_use.discard(folder)
+                self._names.discard(name)
+                raise
         return folder
 
     def release(self, folder: Path) -> None:
-        """From now on the folder goes when it is old."""
+        """From now on the folder is removed when it is old."""
         with self._lock:
             self._in_use.discard(folder)
 
     def remove(self, folder: Path) -> None:
-        """Removes a job's folder now."""
+        """Removes a job's folder now; a later sweep tries again where that fails."""
         shutil.rmtree(folder, ignore_errors=True)
-        self.release(folder)
+        with self._lock:
+            self._in_use.discard(folder)
+            if folder.name in self._names and not os.path.lexists(folder):
+                self._names.discard(folder.name)
+                self._try_to_write_list()
+
+    @staticmethod
+    def adopted_path(upload: Path, folder: Path, stem: str) -> Path:
+        """What an upload is called in a job's folder: `stem` with the upload's suffix."""
+        suffix = "".join(c for c in upload.suffix.lower()[:10] if c.isascii() and (c.isalnum() or c == "."))
+        return folder / f"{stem}{suffix}"
 
     def adopt(self, upload: Path, folder: Path, stem: str) -> Path:
-        """Puts an upload into a job's folder (a hard link, or a copy) as `stem` with the upload's suffix."""
-        suffix = "".join(c for c in upload.suffix.lower()[:10] if c.isascii() and (c.isalnum() or c == "."))
-        path = folder / f"{stem}{suffix}"
+        """Puts an upload into a job's folder (a hard link, or a copy), as `adopted_path`.
+
+        Raises:
+            InputError: it is no upload, or is there no more.
+            OSError: it cannot be copied.
+        """
+        if not self.may_be_read(upload):
+            raise InputError(f"{upload} is not among the uploads (any more): upload it again")
+        path = self.adopted_path(upload, folder, stem)
         try:
             os.link(upload, path)
         except OSError:
             shutil.copyfile(upload, path)
         return path
 
-    def place_example(self, original: Path) -> Path:
-        """A copy of a bundled file in the one folder that pages may read."""
-        copy = self.example / original.name
-        with written_whole(copy) as beside:
-            shutil.copyfile(original, beside)
-        return copy
+    def may_be_read(self, path: Path) -> bool:
+        """Whether visitors may read a file: it is an upload, or a copy of a result beside them; links are followed."""
+        try:
+            real = path.resolve(strict=True)
+            parts = real.relative_to(self.uploads).parts
+        except (OSError, ValueError, RuntimeError):
+            return False
+        return (
+            path.is_absolute()
+            and len(parts) == 2
+            and _UPLOADED.fullmatch(parts[0]) is not None
+            and not parts[1].startswith(".")
+            and real.is_file()
+        )
 
     def sweep(self, now: float | None = None) -> int:
-        """Removes what is older than allowed; gives how many folders went."""
+        """Removes jobs and uploads that are older than allowed; gives how many."""
         before = (time.time() if now is None else now) - self.keep_seconds
         with self._lock:
-            in_use = set(self._in_use)
-        num_removed = 0
-        uploads = [path for path in self.root.iterdir() if path not in (self.jobs, self.example)]
-        for folder in [*self.jobs.iterdir(), *uploads]:
-            if folder not in in_use and newest_change(folder) < before:
-                logger.info("removing %s, which is old", folder)
-                shutil.rmtree(folder, ignore_errors=True) if folder.is_dir() else folder.unlink(missing_ok=True)
-                num_removed += 1
-        return num_removed
+            jobs = [self.jobs / name for name in self._names if self.jobs / name not in self._in_use]
+        gone = [folder for folder in jobs if not os.path.lexists(folder)]
+        old = [path for path in (*jobs, *self._uploaded()) if path not in gone and newest_change(path) < before]
+        for path in old:
+            logger.info("removing %s, which is old", path)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        names = {path.name for path in jobs if not os.path.lexists(path)}
+        if names:
+            with self._lock:
+                self._names -= names
+                self._try_to_write_list()
+        return len(old)
+
+    def _uploaded(self) -> Iterator[Path]:
+        for entry in os.scandir(self.uploads):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            is_file = entry.is_file(follow_symlinks=False)
+            if (is_folder and _UPLOADED.fullmatch(entry.name)) or (is_file and _UPLOADING.fullmatch(entry.name)):
+                yield Path(entry.path)
+
+    def _check(self) -> None:
+        """Raises InputError where the folder is or may become somebody else's; writes nothing."""
+        check_ownership(self.root, _PROGRAM, _REMEDY)
+        folders = [self.root]
+        if _is_everybodys(self.root.parent.parent):
+            folders.append(self.root.parent)
+        for folder in folders:
+            if os.path.lexists(folder) and (folder.is_symlink() or not _is_mine(folder)):
+                raise InputError(f"{folder} belongs to somebody else: {_REMEDY}")
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.root, f"stop that app, or {_REMEDY}")
+
+    def _read_list(self) -> set[str]:
+        """The names of the jobs of earlier runs."""
+        path = self.root / JOB_LIST
+        try:
+            names = json.loads(path.read_text(encoding="utf-8"))["jobs"]
+            return {name for name in names if isinstance(name, str) and _JOB.fullmatch(name)}
+        except FileNotFoundError:
+            return set()
+        except (OSError, ValueError, KeyError, TypeError):
+            logger.warning("%s cannot be read: the folders of earlier jobs in %s will stay", path, self.jobs)
+            return set()
+
+    def _write_list(self) -> None:
+        if self._stopped.is_set():  # the folder may be another process's by now
+            return
+        with written_whole(self.root / JOB_LIST) as beside:
+            beside.write_text(json.dumps({"jobs": sorted(self._names)}) + "\n", encoding="utf-8")
+
+    def _try_to_write_list(self) -> None:
+        """For names that are there no more: an entry too many is dropped by the next sweep."""
+        try:
+            self._write_list()
+        except OSError as error:
+            logger.warning("the list of jobs could not be written: %s", error)
 
     def _sweep_for_ever(self) -> None:
         while True:
@@ -134,13 +258,22 @@ class JobFolders:
                 return
 
 
-def newest_change(folder: Path) -> float:
-    """When the folder, or anything in it, changed last, in seconds since 1970."""
+def newest_change(path: Path) -> float:
+    """When a file or folder, or anything in it, changed last, in seconds since 1970."""
     times = [0.0]
-    for path in [folder, *folder.rglob("*")]:
+    for entry in [path, *path.rglob("*")]:
         try:
-            status = path.lstat()
+            status = entry.lstat()
         except FileNotFoundError:
             continue
         times.append(max(status.st_mtime, status.st_ctime))
     return max(times)
+
+
+def _is_mine(folder: Path) -> bool:
+    return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+
+
+def _is_everybodys(folder: Path) -> bool:
+    """Whether anybody may make folders there, as in ``/tmp``."""
+    return hasattr(os, "getuid") and folder.is_dir() and bool(folder.stat().st_mode & stat.S_IWOTH)

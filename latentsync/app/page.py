@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from latentsync.app.guarded_blocks import GuardedBlocks
 from latentsync.app.job import Job, JobState
 from latentsync.app.sessions import Sessions
 from latentsync.app.status_line import CANCELLED, error_html, status_html
 from latentsync.app.studio import LipsyncOutcome
 from latentsync.app.summary import summary_markdown
-from latentsync.app.uploads_only import UploadsOnlyBlocks
 from latentsync.errors import InputError
 from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
 
@@ -60,7 +60,7 @@ class _Page:
 
     def build(self) -> gr.Blocks:
         """Lays out the components and wires them."""
-        with UploadsOnlyBlocks(title=TITLE, analytics_enabled=False) as blocks:
+        with GuardedBlocks(title=TITLE, analytics_enabled=False) as blocks:
             gr.Markdown(f"{_INTRODUCTION}\nWeights: {escape(self.sessions.studio.weights)}. {self._limits_line()}")
             with gr.Row():
                 with gr.Column():

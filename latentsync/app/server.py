@@ -1,6 +1,7 @@
 """Serves the page: where from, to whom, and with which of gradio's doors shut."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,11 +26,11 @@ class ServerSettings:
         host: address to listen at; only this machine unless asked otherwise.
         port: 0 takes any free one.
         share: whether gradio makes a public address, through its own servers.
-        auth: user and password, or None for nobody to ask.
+        auth: user and password (`latentsync.app.credentials`), or None for nobody to ask.
         max_waiting: jobs that may wait while one runs.
         keep_hours: age at which files of jobs and uploads are removed.
         grace_seconds: a job whose page went away stops after so long.
-        work_dir: where those files are.
+        work_dir: any folder of the user; those files are in a subfolder.
         example_video, example_speech: the bundled example.
 
     Raises:
@@ -71,16 +72,21 @@ class Served:
     sessions: Sessions
 
 
-def parse_auth(text: str) -> tuple[str, str]:
-    """User and password of ``user:password``.
+def check_server(settings: ServerSettings) -> None:
+    """Looks whether the app could be served, before anything is loaded; leaves nothing behind.
 
     Raises:
-        InputError: one of them is missing.
+        InputError: the work folder is somebody else's or in use, or the port is taken.
     """
-    user, _, password = text.partition(":")
-    if not user or not password:
-        raise InputError("--auth wants user:password, both not empty")
-    return user, password
+    JobFolders(settings.work_dir, settings.keep_hours).check_unused()
+    if settings.port:
+        try:
+            with socket.socket(_family(settings.host)) as probe:
+                if os.name == "posix":  # as the server does: a port that was just closed is free
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise _port_error(settings) from error
 
 
 @contextmanager
@@ -93,13 +99,12 @@ def serving(studio: Studio, settings: ServerSettings) -> Iterator[Served]:
     with (
         JobFolders(settings.work_dir, settings.keep_hours) as folders,
         JobQueue(folders, settings.max_waiting) as queue,
-        _gradio_environment(folders.root),
+        _gradio_environment(folders.uploads),
     ):
         from latentsync.app.page import Example, build_page
 
         sessions = Sessions(studio, queue, folders, settings.grace_seconds)
-        example = Example(folders.place_example(settings.example_video), folders.place_example(settings.example_speech))
-        blocks = build_page(sessions, example)
+        blocks = build_page(sessions, Example(settings.example_video, settings.example_speech))
         blocks.queue(default_concurrency_limit=None)
         try:
             yield _launch(blocks, sessions, settings)
@@ -108,11 +113,11 @@ def serving(studio: Studio, settings: ServerSettings) -> Iterator[Served]:
 
 
 @contextmanager
-def _gradio_environment(root: Path) -> Iterator[None]:
+def _gradio_environment(uploads: Path) -> Iterator[None]:
     """gradio reads these variables all the time; they are put back in the end."""
     wanted = {
-        "GRADIO_TEMP_DIR": str(root),
-        "GRADIO_EXAMPLES_CACHE": str(root / "example"),
+        "GRADIO_TEMP_DIR": str(uploads),
+        "GRADIO_EXAMPLES_CACHE": str(uploads),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GRADIO_ALLOWED_PATHS": "",
@@ -133,11 +138,16 @@ def _launch(blocks, sessions: Sessions, settings: ServerSettings) -> Served:
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from latentsync.app.file_guard import FileGuard
     from latentsync.app.page import CSS
+    from latentsync.app.route_guard import RouteGuard
 
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    guard = Middleware(FileGuard, root=sessions.folders.root)  # type: ignore[arg-type]
+    folders = sessions.folders
+    guard = Middleware(
+        RouteGuard,  # type: ignore[arg-type]
+        needs_login=settings.auth is not None,
+        may_be_read=folders.may_be_read,
+    )
     try:
         _, url, share_url = blocks.launch(
             server_name=settings.host,
@@ -145,6 +155,8 @@ def _launch(blocks, sessions: Sessions, settings: ServerSettings) -> Served:
             share=settings.share,
             auth=settings.auth,
             max_file_size=int(sessions.studio.limits.max_megabytes * 1024 * 1024),
+            # What gradio may copy to the uploads; it would serve these too, but the guard does not let it.
+            allowed_paths=[str(path) for path in (folders.jobs, settings.example_video, settings.example_speech)],
             app_kwargs={"middleware": [guard]},
             theme=theme,
             css=CSS,
@@ -156,21 +168,25 @@ def _launch(blocks, sessions: Sessions, settings: ServerSettings) -> Served:
             mcp_server=False,
             inline=False,
             quiet=True,
-            show_error=True,
+            show_error=False,
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise InputError(
-            f"cannot listen at {settings.host}, port {settings.port}: choose another --host or --port"
-        ) from error
+        raise _port_error(settings) from error
     if settings.share and not share_url:
         raise InputError("gradio's servers gave no public address: check the internet connection, or leave out --share")
     return Served(url, share_url, sessions)
 
 
-def _free_port(host: str) -> int:
-    import socket
+def _port_error(settings: ServerSettings) -> InputError:
+    return InputError(f"cannot listen at {settings.host}, port {settings.port}: choose another --host or --port")
 
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+
+def _free_port(host: str) -> int:
+    with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from latentsync.app.error_line import error_line
-from latentsync.app.job import Job, JobView
+from latentsync.app.job import Job, JobView, Work
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
 from latentsync.app.studio import Studio
@@ -35,30 +34,26 @@ class Sessions:
     grace_seconds: float = 30.0
 
     def start_lipsync(self, video: Path | None, speech: Path | None, options: LipsyncOptions) -> Job:
-        """Checks the files and puts the job into the queue.
+        """Puts a job into the queue, where its files are checked before it may run.
 
         Raises:
-            InputError: something is missing, over the limits or unusable, or the queue is full.
+            InputError: a file is missing, or the queue is full.
         """
-        given_video = _given(video, "video")
-        given_speech = _given(speech, "speech")
+        given = {"video": _given(video, "video"), "speech": _given(speech, "speech")}
 
-        def prepare(folder: Path) -> Callable[[Job], Any]:
-            taken = [
-                self.folders.adopt(given_video, folder, "video"),
-                self.folders.adopt(given_speech, folder, "speech"),
-            ]
-            self.studio.check(taken[0], taken[1], options)
-            return self.studio.lipsync(taken[0], taken[1], options)
+        def prepare(job: Job) -> Work:
+            taken = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in given.items()}
+            self.studio.check(taken["video"], taken["speech"], options)
+            return self.studio.lipsync(taken["video"], taken["speech"], options)
 
-        return self._submit(prepare, {"video": given_video, "speech": given_speech})
+        return self._submit(prepare, given)
 
     def start_people(self, video: Path | None) -> Job:
         """As `start_lipsync`, for a job that looks for people."""
         given = _given(video, "video")
 
-        def prepare(folder: Path) -> Callable[[Job], Any]:
-            taken = self.folders.adopt(given, folder, "video")
+        def prepare(job: Job) -> Work:
+            taken = self.folders.adopt(given, job.folder, "video")
             self.studio.limits.check_video(taken)
             return self.studio.people(taken)
 
@@ -76,22 +71,16 @@ class Sessions:
                 return
             await asyncio.sleep(POLL_SECONDS)
 
-    def _submit(self, prepare: Callable[[Path], Callable[[Job], Any]], given: dict[str, Path]) -> Job:
-        folder = self.folders.new()
+    def _submit(self, prepare: Callable[[Job], Work], given: dict[str, Path]) -> Job:
         try:
-            work = prepare(folder)
-        except Exception as error:  # whatever it is, the folder goes and the visitor gets one line
-            line = error_line(error, self._names(folder, given))
-            self.folders.remove(folder)
-            raise InputError(line) from error
-        job = Job(folder.name, folder, work, self._names(folder, given), self.grace_seconds)
+            folder = self.folders.new()
+        except OSError as error:
+            raise InputError(error_line(error, {})) from error
+        taken = {self.folders.adopted_path(path, folder, stem): path.name for stem, path in given.items()}
+        names = {**taken, **{path: path.name for path in given.values()}, folder: "the job's folder"}
+        job = Job(folder.name, folder, None, prepare, names, self.grace_seconds)
         self.queue.submit(job)
         return job
-
-    def _names(self, folder: Path, given: dict[str, Path]) -> dict[Path, str]:
-        """What visitors call the files of a job."""
-        taken = {path: given[path.stem].name for path in folder.iterdir() if path.stem in given}
-        return {**taken, **{path: path.name for path in given.values()}, folder: "the job's folder"}
 
 
 def _given(path: Path | None, what: str) -> Path:

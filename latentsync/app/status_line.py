@@ -4,6 +4,7 @@ from html import escape
 
 from latentsync.app.job import JobState, JobView
 from latentsync.app.studio import STAGES
+from latentsync.app.visible_text import without_paths
 
 CANCELLED = "cancelled; nothing was kept"
 _NEXT = {"faces": ", then painting lips"}
@@ -24,13 +25,14 @@ def status_html(view: JobView) -> str:
 
 def error_html(message: str) -> str:
     """An error in one line."""
-    return line("failed", f"error: {' '.join(message.split())}")
+    return line("failed", f"error: {message}")
 
 
 def line(state: str, text: str, done: float | None = None) -> str:
-    """One line of plain text, with a bar below where a share from 0 to 1 is given."""
+    """One line of plain text without paths, with a bar below where a share from 0 to 1 is given."""
     bar = "" if done is None else f'<div class="bar"><div style="width:{100 * done:.1f}%"></div></div>'
-    return f'<div class="job-status" data-state="{state}" role="status"><span>{escape(text)}</span>{bar}</div>'
+    shown = escape(without_paths(text))
+    return f'<div class="job-status" data-state="{state}" role="status"><span>{shown}</span>{bar}</div>'
 
 
 def waiting_text(ahead: int) -> str:

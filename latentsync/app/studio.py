@@ -8,7 +8,7 @@ from pathlib import Path
 from latentsync.app.job import Job
 from latentsync.app.limits import Limits
 from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
-from latentsync.app.summary import options_line, verdict_lines
+from latentsync.app.summary import options_line, summary_text
 from latentsync.app.sync_verdict import MAX_SECONDS, FaceCollector, SyncJudge, SyncVerdict, build_judge, judge_sync
 from latentsync.errors import CheckpointError, InputError
 from latentsync.media.probe import probe_video
@@ -119,7 +119,7 @@ class Studio:
             lines = [*report.lines()[1:], f"weights: {self.weights}", options_line(options)]
             comparison, sheet = report.extra_files
             summary = job.folder / "summary.txt"
-            summary.write_text("\n".join([*lines, *verdict_lines(verdict)]) + "\n", encoding="utf-8")
+            summary.write_text(summary_text(verdict, lines), encoding="utf-8")
             return LipsyncOutcome(report.video, comparison, sheet, summary, verdict, lines)
 
         return work

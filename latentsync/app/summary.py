@@ -3,6 +3,7 @@
 from html import escape
 
 from latentsync.app.sync_verdict import SyncVerdict
+from latentsync.app.visible_text import without_paths
 from latentsync.pipelines.options import LipsyncOptions
 
 
@@ -18,7 +19,7 @@ def options_line(options: LipsyncOptions) -> str:
 def verdict_lines(verdict: SyncVerdict) -> list[str]:
     """The sync in words."""
     if verdict.before is None or verdict.after is None:
-        return [f"sync: not judged ({verdict.reason})"]
+        return [f"sync: not judged ({without_paths(verdict.reason)})"]
     return [
         f"sync with the new speech, by {verdict.judge}:",
         *(
@@ -35,18 +36,27 @@ def offset_text(offset: int) -> str:
 
 def summary_markdown(verdict: SyncVerdict, lines: list[str]) -> str:
     """Sync before and after, and what the run did."""
-    return "\n".join([*_verdict_markdown(verdict), "", *(f"* {escape(line)}" for line in lines)])
+    return "\n".join([*_verdict_markdown(verdict), "", *(f"* {_shown(line)}" for line in lines)])
+
+
+def summary_text(verdict: SyncVerdict, lines: list[str]) -> str:
+    """The same for a text file."""
+    return "".join(f"{without_paths(line)}\n" for line in lines) + "\n".join(verdict_lines(verdict)) + "\n"
+
+
+def _shown(text: str) -> str:
+    return escape(without_paths(text))
 
 
 def _verdict_markdown(verdict: SyncVerdict) -> list[str]:
     if verdict.before is None or verdict.after is None:
-        return [f"Sync was not judged: {escape(verdict.reason)}."]
+        return [f"Sync was not judged: {_shown(verdict.reason)}."]
     rows = [
         f"| {when} | {score.confidence:.2f} | {offset_text(score.offset)} |"
         for when, score in (("the video as it came", verdict.before), ("the result", verdict.after))
     ]
     return [
-        f"**Sync with the new speech**, judged by {escape(verdict.judge)}",
+        f"**Sync with the new speech**, judged by {_shown(verdict.judge)}",
         "",
         "| | confidence | offset |",
         "|---|---|---|",

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from gradio_client import Client, handle_file
 
 from latentsync.app.limits import Limits
 from latentsync.app.server import Served, ServerSettings, serving
@@ -204,8 +205,9 @@ def test_two_visitors_at_once_both_get_their_video(visit: Callable[..., Any], se
     for page in (first, second):
         page.wait_for_selector(state("done"))
         page.wait_for_selector("#result video")
-    addresses = {page.eval_on_selector("#result video", "(v) => v.currentSrc || v.src") for page in (first, second)}
-    assert len(addresses) == 2
+    jobs = {page.eval_on_selector("#job textarea, #job input", "(field) => field.value") for page in (first, second)}
+    assert len(jobs) == 2
+    assert all((served.sessions.folders.jobs / job / "lipsync.mp4").is_file() for job in jobs)
 
 
 def test_a_reload_finds_the_run_again(visit: Callable[..., Any], served: Served):
@@ -291,7 +293,7 @@ TRAVERSALS = (
 
 
 @pytest.mark.parametrize("name", TRAVERSALS)
-@pytest.mark.parametrize("route", ["/gradio_api/file=", "/file="])
+@pytest.mark.parametrize("route", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
 def test_no_file_outside_the_jobs_can_be_read(served: Served, route: str, name: str):
     root = served.sessions.folders.root
     (root.parent / "secret.txt").write_text("a secret\n")
@@ -306,11 +308,16 @@ def test_no_file_outside_the_jobs_can_be_read(served: Served, route: str, name: 
     assert "root:" not in answer.text
 
 
-def test_a_file_of_a_job_can_be_read(served: Served):
-    folder = served.sessions.folders.new()
-    (folder / "a.txt").write_text("mine")
-    assert httpx.get(f"{served.url}gradio_api/file={folder}/a.txt").text == "mine"
-    served.sessions.folders.remove(folder)
+def test_a_job_folder_cannot_be_read_and_a_copy_of_its_result_can(served: Served, clips: Clips):
+    client = Client(served.url, verbose=False)
+    *_, job_id = client.predict(handle_file(clips.face), api_name="/people")
+    folder = served.sessions.folders.jobs / job_id
+    assert (folder / "video.mp4").read_bytes() == clips.face.read_bytes()
+    for path in (folder / "video.mp4", folder / "person_0.png"):
+        assert path.is_file()
+        assert httpx.get(f"{served.url}gradio_api/file={path}").status_code == 403
+    [copy] = served.sessions.folders.uploads.glob("*/person_0.png")
+    assert httpx.get(f"{served.url}gradio_api/file={copy}").content == (folder / "person_0.png").read_bytes()
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{repository}/assets/demo1_video.mp4", "{root}/../secret.mp4"])
@@ -352,10 +359,23 @@ def test_a_port_in_use_is_one_line(served: Served, tmp_path: Path):
         pytest.fail("two servers at one port")
 
 
-def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, tmp_path: Path):
-    command = [sys.executable, str(fresh_copy / "gradio_app.py"), "--port", "0", "--auth", "me:secret"]
-    command += ["--work_dir", str(tmp_path / "work"), "--device", "cpu"]
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, tmp_path: Path, way: str):
+    """In a folder full of the user's files, none of which is removed or given out, and from which all old jobs go."""
+    notes = {name: tmp_path / "work" / name for name in ("notes.txt", "thesis/ch1.txt", "jobs/letter.txt")}
+    for name, path in notes.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    command = [sys.executable, str(fresh_copy / "gradio_app.py"), "--port", "0", "--device", "cpu"]
+    command += ["--work_dir", str(tmp_path / "work"), "--keep_hours", "0.0001"]
     environment = environment_of(fresh_copy, tmp_path)
+    if way == "file":
+        auth_file = tmp_path / "auth"
+        auth_file.touch(0o600)
+        auth_file.write_text("me:secret\n")
+        command += ["--auth_file", str(auth_file)]
+    else:
+        environment["LATENTSYNC_AUTH"] = "me:secret"
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -364,12 +384,20 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
         url = next(line.split()[1] for line in lines if line.startswith("open "))
         assert httpx.get(f"{url}config").status_code == 401
         wrong = httpx.post(f"{url}login", data={"username": "me", "password": "wrong"})
-        right = httpx.post(f"{url}login", data={"username": "me", "password": "secret"})
-        process.send_signal(signal.SIGTERM)
+        with httpx.Client(base_url=url) as client:
+            right = client.post("/login", data={"username": "me", "password": "secret"})
+            uploaded = Path(client.post("/gradio_api/upload", files={"files": ("a.mp4", b"film")}).json()[0])
+            given_out = [client.get(f"/gradio_api/file={path}").status_code for path in notes.values()]
+        wait_until(lambda: not uploaded.exists())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT) if way == "file" else (signal.SIGTERM,):
+            process.send_signal(number)
         error = process.communicate(timeout=120)[1]
     assert (wrong.status_code, right.status_code) == (400, 200)
     assert process.returncode == 0
+    assert error.splitlines()[-1] == "stopped"
     assert "Traceback" not in error
+    assert given_out == [403, 403, 403]
+    assert {name: path.read_text() for name, path in notes.items()} == {name: name for name in notes}
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from latentsync.app.error_line import UNEXPECTED
 from latentsync.app.job import Job, JobState
 from latentsync.app.job_folders import JobFolders
-from latentsync.app.job_queue import JobQueue, QueueFullError
+from latentsync.app.job_queue import NUM_CHECKS, JobQueue, QueueFullError
+from latentsync.app.visible_text import A_FILE
 from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
 
 PATIENCE = 30
@@ -29,7 +30,7 @@ def queue(folders: JobFolders) -> Iterator[JobQueue]:
 
 def make_job(folders: JobFolders, work: Callable[[Job], Any], names: dict[Path, str] | None = None) -> Job:
     folder = folders.new()
-    return Job(folder.name, folder, work, names or {}, grace_seconds=1000)
+    return Job(folder.name, folder, work, None, names or {}, grace_seconds=1000)
 
 
 def wait_for_end(job: Job, queue: JobQueue) -> None:
@@ -39,6 +40,11 @@ def wait_for_end(job: Job, queue: JobQueue) -> None:
             return
         done.wait(0.01)
     raise AssertionError(job.state)
+
+
+def make_checked_job(folders: JobFolders, prepare: Callable[[Job], Any]) -> Job:
+    folder = folders.new()
+    return Job(folder.name, folder, None, prepare, grace_seconds=1000)
 
 
 def idle(job: Job) -> None:
@@ -92,6 +98,80 @@ def test_a_full_queue_turns_jobs_away(queue: JobQueue, folders: JobFolders):
     blocked.go.set()
 
 
+class CountedChecks:
+    """Looks into uploads for as long as it is not let go, and counts how many are looked at at once."""
+
+    def __init__(self) -> None:
+        self.go, self.lock, self.changed = threading.Event(), threading.Lock(), threading.Semaphore(0)
+        self.now = self.most = 0
+
+    def __call__(self, job: Job) -> Callable[[Job], Any]:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.changed.release()
+        assert self.go.wait(PATIENCE)
+        with self.lock:
+            self.now -= 1
+        return lambda job: "made"
+
+
+def test_files_are_looked_at_few_at_a_time_and_count_as_waiting(folders: JobFolders):
+    checks = CountedChecks()
+    with JobQueue(folders, max_waiting=5) as queue:
+        jobs = [make_checked_job(folders, checks) for _ in range(6)]
+        for job in jobs:
+            queue.submit(job)
+        for _ in range(NUM_CHECKS):
+            assert checks.changed.acquire(timeout=PATIENCE)
+        refused = make_checked_job(folders, checks)
+        with pytest.raises(QueueFullError, match="5 wait already"):
+            queue.submit(refused)
+        assert not refused.folder.exists()
+        assert [queue.view(job).ahead for job in jobs] == list(range(6))
+        checks.go.set()
+        for job in jobs:
+            wait_for_end(job, queue)
+    assert checks.most == NUM_CHECKS
+    assert [job.result for job in jobs] == ["made"] * 6
+
+
+def test_a_check_that_takes_long_lets_others_pass(queue: JobQueue, folders: JobFolders):
+    checks = CountedChecks()
+    slow, quick = make_checked_job(folders, checks), make_checked_job(folders, lambda job: lambda job: "quick")
+    queue.submit(slow)
+    queue.submit(quick)
+    wait_for_end(quick, queue)
+    assert (quick.result, slow.state) == ("quick", JobState.WAITING)
+    checks.go.set()
+    wait_for_end(slow, queue)
+
+
+def test_what_is_refused_is_one_line_and_leaves_nothing(queue: JobQueue, folders: JobFolders):
+    def refuse(job: Job) -> Any:
+        (job.folder / "video.mp4").write_text("half")
+        raise InputError(f"{job.folder}/video.mp4 is too long")
+
+    job = make_checked_job(folders, refuse)
+    queue.submit(job)
+    wait_for_end(job, queue)
+    assert (job.state, job.error) == (JobState.FAILED, f"{A_FILE} is too long")
+    assert not job.folder.exists()
+
+
+def test_a_job_cancelled_while_its_files_are_looked_at_ends_after_that(queue: JobQueue, folders: JobFolders):
+    checks = CountedChecks()
+    job = make_checked_job(folders, checks)
+    queue.submit(job)
+    assert checks.changed.acquire(timeout=PATIENCE)
+    assert queue.cancel(job.id)
+    assert job.folder.exists()
+    checks.go.set()
+    wait_for_end(job, queue)
+    assert job.state is JobState.CANCELLED
+    assert not job.folder.exists()
+
+
 def test_cancelling_stops_the_work_and_removes_the_folder(queue: JobQueue, folders: JobFolders):
     blocked = Blocked()
     running, waiting = make_job(folders, blocked), make_job(folders, idle)
@@ -131,6 +211,7 @@ def test_a_waiting_job_that_nobody_wants_makes_room_and_is_not_run(queue: JobQue
         (DeviceMemoryError("/secret/place: try --batch_size 1"), "out of memory"),
         (NonFiniteError("/secret/place: use --dtype float32"), "no usable images"),
         (OSError(28, "No space left on device"), "disk is full"),
+        (OSError(13, "Permission denied", "/secret/place"), UNEXPECTED),
         (RuntimeError("/secret/place: a bug"), UNEXPECTED),
     ],
 )

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,8 +47,10 @@ def sessions(tmp_path: Path) -> Iterator[Sessions]:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
-    video, speech = tmp_path / "my holiday.MOV", tmp_path / "my voice.wav"
+def files(sessions: Sessions) -> tuple[Path, Path]:
+    folder = sessions.folders.uploads / ("0a" * 32)
+    folder.mkdir()
+    video, speech = folder / "my holiday.MOV", folder / "my voice.wav"
     for path in (video, speech):
         path.write_text(path.name)
     return video, speech
@@ -80,6 +83,7 @@ def test_a_missing_file_is_named(sessions: Sessions, files: tuple[Path, Path], m
     ("refusal", "line"),
     [
         (lambda video: InputError(f"{video} is too long"), "my holiday.MOV is too long"),
+        (lambda video: InputError(f"{video.parent}/x and /etc/x"), "the job's folder/x and a file of the server"),
         (lambda video: OSError(28, "No space left on device"), "disk is full"),
         (lambda video: RuntimeError(f"{video}: a bug"), UNEXPECTED),
     ],
@@ -91,11 +95,25 @@ def test_a_refusal_is_one_line_in_the_visitors_words_and_leaves_nothing(
         raise refusal(video)
 
     cast(Any, sessions.studio).check = refuse
-    with pytest.raises(InputError, match=line) as caught:
-        sessions.start_lipsync(*files, OPTIONS)
-    assert str(sessions.folders.root) not in str(caught.value)
+    job = sessions.start_lipsync(*files, OPTIONS)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
+    assert line in job.error
+    assert str(sessions.folders.root) not in job.error
     assert list(sessions.folders.jobs.iterdir()) == []
     assert sessions.queue.active() == []
+
+
+def test_an_upload_that_went_away_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
+    files[1].unlink()
+    job = sessions.start_lipsync(*files, OPTIONS)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
+    assert job.error == "my voice.wav is not among the uploads (any more): upload it again"
+
+
+def test_a_work_folder_that_went_away_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
+    shutil.rmtree(sessions.folders.root)
+    with pytest.raises(InputError, match=UNEXPECTED):
+        sessions.start_lipsync(*files, OPTIONS)
 
 
 def test_looking_for_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path]):

@@ -1,6 +1,6 @@
 import pytest
 
-from latentsync.app.uploads_only import names_address
+from latentsync.app.guarded_blocks import names_address
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,249 @@
+"""The app's server with gradio's real routes, behind a login, without weights: who gets what."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from latentsync.app.error_line import UNEXPECTED
+from latentsync.app.guarded_blocks import UNUSABLE
+from latentsync.app.limits import Limits
+from latentsync.app.page import Example, build_page
+from latentsync.app.routes import REFUSED, SERVED
+from latentsync.app.server import Served, ServerSettings, serving
+from latentsync.app.studio import Studio
+from latentsync.app.visible_text import without_paths
+from latentsync.errors import InputError
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.weights import REPOSITORY_ROOT
+
+NOTES = "what the user wrote"
+OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False)
+"""Of the event `lipsync`."""
+
+
+@pytest.fixture(scope="module")
+def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "notes.txt").write_text(NOTES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(work_dir: Path) -> Iterator[Served]:
+    studio = Studio(cast(Any, None), None, LipsyncOptions(), "demo", Limits(max_megabytes=1))
+    with serving(studio, ServerSettings(port=0, auth=("me", "secret"), work_dir=work_dir)) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def routes(served: Served) -> set[str]:
+    """gradio's own list, in its notation."""
+    from gradio.routes import App
+
+    video, speech = REPOSITORY_ROOT / "assets/demo1_video.mp4", REPOSITORY_ROOT / "assets/demo1_audio.wav"
+    paths = set(paths_of(App.create_app(build_page(served.sessions, Example(video, speech))).routes))
+    assert "/gradio_api/cancel" in paths
+    return paths
+
+
+def paths_of(routes: Iterable[Any]) -> Iterator[str]:
+    """Of routes, and of those of routers that were included (which newer versions of FastAPI keep as such)."""
+    for route in routes:
+        router = getattr(route, "original_router", None)
+        if router is None:
+            yield route.path
+        else:
+            yield from paths_of(router.routes)
+
+
+@contextmanager
+def logged_in(served: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        answer = client.post("/login", data={"username": "me", "password": "secret"})
+        assert answer.status_code == 200
+        yield client
+
+
+def upload(visitor: httpx.Client, name: str, content: bytes) -> str:
+    answer = visitor.post("/gradio_api/upload", files={"files": (name, content)})
+    assert answer.status_code == 200
+    return answer.json()[0]
+
+
+def call(visitor: httpx.Client, name: str, *data: Any) -> str:
+    """What an event of the API answers, whole."""
+    posted = visitor.post(f"/gradio_api/call/{name}", json={"data": list(data)})
+    assert posted.status_code == 200, posted.text
+    return visitor.get(f"/gradio_api/call/{name}/{posted.json()['event_id']}").text
+
+
+def file_data(path: str) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_every_route_of_gradio_is_served_or_refused_by_name(routes: set[str]):
+    known = REFUSED | {route.path for route in SERVED}
+    assert sorted(routes - known) == [], "decide about these in latentsync/app/routes.py"
+
+
+def test_without_login_only_open_routes_answer(served: Served, routes: set[str]):
+    open_paths = {route.path for route in SERVED if route.is_open}
+    answered = set()
+    with httpx.Client(base_url=served.url) as stranger:
+        for route in routes:
+            path = re.sub(r"\{[^}]*\}", "x", route)
+            for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
+                with stranger.stream(method, path) as answer:  # some would never end
+                    if answer.status_code not in (401, 403):
+                        answered.add(route)
+        assert stranger.post("/gradio_api/cancel", json={}).status_code == 401
+        assert stranger.get("/gradio_api/heartbeat/x").status_code == 401
+    assert answered <= open_paths
+
+
+def test_a_wrong_or_forged_login_opens_nothing(served: Served):
+    assert httpx.post(f"{served.url}login", data={"username": "me", "password": "wrong"}).status_code == 400
+    forged = {"cookie": "access-token-x=me; access-token-unsecure-=me"}
+    assert httpx.get(f"{served.url}config", headers=forged).status_code == 401
+
+
+def test_after_logging_out_the_session_is_over(served: Served):
+    with logged_in(served) as client:
+        kept = dict(client.cookies)
+        assert client.get("/config").status_code == 200
+        client.get("/logout")
+        assert httpx.get(f"{served.url}config", cookies=kept).status_code == 401
+
+
+FILES = ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/file/", "/gradio_api/file%3D", "/gradio_api/file%2F",
+         "/gradio_api//file=", "/GRADIO_API/FILE=", "/gradio_api/./file=", "/gradio_api/x/../file=")  # fmt: skip
+PLACES = ("{user}/notes.txt", "{root}/.latentsync.json", "{root}/.latentsync.lock", "{root}/jobs.json",
+          "{root}/jobs/letter.txt", "{root}/uploads/letter.txt", "{root}/uploads/../../notes.txt",
+          "{root}/uploads/%2e%2e/%2e%2e/notes.txt", "{link}", "/etc/passwd")  # fmt: skip
+
+
+@pytest.mark.parametrize("route", FILES)
+def test_no_file_but_uploads_is_given_out(served: Served, work_dir: Path, route: str):
+    folders = served.sessions.folders
+    for letter in (folders.jobs / "letter.txt", folders.uploads / "letter.txt"):
+        letter.write_text(NOTES)
+    link = folders.uploads / ("0b" * 32) / "link.txt"
+    link.parent.mkdir(exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(work_dir / "notes.txt")
+    with logged_in(served) as visitor:
+        for place in PLACES:
+            path = route + place.format(user=work_dir, root=folders.root, link=link)
+            answer = visitor.get(httpx.URL(served.url).copy_with(raw_path=path.encode()))
+            assert answer.status_code == 403, path
+            assert NOTES not in answer.text
+
+
+def test_an_upload_can_be_read_back(served: Served):
+    with logged_in(served) as visitor:
+        path = upload(visitor, "my film.mp4", b"film")
+        assert visitor.get(f"/gradio_api/file={path}").content == b"film"
+        assert httpx.get(f"{served.url}gradio_api/file={path}").status_code == 401
+
+
+def without_server_paths(text: str, work_dir: Path) -> bool:
+    return not any(str(path) in text for path in (work_dir, REPOSITORY_ROOT, Path(httpx.__file__).parents[1]))
+
+
+def test_the_page_itself_names_no_file_of_the_server(served: Served, work_dir: Path):
+    with logged_in(served) as visitor:
+        for path in ("/", "/config", "/gradio_api/info", "/theme.css", "/manifest.json"):
+            assert without_server_paths(visitor.get(path).text, work_dir), path
+
+
+def test_what_was_uploaded_is_called_by_its_own_name(served: Served):
+    with logged_in(served) as visitor:
+        path = upload(visitor, "my film.mp4", b"this is no film")
+        answer = call(visitor, "people", file_data(path))
+    assert "event: error" in answer
+    assert "my film.mp4 is not a video or sound file that can be used: convert it to mp4 or wav" in answer
+    assert without_paths(answer) == " ".join(answer.split())
+    assert list(served.sessions.folders.jobs.glob("?" * 32)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([file_data("/etc/passwd")], UNUSABLE),
+        ([file_data("{root}/jobs.json")], UNUSABLE),
+        ([file_data("{root}/uploads/letter.txt")], "upload it again"),
+        ([{"path": 3}], UNUSABLE),
+        (["/etc/passwd"], UNUSABLE),
+        ([file_data("https://127.0.0.1/x")], "addresses are not fetched"),
+        ([None], "there is no video yet"),
+        ([None, None], "Error|arguments|inputs"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_one_line_without_paths(served: Served, data: list[Any], said: str):
+    root = served.sessions.folders.root
+    (root / "uploads" / "letter.txt").write_text(NOTES)
+    given = json.loads(json.dumps(data).replace("{root}", str(root)))
+    with logged_in(served) as visitor:
+        answer = call(visitor, "people", *given)
+    assert "event: error" in answer
+    assert re.search(said, answer)
+    assert without_paths(answer) == " ".join(answer.split())
+
+
+def test_an_unforeseen_error_is_told_to_the_log_and_not_to_visitors(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(job: object) -> None:
+        raise RuntimeError("/secret/place: a bug")
+
+    monkeypatch.setattr(served.sessions.queue, "submit", fail)
+    with logged_in(served) as visitor:
+        path = upload(visitor, "film.mp4", b"film")
+        answer = call(visitor, "people", file_data(path))
+        direct = visitor.post("/gradio_api/run/people", json={"data": [file_data(path)]})
+    for text in (answer, direct.text):
+        assert UNEXPECTED in text
+        assert "secret" not in text
+    assert "/secret/place: a bug" in caplog.text
+
+
+def test_refused_requests_name_no_file_of_the_server(served: Served, work_dir: Path):
+    with logged_in(served) as visitor:
+        answers = [
+            visitor.post("/gradio_api/call/absent", json={"data": []}),
+            visitor.post("/gradio_api/call/people", json={"data": 3}),
+            visitor.post("/gradio_api/queue/join", json={}),
+            visitor.post("/gradio_api/upload", content=b"x"),
+            visitor.post("/gradio_api/upload", files={"files": ("large.mp4", b"x" * (2 << 20))}),
+            visitor.get("/static/absent/etc/passwd"),
+            visitor.get(f"/gradio_api/file={work_dir}/notes.txt"),
+        ]
+    for answer in answers:
+        assert 400 <= answer.status_code < 600, answer.url
+        assert without_server_paths(answer.text, work_dir)
+
+
+def test_gradio_runs_no_tool_on_an_upload(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Only the checks of our queue may: they are limited in number, and what they may open is limited too."""
+    for name in ("ffmpeg", "ffprobe"):
+        tool = tmp_path / name
+        tool.write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/called\nexit 1\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(served.sessions, "start_lipsync", refuse)
+    with logged_in(served) as visitor:
+        film, speech = upload(visitor, "film.avi", b"film"), upload(visitor, "speech.amr", b"speech")
+        answer = call(visitor, "lipsync", file_data(film), file_data(speech), *OPTIONS)
+    assert "refused here" in answer
+    assert not (tmp_path / "called").exists()
+
+
+def refuse(*inputs: object) -> None:
+    raise InputError("refused here")
