@@ -192,7 +192,7 @@ class JobFolders:
         with self._lock:
             jobs = [self.jobs / name for name in self._names if self.jobs / name not in self._in_use]
         gone = [folder for folder in jobs if not os.path.lexists(folder)]
-        old = [path for path in (*jobs, *self._uploaded()) if path not in gone and newest_change(path) < before]
+        old = [path for path in (*jobs, *self._uploaded()) if path not in gone and is_older(path, before)]
         for path in old:
             logger.info("removing %s, which is old", path)
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -258,16 +258,16 @@ class JobFolders:
                 return
 
 
-def newest_change(path: Path) -> float:
-    """When a file or folder, or anything in it, changed last, in seconds since 1970."""
-    times = [0.0]
-    for entry in [path, *path.rglob("*")]:
-        try:
+def is_older(path: Path, seconds: float) -> bool:
+    """Whether nothing of a file or folder changed since a time, in seconds since 1970; False where that is unknown."""
+    try:
+        for entry in [path, *path.rglob("*")]:
             status = entry.lstat()
-        except FileNotFoundError:
-            continue
-        times.append(max(status.st_mtime, status.st_ctime))
-    return max(times)
+            if max(status.st_mtime, status.st_ctime) >= seconds:
+                return False
+    except OSError:  # something went away meanwhile, so it changed
+        return False
+    return True
 
 
 def _is_mine(folder: Path) -> bool:

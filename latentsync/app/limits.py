@@ -58,10 +58,7 @@ class Limits:
         """
         self._check_file(path)
         info = probe_video(path)
-        if max(info.width, info.height) > self.max_side:
-            raise InputError(
-                f"{path} has {info.width}x{info.height} pixels: make it {self.max_side} at most on its longer side"
-            )
+        self._check_side(path, info.width, info.height)
         return info
 
     def check_speech(self, path: Path) -> float:
@@ -93,23 +90,32 @@ class Limits:
             raise InputError(f"{path} cannot be read ({error.strerror}): upload it again") from error
         if size > self.max_megabytes * _MEGABYTE:
             raise InputError(f"{path} has {size / _MEGABYTE:.0f} MB: {self.max_megabytes:g} MB are the most")
-        check_container(path)
+        for width, height in check_container(path):  # before the first frame is decoded
+            self._check_side(path, width, height)
+
+    def _check_side(self, path: Path, width: int, height: int) -> None:
+        if max(width, height) > self.max_side:
+            raise InputError(f"{path} has {width}x{height} pixels: make it {self.max_side} at most on its longer side")
 
 
-def check_container(path: Path) -> None:
+def check_container(path: Path) -> list[tuple[int, int]]:
     """Refuses files whose container could make ffmpeg open other files or addresses.
 
     ffmpeg decides by content and name what a file is, so it decides alike when the file is read later.
+
+    Returns:
+        Width and height of every stream that has pictures.
 
     Raises:
         InputError: the file is empty or none of `CONTAINERS`.
     """
     try:
-        probe_streams(path, CONTAINERS)
+        streams = probe_streams(path, CONTAINERS).get("streams", [])
     except ToolError as error:
         if str(error).startswith("ffprobe was not found"):
             raise
         raise InputError(f"{path} is not a video or sound file that can be used: convert it to mp4 or wav") from error
+    return [(stream["width"], stream["height"]) for stream in streams if {"width", "height"} <= stream.keys()]
 
 
 def decoded_seconds(path: Path, most: float) -> float:

@@ -40,7 +40,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
-    auth: tuple[str, str] | None = None
+    auth: tuple[str, str] | None = field(default=None, repr=False)
     max_waiting: int = 8
     keep_hours: float = 24.0
     grace_seconds: float = 30.0

@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def test_what_is_within_the_limits_passes(files: Path):
 def test_a_video_over_a_limit_is_refused(files: Path, limits: Limits, said: str):
     with pytest.raises(InputError, match=said):
         limits.check_video(files / "video.mp4")
+
+
+@pytest.mark.parametrize("check", ["check_video", "check_speech"])
+def test_large_pictures_are_refused_before_one_is_decoded(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
+):
+    tool = tmp_path / "ffmpeg"
+    tool.write_text(f"#!/bin/sh\ntouch {tmp_path}/decoded\nexit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(InputError, match="64x48 pixels: make it 63 at most"):
+        getattr(Limits(max_side=63), check)(files / "video.mp4")
+    assert not (tmp_path / "decoded").exists()
 
 
 def test_a_speech_over_the_length_is_refused(files: Path):
