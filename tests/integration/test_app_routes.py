@@ -247,3 +247,21 @@ def test_gradio_runs_no_tool_on_an_upload(served: Served, tmp_path: Path, monkey
 
 def refuse(*inputs: object) -> None:
     raise InputError("refused here")
+
+
+def test_the_login_form_works_in_a_browser_with_nothing_but_open_routes(served: Served, chromium: str):
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    refused: list[str] = []
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.on("response", lambda answer: answer.status in (401, 403, 404) and refused.append(answer.url))
+        page.goto(served.url)
+        page.fill("input[type=text], textarea", "me")
+        page.fill("input[type=password]", "secret")
+        page.click("button")
+        page.wait_for_selector("#run")
+        page.click("#example")
+        page.wait_for_selector("#video video", state="attached")
+        browser.close()
+    assert refused == []
