@@ -112,7 +112,7 @@ class _WithoutPaths:
         elif self._start is None:
             await self._send(message)
         elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")[:_LARGEST_ERROR_BYTES]
+            self._body = (self._body + message.get("body", b""))[:_LARGEST_ERROR_BYTES]
             if not message.get("more_body", False):
                 await self._send_error(self._start)
 

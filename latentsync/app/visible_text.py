@@ -7,6 +7,7 @@ know are called by the name they gave them; any other absolute path becomes `A_F
 import os
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 A_FILE = "a file of the server"
@@ -22,8 +23,10 @@ _START = re.compile(
     re.VERBOSE,
 )
 _END = re.compile(r"""[\s'"<>|,;)}\]]|[:.]+(?=\s|$)|$""")
-_MOST_ENDS = 24
-"""So many words of a path with spaces are looked at."""
+_MOST_WORDS = 24
+"""Of a path with spaces."""
+_MOST_PATHS = 20
+"""Of a text; what comes after them is cut off, because visitors can have a hand in what an error says."""
 
 
 def without_paths(text: str, names: Mapping[Path, str] | None = None) -> str:
@@ -39,6 +42,8 @@ def without_paths(text: str, names: Mapping[Path, str] | None = None) -> str:
     kept, at = [], 0
     while (found := _START.search(text, at)) is not None:
         kept += [text[at : found.start()], A_FILE]
+        if len(kept) >= 2 * _MOST_PATHS:
+            return "".join([*kept, " ..."])
         at = _end_of_path(text, found.start())
     return "".join([*kept, text[at:]])
 
@@ -48,9 +53,9 @@ def _end_of_path(text: str, start: int) -> int:
     quote = text[start - 1 : start]
     if quote in ("'", '"') and (closing := text.find(quote, start)) > 0:
         return closing
-    ends = [match.start() for match in _END.finditer(text, start + 1)]
+    ends = [match.start() for match in islice(_END.finditer(text, start + 1), _MOST_WORDS)]
     known = start + 1
-    for end in ends[:_MOST_ENDS]:
+    for end in ends:
         folder = os.path.dirname(text[start:end])
         if _is_there(text[start:end]):
             known = end

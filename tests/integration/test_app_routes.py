@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError, AuthenticationError
 
 from latentsync.app.error_line import UNEXPECTED
 from latentsync.app.guarded_blocks import UNUSABLE
@@ -243,6 +245,19 @@ def test_gradio_runs_no_tool_on_an_upload(served: Served, tmp_path: Path, monkey
         answer = call(visitor, "lipsync", file_data(film), file_data(speech), *OPTIONS)
     assert "refused here" in answer
     assert not (tmp_path / "called").exists()
+
+
+def test_the_client_of_the_api_logs_in_and_uploads(served: Served, tmp_path: Path):
+    film = tmp_path / "my film.mp4"
+    film.write_text("this is no film")
+    with pytest.raises(AuthenticationError):
+        Client(served.url, verbose=False)
+    client = Client(served.url, verbose=False, auth=("me", "secret"))
+    described: Any = client.view_api(return_format="dict")
+    assert {"/lipsync", "/people", "/cancel"} <= set(described["named_endpoints"])
+    with pytest.raises(AppError, match=r"^my film\.mp4 is not a video or sound file that can be used"):
+        client.predict(handle_file(film), api_name="/people")
+    client.close()
 
 
 def refuse(*inputs: object) -> None:

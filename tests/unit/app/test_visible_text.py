@@ -41,6 +41,12 @@ def test_files_are_called_by_what_visitors_call_them():
     assert without_paths(text, names) == f"my holiday.mp4 and the job's folder/x and {A_FILE}"
 
 
+def test_a_text_that_is_nothing_but_paths_is_cut_off():
+    shown = without_paths("/etc/passwd ~ " * 100_000)
+    assert "/" not in shown
+    assert shown.count(A_FILE) == 20
+
+
 def test_a_path_with_spaces_is_left_out_to_its_end(tmp_path: Path):
     folder = tmp_path / "my secret folder"
     folder.mkdir()
