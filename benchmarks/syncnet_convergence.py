@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.syncnet_convergence_document import write_document
 from eval import eval_syncnet_acc
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.command_line import EXIT_OF_SIGNALS, OneLineParser, Stopped, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
 from latentsync.output_file import written_output
@@ -152,7 +152,10 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         clips = out / "lists" / f"{folder.name}.txt"  # the run's own folder is the training's to begin
         with written_output(clips) as beside:
             beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
-    if train_syncnet.main(study.arguments(clips, held_out, cache, folder)) != 0:
+    status = train_syncnet.main(study.arguments(clips, held_out, cache, folder))
+    if status > EXIT_OF_SIGNALS:
+        raise Stopped(status - EXIT_OF_SIGNALS)
+    if status != 0:
         raise InputError(f"the study {study.name!r} failed: see above")
     judged = folder / "clean.json"
     clean = [

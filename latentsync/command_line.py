@@ -20,6 +20,8 @@ EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_UNEXPECTED = 70
 """An error that nobody foresaw: a fault of the program, not of what it was given."""
+EXIT_OF_SIGNALS = 128
+"""To this the number of the signal is added that ended a run."""
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE_S = 5.0
@@ -35,7 +37,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.exit_code = 128 + number
+        self.exit_code = EXIT_OF_SIGNALS + number
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -47,20 +49,26 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[None]:
+def stopping_on_signals() -> Iterator[Callable[[], None]]:
     """Lets the first Ctrl-C, SIGTERM or SIGHUP raise `Stopped` in the main thread.
+
+    Gives a function for work that has answered the first signal by itself: what comes after it counts as a further one.
 
     Further ones are ignored while the run cleans up; after five seconds one more ends the process on the spot. Whatever
     ignores a signal from its start (`nohup`, a job in the background) goes on ignoring it.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     first_at: list[float] = []
+
+    def count_as_stopped() -> None:
+        first_at.append(time.monotonic())
+
+    if threading.current_thread() is not threading.main_thread():
+        yield count_as_stopped
+        return
 
     def receive(number: int, frame: FrameType | None) -> None:
         if not first_at:
-            first_at.append(time.monotonic())
+            count_as_stopped()
             raise Stopped(number)
         if time.monotonic() - first_at[0] > _PATIENCE_S:
             os._exit(128 + number)
@@ -70,7 +78,7 @@ def stopping_on_signals() -> Iterator[None]:
         if handler is not signal.SIG_IGN:
             signal.signal(number, receive)
     try:
-        yield
+        yield count_as_stopped
     finally:
         for number, handler in before.items():
             # After a stop nothing may interrupt the end of the interpreter, in which threads of torch still run.
@@ -81,7 +89,7 @@ def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str 
     """Runs a command's work; whatever goes wrong is told in one line on the error stream.
 
     Args:
-        work: gives the exit code.
+        work: gives the exit code; one above 128 where it has answered a signal by itself.
         debug: errors are raised instead.
         when_stopped: what is true after Ctrl-C.
 
@@ -93,8 +101,11 @@ def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str 
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
-        with stopping_on_signals():
-            return work()
+        with stopping_on_signals() as count_as_stopped:
+            exit_code = work()
+            if exit_code > EXIT_OF_SIGNALS:
+                count_as_stopped()
+            return exit_code
     except Stopped as stopped:
         _say(f"stopped; {when_stopped}")
         return stopped.exit_code

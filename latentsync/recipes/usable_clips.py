@@ -9,6 +9,7 @@ from latentsync.data.clip_check import TrainingClip, check_clips
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.prepare_features import prepare_features
 from latentsync.models.vae import LatentCodec
+from latentsync.training.run_folder import claim_run
 
 
 def usable_clips(
@@ -27,14 +28,16 @@ def usable_clips(
         min_frames: fewer frames than this are too short.
         fps: frames per second a clip must have.
         features: where features are cached.
-        report: JSON that lists what is skipped and why.
+        report: JSON in the run folder that lists what is skipped and why.
         encoder: makes Whisper rows; None makes none.
         codec: makes latents; None makes none.
 
     Raises:
-        InputError: none can be used, or the cache cannot be written.
+        InputError: none can be used, the cache cannot be written, or the run folder is somebody else's.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if rank == 0:
+        claim_run(report.parent)
     check = check_clips(paths, min_frames, fps, cache=features.cache.folder)
     if rank == 0:
         check.write_report(report)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from latentsync.data.step_sampler import StepSampler
+from latentsync.training.interrupts import SIGNALS
 
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Any]], Batch]
@@ -46,8 +47,8 @@ def batches(
 
 def ignore_signals(worker: int) -> None:
     """Leaves signals that reach the whole process group to the training process, which saves first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -2,24 +2,24 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
+from yaml import YAMLError
 
-from latentsync.errors import CheckpointError
 from latentsync.training.checkpointing import (
     CONFIG_FILE,
     CheckpointFolder,
     Progress,
     differing_keys,
     read_state,
-    step_of,
     write_state,
 )
-from latentsync.training.failures import CheckpointSaveError
+from latentsync.training.failures import CheckpointSaveError, write_remedy
 from latentsync.training.metrics_log import FILE_NAME, Row, history, read_rows, write_rows
 from latentsync.training.session import TrainingSession
 from latentsync.training.trainer_config import TrainerConfig
@@ -42,12 +42,18 @@ class CheckpointSaver:
         step: knows the published format.
         config: of the run.
         resolved_config: the whole configuration, saved with every checkpoint.
+        damaged: names of checkpoints of the run folder that are damaged.
     """
 
     def __init__(
-        self, session: TrainingSession, step: TrainingStep, config: TrainerConfig, resolved_config: Mapping[str, Any]
+        self,
+        session: TrainingSession,
+        step: TrainingStep,
+        config: TrainerConfig,
+        resolved_config: Mapping[str, Any],
+        damaged: Iterable[str] = (),
     ) -> None:
-        self.folder = CheckpointFolder(Path(config.run_dir))
+        self.folder = CheckpointFolder(Path(config.run_dir), damaged)
         self._session, self._step, self._config, self._resolved_config = session, step, config, resolved_config
 
     def save(self, progress: Progress, rows: Sequence[Row]) -> Path:
@@ -69,15 +75,26 @@ class CheckpointSaver:
         Raises:
             CheckpointError: it cannot be read, or does not fit the configuration.
         """
-        progress = read_state(folder)
-        saved = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
-        if isinstance(saved, dict) and self._session.is_main:
-            saved = {str(key): value for key, value in saved.items()}
-            names = [n for n in differing_keys(saved, self._resolved_config) if n.split(".")[-1] not in _HARMLESS_KEYS]
-            if names:
-                logger.warning("the configuration differs from that of %s in %s", folder, ", ".join(names))
-        self._session.read(folder)
-        return progress, read_rows(folder / FILE_NAME)
+        remedy = "move this folder away to continue from the one before"
+        if self._config.resume != "latest":
+            remedy = "give another with training.resume="
+        if self._session.is_main:
+            self._tell_differences(folder)
+        self._session.read(folder, remedy)
+        return read_state(folder), read_rows(folder / FILE_NAME)
+
+    def _tell_differences(self, folder: Path) -> None:
+        try:
+            saved = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+            saved = None
+        if not isinstance(saved, dict):
+            logger.warning("%s cannot be read: whether the configuration differs is unknown", folder / CONFIG_FILE)
+            return
+        saved = {str(key): value for key, value in saved.items()}
+        names = [n for n in differing_keys(saved, self._resolved_config) if n.split(".")[-1] not in _HARMLESS_KEYS]
+        if names:
+            logger.warning("the configuration differs from that of %s in %s", folder, ", ".join(names))
 
     def _begin(self, partial: Path) -> None:
         if self._session.is_main:
@@ -100,7 +117,7 @@ class CheckpointSaver:
             self.folder.publish(progress.global_step, self._step.export_name)
             if progress.best_step == progress.global_step:
                 self.folder.link_best(progress.global_step)
-            self.folder.prune(self._config.keep_last, progress.best_step)
+            self.folder.prune(self._config.keep_last, progress.best_step, progress.global_step)
 
     def _stage(self, step: int, work: Callable[[], None]) -> None:
         failure: BaseException | None = None
@@ -108,38 +125,18 @@ class CheckpointSaver:
             work()
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk
             failure = error
-        reasons = [reason for reason in self._session.gathered(failure and str(failure)) if reason is not None]
+        said = None if failure is None else (_first_line(failure), write_remedy(failure, self.folder.run_dir))
+        reasons = [reason for reason in self._session.gathered(said) if reason is not None]
         if reasons:
+            what, remedy = reasons[0]
             if self._session.is_main:
                 shutil.rmtree(self.folder.partial(step), ignore_errors=True)
             last = self.folder.latest()
             raise CheckpointSaveError(
-                f"cannot save step {step} in {self.folder.path}: {reasons[0].splitlines()[0]}: free some space, "
+                f"cannot save step {step} in {self.folder.path}: {what}: {remedy}, "
                 f"then run the same command again; the last complete checkpoint is {last or 'none'}"
             ) from failure
 
 
-def find_resume(config: TrainerConfig) -> Path | None:
-    """The checkpoint a run continues from; None: it starts anew.
-
-    Raises:
-        CheckpointError: `resume` names something else than a checkpoint, or the run folder holds another future.
-    """
-    latest = CheckpointFolder(Path(config.run_dir)).latest()
-    if config.resume == "latest":
-        return latest
-    if config.resume == "none":
-        if latest is not None:
-            raise CheckpointError(
-                f"{config.run_dir} already holds checkpoints up to step {step_of(latest)}: "
-                "continue with training.resume=latest, or choose another training.run_dir"
-            )
-        return None
-    chosen = Path(config.resume)
-    step = step_of(chosen)
-    read_state(chosen)
-    if latest is not None and step_of(latest) > step:
-        raise CheckpointError(
-            f"{config.run_dir} already holds step {step_of(latest)}, beyond {chosen}: choose another training.run_dir"
-        )
-    return chosen
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,15 +4,28 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME, SCALER_NAME, SCHEDULER_NAME
+
 from latentsync.errors import CheckpointError
+from latentsync.training.manifest import (
+    MANIFEST_FILE,
+    damaged_part,
+    flush_folder,
+    has_manifest,
+    listed_files,
+    missing_part,
+    write_manifest,
+)
+from latentsync.training.state_files import SAFE_SUFFIX, TORCH_SUFFIXES, check_own_sums, read_plain
 
 STATE_FILE = "trainer_state.json"
 CONFIG_FILE = "config.yaml"
+_PLAIN_FILES = (f"{OPTIMIZER_NAME}*.bin", f"{SCHEDULER_NAME}*.bin", SCALER_NAME, "average_*.pt", "random_[0-9]*.pt")
 _STEP_FOLDER = re.compile(r"step_(\d{8,})")
 _PARTIAL_FOLDER = re.compile(r"\.step_\d{8,}\.(partial|removed)")
 
@@ -39,18 +52,27 @@ class Progress:
 
 
 class CheckpointFolder:
-    """`<run_dir>/checkpoints`, shared by all processes of a run (on several machines: on a shared file system)."""
+    """`<run_dir>/checkpoints`, shared by all processes of a run (on several machines: on a shared file system).
 
-    def __init__(self, run_dir: Path) -> None:
+    Attributes:
+        damaged: names of checkpoints whose content was found to be damaged; they count as none.
+    """
+
+    def __init__(self, run_dir: Path, damaged: Iterable[str] = ()) -> None:
         self.run_dir = run_dir
         self.path = run_dir / "checkpoints"
+        self.damaged = set(damaged)
 
-    def complete(self) -> list[Path]:
-        """All complete checkpoints, the oldest first."""
+    def found(self) -> list[Path]:
+        """All folders named like a checkpoint that hold anything, the oldest first."""
         if not self.path.is_dir():
             return []
-        found = [path for path in self.path.iterdir() if _STEP_FOLDER.fullmatch(path.name) and not path.is_symlink()]
-        return sorted((path for path in found if (path / STATE_FILE).is_file()), key=step_of)
+        named = [path for path in self.path.iterdir() if _STEP_FOLDER.fullmatch(path.name) and not path.is_symlink()]
+        return sorted((path for path in named if path.is_dir() and any(path.iterdir())), key=step_of)
+
+    def complete(self) -> list[Path]:
+        """All checkpoints that are complete by the presence and size of their files, the oldest first."""
+        return [path for path in self.found() if path.name not in self.damaged and incompleteness(path) is None]
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
@@ -65,24 +87,31 @@ class CheckpointFolder:
         return self.path / f"step_{step:08d}"
 
     def finish(self, step: int) -> Path:
-        """Gives a complete partial checkpoint its final name."""
-        final = self.final(step)
-        if final.exists():  # of an earlier attempt that was continued from before it
-            self._remove(final)
-        os.replace(self.partial(step), final)
+        """Writes the manifest of a partial checkpoint, which makes it complete, and gives it its final name."""
+        partial, final = self.partial(step), self.final(step)
+        write_manifest(partial)
+        hidden = self._hide(final) if final.exists() else None  # of an attempt that was continued from before it
+        os.replace(partial, final)
+        flush_folder(self.path)
+        self.damaged.discard(final.name)
+        if hidden is not None:
+            shutil.rmtree(hidden)
         return final
 
-    def prune(self, keep_last: int, best_step: int | None) -> None:
-        """Removes all complete checkpoints but the last `keep_last` and the best."""
-        for path in self.complete()[:-keep_last]:
+    def prune(self, keep_last: int, best_step: int | None, current_step: int) -> None:
+        """Removes all complete checkpoints up to the current step but the last `keep_last` and the best.
+
+        Those beyond the current step are of an attempt that was continued from before them: they do not count.
+        """
+        for path in [path for path in self.complete() if step_of(path) <= current_step][:-keep_last]:
             if step_of(path) != best_step:
-                self._remove(path)
+                shutil.rmtree(self._hide(path))
 
     def remove_partial(self) -> None:
         """Removes what a killed run left half written."""
         if self.path.is_dir():
             for path in self.path.iterdir():
-                if _PARTIAL_FOLDER.fullmatch(path.name):
+                if _PARTIAL_FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
 
     def link_best(self, step: int) -> None:
@@ -93,36 +122,73 @@ class CheckpointFolder:
         os.replace(beside, self.path / "best")
 
     def publish(self, step: int, name: str) -> Path:
-        """Puts a file or folder of a checkpoint into the run folder too, without a second copy of the content.
+        """Copies a file or folder of a checkpoint into the run folder.
 
-        A folder that is there already gives way as a whole, never file by file.
+        It shares no bytes with the checkpoint, which is whole whatever becomes of the copy. A folder that is there
+        already gives way as a whole; what somebody else put into it is moved to the new one.
         """
         source, target = self.final(step) / name, self.run_dir / name
         beside = self.run_dir / f".{name}.partial"
-        if source.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(source, beside, copy_function=_share)
-            if target.is_dir():
-                self._remove(target)
-        else:
+        if not source.is_dir():
             beside.unlink(missing_ok=True)
-            _share(source, beside)
+            shutil.copyfile(source, beside)
+            os.replace(beside, target)
+            return target
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(source, beside, copy_function=shutil.copyfile)
+        hidden = self._hide(target) if target.is_dir() else None
         os.replace(beside, target)
+        if hidden is not None:
+            own = {path.name for checkpoint in self.found() for path in (checkpoint / name).glob("*")}
+            for path in hidden.iterdir():
+                if path.name not in own:
+                    os.replace(path, target / path.name)
+            shutil.rmtree(hidden)
         return target
 
-    def _remove(self, path: Path) -> None:
+    def _hide(self, path: Path) -> Path:
         hidden = path.with_name(f".{path.name}.removed")
         shutil.rmtree(hidden, ignore_errors=True)
         os.replace(path, hidden)
-        shutil.rmtree(hidden)
+        return hidden
 
 
-def _share(source: Path | str, target: Path | str) -> None:
-    """Gives a file a second name; copies it on a file system without hard links."""
+def incompleteness(folder: Path) -> str | None:
+    """What keeps a folder from being a complete checkpoint, by presence and size of its files; None: nothing."""
+    fault = missing_part(folder) if has_manifest(folder) else None
+    if fault is None and has_manifest(folder) and STATE_FILE not in listed_files(folder):
+        fault = f"{MANIFEST_FILE} lists no {STATE_FILE}"
+    if fault is not None:
+        return fault
+    if not (folder / CONFIG_FILE).is_file():
+        return f"{CONFIG_FILE} is missing"
+    if not has_manifest(folder) and not any(folder.glob("*model*")):
+        return f"{SAFE_WEIGHTS_NAME} is missing"
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+        read_state(folder)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def damage(folder: Path) -> str | None:
+    """What keeps a folder from being a whole checkpoint, by the content of its files too; None: nothing.
+
+    A checkpoint of an older version has no manifest; files with checksums of their own are compared with these.
+    """
+    fault = incompleteness(folder)
+    if fault is not None:
+        return fault
+    if has_manifest(folder):
+        return damaged_part(folder)
+    try:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in {*TORCH_SUFFIXES, SAFE_SUFFIX}):
+            check_own_sums(path)
+        for path in [path for pattern in _PLAIN_FILES for path in folder.glob(pattern)]:
+            read_plain(path)
+    except CheckpointError as error:
+        return str(error)
+    return None
 
 
 def step_of(path: Path) -> int:
@@ -138,7 +204,7 @@ def step_of(path: Path) -> int:
 
 
 def write_state(folder: Path, progress: Progress) -> None:
-    """Writes the file that makes a folder a complete checkpoint."""
+    """Writes how far the training is."""
     (folder / STATE_FILE).write_text(json.dumps(vars(progress), indent=1) + "\n", encoding="utf-8")
 
 
@@ -146,14 +212,22 @@ def read_state(folder: Path) -> Progress:
     """Reads a checkpoint's progress.
 
     Raises:
-        CheckpointError: the folder is no complete checkpoint.
+        CheckpointError: its file is missing or damaged; names the file.
     """
     try:
-        return Progress(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder} is no complete checkpoint ({STATE_FILE}: {error}): give another with resume=, or resume=latest"
-        ) from error
+        progress = Progress(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{STATE_FILE} is missing") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{STATE_FILE} is damaged") from error
+    counts = (progress.global_step, progress.samples_seen, progress.num_skipped_steps)
+    if (
+        not all(type(count) is int and count >= 0 for count in (*counts, progress.best_step or 0))
+        or type(progress.seconds) not in (int, float)
+        or type(progress.best_value) not in (int, float, type(None))
+    ):
+        raise CheckpointError(f"{STATE_FILE} is damaged")
+    return progress
 
 
 def differing_keys(saved: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,15 +1,20 @@
-"""SIGTERM and Ctrl-C: the training finishes its step, saves, and leaves."""
+"""Ctrl-C, SIGTERM and SIGHUP: the training finishes its step, saves, and leaves."""
 
 import logging
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+_PATIENCE_S = 1.0
+"""A terminal and a launcher may both send the first signal: what comes so soon after it is the same wish."""
 
 
 class Interrupted(BaseException):
@@ -19,13 +24,18 @@ class Interrupted(BaseException):
 class StopRequest:
     """Remembers the signal that asked the training to stop.
 
+    A later one ends the process on the spot, with the exit code of a stop, unless a checkpoint is being written. What
+    is on the disk then is whole: the newest checkpoint before.
+
     Attributes:
         signal_number: of the first signal; 0: none yet.
     """
 
     def __init__(self) -> None:
         self.signal_number = 0
+        self._first_at = 0.0
         self._cuts_short = False
+        self._saves = False
 
     @contextmanager
     def cutting_short(self) -> Iterator[None]:
@@ -38,30 +48,58 @@ class StopRequest:
         finally:
             self._cuts_short = False
 
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """No signal ends the process while inside."""
+        self._saves = True
+        try:
+            yield
+        finally:
+            self._saves = False
+
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: the first signal is remembered, a second one does what it always did."""
-        self.signal_number = number
-        for each in SIGNALS:
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
-        logger.warning(
-            "%s: saving a checkpoint before leaving; once more to leave at once", signal.Signals(number).name
-        )
+        """The signal handler."""
+        if self.signal_number:
+            if not self._saves and time.monotonic() - self._first_at > _PATIENCE_S:
+                _leave_at_once(number)
+            return
+        self.signal_number, self._first_at = number, time.monotonic()
+        if self._saves:
+            logger.warning("%s: leaving when the checkpoint is written", signal.Signals(number).name)
+        else:
+            logger.warning(
+                "%s: saving a checkpoint before leaving; once more, until it is being written, to leave at once",
+                signal.Signals(number).name,
+            )
         if self._cuts_short:
+            self._cuts_short = False
             raise Interrupted
 
 
 @contextmanager
 def stop_requested() -> Iterator[StopRequest]:
-    """Takes SIGTERM and SIGINT over while inside, and gives them back afterwards; off the main thread it cannot."""
+    """Takes the signals over while inside, and gives them back afterwards; off the main thread it cannot.
+
+    Whatever ignores a signal from its start (`nohup`, a job in the background) goes on ignoring it.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     before = {each: signal.getsignal(each) for each in SIGNALS}
-    for each in SIGNALS:
-        signal.signal(each, request.receive)
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, request.receive)
     try:
         yield request
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _leave_at_once(number: int) -> None:
+    """Ends the process without its usual end, in which threads of torch would be cut off in their work."""
+    with suppress(Exception):
+        sys.stderr.write("stopped at once; the same command continues from the newest whole checkpoint\n")
+        sys.stderr.flush()
+    os._exit(128 + number)

@@ -1,12 +1,15 @@
 """Metrics of a run: a JSON line per row, and the same to TensorBoard."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latentsync.atomic import written_whole
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 FILE_NAME = "metrics.jsonl"
@@ -52,11 +55,31 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file; none where there is no file. A last line that was cut off by a crash is left out."""
-    if not path.is_file():
+    """The rows of a file; none where there is no file.
+
+    A last line that was cut off by a crash is left out; so are damaged lines, and one warning counts them.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    rows = [_row(line) for line in lines[:-1] if line]
+    num_damaged = sum(row is None for row in rows)
+    if num_damaged:
+        logger.warning("%s: %d damaged lines of metrics are left out", path, num_damaged)
+    return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> Row | None:
+    """The row of a line; None where it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or type(row.get("step")) is not int or not isinstance(row.get("split"), str):
+        return None
+    numbers = (value for name, value in row.items() if name != "split")
+    return row if all(value is None or type(value) in (int, float) for value in numbers) else None
 
 
 def history(rows: Sequence[Row]) -> dict[str, list[float]]:

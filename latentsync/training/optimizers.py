@@ -123,5 +123,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     return torch.optim.AdamW(_filled(groups), config.lr, betas, config.eps, config.weight_decay)
 
 
+def state_names(group: dict[str, Any]) -> set[str]:
+    """What the optimizers of `build_optimizer` keep of each weight of one of their groups."""
+    return {"momentum"} if group.get("use_muon") else {"step", "exp_avg", "exp_avg_sq"}
+
+
 def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object, set_seed
+from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME, SCALER_NAME, SCHEDULER_NAME
 from torch import nn
 
 from latentsync.errors import CheckpointError, ConfigError
@@ -16,6 +17,7 @@ from latentsync.training.launch import build_accelerator, is_sharded
 from latentsync.training.optimizers import build_optimizer
 from latentsync.training.random_state import random_state, restore_random_state
 from latentsync.training.schedules import build_schedule
+from latentsync.training.state_files import check_average, check_like, check_model, check_optimizer, read_plain
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.weight_average import WeightAverage
 
@@ -73,27 +75,60 @@ class TrainingSession:
         with self._averaged():
             yield {name: tensor.detach() for name, tensor in self._state_dict().items()}
 
-    def read(self, folder: Path) -> None:
+    def read(self, folder: Path, remedy: str) -> None:
         """Loads what `write` saved; every process calls this.
 
+        Args:
+            folder: the checkpoint.
+            remedy: what to do where it is damaged, for the message.
+
         Raises:
-            CheckpointError: the files do not fit the configuration, or are damaged.
+            CheckpointError: a file is damaged or does not fit the configuration; in every process, whichever found it.
         """
+        faults = [fault for fault in self.gathered(self._fault(folder)) if fault is not None]
+        if faults:
+            raise CheckpointError(_cannot_continue(folder, faults[0], remedy))
         try:
             self.accelerator.load_state(str(folder))
-            if self.average is not None:
-                self.average.load_state_dict(_load(folder / self._average_file()))
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise CheckpointError(
-                f"cannot continue from {folder}: {line}: use the configuration it was made with, or another "
-                "training.run_dir"
-            ) from error
+        except Exception as error:  # all files but the weights were compared with what they go to
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            fault = f"the weights do not fit the model: {line}"
+            raise CheckpointError(_cannot_continue(folder, fault, remedy)) from error
+        if self.average is not None:
+            self.average.load_state_dict(read_plain(folder / self._average_file()))
         random_file = folder / _random_file(self.accelerator.process_index)
         if random_file.is_file():
-            restore_random_state(_load(random_file), self.device)
+            restore_random_state(read_plain(random_file), self.device)
         else:
             logger.warning("%s was saved by fewer processes: a process starts with fresh random numbers", folder)
+
+    def _fault(self, folder: Path) -> str | None:
+        """The first file of a checkpoint that cannot be used, with the reason; None: all can."""
+        try:
+            if not self.is_sharded and self.accelerator.distributed_type != DistributedType.DEEPSPEED:
+                if (folder / SAFE_WEIGHTS_NAME).is_file():
+                    check_model(folder / SAFE_WEIGHTS_NAME, self.accelerator.unwrap_model(self.model).state_dict())
+                check_optimizer(folder / f"{OPTIMIZER_NAME}.bin", self.optimizer)
+                check_like(folder / f"{SCHEDULER_NAME}.bin", self.schedule.state_dict(), "the learning rate's schedule")
+            if self.accelerator.scaler is not None:
+                check_like(folder / SCALER_NAME, self.accelerator.scaler.state_dict(), "the loss scaling")
+            if self.average is not None:
+                check_average(folder / self._average_file(), self.average.state_dict()["averages"])
+            random_file = folder / _random_file(self.accelerator.process_index)
+            if random_file.is_file():
+                self._try_random_state(random_file)
+        except CheckpointError as error:
+            return str(error)
+        return None
+
+    def _try_random_state(self, path: Path) -> None:
+        content, kept = read_plain(path), random_state(self.device)
+        try:
+            restore_random_state(content, self.device)
+        except Exception as error:  # plain data, but not that of generators
+            raise CheckpointError(f"{path.name} holds no state of random numbers") from error
+        finally:
+            restore_random_state(kept, self.device)
 
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module | None]:
@@ -146,8 +181,9 @@ def _random_file(rank: int) -> str:
     return f"random_{rank}.pt"
 
 
-def _load(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _cannot_continue(folder: Path, fault: str, remedy: str) -> str:
+    choices = f"use the configuration it was made with, choose another training.run_dir, or {remedy}"
+    return f"cannot continue from {folder}: {fault}: {choices}"
 
 
 def _enable_gradient_checkpointing(model: nn.Module) -> None:

@@ -19,12 +19,13 @@ from latentsync.atomic import written_whole
 from latentsync.data.step_sampler import StepSampler
 from latentsync.training.batch_loader import Batch, Collate, SizedDataset, batches
 from latentsync.training.charts import draw_charts
-from latentsync.training.checkpoint_saver import CheckpointSaver, find_resume
+from latentsync.training.checkpoint_saver import CheckpointSaver
 from latentsync.training.checkpointing import CONFIG_FILE, Progress, read_state
-from latentsync.training.failures import NonFiniteLossError
+from latentsync.training.failures import NonFiniteLossError, writing
 from latentsync.training.interrupts import Interrupted, StopRequest, stop_requested
 from latentsync.training.metric_window import MetricWindow
 from latentsync.training.metrics_log import MetricsLog, Row
+from latentsync.training.run_folder import Resume, hold_run
 from latentsync.training.session import TrainingSession
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.training_step import StepContext, TrainingStep, Validator
@@ -99,8 +100,13 @@ class Trainer:
             CheckpointSaveError: a checkpoint cannot be written.
             CheckpointError: the run cannot be continued from what is there.
             ConfigError: the configuration does not go with the model or the launcher.
+            InputError: the run folder is somebody else's, in use by another run, or cannot be written.
         """
-        resume = find_resume(self.config)
+        with hold_run(self.config) as resume:
+            return self._fit(resume)
+
+    def _fit(self, start: Resume) -> TrainReport:
+        resume = start.checkpoint
         if resume is not None and (progress := read_state(resume)).global_step >= self.config.max_steps:
             logger.info(
                 "%s is finished: %d steps are done; raise training.max_steps to go on", resume, progress.global_step
@@ -109,7 +115,7 @@ class Trainer:
         if self.config.num_threads is not None:
             torch.set_num_threads(self.config.num_threads)
         session = TrainingSession(self.config, self.step.model)
-        saver = CheckpointSaver(session, self.step, self.config, self.resolved_config)
+        saver = CheckpointSaver(session, self.step, self.config, self.resolved_config, start.damaged)
         progress, rows = saver.restore(resume) if resume is not None else (Progress(), [])
         if resume is not None and session.is_main:
             logger.info("continuing from %s", resume)
@@ -159,7 +165,7 @@ class _Loop:
                 bar.update()
                 is_best = self._is_due(config.validate_every, is_last) and self._validate_or_save()
                 if self._is_due(config.save_every, is_last) or is_best or is_last or self.report.signal_number:
-                    self.report.checkpoint = self.saver.save(progress, self.rows)
+                    self.report.checkpoint = self._save()
         finally:
             bar.close()
             loader.close()
@@ -255,7 +261,8 @@ class _Loop:
             metrics["skipped_steps"] = progress.num_skipped_steps
         self.report.metrics = metrics
         if self.log is not None:
-            self.log.write("train", progress.global_step, metrics)
+            with writing(self.trainer.run_dir):
+                self.log.write("train", progress.global_step, metrics)
             logger.info("step %d: %s", progress.global_step, ", ".join(f"{k} {v:.5g}" for k, v in metrics.items()))
             for callback in self.trainer.callbacks:
                 if (line := callback(progress.global_step, metrics)) is not None:
@@ -268,8 +275,16 @@ class _Loop:
             return self._validate()
         except Exception:
             if self.session.accelerator.num_processes == 1:
-                self.saver.save(self.progress, self.rows)
+                self._save()
             raise
+
+    def _save(self) -> Path:
+        """Saves a checkpoint; a signal that any process received meanwhile ends the run after it."""
+        with self.stop.saving():
+            checkpoint = self.saver.save(self.progress, self.rows)
+            received = max(self.session.gathered(self.stop.signal_number))
+        self.report.signal_number = self.report.signal_number or received
+        return checkpoint
 
     def _validate(self) -> bool:
         """Runs the validator on the main process; returns in every process whether this is the best so far."""
@@ -290,9 +305,10 @@ class _Loop:
             return False
         self.report.validation = figures
         if self.log is not None:
-            self.log.write("validation", step, figures)
             logger.info("validation %d: %s", step, ", ".join(f"{k} {v:.5g}" for k, v in figures.items()))
-            draw_charts(self.rows, self.trainer.run_dir / "charts")
+            with writing(self.trainer.run_dir):
+                self.log.write("validation", step, figures)
+                draw_charts(self.rows, self.trainer.run_dir / "charts")
         return self._is_best(figures)
 
     def _is_best(self, figures: Mapping[str, float]) -> bool:
@@ -343,10 +359,11 @@ class _Loop:
         return every > 0 and (is_last or self.progress.global_step % every == 0)
 
     def _open_log(self) -> MetricsLog:
-        self.trainer.run_dir.mkdir(parents=True, exist_ok=True)
-        with written_whole(self.trainer.run_dir / CONFIG_FILE) as beside:
-            OmegaConf.save(OmegaConf.create(dict(self.trainer.resolved_config)), beside)
-        log = MetricsLog(self.trainer.run_dir, self.rows)
+        run_dir = self.trainer.run_dir
+        with writing(run_dir):
+            with written_whole(run_dir / CONFIG_FILE) as beside:
+                OmegaConf.save(OmegaConf.create(dict(self.trainer.resolved_config)), beside)
+            log = MetricsLog(run_dir, self.rows)
         self.rows = log.rows
         return log
 

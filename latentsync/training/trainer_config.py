@@ -1,9 +1,13 @@
 """What a configuration may say about a training run."""
 
+import math
 from dataclasses import dataclass, field
 
 MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "muon")
+MAX_THREADS = MAX_WORKERS = 1024
+MAX_SEED = 2**31 - 1
+"""NumPy takes 32 bits; every process of a launcher adds its number."""
 SCHEDULES = ("constant", "linear", "cosine")
 
 
@@ -37,16 +41,17 @@ class OptimizerConfig:
         _demand(
             self.name in OPTIMIZERS, f"training.optimizer.name is one of {', '.join(OPTIMIZERS)}, not {self.name!r}"
         )
-        _demand(self.lr > 0, f"training.optimizer.lr is above 0, not {self.lr}")
-        _demand(self.matrix_lr > 0, f"training.optimizer.matrix_lr is above 0, not {self.matrix_lr}")
+        for key in ("lr", "matrix_lr"):
+            value = getattr(self, key)
+            _demand(0 < value < math.inf, f"training.optimizer.{key} is above 0 and finite, not {value}")
         _demand(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"training.optimizer.betas are two numbers in [0, 1), not {self.betas}",
         )
         _demand(0 <= self.momentum < 1, f"training.optimizer.momentum lies in [0, 1), not {self.momentum}")
         _demand(
-            self.eps > 0 and self.weight_decay >= 0,
-            "training.optimizer.eps is above 0, training.optimizer.weight_decay at least 0",
+            0 < self.eps < math.inf and 0 <= self.weight_decay < math.inf,
+            "training.optimizer.eps is above 0, training.optimizer.weight_decay at least 0, both finite",
         )
 
 
@@ -150,7 +155,12 @@ class TrainerConfig:
         )
         _demand(self.max_grad_norm is None or self.max_grad_norm > 0, "training.max_grad_norm is above 0 or null")
         _demand(self.ema_decay is None or 0 < self.ema_decay < 1, "training.ema_decay lies in (0, 1) or is null")
-        _demand(self.num_threads is None or self.num_threads >= 1, "training.num_threads is at least 1 or null")
+        _demand(
+            self.num_threads is None or 1 <= self.num_threads <= MAX_THREADS,
+            f"training.num_threads lies in [1, {MAX_THREADS}] or is null, not {self.num_threads}",
+        )
+        _demand(self.num_workers <= MAX_WORKERS, f"training.num_workers is at most {MAX_WORKERS}")
+        _demand(self.seed <= MAX_SEED, f"training.seed is at most {MAX_SEED}, not {self.seed}")
 
 
 def _demand(holds: bool, message: str) -> None:

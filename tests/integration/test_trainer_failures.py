@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from accelerate.utils import AutocastKwargs
 
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.errors import ConfigError, InputError, LatentSyncError
 from latentsync.training import session
 from latentsync.training.checkpointing import CheckpointFolder
 from latentsync.training.failures import CheckpointSaveError, NonFiniteLossError
@@ -30,35 +31,54 @@ def test_a_number_that_is_none_stops(tmp_path: Path, mishap: str, what: str) -> 
     assert fit(tmp_path).global_step == 4
 
 
-class FullDisk:
-    """torch.save, until a path names the step."""
+class FailingDisk:
+    """torch.save, until a path names the step; then half a file and an error of the system, wrapped or not."""
 
-    def __init__(self, part: str) -> None:
-        self.part, self.save = part, torch.save
+    def __init__(self, part: str, number: int, is_wrapped: bool = False) -> None:
+        self.part, self.number, self.is_wrapped, self.save = part, number, is_wrapped, torch.save
 
     def __call__(self, content: Any, path: Path | str, **options: Any) -> None:
-        if self.part in str(path):
-            Path(path).write_bytes(b"half a file")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        self.save(content, path, **options)
+        if self.part not in str(path):
+            self.save(content, path, **options)
+            return
+        Path(path).write_bytes(b"half a file")
+        if self.is_wrapped:  # as safetensors does
+            raise RuntimeError(f"I/O error: {os.strerror(self.number)} (os error {self.number})")
+        raise OSError(self.number, os.strerror(self.number), str(path))
 
 
-@pytest.mark.parametrize("part", ["step_00000004.partial/tiny.pt", "step_00000004.partial/optimizer.bin"])
-def test_a_full_disk_ends_the_run_and_leaves_no_half_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+@pytest.mark.parametrize(
+    ("part", "number", "is_wrapped", "remedy"),
+    [
+        ("tiny.pt", errno.ENOSPC, False, "free some space"),
+        ("optimizer.bin", errno.ENOSPC, True, "free some space"),
+        ("optimizer.bin", errno.EIO, False, "look after the disk"),
+        ("random_0.pt", errno.EROFS, True, "have the file system mounted for writing"),
+        ("tiny.pt", errno.EACCES, False, "allow writing there"),
+    ],
+)
+def test_a_failing_disk_ends_the_run_names_its_cause_and_leaves_no_half_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, number: int, is_wrapped: bool, remedy: str
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", FullDisk(part))
-        with pytest.raises(CheckpointSaveError, match=r"No space left.*step_00000002"):
+        patch.setattr(torch, "save", FailingDisk(f"step_00000004.partial/{part}", number, is_wrapped))
+        with pytest.raises(CheckpointSaveError, match=rf"{os.strerror(number)}.*{remedy}.*step_00000002") as failed:
             fit(tmp_path)
+    assert ("space" in str(failed.value)) == (number == errno.ENOSPC)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000002"]
     assert torch.load(tmp_path / "tiny.pt", weights_only=True)["global_step"] == 2
     assert fit(tmp_path).global_step == 4
 
 
-def test_a_run_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    with pytest.raises(CheckpointSaveError, match="cannot save step 2"):
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "validation", "charts", "config.yaml", "metrics.jsonl"])
+def test_what_is_in_the_way_in_the_run_folder_is_named(tmp_path: Path, name: str) -> None:
+    fit(tmp_path, max_steps=1)
+    path = tmp_path / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.mkdir() if "." in name else path.write_text("a file")
+    with pytest.raises(InputError, match=rf"{name} is in the way of a .* move it away, or choose another"):
         fit(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_four_steps_are_two_a_kill_and_two_more(tmp_path: Path, repository: Path
     assert [row["step"] for row in read_rows(killed / "metrics.jsonl")] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_saves_and_leaves(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fit(whole, TinyStep(dropout=0.3), **MUON)
@@ -132,7 +132,7 @@ def test_resume_names_a_checkpoint(tmp_path: Path) -> None:
     [
         ("none", "already holds checkpoints up to step 4"),
         ("elsewhere", "is no checkpoint folder"),
-        ("step_00000007", "is no complete checkpoint"),
+        ("step_00000007", "is no whole checkpoint .there is no such folder.: give another checkpoint"),
         ("{run}/checkpoints/step_00000002", "already holds step 4, beyond"),
     ],
 )

@@ -42,7 +42,8 @@ def test_the_run_folder(tmp_path: Path) -> None:
     assert report.progress.best_step == 2
     assert validator.folders[0] == tmp_path / "validation/step_00000001"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "charts", "checkpoints", "config.yaml", "metrics.jsonl", "tensorboard", "tiny.pt",
+        ".latentsync.json", ".latentsync.lock", "charts", "checkpoints", "config.yaml", "metrics.jsonl",
+        "tensorboard", "tiny.pt",
     ]  # fmt: skip
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["best", "step_00000002", "step_00000004"]

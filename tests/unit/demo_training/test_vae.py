@@ -97,7 +97,7 @@ def test_the_export_is_a_folder_that_loads(trained):
         "config.json",
         "diffusion_pytorch_model.safetensors",
     ]
-    assert not any(path.name.startswith(".") for path in run_dir.iterdir())
+    assert {path.name for path in run_dir.glob(".*")} == {".latentsync.json", ".latentsync.lock"}
     assert report.checkpoint is not None
     for file in (run_dir / "vae").iterdir():
         assert file.read_bytes() == (report.checkpoint / "vae" / file.name).read_bytes()

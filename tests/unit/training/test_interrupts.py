@@ -1,21 +1,57 @@
-"""Signals are remembered, cut short what may be, and given back."""
+"""Signals are remembered, cut short what may be, never a save, and are given back."""
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from latentsync.training.interrupts import Interrupted, stop_requested
 
+_LEAVES_AT_ONCE = """
+import os, signal, sys
+from latentsync.training import interrupts
+interrupts._PATIENCE_S = 0.0
+number = int(sys.argv[1])
+with interrupts.stop_requested() as request:
+    os.kill(os.getpid(), number)
+    with request.saving():
+        for _ in range(20):
+            os.kill(os.getpid(), number)
+    print("saved", flush=True)
+    os.kill(os.getpid(), number)
+    print("goes on")
+"""
 
-def test_the_first_signal_is_remembered_and_the_second_acts() -> None:
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_later_signal_leaves_at_once_but_never_a_save(name: str) -> None:
+    number = signal.Signals[name]
+    command = [sys.executable, "-c", _LEAVES_AT_ONCE, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + number, "saved\n")
+    assert done.stderr.splitlines()[-1].startswith("stopped at once; the same command continues")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_first_signal_is_remembered_and_those_that_come_with_it_are_the_same_wish() -> None:
     with stop_requested() as request:
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         assert request.signal_number == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_ignores_a_signal_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stop_requested() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.signal_number == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_work_is_cut_short() -> None:
