@@ -2,7 +2,7 @@
 # Trains the lip-sync U-Net; every argument goes to scripts/train_unet.py (--help lists them):
 #
 #   ./train_unet.sh --config configs/unet/stage2.yaml data.train_clips=CLIPS training.run_dir=runs/mine
-#   ./train_unet.sh --config configs/unet/stage2.yaml --dry_run
+#   ./train_unet.sh --config configs/unet/stage2.yaml data.train_clips=CLIPS --dry_run
 #
 # The same command again goes on where the last run stopped. On several GPUs or machines, have torchrun or accelerate
 # start `-m scripts.train_unet` with the same arguments (docs/training.md).

@@ -39,7 +39,8 @@ def load_config(
         merged = OmegaConf.merge(OmegaConf.structured(schema), content, OmegaConf.from_dotlist(list(overrides)))
         return cast(T, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: {_first_line(error)}") from error
+        key = getattr(error, "full_key", None)
+        raise ConfigError(f"{path}: {f'{key}: ' if key else ''}{_first_line(error)}") from error
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = (), sections: Collection[str] | None = None) -> DictConfig:

@@ -15,6 +15,7 @@ from pathlib import Path
 from latentsync.config import load_config
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.training.run_folder import claim_run
 from tests.documented_commands import start
 from tests.stand_in_weights import write_unet
 
@@ -45,13 +46,14 @@ def initial_weights(program: str, arguments: list[str]) -> str | None:
 
 def dry_run(program: str, arguments: list[str], needed: set[str]) -> Result:
     """Runs one line and prepares what the next ones find."""
-    sys.argv = [program, *arguments, "--dry_run"]
+    sys.argv = [program, *(word for word in arguments if word != "--dry_run"), "--dry_run"]
     run = configured(program, arguments)
     error = StringIO()
     logging.getLogger().handlers.clear()  # of the line before, which write to its stderr
     with redirect_stdout(StringIO()), redirect_stderr(error):
         status = exit_status(program)
     if isinstance(run, UNetRun) and (weights := f"{run.training.run_dir}/latentsync_unet.pt") in needed:
+        claim_run(Path(run.training.run_dir))
         write_unet(Path(weights), run.model)
     return Result(status, error.getvalue())
 

@@ -19,6 +19,9 @@ from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import REPOSITORY_ROOT
 
+VAE_CONFIG = {
+    "_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [128, 256, 512, 512],
+}  # fmt: skip
 EXISTENCE_ONLY = ("vgg16-397923af.pth", "vit_g_hybrid_pt_1200e_ssv2_ft.pth", "syncnet_v2.model")
 
 
@@ -61,7 +64,7 @@ def write_whisper(path: Path, width: int, num_layers: int, num_heads: int) -> No
 def write_vae(folder: Path) -> None:
     """The folder of an autoencoder with four latent channels; its weights are empty."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", "latent_channels": 4}))
+    (folder / "config.json").write_text(json.dumps(VAE_CONFIG))
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"")
 
 

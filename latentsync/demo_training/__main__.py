@@ -7,21 +7,26 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from latentsync.command_line import OneLineParser
 from latentsync.demo_training.audio_encoder_run import (
     AudioEncoderRun,
     build_audio_encoder_trainer,
     empty_audio_encoder,
 )
+from latentsync.demo_training.demo_data_config import clip_checks
 from latentsync.demo_training.mouth_reader_run import MouthReaderRun, build_mouth_reader_trainer, empty_mouth_reader
 from latentsync.demo_training.vae_run import VaeRun, build_vae_trainer, empty_vae
 from latentsync.demo_training.videomae_run import VideoMaeRun, build_videomae_trainer, empty_videomae
-from latentsync.recipes.train_command import OneLineParser, run_training
+from latentsync.recipes.file_checks import faults_of
+from latentsync.recipes.train_command import run_training
 from latentsync.training.trainer import Trainer
-from latentsync.weights import REPOSITORY_ROOT
+from latentsync.weights import REPOSITORY_ROOT, find_initial_vae, locate_initial
 
 _PROGRAM = "python -m latentsync.demo_training"
 
@@ -34,13 +39,22 @@ class DemoNetwork:
         description: one line for the help.
         schema: dataclass of its root configuration.
         build_trainer: configuration and its plain copy to the trainer.
-        build_empty_model: the network on the meta device, for ``--dry_run``.
+        build_empty_model: the network on the meta device.
+        find_initial: finds the weights that it starts from, where its configuration may name some.
     """
 
     description: str
     schema: type[Any]
     build_trainer: Callable[[Any, dict[str, Any]], Trainer]
     build_empty_model: Callable[[Any], nn.Module]
+    find_initial: Callable[[str], Path] | None = None
+
+    def file_faults(self, run: Any, model: nn.Module) -> list[str]:
+        """Lists what the files that its training reads lack."""
+        checks = clip_checks(run.data, run.training)
+        if self.find_initial is not None and run.initial is not None:
+            checks.append(partial(self.find_initial, run.initial))
+        return faults_of(checks)
 
 
 NETWORKS = {
@@ -49,10 +63,15 @@ NETWORKS = {
         AudioEncoderRun,
         build_audio_encoder_trainer,
         empty_audio_encoder,
+        locate_initial,
     ),
-    "vae": DemoNetwork("Trains the VAE.", VaeRun, build_vae_trainer, empty_vae),
+    "vae": DemoNetwork("Trains the VAE.", VaeRun, build_vae_trainer, empty_vae, find_initial_vae),
     "vae_decoder": DemoNetwork(
-        "Trains the VAE's decoder alone: the latents stay as they are.", VaeRun, build_vae_trainer, empty_vae
+        "Trains the VAE's decoder alone: the latents stay as they are.",
+        VaeRun,
+        build_vae_trainer,
+        empty_vae,
+        find_initial_vae,
     ),
     "mouth_reader": DemoNetwork(
         "Trains the judge that reads opening and width of the mouth.",
@@ -82,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         schema=network.schema,
         build_trainer=network.build_trainer,
         build_empty_model=network.build_empty_model,
+        file_faults=network.file_faults,
         arguments=arguments[1:],
         default_config=REPOSITORY_ROOT / "configs" / "demo" / f"{name}.yaml",
     )

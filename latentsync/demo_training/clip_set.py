@@ -54,14 +54,14 @@ class Clip:
             return np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(np.float32) / 32768
 
 
-_CLIP_FILES = ("crops.npy", "speech.wav", "track.npy", "frames_track.npy", "meta.json")
+CLIP_FILES = ("crops.npy", "speech.wav", "track.npy", "frames_track.npy", "meta.json")
 
 
 def find_clips(folder: Path) -> list[Clip]:
     """All complete clips below `folder`, by name. Raises InputError when there are none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make the clips with `python -m latentsync.synthetic`")
-    clips = [Clip(path) for path in sorted(folder.iterdir()) if all((path / name).is_file() for name in _CLIP_FILES)]
+    clips = [Clip(path) for path in sorted(folder.iterdir()) if all((path / name).is_file() for name in CLIP_FILES)]
     if not clips:
         raise InputError(f"{folder}: holds no complete clips; make them with `python -m latentsync.synthetic`")
     return clips

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from latentsync.demo_training.clip_set import Clip, find_clips
@@ -44,3 +45,11 @@ def held_out_validator(
     if training.validate_every == 0:
         return None
     return build(find_clips(Path(data.validation_clips))[: data.max_validation_clips])
+
+
+def clip_checks(data: DemoDataConfig, training: TrainerConfig) -> list[Callable[[], object]]:
+    """What must hold of the clips before a training; each raises InputError where it does not."""
+    checks: list[Callable[[], object]] = [partial(find_clips, Path(data.train_clips))]
+    if training.validate_every:
+        checks.append(partial(find_clips, Path(data.validation_clips)))
+    return checks

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,8 +101,16 @@ class LatentCodec:
         return results
 
 
-def read_latent_channels(folder: Path) -> int:
-    """Number of latent channels of the autoencoder in a diffusers folder; its weights are not read.
+@dataclass(frozen=True)
+class VaeShape:
+    """What an autoencoder makes of an image: so many latent channels, `factor` times smaller in height and width."""
+
+    latent_channels: int
+    factor: int
+
+
+def read_vae_shape(folder: Path) -> VaeShape:
+    """The shape of the autoencoder in a diffusers folder; its weights are not read.
 
     Raises:
         CheckpointError: the configuration is damaged, or the weights are missing.
@@ -109,8 +118,8 @@ def read_latent_channels(folder: Path) -> int:
     if not (folder / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again")
     try:
-        config = AutoencoderKL.load_config(str(folder), local_files_only=True)
-        return int(cast(dict[str, Any], config)["latent_channels"])
+        config = cast(dict[str, Any], AutoencoderKL.load_config(str(folder), local_files_only=True))
+        return VaeShape(int(config["latent_channels"]), 2 ** (len(config["block_out_channels"]) - 1))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again") from error
 

@@ -1,6 +1,7 @@
-"""What `--dry_run` checks: that the weights a training reads are here, and that they fit by their names and shapes."""
+"""What a training checks before its work, and `--dry_run` too: clips, cache, and weights by names and shapes."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from torch import nn
 
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
-from latentsync.errors import ConfigError, LatentSyncError
+from latentsync.data.clip_list import list_clips
+from latentsync.errors import ConfigError, InputError, LatentSyncError
 from latentsync.losses.build import loss_checks
 from latentsync.models.checkpoint import check_syncnet, check_unet
 from latentsync.models.stable_syncnet import StableSyncNet
-from latentsync.models.vae import read_latent_channels
+from latentsync.models.vae import read_vae_shape
 from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import REPOSITORY_ROOT, find_vae, locate, locate_initial
 
@@ -26,7 +29,7 @@ Check = Callable[[], object]
 
 
 def unet_file_faults(run: UNetRun, unet: nn.Module, root: Path = REPOSITORY_ROOT) -> list[str]:
-    """List what the files of a U-Net's training lack, one line each.
+    """List what the files of a U-Net's training lack, one line each; those of the clips are listed, not opened.
 
     Only the audio encoder is loaded; of other weights the names and shapes are read, or only their existence.
 
@@ -35,12 +38,12 @@ def unet_file_faults(run: UNetRun, unet: nn.Module, root: Path = REPOSITORY_ROOT
         unet: its network, which may be on the meta device.
         root: folder that relative paths start from.
     """
-    return _faults(_unet_checks(run, unet, root))
+    return faults_of(_unet_checks(run, unet, root))
 
 
 def syncnet_file_faults(run: SyncNetRun, syncnet: nn.Module, root: Path = REPOSITORY_ROOT) -> list[str]:
     """List what the files of a SyncNet's training lack, one line each; arguments as for `unet_file_faults`."""
-    return _faults(_syncnet_checks(run, syncnet, root))
+    return faults_of(_syncnet_checks(run, syncnet, root))
 
 
 def check_audio_width(run: UNetRun, width: int) -> None:
@@ -62,6 +65,10 @@ def check_latent_channels(run: UNetRun, channels: int) -> None:
 
 
 def _unet_checks(run: UNetRun, unet: nn.Module, root: Path) -> Iterator[Check]:
+    yield partial(_check_clips, "train_clips", run.data.train_clips)
+    if run.data.validation_clips is not None:
+        yield partial(_check_clips, "validation_clips", run.data.validation_clips)
+    yield partial(_check_cache, run.data.cache_dir)
     yield partial(_check_audio_encoder, run, root)
     yield partial(_check_vae, run, root)
     if run.initial is not None:
@@ -72,10 +79,31 @@ def _unet_checks(run: UNetRun, unet: nn.Module, root: Path) -> Iterator[Check]:
 
 
 def _syncnet_checks(run: SyncNetRun, syncnet: nn.Module, root: Path) -> Iterator[Check]:
+    yield partial(_check_clips, "train_clips", run.data.train_clips)
+    yield partial(_check_clips, "validation_clips", run.data.validation_clips)
+    yield partial(_check_cache, run.data.cache_dir)
     if run.data.latent_space:
-        yield partial(find_vae, run.vae, root)
+        yield partial(_check_syncnet_vae, run, root)
     if run.initial is not None:
         yield partial(_check_initial_syncnet, syncnet, run.initial, root)
+
+
+def _check_clips(name: str, source: str | None) -> None:
+    if source is None:
+        raise ConfigError(f"data.{name} is not set: name a folder of clips, or a file with one path a line")
+    clips = list_clips(Path(source))
+    if not any(clip.is_file() for clip in clips):
+        raise InputError(
+            f"{source} names {len(clips)} clips, of which none exists (such as {clips[0]}): correct the list"
+        )
+
+
+def _check_cache(cache_dir: str) -> None:
+    folder = Path(cache_dir)
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "Permission denied" if nearest.is_dir() else f"{nearest} is a file"
+        raise InputError(f"the cache {folder} cannot be written ({what}): name another data.cache_dir")
 
 
 def _check_audio_encoder(run: UNetRun, root: Path) -> None:
@@ -83,7 +111,11 @@ def _check_audio_encoder(run: UNetRun, root: Path) -> None:
 
 
 def _check_vae(run: UNetRun, root: Path) -> None:
-    check_latent_channels(run, read_latent_channels(find_vae(run.vae, root)))
+    check_latent_channels(run, read_vae_shape(find_vae(run.vae, root)).latent_channels)
+
+
+def _check_syncnet_vae(run: SyncNetRun, root: Path) -> None:
+    check_syncnet_shapes(run, read_vae_shape(find_vae(run.vae, root)))
 
 
 def _check_initial_unet(run: UNetRun, unet: nn.Module, initial: str, root: Path) -> None:
@@ -106,7 +138,7 @@ def _check_scorer(run: UNetRun, root: Path) -> None:
             check_syncnet(StableSyncNet(syncnet.model), checkpoint)
 
 
-def _faults(checks: Iterator[Check]) -> list[str]:
+def faults_of(checks: Iterable[Check]) -> list[str]:
     """The messages of the checks that fail, in order, each once."""
     faults: list[str] = []
     for check in checks:

@@ -4,7 +4,7 @@ import torch
 
 from latentsync.errors import ConfigError
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoder, SyncEncoderConfig
-from latentsync.models.vae import LatentCodec
+from latentsync.models.vae import LatentCodec, VaeShape
 from latentsync.recipes.syncnet_run import SyncNetRun
 
 _RGB_CHANNELS = 3
@@ -13,7 +13,7 @@ _MEL_COLUMNS_PER_SECOND = 80
 _LATENT_FACTOR = 8
 
 
-def check_syncnet_shapes(run: SyncNetRun, codec: LatentCodec | None = None) -> None:
+def check_syncnet_shapes(run: SyncNetRun, codec: LatentCodec | VaeShape | None = None) -> None:
     """Follows the shape of one window through both stacks; costs nothing, since no number is computed.
 
     Args:
@@ -40,8 +40,13 @@ def check_syncnet_shapes(run: SyncNetRun, codec: LatentCodec | None = None) -> N
 
 
 def empty_syncnet(run: SyncNetRun) -> StableSyncNet:
-    """The network of a configuration whose parts fit; on the "meta" device it costs nothing."""
-    check_syncnet_shapes(run)
+    """The network of a configuration; on the "meta" device it costs nothing.
+
+    Raises:
+        ConfigError: its parts do not fit; not looked at for a network on latents, where the autoencoder decides.
+    """
+    if not run.data.latent_space:
+        check_syncnet_shapes(run)
     return StableSyncNet(run.model)
 
 

@@ -13,6 +13,7 @@ from latentsync.models.checkpoint import read_checkpoint
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.train_syncnet import advice
 from scripts import train_syncnet
+from tests.stand_in_weights import write_vae
 from tests.unit.data.clips import make_clip
 
 TINY = """
@@ -101,11 +102,14 @@ def test_latent_space_variant_trains(folder, tmp_path, monkeypatch):
         ("syncnet_25_pixel", 103.7),
     ],
 )
-def test_dry_run_prints_the_published_sizes(name, millions, repository, capsys):
-    arguments = ["--config", str(repository / "configs" / "syncnet" / f"{name}.yaml"), "--dry_run"]
+def test_dry_run_prints_the_published_sizes(name, millions, folder, tmp_path, repository, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    arguments = ["--config", str(repository / "configs" / "syncnet" / f"{name}.yaml")]
+    arguments += ["data.train_clips=train", "data.validation_clips=val"]
     if name.endswith("latent"):
-        arguments.append("vae=checkpoints/demo/vae")  # has latents of 4 channels too; the published one is not here
-    assert train_syncnet.main(arguments) == 0
+        write_vae(tmp_path / "vae")
+        arguments.append(f"vae={tmp_path / 'vae'}")
+    assert train_syncnet.main([*arguments, "--dry_run"]) == 0
     printed = capsys.readouterr().out
     assert f"{millions} M" in printed
     assert "batch_size: 256" in printed

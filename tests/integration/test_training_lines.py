@@ -6,25 +6,34 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from latentsync.config import load_config
+from latentsync.demo_training.clip_set import CLIP_FILES
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.training.run_folder import claim_run
 from latentsync.weights import REPOSITORY_ROOT
 from tests.documented_commands import documented_commands, name_of
 from tests.stand_in_weights import write_published_stand_ins, write_unet
 
 TRAININGS = ("scripts.train_unet", "scripts.train_syncnet", "latentsync.demo_training")
 LINES = [c for c in documented_commands(REPOSITORY_ROOT) if c.program in TRAININGS and c.arguments]
-EFFICIENT = ("scripts.train_unet", ("--config", "configs/unet/stage2_efficient.yaml"))
+EFFICIENT = ("scripts.train_unet", ("--config", "configs/unet/stage2_efficient.yaml", "data.train_clips=CLIPS"))
 WRONG = (
     "scripts.train_unet",
     (
-        "--config", "configs/unet/stage2.yaml", "initial=nowhere.pt", "audio.whisper=checkpoints/whisper/small.pt",
+        "--config", "configs/unet/stage2.yaml", "data.train_clips=CLIPS", "initial=nowhere.pt",
+        "audio.whisper=checkpoints/whisper/small.pt",
         "losses.sync.checkpoint=checkpoints/latentsync_unet.pt", "vae=checkpoints/demo/vae",
     ),
 )  # fmt: skip
+
+EARLIER = {
+    "demo_audio_encoder": "whisper.pt", "demo_vae": "vae/config.json", "demo_vae_continued": "vae/config.json",
+}  # fmt: skip
+"""What the demo's trainings write that later lines continue."""
 
 Line = tuple[str, tuple[str, ...]]
 
@@ -40,12 +49,27 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
     (folder / "configs").symlink_to(copy / "configs")
     # What the documented `python -m latentsync.demo_training.spatial_weights` writes.
     write_unet(folder / "runs/spatial.pt", load_config(copy / "configs/demo/unet_stage1.yaml", UNetRun).model)
+    for name in ("CLIPS", "HELD_OUT", "data/train", "data/val", "OUT/high_visual_quality"):
+        write_clip_stand_ins(folder / name)
+    for run, weights in EARLIER.items():
+        claim_run(folder / "runs" / run)
+        (folder / "runs" / run / weights).parent.mkdir(exist_ok=True)
+        (folder / "runs" / run / weights).write_bytes(b"only looked for")
     lines: list[Line] = [*((line.program, line.arguments) for line in LINES), EFFICIENT, WRONG]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
     report = folder / "dry_runs.json"
     command = [sys.executable, "-m", "tests.dry_run_lines", str(report)]
     subprocess.run(command, cwd=folder, env=environment, input=json.dumps(lines), text=True, check=True)
     return dict(zip(lines, json.loads(report.read_text()), strict=True))
+
+
+def write_clip_stand_ins(folder: Path) -> None:
+    """Clips that are listed and never opened: a video, one of the synthetic data set, and the pipeline's lists."""
+    (folder / "clip_0").mkdir(parents=True)
+    for name in ("clip.mp4", *(f"clip_0/{name}" for name in CLIP_FILES)):
+        (folder / name).write_bytes(b"")
+    for name in ("train.txt", "validation.txt"):
+        (folder / name).write_text("clip.mp4\n")
 
 
 def line_with(*words: str) -> Line:
