@@ -1,0 +1,88 @@
+"""Tries hostile input by the thousand: ``python -m benchmarks.fuzz --minutes 30``.
+
+Every property of ``tests/fuzz`` gets the same time, with other cases for another ``--seed``. It prints how many cases
+were tried and how they ended; a case that breaks the property is printed, made as small as can be.
+"""
+
+import argparse
+import itertools
+import logging
+import sys
+import time
+import traceback
+from collections import Counter
+
+import hypothesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
+from tests.fuzz.harness import CASES
+from tests.fuzz.properties import PROPERTIES
+
+_CASES_OF_A_ROUND = 40
+
+
+def fuzz(name: str, seconds: float, seed: int) -> int:
+    """Tries cases of one property for so long; gives how many rounds found a fault."""
+    faults, stop = 0, time.monotonic() + seconds
+    for number in itertools.count():
+        if time.monotonic() > stop:
+            return faults
+
+        @hypothesis.seed(seed + number)
+        @settings(
+            max_examples=_CASES_OF_A_ROUND,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            verbosity=hypothesis.Verbosity.quiet,
+        )
+        @given(st.deferred(PROPERTIES[name]))
+        def holds(case) -> None:
+            case()
+
+        try:
+            holds()
+        except Exception:
+            faults += 1
+            print(f"{name}, seed {seed + number}:\n{traceback.format_exc()}", flush=True)
+    return faults
+
+
+def table(ended: Counter[tuple[str, int]], faults: dict[str, int]) -> str:
+    """How many cases ended how, as Markdown."""
+    codes = sorted({code for _, code in ended})
+    titles = {0: "whole result (0)", 1: "some of a list (1)", 2: "one line (2)"}
+    head = ["hostile input", "cases", *(titles.get(code, f"exit code {code}") for code in codes), "faults"]
+    rows = [head, ["---"] * len(head)]
+    for name in faults:
+        counts = [ended[name, code] for code in codes]
+        rows.append([name, str(sum(counts)), *map(str, counts), str(faults[name])])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Tries all properties and prints the table; 1 where one does not hold."""
+    logging.disable(logging.WARNING)
+    seconds = options.minutes * 60 / len(options.only)
+    faults = {}
+    for name in options.only:
+        faults[name] = fuzz(name, seconds, options.seed)
+        print(f"{name}: {sum(n for (of, _), n in CASES.ended.items() if of == name)} cases", flush=True)
+    print(table(CASES.ended, faults))
+    return EXIT_SOME_FAILED if any(faults.values()) else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; gives its exit code."""
+    parser = OneLineParser(prog="python -m benchmarks.fuzz", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--minutes", type=float, default=30.0, help="in all (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first round (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PROPERTIES, default=list(PROPERTIES), help="these inputs alone")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
