@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from latentsync.temporary_files import temporary_path
@@ -19,5 +19,6 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield beside
         os.replace(beside, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that fails hides nothing of what happened; a later run removes the file
+            beside.unlink(missing_ok=True)
         raise

@@ -117,11 +117,15 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         raise InputError(f"{folder} cannot be locked ({error}): {remedy}") from error
     try:
-        with written_whole(note) as beside:
-            beside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        try:
+            with written_whole(note) as beside:
+                beside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error
         yield
     finally:
-        note.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a disk that has become read-only; the lock alone counts
+            note.unlink(missing_ok=True)
         lock.release()
 
 

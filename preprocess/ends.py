@@ -12,7 +12,7 @@ from pathlib import Path
 from latentsync.command_line import OneLineParser, run_command
 from latentsync.errors import InputError
 from preprocess.manifest import Manifest
-from preprocess.sqlite_file import database_errors
+from preprocess.sqlite_file import disk_errors
 
 KEPT = "kept"
 
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def _print_table(output: Path) -> int:
-    with database_errors(output):
+    with disk_errors(output):
         print("\n".join(table(ends_of(output))))
     return 0
 

@@ -20,7 +20,7 @@ from typing import Any
 from latentsync.errors import InputError
 from preprocess.clip import Clip
 from preprocess.records import Counts, Product, Row, Status, StepRecord
-from preprocess.sqlite_file import connect, tables_of
+from preprocess.sqlite_file import cannot_write, connect, tables_of
 from preprocess.stored_paths import StoredPaths
 
 _PAGE_ROWS = 500
@@ -70,7 +70,9 @@ class Manifest:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = connect(path, _TABLES)
             self._database.executescript(_SCHEMA)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.OperationalError, OSError) as error:
+            raise cannot_write(path, error) from error
+        except sqlite3.Error as error:
             raise InputError(f"{path} cannot be used as a manifest ({error}): move it away, or repair it") from error
 
     @staticmethod

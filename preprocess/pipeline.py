@@ -27,7 +27,7 @@ from preprocess.progress import Progress, funnel_lines
 from preprocess.raw_clips import ContentKeys, keys_path
 from preprocess.runner import Runner, check_earlier_steps
 from preprocess.settings import NUM_STEPS, PreprocessConfig, build_steps
-from preprocess.sqlite_file import database_errors
+from preprocess.sqlite_file import disk_errors
 from preprocess.step import Step
 from preprocess.workspace import LOG_FOLDER, check_output, open_workspace
 
@@ -101,14 +101,15 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{OmegaConf.to_yaml(OmegaConf.structured(checked.config))}output_dir: {root}\n")
         sys.stdout.write("\n".join(lines) + "\n")
         return 0
-    with open_workspace(root) as workspace, database_errors(root):
+    with open_workspace(root) as workspace, disk_errors(root):
         with ContentKeys(keys_path(root)) as keys:
             plan = checked.plan(keys.of_file)
         runner = Runner(workspace, checked.executor, Progress(), options.retry_failed)
         runner.run(plan, checked.numbers, checked.raw_files, checked.num_raw_files)
         if checked.numbers[-1] == NUM_STEPS:
             _list_clips(plan[-1], root, checked.config)
-        sys.stdout.write("\n".join(funnel_lines(Manifest.existing(root))) + "\n")
+        funnel = funnel_lines(Manifest.existing(root))
+    sys.stdout.write("\n".join(funnel) + "\n")
     return 0
 
 

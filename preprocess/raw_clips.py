@@ -12,7 +12,7 @@ from types import TracebackType
 from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
 from preprocess.clip import Clip
-from preprocess.sqlite_file import connect, tables_of
+from preprocess.sqlite_file import cannot_write, connect, tables_of
 from preprocess.stored_paths import StoredPaths
 
 KEY_CHARS_IN_NAMES = 8
@@ -53,7 +53,9 @@ class ContentKeys:
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS keys (path PRIMARY KEY, size INTEGER, changed_ns INTEGER, key TEXT)"
             )
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.OperationalError, OSError) as error:
+            raise cannot_write(path, error) from error
+        except sqlite3.Error as error:
             raise InputError(f"{path} cannot be used ({error}): remove it, it is made anew") from error
 
     def __enter__(self) -> "ContentKeys":

@@ -27,6 +27,8 @@ from preprocess.workspace import Workspace
 
 DUPLICATE = "duplicate"
 UNREADABLE = "unreadable"
+DISK_FAULTS = {"no_space": "the disk is full: make room", "disk": "the disk cannot be written to: have it repaired"}
+"""Failures that stop the run, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,8 @@ class StepRun:
         clip, key, verdict = finished.job.clip, finished.job.record_key, finished.verdict
         if verdict is None:
             reason, detail = split_failure(finished.error or "")
-            if reason == "no_space":
-                raise LatentSyncError(f"the disk is full ({detail}): make room, then the same command goes on")
+            if reason in DISK_FAULTS:
+                raise LatentSyncError(f"{DISK_FAULTS[reason]} ({detail}), then the same command goes on")
             return self._row(key, clip, "failed", reason, detail)
         if isinstance(verdict, Rejected):
             row = self._row(key, clip, "rejected", verdict.reason, verdict.detail)

@@ -42,19 +42,26 @@ def tables_of(path: Path) -> set[str]:
 
 
 @contextmanager
-def database_errors(root: Path) -> Iterator[None]:
-    """Says of an error of SQLite inside which output folder it concerns, and what to do.
+def disk_errors(root: Path) -> Iterator[None]:
+    """Says of an error of SQLite or of the system inside which file of an output folder it concerns, and what to do.
 
     Raises:
-        InputError: instead of sqlite3.Error.
+        InputError: instead of sqlite3.Error and OSError.
     """
     try:
         yield
     except sqlite3.Error as error:
-        raise InputError(
-            f"the records in {root / 'manifest'} cannot be read or written ({error}): make room or repair the disk, "
-            "then the same command goes on"
-        ) from error
+        raise cannot_write(root / "manifest", error) from error
+    except OSError as error:
+        raise cannot_write(error.filename2 or error.filename or root, error) from error
+
+
+def cannot_write(path: object, error: sqlite3.Error | OSError) -> InputError:
+    """The error of a file or folder that the disk does not take, with the remedy."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return InputError(
+        f"{path} cannot be written ({reason}): make room or repair the disk, then the same command goes on"
+    )
 
 
 def _tables(database: sqlite3.Connection) -> set[str]:

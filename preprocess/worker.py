@@ -5,18 +5,21 @@ import json
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import NO_SPACE
+from preprocess.disk import fault_of
 from preprocess.executor import Finished, Job
 from preprocess.step import Process
+from preprocess.verdict import Rejected
 
-FailureReason = Literal["error", "crashed", "timeout", "memory", "no_space"]
+FailureReason = Literal["error", "crashed", "timeout", "memory", "no_space", "disk"]
 """error: the step raised; crashed: its worker died; timeout, memory: it went over a limit; no_space: the disk is full,
-which is no fault of the clip and stops the run."""
+disk: it cannot be written to, which are no faults of the clip and stop the run."""
 
 _LINE_CHARS = 500
 
@@ -28,8 +31,10 @@ def run_job(process: Process, job: Job) -> Finished:
         job.work.mkdir(parents=True, exist_ok=True)
         verdict = process(job.clip, job.work)
         json.dumps(asdict(verdict), default=os.fspath)  # a manifest can hold its facts, else it is the step's error
+        if isinstance(verdict, Rejected) and (fault := fault_of(job.work)) is not None:
+            raise fault
     except Exception as error:
-        return failed(job, _reason(error), one_line(error), time.monotonic() - started)
+        return failed(job, _reason(error, job.work), one_line(error), time.monotonic() - started)
     return Finished(job, verdict, None, time.monotonic() - started)
 
 
@@ -59,8 +64,10 @@ def one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _reason(error: Exception) -> FailureReason:
+def _reason(error: Exception, work: Path) -> FailureReason:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "memory"
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "no_space" if is_full or NO_SPACE in str(error) else "error"
+    if is_full or NO_SPACE in str(error):
+        return "no_space"
+    return "error" if fault_of(work) is None else "disk"

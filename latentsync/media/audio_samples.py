@@ -21,6 +21,9 @@ SAMPLE_RATE = 16000
 
 _BYTES_PER_SAMPLE = 2
 _FULL_SCALE = 32768.0
+_READING_OR_WRITING = "Input/output error"
+_OF_WRITING = ("av_interleaved_write_frame", "Error writing trailer", "Error closing file")
+"""What ffmpeg says where its output, not its input, is at fault."""
 
 
 class AudioSamples:
@@ -67,6 +70,11 @@ class AudioSamples:
         complaint = process.stderr.decode(errors="replace")
         if NO_SPACE in complaint:
             raise InputError("the temporary folder is full: free some space or name another with --temp_dir")
+        if _READING_OR_WRITING in complaint and any(words in complaint for words in _OF_WRITING):
+            raise InputError(
+                f"the temporary folder cannot be written ({last_words(complaint.splitlines())}): name another with "
+                "--temp_dir"
+            )
         samples = cls(file)
         if samples.num_samples == 0:
             raise InputError(f"{path} has no sound that can be decoded: give another file with speech")

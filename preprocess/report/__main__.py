@@ -14,7 +14,7 @@ from latentsync.owned_folder import claim_folder
 from preprocess.report.content import page_blocks
 from preprocess.report.funnel import read_funnel
 from preprocess.report.pages import to_html, to_markdown
-from preprocess.sqlite_file import database_errors
+from preprocess.sqlite_file import disk_errors
 
 PROGRAM = "data report"
 _REMEDY = "name another with --out"
@@ -31,7 +31,7 @@ def write_report(output: Path, folder: Path) -> list[Path]:
     Raises:
         InputError: there is no run in ``output``, or ``folder`` holds other files or cannot be written to.
     """
-    with database_errors(output):
+    with disk_errors(output):
         funnel = read_funnel(output)
     claim_folder(folder, PROGRAM, _REMEDY, _is_of_older_version)
     try:

@@ -17,9 +17,10 @@ from typing import ClassVar
 
 import torch
 
-from latentsync.errors import ConfigError, InputError
+from latentsync.errors import ConfigError, InputError, ToolError
 from latentsync.media.ffmpeg import file_url, finished_process, input_options, last_words
 from preprocess.clip import Clip
+from preprocess.disk import is_about_writing
 from preprocess.encoding import ONE_THREAD, QUIET
 from preprocess.raw_streams import read_raw_streams
 from preprocess.step import Process
@@ -136,7 +137,10 @@ class BrokenStep:
         )
         if process.returncode == 0:
             return ""
-        words = last_words(process.stderr.decode(errors="replace").splitlines())
+        complaint = process.stderr.decode(errors="replace")
+        words = last_words(complaint.splitlines())
+        if is_about_writing(complaint) or str(work) in complaint:
+            raise ToolError(f"the frames of {path.name} cannot be listed in {work}: {words}")
         return words.replace(file_url(path), path.name) or f"ffmpeg ended with status {process.returncode}"
 
     def _judge(self, video: Decoded, sound: Decoded, stated_s: float | None) -> Verdict:

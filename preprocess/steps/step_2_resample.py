@@ -24,6 +24,7 @@ from latentsync.media.ffmpeg import RAW_FORMATS, file_url, input_options, run_to
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import likely_matrix
 from preprocess.clip import Clip
+from preprocess.disk import is_about_writing
 from preprocess.encoding import (
     FPS,
     ONE_THREAD,
@@ -163,7 +164,9 @@ def _copy(path: Path, video: RawVideo, origin_s: Fraction, sound: Path, num_samp
     try:
         _join(path, moved, sound, num_frames, target)
         check_clip(target, num_frames)
-    except ToolError:  # such as a stream that mp4 does not take
+    except ToolError as error:  # such as a stream that mp4 does not take
+        if is_about_writing(str(error)):
+            raise
         target.unlink(missing_ok=True)
         return 0
     return num_frames

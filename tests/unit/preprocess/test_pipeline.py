@@ -181,7 +181,8 @@ def test_a_record_that_cannot_be_written_is_one_line(
         database.execute("DELETE FROM records")
     capsys.readouterr()
     assert command(raw, root) == 2
-    assert re.fullmatch(r"error: the records in .*the same command goes on", capsys.readouterr().err.splitlines()[-1])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"error: .*/manifest cannot be written .*the same command goes on", told)
 
 
 def test_missing_weights_stop_the_run_before_it_starts(

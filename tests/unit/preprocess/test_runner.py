@@ -247,7 +247,7 @@ def test_some_steps_only(raw: Path, tmp_path: Path, executor: HereExecutor) -> N
 def test_a_full_disk_stops_the_run(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
     root = tmp_path / "out"
     executor.broken["video 0"] = "no_space: No space left on device"
-    with pytest.raises(LatentSyncError, match=r"the disk is full .*the same command goes on"):
+    with pytest.raises(LatentSyncError, match=r"the disk is full: make room .*the same command goes on"):
         run_steps(raw, root, executor)
     executor.broken.clear()
     run_steps(raw, root, executor)
