@@ -128,8 +128,12 @@ def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str 
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, in one line; its kind where it says nothing. Of the system's errors the file and the words."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        named = error.filename if error.filename2 is None else error.filename2
+        text = error.strerror if named is None else f"{named}: {error.strerror}"
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _say(text: str) -> None:

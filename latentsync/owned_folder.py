@@ -94,7 +94,9 @@ def check_unlocked(folder: Path, remedy: str) -> None:
     except Timeout as error:
         raise _in_use(folder, remedy) from error
     except (OSError, NotImplementedError) as error:
-        raise InputError(f"{folder} cannot be locked ({error}): {remedy}") from error
+        raise InputError(
+            f"{folder} cannot be locked ({getattr(error, 'strerror', None) or error}): {remedy}"
+        ) from error
     lock.release()
 
 
@@ -115,7 +117,9 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     except Timeout as error:
         raise _in_use(folder, remedy) from error
     except (OSError, NotImplementedError) as error:
-        raise InputError(f"{folder} cannot be locked ({error}): {remedy}") from error
+        raise InputError(
+            f"{folder} cannot be locked ({getattr(error, 'strerror', None) or error}): {remedy}"
+        ) from error
     try:
         try:
             with written_whole(note) as beside:

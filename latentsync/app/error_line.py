@@ -12,6 +12,12 @@ from latentsync.errors import DeviceMemoryError, LatentSyncError, NonFiniteError
 
 logger = logging.getLogger(__name__)
 
+_DISK_FAULTS = {
+    errno.ENOSPC: "is full",
+    errno.EDQUOT: "is full",
+    errno.EIO: "is broken",
+    errno.EROFS: "cannot be written to",
+}
 UNEXPECTED = "something went wrong inside the program; its log says what"
 
 
@@ -30,8 +36,8 @@ def error_line(error: Exception, names: Mapping[Path, str] | None = None) -> str
         return "the networks gave no usable images on this server: tell its owner, its log says what to change"
     if isinstance(error, LatentSyncError):
         return without_paths(str(error), names)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        logger.error("the disk is full: %s", error)
-        return "the server's disk is full: tell its owner, or try again later"
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        logger.error("the disk took no more: %s", error)
+        return f"the server's disk {_DISK_FAULTS[error.errno]}: tell its owner, or try again later"
     logger.error("unexpected: %s", error, exc_info=error)
     return UNEXPECTED

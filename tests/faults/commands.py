@@ -1,14 +1,25 @@
 """The commands whose writes fail, with small networks in place of large ones where they have any."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+from latentsync.app.job import JobState
+from latentsync.app.job_folders import JobFolders
+from latentsync.app.job_queue import JobQueue
+from latentsync.app.limits import Limits
+from latentsync.app.sessions import Sessions
+from latentsync.app.studio import Studio
+from latentsync.command_line import run_command
+from latentsync.errors import LatentSyncError
+from latentsync.pipelines.options import LipsyncOptions
 from preprocess import pipeline as data_pipeline
 from preprocess.local_executor import LocalExecutor
 from scripts import inference
@@ -26,6 +37,32 @@ def run_data_pipeline(arguments: Sequence[str]) -> int:
     executor = partial(LocalExecutor, start_method="fork")
     with patch.object(data_pipeline, "LocalExecutor", executor):
         return data_pipeline.main(arguments)
+
+
+def run_app_job(arguments: Sequence[str]) -> int:
+    """One job of the app, from uploads to results, with tiny networks; its error is the line that the page shows."""
+    work_dir, *files = map(Path, arguments)
+
+    def work() -> int:
+        options = LipsyncOptions(num_inference_steps=1, compare=True)
+        studio = Studio(tiny_pipeline(), None, options, "tiny", Limits())
+        with JobFolders(work_dir) as folders, JobQueue(folders) as queue:
+            video, speech = (_uploaded(path, folders.uploads) for path in files)
+            job = Sessions(studio, queue, folders).start_lipsync(video, speech, options)
+            while not (view := queue.view(job)).state.is_over:
+                time.sleep(0.01)
+        if view.state is not JobState.DONE:
+            raise LatentSyncError(view.error)
+        return 0
+
+    return run_command(work)
+
+
+def _uploaded(path: Path, uploads: Path) -> Path:
+    """As gradio does it."""
+    folder = uploads / hashlib.sha256(path.read_bytes()).hexdigest()
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copyfile(path, folder / path.name))
 
 
 def write(arguments: Sequence[str]) -> int:
@@ -57,6 +94,7 @@ def encode(arguments: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "inference": run_inference,
     "data pipeline": run_data_pipeline,
+    "app": run_app_job,
     "write": write,
     "encode": encode,
 }

@@ -13,6 +13,7 @@ from tests.faults.injector import FAULTS, Ended, Fault, Injector, digests
 
 GIVEN, OUT, TEMPORARY = "given", "out", "temporary"
 """Folders of a scenario: what the user has, where results go, where temporary files go."""
+_ID = re.compile(r"(?<=jobs/)[0-9a-f]{32}")
 _LEFTOVER = re.compile(r"(^|/)\.latentsync-")
 
 
@@ -28,6 +29,7 @@ class Scenario:
         others: patterns of other files that may lie there, such as records.
         again: further arguments of the second run; where there are any, a run may end with 0 and parts that failed.
         differing: patterns of results that name those parts, so that they differ then.
+        left: below this folder anything may be left until it is old.
     """
 
     command: str
@@ -37,6 +39,7 @@ class Scenario:
     others: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
+    left: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,16 @@ def _pipeline_arguments(folder: Path) -> list[str]:
     return ["--input_dir", str(folder / GIVEN), "--output_dir", str(folder / OUT), "--num_workers", "1", *quick]
 
 
+def _prepare_app(folder: Path) -> None:
+    _prepare_inference(folder)
+    (folder / OUT / "result.mp4").unlink()
+
+
+def _app_arguments(folder: Path) -> list[str]:
+    return [str(folder / name) for name in (OUT, f"{GIVEN}/talk.mp4", f"{GIVEN}/speech.wav")]
+
+
+_JOB = "latentsync-app/jobs/ID"
 SCENARIOS = {
     "inference": Scenario(
         "inference", _prepare_inference, _inference_arguments, ("result*.mp4", "result_sheet.png"), ("notes.txt",)
@@ -99,6 +112,14 @@ SCENARIOS = {
         ("manifest/*", "logs/*", ".latentsync.*"),
         ("--retry_failed",),
         differing=("high_visual_quality/*.txt",),
+    ),
+    "app": Scenario(
+        "app",
+        _prepare_app,
+        _app_arguments,
+        (f"{_JOB}/lipsync.mp4", f"{_JOB}/lipsync_compare.mp4", f"{_JOB}/lipsync_sheet.png"),
+        ("notes.txt", "latentsync-app/*", "latentsync-app/.*", "latentsync-app/uploads/*/*", f"{_JOB}/*"),
+        left=f"{OUT}/latentsync-app/jobs/",
     ),
 }
 
@@ -153,7 +174,7 @@ class Sweep:
         return folder
 
     def _results(self, folder: Path) -> dict[str, str]:
-        found = digests(folder / OUT)
+        found = {_ID.sub("ID", name): digest for name, digest in digests(folder / OUT).items()}
         return {name: digest for name, digest in found.items() if _matches(name, self._scenario.results)}
 
     def _broken_at_end(self, ended: Ended, folder: Path) -> Iterator[str]:
@@ -174,7 +195,7 @@ class Sweep:
             known = (self._whole.get(name), self._before.get(f"{OUT}/{name}"))
             if digest not in known and not _matches(name, self._scenario.differing):
                 yield f"{OUT}/{name} is neither whole nor what was there before"
-        for name in digests(folder / OUT):
+        for name in (_ID.sub("ID", name) for name in digests(folder / OUT)):
             known = (*self._scenario.results, *self._scenario.others)
             if not _matches(name, known) and not _LEFTOVER.search(name):
                 yield f"{OUT}/{name} is no file that should be there"
@@ -185,7 +206,8 @@ class Sweep:
             yield f"exit status {ended.code}: {ended.err[-300:]}"
         elif self._results(folder) != self._whole:
             yield "the results are not those of an undisturbed run"
-        left = [name for name in digests(folder) if _LEFTOVER.search(name)]
+        kept = self._scenario.left or "/"
+        left = [name for name in digests(folder) if _LEFTOVER.search(name) and not name.startswith(kept)]
         if left:
             yield f"left behind: {left}"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from latentsync.command_line import EXIT_BAD_INPUT, EXIT_UNEXPECTED, OneLineParser, run_command
+from latentsync.command_line import EXIT_BAD_INPUT, EXIT_UNEXPECTED, OneLineParser, one_line, run_command
 from latentsync.errors import InputError
 
 _WORK = """
@@ -64,3 +64,18 @@ def test_a_wrong_option_is_one_line(capsys: pytest.CaptureFixture[str]):
         OneLineParser().parse_args(["--two\nlines"])
     assert left.value.code == EXIT_BAD_INPUT
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "a.mp4"), "a.mp4: No space left on device"),
+        (OSError(5, "Input/output error", "a", None, "b"), "b: Input/output error"),
+        (OSError(30, "Read-only file system"), "Read-only file system"),
+        (OSError("odd"), "odd"),
+        (InputError("two\nlines"), "two lines"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_errors_are_told_without_numbers_of_the_system(error: Exception, line: str):
+    assert one_line(error) == line

@@ -1,3 +1,4 @@
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,6 +212,8 @@ def test_a_waiting_job_that_nobody_wants_makes_room_and_is_not_run(queue: JobQue
         (DeviceMemoryError("/secret/place: try --batch_size 1"), "out of memory"),
         (NonFiniteError("/secret/place: use --dtype float32"), "no usable images"),
         (OSError(28, "No space left on device"), "disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "disk is broken"),
+        (OSError(errno.EROFS, "Read-only file system"), "disk cannot be written to"),
         (OSError(13, "Permission denied", "/secret/place"), UNEXPECTED),
         (RuntimeError("/secret/place: a bug"), UNEXPECTED),
     ],
