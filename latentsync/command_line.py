@@ -128,7 +128,7 @@ def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str 
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing. Of the system's errors the file and the words."""
+    """What an error says, in one line; its kind where it says nothing. Of a system error the file and the words."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         named = error.filename if error.filename2 is None else error.filename2

@@ -43,7 +43,7 @@ def test_signals_end_a_run_in_order_however_many_come(number: signal.Signals, ti
     ("error", "status", "line"),
     [
         (InputError("a file\nis missing"), EXIT_BAD_INPUT, "error: a file is missing\n"),
-        (OSError(28, "No space left on device"), EXIT_BAD_INPUT, "error: [Errno 28] No space left on device\n"),
+        (OSError(28, "No space left on device"), EXIT_BAD_INPUT, "error: No space left on device\n"),
         (KeyError("x"), EXIT_UNEXPECTED, "error: unexpected KeyError: 'x': this is a fault of the program"),
     ],
 )
