@@ -6,6 +6,7 @@ marker of the same program is ours; any other folder is somebody else's and is r
 
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +16,14 @@ from filelock import FileLock, Timeout
 
 from latentsync.atomic import written_whole
 from latentsync.errors import InputError
-from latentsync.temporary_files import is_temporary
+from latentsync.temporary_files import is_running, is_temporary
 
 MARKER = ".latentsync.json"
 LOCK = ".latentsync.lock"
 _KEY = "made_by"
 _NOTE = f"{LOCK}.owner"
+_PROCESS = re.compile(r"process (\d{1,10}) on (.*)")
+_PATIENCE_S = 10.0
 _MADE_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
 """What file managers and file systems put into folders by themselves."""
 
@@ -88,16 +91,7 @@ def check_unlocked(folder: Path, remedy: str) -> None:
     """
     if not (folder / LOCK).is_file():
         return
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise _in_use(folder, remedy) from error
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{folder} cannot be locked ({getattr(error, 'strerror', None) or error}): {remedy}"
-        ) from error
-    lock.release()
+    _take(folder, remedy).release()
 
 
 @contextmanager
@@ -111,15 +105,7 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     Raises:
         InputError: another run uses the folder, or the lock cannot be made.
     """
-    lock, note = FileLock(folder / LOCK), folder / _NOTE
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise _in_use(folder, remedy) from error
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{folder} cannot be locked ({getattr(error, 'strerror', None) or error}): {remedy}"
-        ) from error
+    lock, note = _take(folder, remedy), folder / _NOTE
     try:
         try:
             with written_whole(note) as beside:
@@ -133,10 +119,33 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
         lock.release()
 
 
-def _in_use(folder: Path, remedy: str) -> InputError:
-    note = folder / _NOTE
-    owner = note.read_text(encoding="utf-8").strip() if note.is_file() else "another run"
-    return InputError(f"{folder} is in use by {owner}: {remedy}")
+def _take(folder: Path, remedy: str) -> FileLock:
+    """The lock of a folder, held. Children that a killed run forked may outlive it by a moment and are waited for."""
+    lock = FileLock(folder / LOCK)
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            lock.acquire(timeout=_PATIENCE_S if _is_gone(_owner_of_lock(folder)) else 0)
+    except Timeout as error:
+        raise InputError(f"{folder} is in use by {_owner_of_lock(folder) or 'another run'}: {remedy}") from error
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder} cannot be locked ({reason}): {remedy}") from error
+    return lock
+
+
+def _owner_of_lock(folder: Path) -> str:
+    """Who noted that it holds the lock; nobody where that cannot be read."""
+    try:
+        return (folder / _NOTE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _is_gone(owner: str) -> bool:
+    match = _PROCESS.fullmatch(owner)
+    return match is not None and match[2] == socket.gethostname() and not is_running(int(match[1]))
 
 
 def _holds_something(folder: Path) -> bool:

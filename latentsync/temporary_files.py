@@ -94,6 +94,11 @@ def is_temporary(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number that has not ended."""
+    return _start_of(process) is not None
+
+
 def _own_name(suffix: str) -> str:
     return f".latentsync-{_place()}-{os.getpid()}-{_start_of(os.getpid())}-{uuid.uuid4().hex[:12]}{suffix}"
 

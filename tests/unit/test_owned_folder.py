@@ -1,5 +1,6 @@
 """Whose folder it is, and who works in it."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,21 @@ def test_a_file_in_the_way_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=f"file is a file, not a folder: {REMEDY}"):
         check_ownership(tmp_path / "file" / "below", "app", REMEDY)
+
+
+def test_children_of_a_killed_run_are_waited_for(tmp_path: Path):
+    program = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom latentsync.owned_folder import locked\n"
+        "with locked(Path(sys.argv[1]), 'wait'):\n"
+        "    os.write(1, b'child\\n')\n    time.sleep(1)\n    os._exit(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        # As if the holder were the child of a run that is gone.
+        (tmp_path / ".latentsync.lock.owner").write_text(f"process 999999999 on {socket.gethostname()}\n")
+        with locked(tmp_path, "wait"):
+            pass
 
 
 def test_one_run_at_a_time(tmp_path: Path):
