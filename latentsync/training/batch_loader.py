@@ -8,8 +8,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from latentsync.data.step_sampler import StepSampler
+from latentsync.errors import LatentSyncError
 from latentsync.training.interrupts import SIGNALS
 
+_FROM_WORKER = "Caught "
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Any]], Batch]
 
@@ -29,6 +31,9 @@ def batches(
 
     Workers are started afresh (not forked), so the dataset and `collate` must be picklable; no decoder or thread of
     this process leaks into them. The process' own generators are not touched.
+
+    Raises:
+        LatentSyncError: an item cannot be made; the message is its own, whichever process it comes from.
     """
     loader: DataLoader[Any] = DataLoader(
         cast(Any, dataset),
@@ -41,8 +46,19 @@ def batches(
         pin_memory=device.type not in ("cpu", "mps"),
         generator=torch.Generator().manual_seed(sampler.seed),
     )
-    for batch in loader:
-        yield {name: _moved(value, device) for name, value in batch.items()}
+    try:
+        for batch in loader:
+            yield {name: _moved(value, device) for name, value in batch.items()}
+    except LatentSyncError as error:
+        raise type(error)(_own_words(error)) from error
+
+
+def _own_words(error: LatentSyncError) -> str:
+    """What an error says, without the traceback that a worker puts before it."""
+    text = str(error)
+    if not text.startswith(_FROM_WORKER):
+        return text
+    return text.strip().splitlines()[-1].partition(f"{type(error).__name__}: ")[2]
 
 
 def ignore_signals(worker: int) -> None:

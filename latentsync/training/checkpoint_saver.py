@@ -1,6 +1,7 @@
 """Saves and finds the checkpoints of a run, all processes together."""
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from yaml import YAMLError
 
+from latentsync.command_line import one_line
 from latentsync.training.checkpointing import (
     CONFIG_FILE,
     CheckpointFolder,
@@ -26,6 +28,8 @@ from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.training_step import TrainingStep
 
 logger = logging.getLogger(__name__)
+
+_PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^\]]*\][ .]*")
 
 # Keys whose value may change between a stop and a resume without changing what is trained.
 _HARMLESS_KEYS = {
@@ -139,4 +143,7 @@ class CheckpointSaver:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, OSError):
+        return one_line(error)
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _PLACE_IN_TORCH.sub("", line)

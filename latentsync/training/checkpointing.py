@@ -146,6 +146,16 @@ class CheckpointFolder:
             shutil.rmtree(hidden)
         return target
 
+    def is_published(self, step: int, name: str) -> bool:
+        """Whether a file or folder of a checkpoint came to the run folder; one that was changed there since counts.
+
+        Of a checkpoint of an older version, which has no manifest, it is taken for granted.
+        """
+        manifest, target = self.final(step) / MANIFEST_FILE, self.run_dir / name
+        if not manifest.is_file():
+            return True
+        return target.exists() and target.stat().st_mtime_ns >= manifest.stat().st_mtime_ns
+
     def _hide(self, path: Path) -> Path:
         hidden = path.with_name(f".{path.name}.removed")
         shutil.rmtree(hidden, ignore_errors=True)

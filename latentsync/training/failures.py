@@ -1,6 +1,7 @@
 """What can end a training that began well."""
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from latentsync.errors import InputError, LatentSyncError
+from latentsync.temporary_files import is_temporary
 
 _FREE = "free some space"
 _REMEDIES = {
@@ -23,6 +25,7 @@ _REMEDIES = {
     errno.EISDIR: "move away what is in the way",
 }
 _OTHERWISE = "see that the folder can be written and its disk is in order"
+_WRAPPED = {os.strerror(number): number for number in _REMEDIES}
 _OS_ERROR = re.compile(r"os error (\d+)")
 _LEAST_BYTES = 1 << 20
 
@@ -55,7 +58,10 @@ def writing(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"{error.filename or run_dir} cannot be written ({error.strerror or error})"
+        path = Path(os.fsdecode(error.filename or run_dir))
+        if is_temporary(path.name):
+            path = path.parent
+        what = f"{path} cannot be written ({error.strerror or error})"
         raise InputError(f"{what}: {write_remedy(error, run_dir)}, then run the same command again") from error
 
 
@@ -66,5 +72,8 @@ def _cause(error: BaseException | None) -> int | None:
             return error.errno
         if (match := _OS_ERROR.search(str(error))) is not None:
             return int(match[1])
+        for text, number in _WRAPPED.items():
+            if text in str(error):
+                return number
         error = error.__cause__ or error.__context__
     return None

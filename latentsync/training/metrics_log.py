@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.atomic import written_whole
+from latentsync.training.tensorboard_file import TensorBoardFile
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +25,11 @@ class MetricsLog:
     """
 
     def __init__(self, run_dir: Path, rows: Sequence[Row] = ()) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # here: slow to import, and only one process needs it
-
         self.rows: list[Row] = list(rows)
         self.path = run_dir / FILE_NAME
         write_rows(self.path, self.rows)
         purge_step = self.rows[-1]["step"] + 1 if self.rows else 0
-        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge_step)
+        self._board = TensorBoardFile(run_dir / "tensorboard", purge_step)
 
     def write(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
         """Adds a row; numbers that are not finite become null."""
@@ -39,13 +38,7 @@ class MetricsLog:
         self.rows.append(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        for name, value in metrics.items():
-            self._board.add_scalar(f"{name}/{split}", value, step)
-        self._board.flush()
-
-    def close(self) -> None:
-        """Closes TensorBoard's file."""
-        self._board.close()
+        self._board.write(step, {f"{name}/{split}": float(value) for name, value in metrics.items()})
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from latentsync.atomic import written_whole
 from latentsync.data.step_sampler import StepSampler
+from latentsync.training.agreement import is_main_process
 from latentsync.training.batch_loader import Batch, Collate, SizedDataset, batches
 from latentsync.training.charts import draw_charts
 from latentsync.training.checkpoint_saver import CheckpointSaver
-from latentsync.training.checkpointing import CONFIG_FILE, Progress, read_state
+from latentsync.training.checkpointing import CONFIG_FILE, CheckpointFolder, Progress, read_state
 from latentsync.training.failures import NonFiniteLossError, writing
 from latentsync.training.interrupts import Interrupted, StopRequest, stop_requested
 from latentsync.training.metric_window import MetricWindow
@@ -111,6 +112,7 @@ class Trainer:
             logger.info(
                 "%s is finished: %d steps are done; raise training.max_steps to go on", resume, progress.global_step
             )
+            self._complete_last_save(CheckpointFolder(self.run_dir, start.damaged), resume, progress)
             return TrainReport(progress.global_step, resume, progress=progress, was_finished=True)
         if self.config.num_threads is not None:
             torch.set_num_threads(self.config.num_threads)
@@ -121,6 +123,16 @@ class Trainer:
             logger.info("continuing from %s", resume)
         with stop_requested() as stop:
             return _Loop(self, session, saver, stop, progress, rows).run()
+
+    def _complete_last_save(self, folder: CheckpointFolder, checkpoint: Path, progress: Progress) -> None:
+        """Does what was left undone when the last save of a finished run was cut off behind its checkpoint."""
+        name, step = self.step.export_name, progress.global_step
+        if is_main_process() and checkpoint == folder.final(step) and not folder.is_published(step, name):
+            with writing(self.run_dir):
+                folder.publish(step, name)
+                if progress.best_step == step:
+                    folder.link_best(step)
+                folder.prune(self.config.keep_last, progress.best_step, step)
 
 
 class _Loop:
@@ -169,8 +181,6 @@ class _Loop:
         finally:
             bar.close()
             loader.close()
-            if self.log is not None:
-                self.log.close()
         return self._finish()
 
     def _optimize(self, supply: Iterator[Batch]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from latentsync.pipelines.options import LipsyncOptions
 from preprocess import pipeline as data_pipeline
 from preprocess.local_executor import LocalExecutor
 from scripts import inference
+from tests.integration.tiny_training import TinyStep, fit, mean_output
 from tests.tiny_pipeline import tiny_pipeline
 
 
@@ -65,6 +66,13 @@ def _uploaded(path: Path, uploads: Path) -> Path:
     return Path(shutil.copyfile(path, folder / path.name))
 
 
+def run_training(arguments: Sequence[str]) -> int:
+    """A training of four steps with a tiny model, as the commands of trainings run it."""
+    settings = {"ema_decay": 0.9, "validate_every": 2, "keep_last": 2}
+    step = TinyStep(dropout=0.3)
+    return run_command(lambda: fit(arguments[0], step, mean_output, **settings).exit_code)
+
+
 def write(arguments: Sequence[str]) -> int:
     """One call of every kind, in a folder."""
     folder = Path(arguments[0])
@@ -95,6 +103,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "inference": run_inference,
     "data pipeline": run_data_pipeline,
     "app": run_app_job,
+    "training": run_training,
     "write": write,
     "encode": encode,
 }

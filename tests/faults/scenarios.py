@@ -100,6 +100,13 @@ def _app_arguments(folder: Path) -> list[str]:
 
 
 _JOB = "latentsync-app/jobs/ID"
+
+
+def _prepare_training(folder: Path) -> None:
+    (folder / GIVEN / "notes.txt").write_text("the user's")
+    (folder / OUT / "notes.txt").write_text("the user's")
+
+
 SCENARIOS = {
     "inference": Scenario(
         "inference", _prepare_inference, _inference_arguments, ("result*.mp4", "result_sheet.png"), ("notes.txt",)
@@ -120,6 +127,23 @@ SCENARIOS = {
         (f"{_JOB}/lipsync.mp4", f"{_JOB}/lipsync_compare.mp4", f"{_JOB}/lipsync_sheet.png"),
         ("notes.txt", "latentsync-app/*", "latentsync-app/.*", "latentsync-app/uploads/*/*", f"{_JOB}/*"),
         left=f"{OUT}/latentsync-app/jobs/",
+    ),
+    "training": Scenario(
+        "training",
+        _prepare_training,
+        lambda folder: [str(folder / OUT / "run")],
+        tuple(
+            f"run/checkpoints/step_0000000[24]/{name}"
+            for name in ("model.safetensors", "optimizer.bin", "scheduler.bin", "average_0.pt", "random_0.pt")
+        ),
+        (
+            "notes.txt",
+            "run/*",
+            "run/charts/*.png",
+            "run/tensorboard/*",
+            "run/checkpoints/step_0000000[24]/*",
+            "run/checkpoints/.step_0000000[24].partial/*",
+        ),
     ),
 }
 

@@ -234,6 +234,16 @@ def test_damaged_lines_of_metrics_are_left_out(run: Path, caplog: pytest.LogCapt
     assert steps == [1, 2, 3, 4, 5]
 
 
+def test_a_finished_run_makes_up_for_what_its_last_save_left_undone(run: Path) -> None:
+    """It was killed between the last checkpoint and the weights; weights that somebody changed since are left alone."""
+    (run / "tiny.pt").unlink()
+    assert fit(run, **SETTINGS).was_finished
+    assert torch.load(run / "tiny.pt", weights_only=True)["global_step"] == 4
+    (run / "tiny.pt").write_text("changed")
+    assert fit(run, **SETTINGS).was_finished
+    assert (run / "tiny.pt").read_text() == "changed"
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "charts/mine.png", "validation/step_1/notes.txt", "tiny.pt"])
 def test_a_folder_of_somebody_else_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

@@ -11,13 +11,16 @@ import pytest
 import torch
 from accelerate.utils import AutocastKwargs
 
+from latentsync.data.collate import collate
+from latentsync.data.item_key import ItemKey
 from latentsync.errors import ConfigError, InputError, LatentSyncError
 from latentsync.training import session
 from latentsync.training.checkpointing import CheckpointFolder
 from latentsync.training.failures import CheckpointSaveError, NonFiniteLossError
 from latentsync.training.launch import build_accelerator
+from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
-from tests.integration.tiny_training import TinyStep, fit
+from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_config
 
 
 @pytest.mark.parametrize(("mishap", "what"), [("nan", "loss"), ("inf_gradient", "gradient norm")])
@@ -80,6 +83,18 @@ def test_what_is_in_the_way_in_the_run_folder_is_named(tmp_path: Path, name: str
     path.mkdir() if "." in name else path.write_text("a file")
     with pytest.raises(InputError, match=rf"{name} is in the way of a .* move it away, or choose another"):
         fit(tmp_path)
+
+
+class UnreadableDataset(TinyDataset):
+    def __getitem__(self, key: ItemKey) -> dict[str, Any]:
+        raise InputError("clip_3.mp4 cannot be read: restore it")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_clip_that_cannot_be_read_is_one_line_from_a_worker_too(tmp_path: Path, num_workers: int) -> None:
+    config = tiny_config(tmp_path, num_workers=num_workers)
+    with pytest.raises(InputError, match=r"^clip_3\.mp4 cannot be read: restore it$"):
+        Trainer(config, TinyStep(), UnreadableDataset(), collate).fit()
 
 
 def test_nothing_to_train(tmp_path: Path) -> None:

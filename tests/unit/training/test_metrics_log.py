@@ -19,7 +19,6 @@ def test_the_past_replaces_the_file(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in [*PAST, {"step": 3, "split": "train"}]))
     log = MetricsLog(tmp_path, PAST)
     log.write("validation", 2, {"loss": 1.25, "sync": math.inf})
-    log.close()
     expected = [*PAST, {"step": 2, "split": "validation", "loss": 1.25, "sync": None}]
     assert log.rows == expected
     assert read_rows(path) == expected
