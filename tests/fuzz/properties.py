@@ -18,6 +18,7 @@ from latentsync.media.probe import probe_audio, probe_video
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from scripts import inference
 from tests.demo_weights import DEMO_RUN
+from tests.fuzz import api
 from tests.fuzz.harness import CASES, case_folder, check_outcome, contents, run
 from tests.fuzz.hostile_files import changed_weights, damaged, pickled, wave_files, yaml_values
 from tests.tiny_pipeline import tiny_pipeline
@@ -197,5 +198,6 @@ PROPERTIES: dict[str, Callable[[], st.SearchStrategy[Callable[[], None]]]] = {
     "checkpoint": _weight_cases,
     "configuration": _configuration_cases,
     "list": _list_cases,
+    "API": lambda: api.cases(lambda: _whole("mp4")),
 }
 """Strategies of cases by the name of what is hostile; a case is called to be run."""
