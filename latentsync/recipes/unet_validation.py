@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -22,10 +21,12 @@ from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.crop_sheet import write_crop_sheet
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.temporary_files import temporary_folder
 from latentsync.training.training_step import StepContext
 from latentsync.training.unet_step import UNetStep
 
 SHEET_COLUMNS = 8
+_REMEDY = "set TMPDIR to another folder"
 
 
 class ClipRows:
@@ -134,7 +135,7 @@ class UNetValidator:
     def _score(self, painted: np.ndarray, spoken: np.ndarray, sound: Path) -> dict[str, float]:
         if self.scorer is None:
             return {}
-        with TemporaryDirectory(prefix="latentsync-") as folder, AudioSamples.decode(sound, Path(folder)) as samples:
+        with temporary_folder(remedy=_REMEDY) as folder, AudioSamples.decode(sound, folder) as samples:
             speech = samples.read(0, round(len(painted) / self.fps * SAMPLE_RATE))
         result, real = self.scorer.score(painted, speech), self.scorer.score(spoken, speech)
         return {

@@ -50,12 +50,12 @@ class StopRequest:
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """No signal ends the process while inside."""
+        """No signal ends the process while inside, nor afterwards if one has come: the training then leaves anyway."""
         self._saves = True
         try:
             yield
         finally:
-            self._saves = False
+            self._saves = self.signal_number != 0
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""

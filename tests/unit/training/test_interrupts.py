@@ -10,30 +10,35 @@ import pytest
 
 from latentsync.training.interrupts import Interrupted, stop_requested
 
-_LEAVES_AT_ONCE = """
+_SIGNALLED = """
 import os, signal, sys
 from latentsync.training import interrupts
 interrupts._PATIENCE_S = 0.0
 number = int(sys.argv[1])
 with interrupts.stop_requested() as request:
-    os.kill(os.getpid(), number)
     with request.saving():
-        for _ in range(20):
-            os.kill(os.getpid(), number)
-    print("saved", flush=True)
+        print("saved", flush=True)
     os.kill(os.getpid(), number)
-    print("goes on")
+    if sys.argv[2] == "during":
+        with request.saving():
+            for _ in range(20):
+                os.kill(os.getpid(), number)
+    os.kill(os.getpid(), number)
+    print("leaves by itself")
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_later_signal_leaves_at_once_but_never_a_save(name: str) -> None:
+@pytest.mark.parametrize(("name", "when"), [("SIGINT", "before"), ("SIGHUP", "during")])
+def test_a_later_signal_leaves_at_once_but_not_while_or_after_the_save_that_it_asked_for(name: str, when: str) -> None:
     number = signal.Signals[name]
-    command = [sys.executable, "-c", _LEAVES_AT_ONCE, str(int(number))]
+    command = [sys.executable, "-c", _SIGNALLED, str(int(number)), when]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (128 + number, "saved\n")
-    assert done.stderr.splitlines()[-1].startswith("stopped at once; the same command continues")
     assert "Traceback" not in done.stderr
+    if when == "during":
+        assert (done.returncode, done.stdout) == (0, "saved\nleaves by itself\n")
+    else:
+        assert (done.returncode, done.stdout) == (128 + number, "saved\n")
+        assert done.stderr.splitlines()[-1].startswith("stopped at once; the same command continues")
 
 
 def test_the_first_signal_is_remembered_and_those_that_come_with_it_are_the_same_wish() -> None:
