@@ -19,6 +19,9 @@ from latentsync.device import resolve_device, resolve_dtype
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
 
+_AWAKE_EVERY_S = 0.5
+"""The system may give a signal to any thread; Python's handler runs in the main one, which a long sleep would keep."""
+
 
 class _PasswordInSight(argparse.Action):
     """`--auth user:password`, which everybody on the machine could read in the list of processes."""
@@ -110,7 +113,7 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
         if served.share_url:
             print(f"for everybody: {served.share_url}", flush=True)
         while True:
-            time.sleep(3600)
+            time.sleep(_AWAKE_EVERY_S)
 
 
 def main(argv: list[str] | None = None) -> int:

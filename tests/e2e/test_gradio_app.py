@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -367,7 +368,7 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     command = [sys.executable, str(fresh_copy / "gradio_app.py"), "--port", "0", "--device", "cpu"]
-    command += ["--work_dir", str(tmp_path / "work"), "--keep_hours", "0.0001"]
+    command += ["--work_dir", str(tmp_path / "work"), "--keep_hours", "0.0005"]
     environment = environment_of(fresh_copy, tmp_path)
     if way == "file":
         auth_file = tmp_path / "auth"
@@ -376,9 +377,7 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
         command += ["--auth_file", str(auth_file)]
     else:
         environment["LATENTSYNC_AUTH"] = "me:secret"
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started(command, environment) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         url = next(line.split()[1] for line in lines if line.startswith("open "))
@@ -398,6 +397,19 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
     assert "Traceback" not in error
     assert given_out == [403, 403, 403]
     assert {name: path.read_text() for name, path in notes.items()} == {name: name for name in notes}
+
+
+@contextmanager
+def started(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """A command that does not outlive a test that fails."""
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def ffmpeg(*arguments: str | Path) -> None:
