@@ -140,11 +140,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("video_out_compare.mp4", "RESULT"):
         (folder / name).symlink_to(video)
     (folder / "CLIP...").symlink_to("talk.mp4")
-    (folder / "runs" / "eval").mkdir(parents=True)
+    (folder / "runs").mkdir()
     for name in ("report_before", "report_now"):
         (folder / "runs" / name).symlink_to("eval_report")
-    for name in ("all-1", "all-2"):
-        (folder / "runs" / "eval" / name).symlink_to("all-0")
+    for name in ("figures_all-1", "figures_all-2"):
+        (folder / "runs" / name).symlink_to("figures_all-0")
     return folder
 
 
