@@ -5,6 +5,7 @@ tests/e2e/test_documented_commands_run.py runs them.
 
 import argparse
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -67,3 +68,10 @@ def test_named_files_of_the_repository_are_there():
         and not (REPOSITORY_ROOT / Path(argument)).exists()
     ]
     assert missing == []
+
+
+def test_tests_that_documents_name_are_there():
+    documents = [REPOSITORY_ROOT / "README.md", *REPOSITORY_ROOT.glob("*.md"), *REPOSITORY_ROOT.glob("docs/*.md")]
+    named = {(path.name, name) for path in documents for name in re.findall(r"`(tests/[\w./-]+)`", path.read_text())}
+    assert len(named) > 30
+    assert [pair for pair in sorted(named) if not (REPOSITORY_ROOT / pair[1]).exists()] == []
