@@ -17,6 +17,7 @@ from PIL import Image
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.probe import probe_streams
 from latentsync.media.writer import COPIED_CODECS, MADE_BY
+from latentsync.output_file import check_no_inputs
 from latentsync.pipelines.video_maker import is_record
 from latentsync.temporary_files import temporary_path
 
@@ -84,9 +85,7 @@ class OutputFiles:
             _check_folder(self.video)
             for path in self.all():
                 _check_place(path)
-                for given in inputs:
-                    if is_same_file(path, given):
-                        raise InputError(f"the output {path} is also an input: {_REMEDY}")
+            check_no_inputs(self.all(), inputs, "--video_out_path")
             for path in self.beside():
                 if os.path.lexists(path) and not _is_ours(path):
                     raise InputError(f"{path} is there already, and it is not ours to replace: move it, or {_REMEDY}")
@@ -118,14 +117,6 @@ def check_together(all_outputs: Sequence[OutputFiles], inputs: Iterable[Path], w
                     "its own video_out_path"
                 )
             written[resolved] = outputs.video
-
-
-def is_same_file(first: Path, second: Path) -> bool:
-    """Whether two names mean one file, which need not be there."""
-    try:
-        return first.samefile(second)
-    except (OSError, ValueError):
-        return _resolved(first) == _resolved(second)
 
 
 class StagedFiles:
