@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, input_options, run_tool
+from latentsync.media.ffmpeg import file_url, input_options
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import likely_matrix
+from latentsync.media.written_file import write_file
 from preprocess.encoding import (
     FPS,
     ONE_THREAD,
@@ -52,7 +53,7 @@ class ClipCutter:
         matrix = likely_matrix(self._info) if self._info.color_space == "unknown" else self._info.color_space
         seek_s = max(0.0, first_frame / FPS - _SEEK_EARLY_S)
         seek = ["-noaccurate_seek", "-ss", f"{seek_s:.3f}"] if seek_s > 0 else []
-        run_tool(
+        write_file(
             [
                 *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *seek),
                 *input_options(self._info.path),

@@ -12,6 +12,7 @@ import numpy as np
 
 from latentsync.atomic import written_whole
 from latentsync.errors import ToolError
+from latentsync.media.written_file import is_cut_short
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.drawing import Bytes
 from latentsync.synthetic.motion import FPS
@@ -70,5 +71,5 @@ def _encode(frames: Iterable[Bytes], size: int, sound: Path, options: list[str],
                     encoder.stdin.write(np.ascontiguousarray(frame).data)
                 encoder.stdin.close()
             message = encoder.stderr.read().decode(errors="replace").strip()
-        if encoder.returncode != 0:
+        if encoder.returncode != 0 or is_cut_short(message):
             raise ToolError(f"ffmpeg could not write {path}: {message.splitlines()[-1] if message else 'no message'}")

@@ -18,8 +18,9 @@ import numpy as np
 
 from latentsync.atomic import written_whole
 from latentsync.errors import InputError
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg import file_url
 from latentsync.media.writer import VideoWriter
+from latentsync.media.written_file import write_file
 from latentsync.owned_folder import claim_folder, locked
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.drawing import Bytes
@@ -182,7 +183,7 @@ def _convert(inputs: list[str], options: list[str], target: Path) -> None:
     """Encode; `options` name filters, streams and what differs from H.264 and AAC. One thread makes it repeatable."""
     encode = ["-c:v", "libx264", "-crf", str(_CRF), "-preset", "veryfast", "-pix_fmt", "yuv420p", "-threads", "1"]
     sound = ["-c:a", "aac", "-b:a", "96k", "-movflags", "+faststart", "-fflags", "+bitexact"]
-    run_tool(["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *encode, *sound, *options, file_url(target)])
+    write_file(["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *encode, *sound, *options, file_url(target)])
 
 
 def _of_picture(*options: str) -> Callable[[Path, Path, Path, RawConfig], None]:

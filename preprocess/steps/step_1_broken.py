@@ -19,6 +19,7 @@ import torch
 
 from latentsync.errors import ConfigError, InputError, ToolError
 from latentsync.media.ffmpeg import file_url, finished_process, input_options, last_words
+from latentsync.media.written_file import is_cut_short
 from preprocess.clip import Clip
 from preprocess.disk import is_about_writing
 from preprocess.encoding import ONE_THREAD, QUIET
@@ -135,9 +136,9 @@ class BrokenStep:
                 *("-map", "0:a:0", "-af", to_zero, "-c:a", "pcm_s16le", "-f", "framecrc", file_url(work / "sound.txt")),
             ]
         )
-        if process.returncode == 0:
-            return ""
         complaint = process.stderr.decode(errors="replace")
+        if process.returncode == 0 and not is_cut_short(complaint):
+            return ""
         words = last_words(complaint.splitlines())
         if is_about_writing(complaint) or str(work) in complaint:
             raise ToolError(f"the frames of {path.name} cannot be listed in {work}: {words}")

@@ -20,9 +20,10 @@ import torch
 
 from latentsync.errors import ConfigError, InputError, ToolError
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import RAW_FORMATS, file_url, input_options, run_tool
+from latentsync.media.ffmpeg import RAW_FORMATS, file_url, input_options
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import likely_matrix
+from latentsync.media.written_file import write_file
 from preprocess.clip import Clip
 from preprocess.disk import is_about_writing
 from preprocess.encoding import (
@@ -124,7 +125,7 @@ class ResampleStep:
             f"crop={width}:{height}:0:0:exact=1",
             *(to_bt709(matrix, is_full_range=video.is_full_range), "setsar=1"),
         ]
-        run_tool(
+        write_file(
             [
                 *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *input_options(info.path)),
                 *("-map", "0:V:0", "-vf", ",".join(filters), "-frames:v", str(max_frames)),
@@ -145,7 +146,7 @@ def _origin_s(streams: RawStreams) -> Fraction:
 def _decode_sound(path: Path, origin_s: Fraction, target: Path) -> None:
     """The sound from origin_s as 16-bit samples, mono at 16 kHz; time stamps honoured as players do."""
     filters = f"asetpts=PTS-round({float(origin_s):.9f}/TB),aresample=async=1:first_pts=0"
-    run_tool(
+    write_file(
         [
             *(*QUIET, *ONE_THREAD, "-copyts", *input_options(path), "-map", "0:a:0", "-af", filters),
             *("-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-f", "s16le", file_url(target)),
@@ -178,7 +179,7 @@ def _join(picture: Path, moved: list[str], sound: Path, num_frames: int, target:
     moved: ffmpeg's option that puts the stream's first frame at time 0; empty where it is there.
     """
     num_samples = num_frames * SAMPLES_PER_FRAME
-    run_tool(
+    write_file(
         [
             *(*QUIET, "-copyts", *moved, *input_options(picture)),
             *("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", *input_options(sound, RAW_FORMATS)),

@@ -199,7 +199,10 @@ class Sweep:
 
     def _results(self, folder: Path) -> dict[str, str]:
         found = {_ID.sub("ID", name): digest for name, digest in digests(folder / OUT).items()}
-        return {name: digest for name, digest in found.items() if _matches(name, self._scenario.results)}
+        return {name: digest for name, digest in found.items() if self._is_result(name)}
+
+    def _is_result(self, name: str) -> bool:
+        return _matches(name, self._scenario.results) and not _LEFTOVER.search(name)
 
     def _broken_at_end(self, ended: Ended, folder: Path) -> Iterator[str]:
         yield from self._lost(folder)
