@@ -63,6 +63,7 @@ STALL_TIMEOUT_S = 300.0
 """For so long a stream may stand still before its program is ended."""
 
 _MAX_BLOCK_BYTES = 1 << 30
+_SAID_OF_OUTPUT = ("Error writing trailer", "Error closing file", "av_interleaved_write_frame")
 _NOT_LISTED = "Format not on whitelist"
 _TOO_LARGE = "exceeds specified max pixel count"
 
@@ -171,6 +172,11 @@ def last_words(lines: Sequence[str]) -> str:
     return ""
 
 
+def is_cut_short(complaint: str) -> bool:
+    """Whether ffmpeg says that the end of its output could not be written, for which its exit status may be 0."""
+    return any(words in complaint for words in _SAID_OF_OUTPUT)
+
+
 def telling_words(lines: Sequence[str]) -> str:
     """The line by which `refusal` knows why a file is not opened, else the last that says something."""
     return next((line for line in lines if refusal(line)), "") or last_words(lines)
@@ -221,6 +227,7 @@ class StderrTail:
         self._stream = stream
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._has_no_space = False
+        self._is_cut_short = False
         self._thread = threading.Thread(target=self._drain, name="stderr", daemon=True)
         self._thread.start()
 
@@ -228,6 +235,7 @@ class StderrTail:
         for line in self._stream:
             text = line.decode(errors="replace").rstrip()
             self._has_no_space |= NO_SPACE in text
+            self._is_cut_short |= is_cut_short(text)
             self._lines.append(text)
 
     def finish(self) -> str:
@@ -235,6 +243,11 @@ class StderrTail:
         self._thread.join()
         self._stream.close()
         return telling_words(list(self._lines))
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the process could not write all of its output."""
+        return self._has_no_space or self._is_cut_short
 
     @property
     def has_no_space(self) -> bool:

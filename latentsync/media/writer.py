@@ -145,7 +145,7 @@ class VideoWriter:
         with self._guard.waiting():
             status = self._process.wait()
         self._stderr.finish()
-        if status != 0 or self._stderr.has_no_space:
+        if status != 0 or self._stderr.is_cut_short:
             raise self._failure()
         self._check_written(self._temporary)
         try:

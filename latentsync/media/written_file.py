@@ -3,14 +3,7 @@
 from collections.abc import Sequence
 
 from latentsync.errors import ToolError
-from latentsync.media.ffmpeg import finished_process, last_words
-
-_SAID_OF_OUTPUT = ("Error writing trailer", "Error closing file", "av_interleaved_write_frame")
-
-
-def is_cut_short(complaint: str) -> bool:
-    """Whether ffmpeg says that the end of its output could not be written, for which its exit status may be 0."""
-    return any(words in complaint for words in _SAID_OF_OUTPUT)
+from latentsync.media.ffmpeg import finished_process, is_cut_short, last_words
 
 
 def write_file(args: Sequence[str]) -> None:

@@ -141,7 +141,7 @@ class StagedFiles:
             for target in self._targets:
                 stack.enter_context(_made_folders(target.absolute().parent))
                 self._staged[target] = temporary_path(target)
-                stack.callback(self._staged[target].unlink, missing_ok=True)
+                stack.callback(_remove, self._staged[target])
             self._cleanup = stack.pop_all()
         return self
 
@@ -163,14 +163,21 @@ def _publish(moves: Sequence[tuple[Path, Path]]) -> None:
             os.replace(staged, target)
     except BaseException as error:
         for target, kept in reversed(undo[:-1]):
-            os.replace(kept, target) if kept is not None else target.unlink(missing_ok=True)
+            with suppress(OSError):  # the disk may be broken altogether: the cause is told below
+                os.replace(kept, target) if kept is not None else target.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise InputError(f"{undo[-1][0]} cannot be written ({error.strerror}): name another output file") from error
         raise
     finally:
         for _, kept in undo:
             if kept is not None:
-                kept.unlink(missing_ok=True)
+                _remove(kept)
+
+
+def _remove(path: Path) -> None:
+    """Removes a temporary file, which a later run does where it cannot be done now."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _second_name(path: Path) -> Path | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from latentsync.atomic import written_whole
 from latentsync.errors import ToolError
-from latentsync.media.written_file import is_cut_short
+from latentsync.media.ffmpeg import is_cut_short
 from latentsync.synthetic.clip import TalkingClip
 from latentsync.synthetic.drawing import Bytes
 from latentsync.synthetic.motion import FPS

@@ -18,8 +18,7 @@ from typing import ClassVar
 import torch
 
 from latentsync.errors import ConfigError, InputError, ToolError
-from latentsync.media.ffmpeg import file_url, finished_process, input_options, last_words
-from latentsync.media.written_file import is_cut_short
+from latentsync.media.ffmpeg import file_url, finished_process, input_options, is_cut_short, last_words
 from preprocess.clip import Clip
 from preprocess.disk import is_about_writing
 from preprocess.encoding import ONE_THREAD, QUIET

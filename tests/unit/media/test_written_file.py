@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import ToolError
-from latentsync.media.written_file import is_cut_short, write_file
+from latentsync.media.ffmpeg import is_cut_short
+from latentsync.media.written_file import write_file
 
 SOURCE = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=1"]
 
