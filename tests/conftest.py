@@ -25,6 +25,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *filter(None, [os.e
 WHOLE_PATH = os.environ.get("PATH", os.defpath)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than cores: tests wait a fifth of their time for the programs they start."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the markers."""
     config.addinivalue_line("markers", "slow: takes many seconds; tests.first_contact leaves it out")
