@@ -25,6 +25,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *filter(None, [os.e
 WHOLE_PATH = os.environ.get("PATH", os.defpath)
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One worker more than cores: tests wait a fifth of their time for the programs they start."""
     return (os.cpu_count() or 1) + 1

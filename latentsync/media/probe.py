@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     stream = _find_stream(content, "video")
     if stream is None:
         raise InputError(f"{path} has no picture: give a video file")
-    _require_frame(path)
+    _require_frame(path, _stamp(path))
     width, height = _display_size(stream)
     if width * height > MAX_PIXELS:
         raise InputError(f"{path} has pictures of {width} x {height} pixels: make them smaller")
@@ -110,9 +111,21 @@ def probe_streams(path: Path, formats: Sequence[str] = CONTAINERS) -> Mapping[st
     Raises:
         ToolError: it cannot be read.
     """
+    return _probed(path, tuple(formats), _stamp(path))
+
+
+@lru_cache(maxsize=64)
+def _probed(path: Path, formats: tuple[str, ...], stamp: object) -> Mapping[str, Any]:
+    """Asked once as long as the file is the same: a run looks at its inputs in several places."""
     entries = ["-show_streams", "-show_format", "-of", "json"]
     command = ["ffprobe", "-v", "error", *entries, *input_options(path, formats)]
     return json.loads(run_tool(command, PROBE_TIMEOUT_S))
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def require_file(path: Path, what: str) -> None:
@@ -154,7 +167,8 @@ def _probe(path: Path, what: str) -> Mapping[str, Any]:
         raise InputError(f"{path} is not a {what} file that ffmpeg can read: convert it or give another") from error
 
 
-def _require_frame(path: Path) -> None:
+@lru_cache(maxsize=64)
+def _require_frame(path: Path, stamp: object) -> None:
     """Decode one frame, shrunk to a few bytes, to see that there is one."""
     first = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=4:4", "-pix_fmt", "gray", "-f", "rawvideo", "pipe:1"]
     try:
