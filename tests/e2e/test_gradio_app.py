@@ -360,8 +360,7 @@ def test_a_port_in_use_is_one_line(served: Served, tmp_path: Path):
         pytest.fail("two servers at one port")
 
 
-@pytest.mark.parametrize("way", ["file", "environment"])
-def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, tmp_path: Path, way: str):
+def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, tmp_path: Path):
     """In a folder full of the user's files, none of which is removed or given out, and from which all old jobs go."""
     notes = {name: tmp_path / "work" / name for name in ("notes.txt", "thesis/ch1.txt", "jobs/letter.txt")}
     for name, path in notes.items():
@@ -369,15 +368,11 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
         path.write_text(name)
     command = [sys.executable, str(fresh_copy / "gradio_app.py"), "--port", "0", "--device", "cpu"]
     command += ["--work_dir", str(tmp_path / "work"), "--keep_hours", "0.0005"]
-    environment = environment_of(fresh_copy, tmp_path)
-    if way == "file":
-        auth_file = tmp_path / "auth"
-        auth_file.touch(0o600)
-        auth_file.write_text("me:secret\n")
-        command += ["--auth_file", str(auth_file)]
-    else:
-        environment["LATENTSYNC_AUTH"] = "me:secret"
-    with started(command, environment) as process:
+    auth_file = tmp_path / "auth"
+    auth_file.touch(0o600)
+    auth_file.write_text("me:secret\n")
+    command += ["--auth_file", str(auth_file)]
+    with started(command, environment_of(fresh_copy, tmp_path)) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         url = next(line.split()[1] for line in lines if line.startswith("open "))
@@ -388,7 +383,7 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
             uploaded = Path(client.post("/gradio_api/upload", files={"files": ("a.mp4", b"film")}).json()[0])
             given_out = [client.get(f"/gradio_api/file={path}").status_code for path in notes.values()]
         wait_until(lambda: not uploaded.exists())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT) if way == "file" else (signal.SIGTERM,):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             process.send_signal(number)
         error = process.communicate(timeout=120)[1]
     assert (wrong.status_code, right.status_code) == (400, 200)

@@ -130,6 +130,7 @@ TOLD_AFTER_A_LOOK = {"no face"}
 """What a dry run does not find out."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_bad_files_end_in_one_line_that_names_them(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str
@@ -255,7 +256,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(clips: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "times"), [(signal.SIGINT, 6), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
+@pytest.mark.parametrize(("kind", "times"), [(signal.SIGINT, 6), (signal.SIGHUP, 1)])
 def test_an_interrupted_run_leaves_nothing(
     repository: Path, clips: Path, tmp_path: Path, kind: signal.Signals, times: int
 ):
@@ -310,6 +311,7 @@ def assert_one_line(error: str, named: str) -> None:
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_one_impossible_job_does_not_end_a_list(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

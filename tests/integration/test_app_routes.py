@@ -25,6 +25,8 @@ from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.weights import REPOSITORY_ROOT
 
+pytestmark = pytest.mark.slow
+
 NOTES = "what the user wrote"
 OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False)
 """Of the event `lipsync`."""

@@ -25,6 +25,8 @@ from tests.unit.demo_training.figures.clips import write_clips
 from tests.unit.eval.made_results import made_results
 from tests.unit.preprocess.report_run import write_run
 
+pytestmark = pytest.mark.slow
+
 USERS = ("report.md", "report.html", "results.json", "pairs.csv", "pictures/a.jpg", "videos/x.mp4", "blur.mp4",
          "images/funnel.png", "clip_00000/clip.mp4", "list.csv", "set.json", "expected.json")  # fmt: skip
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _INTERRUPTING = """
 import os, signal, sys
 class Interrupting:
