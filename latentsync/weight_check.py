@@ -61,12 +61,22 @@ def is_finite(tensor: torch.Tensor) -> bool:
     """Whether every number of a dense tensor is finite; one pass over it, without a copy where the type allows."""
     if tensor.numel() == 0 or not (tensor.is_floating_point() or tensor.is_complex()):
         return True
+    tensor = _stored_numbers(tensor.detach())
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     if tensor.element_size() == 1:  # formats of 8 bits have no minimum
         tensor = tensor.float()
-    low, high = torch.aminmax(tensor.detach())
+    low, high = torch.aminmax(tensor)
     return bool(low.isfinite()) and bool(high.isfinite())
+
+
+def _stored_numbers(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers in memory, where a tensor shows the same ones many times: a small file can hold one of any size."""
+    storage = tensor.untyped_storage()
+    if tensor.numel() * tensor.element_size() <= storage.nbytes():
+        return tensor
+    size = storage.nbytes() // tensor.element_size()
+    return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage, 0, (size,))  # type: ignore[arg-type]
 
 
 def check_kinds(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], path: str | Path) -> None:

@@ -29,6 +29,12 @@ def test_one_wrong_number_among_many_is_found(dtype: torch.dtype, value: float):
     assert not is_finite(tensor)
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_tensor_of_any_size_in_a_small_file_is_no_work(value: float):
+    huge = torch.full((2,), value, dtype=torch.float16)[:1].expand(1 << 40)
+    assert is_finite(huge) == (value == 0.0)
+
+
 def test_whole_numbers_and_nothing_are_finite():
     assert is_finite(torch.tensor([1, 2]))
     assert is_finite(torch.zeros(0))
