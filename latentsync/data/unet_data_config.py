@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+_LARGEST = {"resolution": 4096, "num_frames": 4096, "video_fps": 240, "num_mel_columns": 1 << 20}
+
 
 @dataclass
 class UNetDataConfig:
@@ -32,9 +34,11 @@ class UNetDataConfig:
     sample_latents: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "num_frames", "video_fps", "num_mel_columns"):
+        for name, largest in _LARGEST.items():
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} is {getattr(self, name)}: use at least 1")
+            if getattr(self, name) > largest:
+                raise ValueError(f"data.{name} is {getattr(self, name)}: use at most {largest}")
         if self.audio_sample_rate != 16000:
             raise ValueError(f"data.audio_sample_rate is {self.audio_sample_rate}: the models hear 16000")
         if self.cache_latents and self.sample_latents:

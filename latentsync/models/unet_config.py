@@ -2,6 +2,18 @@
 
 from dataclasses import dataclass, field
 
+_MAX_LEVELS = 10
+_MAX_WIDTH = 1 << 16
+_LARGEST = {
+    "in_channels": _MAX_WIDTH,
+    "out_channels": _MAX_WIDTH,
+    "cross_attention_dim": _MAX_WIDTH,
+    "layers_per_block": 64,
+    "attention_head_dim": 1024,
+    "motion_module_max_frames": 4096,
+}
+"""Far beyond any network of this kind; building one of a size that was mistyped would take for ever."""
+
 
 @dataclass
 class UNetConfig:
@@ -40,12 +52,14 @@ class UNetConfig:
     motion_module_max_frames: int = 24
 
     def __post_init__(self) -> None:
-        for key in ("in_channels", "out_channels", "cross_attention_dim", "layers_per_block", "attention_head_dim"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"model.{key} must be at least 1, not {getattr(self, key)}")
-        if not self.block_out_channels:
-            raise ValueError("model.block_out_channels must name the channels of at least one level")
+        for key, largest in _LARGEST.items():
+            if not 1 <= getattr(self, key) <= largest:
+                raise ValueError(f"model.{key} must lie between 1 and {largest}, not be {getattr(self, key)}")
+        if not 1 <= len(self.block_out_channels) <= _MAX_LEVELS:
+            raise ValueError(f"model.block_out_channels must name the channels of 1 to {_MAX_LEVELS} levels")
         for channels in self.block_out_channels:
+            if not 1 <= channels <= _MAX_WIDTH:
+                raise ValueError(f"model.block_out_channels: {channels} does not lie between 1 and {_MAX_WIDTH}")
             for key in ("norm_num_groups", "attention_head_dim"):
                 if getattr(self, key) < 1 or channels % getattr(self, key):
                     raise ValueError(
