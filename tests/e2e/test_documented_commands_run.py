@@ -58,16 +58,8 @@ SHORTER = {
     r"python -m latentsync\.demo_training\.evaluate": (
         "--clips", "2", "--dubs", "1", "--own", "1", "--frames", "32", "--steps", "1",
     ),
-    r"python -m benchmarks\.memory_by_length": ("--seconds", "1"),
-    r"python -m benchmarks\.inference_options": (
-        "--video", "talk.mp4", "--audio", "speech.wav", "--repeats", "1", "--steps", "2", "--only", "deepcache",
-        *DEMO_RUN,
-    ),
     r"python -m benchmarks\.exact_differences": ("--detector", "mtcnn"),
     r"python -m benchmarks\.loader_speed": ("--workers", "0", "--num_batches", "1"),
-    r"python -m benchmarks\.preprocess_throughput": (
-        "--workers", "1", "--num_clips", "1", "segments.min_s=2", "faces.detector=mtcnn",
-    ),
 }  # fmt: skip
 """Commands (patterns of their beginning) and what is added to them, so that they are short and use what comes along."""
 DRY = {
@@ -97,6 +89,7 @@ ELSEWHERE = {
 MEASUREMENTS = (
     r"python -m benchmarks\.(memory_by_task|memory_published|model_dtypes|app_picture|syncnet_convergence)",
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults)",
+    r"python -m benchmarks\.(memory_by_length|inference_options|preprocess_throughput|face_speed)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
