@@ -14,7 +14,7 @@ from latentsync.app.job_folders import APP_FOLDER, default_work_dir
 from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, check_server, serving
 from latentsync.app.studio import Studio
-from latentsync.command_line import OneLineParser, Stopped, run_command
+from latentsync.cli import OneLineParser, Stopped, run_command
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.recipes.lipsync import LipsyncBuild, choose_weights

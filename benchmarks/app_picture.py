@@ -18,8 +18,8 @@ from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, serving
 from latentsync.app.studio import Studio
 from latentsync.device import resolve_device, resolve_dtype
-from latentsync.output_file import check_output_file, written_output
 from latentsync.recipes.lipsync import LipsyncBuild
+from latentsync.storage.output_file import check_output_file, written_output
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 
 WIDTH, HEIGHT = 1280, 910

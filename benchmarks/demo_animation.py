@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.media.reader import VideoReader
-from latentsync.output_file import check_output_file, written_output
+from latentsync.storage.output_file import check_output_file, written_output
 
 LEFT, TOP, SIDE = 90 / 512, 70 / 512, 312 / 512
 """Where the head of the demo's person is, as shares of the frame's height."""

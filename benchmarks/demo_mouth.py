@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.demo_training.mouth_reader import load_mouth_reader, read_mouth
+from demo.synthetic.mouth_track import mouth_track, sample_track
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
+from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
-from latentsync.synthetic.mouth_track import mouth_track, sample_track
 from latentsync.weights import CHECKPOINTS
 
 RESOLUTION = 128

@@ -2,7 +2,7 @@
 
     python -m benchmarks.demo_table "with sync=runs/a0,runs/a1,runs/a2" "without=runs/b0,runs/b1,runs/b2"
 
-Every folder is the output of ``python -m latentsync.demo_training.evaluate``. Prints a Markdown table: one row a name,
+Every folder is the output of ``python -m eval.demo_weights``. Prints a Markdown table: one row a name,
 mean and standard deviation (n - 1) over its folders.
 """
 

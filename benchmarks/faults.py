@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
+from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.errors import ToolError
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from tests.faults.injector import injecting, missing_tools
 from tests.faults.scenarios import SCENARIOS, Attempt, Sweep, table
 

@@ -16,7 +16,7 @@ import hypothesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
+from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from tests.fuzz.harness import CASES
 from tests.fuzz.properties import PROPERTIES
 

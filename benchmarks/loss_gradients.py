@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from demo.synthetic.clip import TalkingClip
 from latentsync.audio.mel import syncnet_mel
 from latentsync.data.windows import mel_columns, model_pixels
 from latentsync.device import frozen_dtype
@@ -32,8 +33,7 @@ from latentsync.losses.loss_config import (
 )
 from latentsync.losses.prediction import Prediction
 from latentsync.models.vae import load_vae
-from latentsync.synthetic.clip import TalkingClip
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 
 DEMO = REPOSITORY_ROOT / "checkpoints" / "demo"

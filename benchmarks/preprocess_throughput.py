@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from demo.synthetic.clip import TalkingClip
+from demo.synthetic.film import write_film
 from latentsync.config import load_config
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.media.probe import probe_video
-from latentsync.synthetic.clip import TalkingClip
-from latentsync.synthetic.film import write_film
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 from preprocess.clip import Clip
 from preprocess.executor import Executor, Job

@@ -25,13 +25,13 @@ from benchmarks.markdown_table import markdown_table
 from benchmarks.pipeline_parts import PartClock, PartFigures, parts_counted
 from benchmarks.published_weights import write_config, write_weights
 from benchmarks.weight_sizes import PUBLISHED, TINY
-from latentsync.atomic import written_whole
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import file_url, run_tool
 from latentsync.media.probe import probe_audio, probe_video
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import UNET
 from scripts import inference
 

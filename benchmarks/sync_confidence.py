@@ -5,7 +5,7 @@ maximum of the curve less its median, as `StableSyncScorer` says.
 
 Run: python -m benchmarks.sync_confidence --clips FOLDER [--num_clips 60] [--seconds 6 5 2.4]
          [--config configs/demo/syncnet.yaml] [--checkpoint checkpoints/demo/stable_syncnet.pt]
-FOLDER holds aligned training clips, such as `python -m latentsync.synthetic dataset --out FOLDER` makes.
+FOLDER holds aligned training clips, such as `python -m demo.synthetic dataset --out FOLDER` makes.
 """
 
 import argparse

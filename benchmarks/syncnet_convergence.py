@@ -19,11 +19,11 @@ from pathlib import Path
 
 from benchmarks.syncnet_convergence_document import write_document
 from eval import eval_syncnet_acc
-from latentsync.command_line import EXIT_OF_SIGNALS, OneLineParser, Stopped, run_command
+from latentsync.cli import EXIT_OF_SIGNALS, OneLineParser, Stopped, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
-from latentsync.output_file import written_output
-from latentsync.owned_folder import claim_folder
+from latentsync.storage.output_file import written_output
+from latentsync.storage.owned_folder import claim_folder
 from latentsync.weights import REPOSITORY_ROOT
 from scripts import train_syncnet
 

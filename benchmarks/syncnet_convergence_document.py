@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from latentsync.atomic import written_whole
 from latentsync.errors import InputError
+from latentsync.storage.atomic import written_whole
 from latentsync.training.syncnet_step import CHANCE_LOSS
 from latentsync.weights import REPOSITORY_ROOT
 

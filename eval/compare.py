@@ -14,13 +14,13 @@ from pathlib import Path
 
 from eval.bootstrap import Interval, bootstrap_mean
 from eval.metrics.metric import Figure
-from eval.report_folder import RESULTS
-from eval.report_markdown import markdown_table
-from eval.report_tables import MINUS, Table, heading, number, shown_interval
+from eval.report.folder import RESULTS
+from eval.report.markdown import markdown_table
+from eval.report.tables import MINUS, Table, heading, number, shown_interval
 from eval.results import MetricRecord, Results, VideoRecord, badness, is_ranked, read_results
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.output_file import check_output_file, written_output
+from latentsync.storage.output_file import check_output_file, written_output
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from demo.synthetic.speech import write_wav
 from eval.face_clips import SAMPLES_PER_FRAME, FaceClips
 from eval.face_geometry import FRAMES_PER_SECOND
 from eval.pairs import Pair
 from eval.protocols import derangement
-from latentsync.atomic import written_whole
-from latentsync.data.array_cache import cache_key
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.paste import FacePaster
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.writer import VideoWriter
-from latentsync.synthetic.speech import write_wav
+from latentsync.storage.array_cache import cache_key
+from latentsync.storage.atomic import written_whole
 
 SHIFT_FRAMES = 5
 BLUR_SHARE = 0.012

@@ -20,13 +20,13 @@ from eval.face_clips import FaceClips
 from eval.metrics.metric import Judge, Metric, Sample, not_measured_line
 from eval.metrics.stable_sync import METRICS as STABLE_METRICS
 from eval.metrics.sync import METRIC as SYNC
-from latentsync.command_line import EXIT_BAD_INPUT, OneLineParser, run_command
+from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.data.clip_list import VIDEO_SUFFIXES, list_clips
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
-from latentsync.output_file import check_output_file, written_output
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.temporary_files import temporary_folder
 
 SCORERS: dict[str, Metric] = {metric.name: metric for metric in (SYNC, *STABLE_METRICS)}
 

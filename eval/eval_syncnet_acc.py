@@ -15,18 +15,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.data.clip_check import check_clips
 from latentsync.data.clip_list import list_clips
 from latentsync.data.prepare_features import prepare_features
 from latentsync.device import resolve_device
 from latentsync.models.checkpoint import load_syncnet
-from latentsync.output_file import check_output_file, written_output
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, figures
 
 _NUM_RESAMPLES = 200

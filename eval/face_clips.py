@@ -19,15 +19,15 @@ import torch
 from eval.face_geometry import FRAMES_PER_SECOND, FaceGeometry, find_geometry
 from eval.not_measured import NotMeasured
 from latentsync.audio.sample_source import SAMPLE_RATE
-from latentsync.data.array_cache import ArrayCache, cache_key
-from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import FaceDetector, build_detector, resolve_detector
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.array_cache import ArrayCache, cache_key
+from latentsync.storage.content_key import content_key
+from latentsync.storage.temporary_files import temporary_folder
 
 _CROP_BATCH = 16
 _GREY = 127

@@ -22,13 +22,11 @@ from tqdm import tqdm
 from eval.jobs import Job, control_pairs, jobs_of_videos, read_jobs
 from eval.pairs import MODEL, is_pair_list, write_pairs
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
-from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
+from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import InputError
 from latentsync.face.detector import DETECTORS
-from latentsync.output_file import check_no_inputs
-from latentsync.owned_folder import claim_folder, locked
 from latentsync.pipelines.options import SCHEDULERS, LipsyncOptions
 from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker, VideoTask
 from latentsync.recipes.lipsync import (
@@ -39,6 +37,8 @@ from latentsync.recipes.lipsync import (
     default_options,
     result_settings,
 )
+from latentsync.storage.output_file import check_no_inputs
+from latentsync.storage.owned_folder import claim_folder, locked
 
 PROGRAM = "evaluation videos"
 WHEN_STOPPED = "the same command goes on from here"

@@ -9,7 +9,7 @@ from eval.pairs import GROUND_TRUTH, MODEL, SOURCE, Pair, check_name, check_prot
 from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
 from latentsync.errors import InputError
 from latentsync.pipelines.video_maker import VideoTask
-from latentsync.table_file import read_table
+from latentsync.storage.table_file import read_table
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from latentsync.atomic import written_whole
 from latentsync.errors import InputError
+from latentsync.storage.atomic import written_whole
 
 
 class KeptFigures:

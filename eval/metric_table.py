@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.metrics.registry import all_metrics
-from eval.report_markdown import escaped
-from eval.report_tables import heading
-from latentsync.atomic import written_whole
-from latentsync.command_line import OneLineParser, run_command
+from eval.report.markdown import escaped
+from eval.report.tables import heading
+from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
+from latentsync.storage.atomic import written_whole
 
 BEGIN, END = "<!-- metrics: begin (python -m eval.metric_table --write docs/evaluation.md) -->", "<!-- metrics: end -->"
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval.face_clips import FaceClip
-from latentsync.demo_training.figures.image_measures import mouth_region
+from latentsync.judges.crop_measures import mouth_region
 
 _CHUNK_FRAMES = 250
 

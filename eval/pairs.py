@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
-from latentsync.atomic import written_whole
 from latentsync.errors import InputError
-from latentsync.table_file import read_table
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.table_file import read_table
 
 MODEL, GROUND_TRUTH, SOURCE = "model", "ground_truth", "source"
 """Usual names of rows of a table: what a model made, what it should have made, and its input left as it is."""

@@ -7,7 +7,7 @@ import torch
 
 from eval.face_clips import FaceClips, common_frames
 from eval.metrics.metric import Judge, Sample
-from latentsync.demo_training.figures.image_measures import mouth_region, to_images
+from latentsync.judges.crop_measures import mouth_region, to_images
 
 STRIDE_FRAMES = 5
 """One frame in so many is looked at: neighbours say the same, and the networks are slow on a CPU."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from eval.bootstrap import Interval, bootstrap_mean
 from eval.metrics.metric import Figure
-from latentsync.atomic import written_whole
 from latentsync.errors import InputError
+from latentsync.storage.atomic import written_whole
 
 FORMAT = 1
 """Counted up when older files can no longer be read."""

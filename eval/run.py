@@ -16,13 +16,13 @@ from eval.face_clips import FaceClips
 from eval.metrics.metric import AnyMetric
 from eval.metrics.registry import choose_metrics
 from eval.pairs import Pair, read_pair_lists
-from eval.report_folder import RESULTS, report_folder
-from eval.report_html import write_html
-from eval.report_markdown import write_markdown
-from eval.report_pictures import draw_pictures
+from eval.report.folder import RESULTS, report_folder
+from eval.report.html import write_html
+from eval.report.markdown import write_markdown
+from eval.report.pictures import draw_pictures
 from eval.results import Results, write_results
 from eval.runner import Settings, evaluate
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.device import resolve_device
 from latentsync.face.detector import DETECTORS
 

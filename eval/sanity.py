@@ -20,15 +20,15 @@ from eval.metrics.metric import Figure
 from eval.metrics.registry import choose_metrics
 from eval.pairs import GROUND_TRUTH, MODEL, Pair, read_pair_lists
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
-from eval.report_folder import DAMAGED, report_folder
-from eval.report_markdown import markdown_table
-from eval.report_tables import FEW_VIDEOS, MINUS, Table, heading, number, unmeasured_lines
+from eval.report.folder import DAMAGED, report_folder
+from eval.report.markdown import markdown_table
+from eval.report.tables import FEW_VIDEOS, MINUS, Table, heading, number, unmeasured_lines
 from eval.results import Results, badness, is_ranked
 from eval.run import WHEN_STOPPED, build_parser, limited, run
-from latentsync.atomic import written_whole
-from latentsync.command_line import run_command
+from latentsync.cli import run_command
 from latentsync.device import resolve_device
 from latentsync.errors import InputError
+from latentsync.storage.atomic import written_whole
 
 WORSE, EQUAL, UNCLEAR, BETTER, UNKNOWN = "worse", "equal", "unclear", "better", "not measured"
 """What a figure says of one row against another: `equal` on every video means that it does not look at the damage."""

@@ -22,16 +22,16 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from demo.synthetic.clip import TalkingClip
+from demo.synthetic.motion import FPS
+from demo.synthetic.speech import write_wav
 from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
-from latentsync.atomic import written_whole
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.media.writer import VideoWriter
-from latentsync.output_file import written_output
-from latentsync.owned_folder import check_ownership, claim_folder
-from latentsync.synthetic.clip import TalkingClip
-from latentsync.synthetic.motion import FPS
-from latentsync.synthetic.speech import write_wav
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.output_file import written_output
+from latentsync.storage.owned_folder import check_ownership, claim_folder
 
 _VERSION = 1
 """Counted up when the files of a set change."""

@@ -1,6 +1,6 @@
 """Lets Ctrl-C end our own commands without a traceback while their modules still load, which takes seconds.
 
-Nothing has been done by then, so nothing is left behind. Later `latentsync.command_line` takes signals over. A program
+Nothing has been done by then, so nothing is left behind. Later `latentsync.cli` takes signals over. A program
 of somebody else that imports this package is left alone.
 """
 
@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import PurePath
 
-_PACKAGES = {"eval", "latentsync", "preprocess", "scripts"}
+_PACKAGES = {"demo", "eval", "latentsync", "preprocess", "scripts"}
 _SCRIPTS = {"gradio_app.py"}
 
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from huggingface_hub import try_to_load_from_cache
 
-from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError, InputError
+from latentsync.storage.atomic import written_whole
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from latentsync.command_line import OneLineParser
+from latentsync.cli import OneLineParser
 from latentsync.weights import REPOSITORY_ROOT
 
 _DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "preprocess" / "default.yaml"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from preprocess.manifest import Manifest
 from preprocess.sqlite_file import disk_errors

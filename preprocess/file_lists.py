@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 
-from latentsync.atomic import written_whole
+from latentsync.storage.atomic import written_whole
 from preprocess.keys import hash_of
 from preprocess.manifest import Manifest
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from latentsync.command_line import run_command
+from latentsync.cli import run_command
 from latentsync.config import load_config
-from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
+from latentsync.storage.content_key import content_key
 from preprocess.command_line import build_parser
 from preprocess.dry_run import describe_plan
 from preprocess.executor import Executor

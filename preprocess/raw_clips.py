@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
+from latentsync.storage.content_key import content_key
 from preprocess.clip import Clip
 from preprocess.sqlite_file import cannot_write, connect, tables_of
 from preprocess.stored_paths import StoredPaths

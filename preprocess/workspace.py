@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from latentsync.owned_folder import check_ownership, check_unlocked, claim_folder, locked
-from latentsync.temporary_files import remove_leftovers, temporary_folder
+from latentsync.storage.owned_folder import check_ownership, check_unlocked, claim_folder, locked
+from latentsync.storage.temporary_files import remove_leftovers, temporary_folder
 from preprocess.clip import Clip, JsonValue
 from preprocess.keys import output_key
 from preprocess.manifest import is_manifest

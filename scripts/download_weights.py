@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from latentsync.command_line import EXIT_BAD_INPUT, OneLineParser, run_command
+from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.hub import HubUnreachableError, MissingOnHubError, MissingRepositoryError, hub_answers
 from latentsync.hub_download import DamagedDownloadError, difference, download, find_on_hub

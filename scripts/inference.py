@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
+from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.job_check import CheckedJob, check_job

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from latentsync.owned_folder import LOCK, MARKER
+from latentsync.storage.owned_folder import LOCK, MARKER
 from preprocess.executor import Executor
 from preprocess.inputs import scan_folder
 from preprocess.local_executor import LocalExecutor

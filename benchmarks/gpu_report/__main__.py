@@ -17,7 +17,7 @@ from benchmarks.gpu_report.runner import run_sections
 from benchmarks.gpu_report.section import FAILED, MEASURED, SectionResult, Setup
 from benchmarks.gpu_report.sections import SECTIONS
 from benchmarks.gpu_report.sizes import SIZES
-from latentsync.command_line import EXIT_SOME_FAILED, OneLineParser, run_command
+from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.device import resolve_device
 
 

@@ -16,7 +16,7 @@ from latentsync.losses.build import build_losses
 from latentsync.models.vae import load_vae
 from latentsync.recipes.train_unet import initial_unet
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.metrics_log import FILE_NAME, read_rows
 from latentsync.training.trainer import Trainer

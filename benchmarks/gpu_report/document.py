@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.gpu_report.section import MEASURED, SectionResult, Setup
 from benchmarks.markdown_table import markdown_table
-from latentsync.atomic import written_whole
 from latentsync.device import describe_device, resolve_dtype
-from latentsync.owned_folder import claim_folder
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.owned_folder import claim_folder
 
 NAME = "gpu_report"
 _TINY_NOTE = (

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from demo.synthetic.clip import TalkingClip
 from latentsync.audio.frame_tokens import frame_tokens
 from latentsync.audio.mel import syncnet_mel
 from latentsync.audio.sample_source import SAMPLE_RATE, ArraySamples
@@ -16,7 +17,6 @@ from latentsync.data.unet_dataset import draw_windows
 from latentsync.data.windows import mel_columns, model_pixels
 from latentsync.face.mask import keep_mask
 from latentsync.models.vae import LatentCodec
-from latentsync.synthetic.clip import TalkingClip
 
 
 class TalkingClips:

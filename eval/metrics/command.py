@@ -11,11 +11,11 @@ from pathlib import Path
 from eval.face_clips import FaceClips
 from eval.feature_statistics import FeatureStatistics
 from eval.metrics.metric import AnyMetric, Metric, Sample, SetMetric, not_measured_line
-from latentsync import command_line
+from latentsync import cli
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.face.detector import DETECTORS
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 
 
 def run_command(metric: AnyMetric, arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def run_command(metric: AnyMetric, arguments: Sequence[str] | None = None) -> in
         audio=options.audio or options.result,
         report=options.report,
     )
-    return command_line.run_command(lambda: _print(measure(metric, sample, options)))
+    return cli.run_command(lambda: _print(measure(metric, sample, options)))
 
 
 def _print(report: dict) -> int:
@@ -71,7 +71,7 @@ def _measure_set(metric: SetMetric, sample: Sample, clips: FaceClips) -> dict:
 
 def _parser(metric: AnyMetric) -> argparse.ArgumentParser:
     lines = [f"  {one.name}{f' ({one.unit})' if one.unit else ''}: {one.description}" for one in metric.figures]
-    parser = command_line.OneLineParser(
+    parser = cli.OneLineParser(
         prog=f"python -m eval.metrics.{metric.name}",
         description=metric.description,
         epilog="\n".join(["figures:", *lines, "", metric.protocol]),

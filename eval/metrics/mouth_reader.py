@@ -11,8 +11,8 @@ from eval.face_clips import FaceClips, common_frames
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric, Sample
 from eval.not_measured import NotMeasured
-from latentsync.demo_training.figures.image_measures import correlation
-from latentsync.demo_training.mouth_reader import load_mouth_reader, read_mouth
+from latentsync.judges.crop_measures import correlation
+from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.weights import CHECKPOINTS
 
 _LEAST_FRAMES = 10

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from eval.face_clips import FaceClips, paired_chunks
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric, Sample
-from latentsync.demo_training.figures.image_measures import mouth_region
+from latentsync.judges.crop_measures import mouth_region
 
 CEILING_DB = 100.0
 """What equal pictures get, so that a mean stays finite."""

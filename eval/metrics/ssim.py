@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from eval.face_clips import FaceClips, paired_chunks
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric, Sample
-from latentsync.demo_training.figures.image_measures import mouth_region
+from latentsync.judges.crop_measures import mouth_region
 
 _SIGMA, _WINDOW = 1.5, 11
 _DATA_RANGE = 255.0

@@ -16,7 +16,7 @@ from latentsync.errors import InputError
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.judges.syncnet_v2 import load_syncnet_v2
 from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import CHECKPOINTS
 
 

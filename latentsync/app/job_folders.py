@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from latentsync.atomic import written_whole
 from latentsync.errors import InputError
-from latentsync.owned_folder import LOCK, check_ownership, claim_folder, locked
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.owned_folder import LOCK, check_ownership, claim_folder, locked
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from whisper.model import AudioEncoder, ModelDimensions
 
-from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError
-from latentsync.weight_check import check_archive, check_kinds, plain_tensors
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.weight_file import check_archive, check_kinds, plain_tensors
 
 NUM_MELS = 80
 """Mel bands of the encoder's input."""

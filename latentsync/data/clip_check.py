@@ -12,10 +12,10 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from latentsync.atomic import written_whole
 from latentsync.data.clip_facts import ClipFacts, clip_facts
-from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.content_key import content_key
 
 logger = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.atomic import written_whole
 from latentsync.data.video_window import picture_facts
 from latentsync.errors import InputError
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.media.ffmpeg import finished_process, input_options
+from latentsync.storage.atomic import written_whole
 
 _SOUND_FILTER = "aresample=async=1:first_pts=0"
 """As `AudioSamples` decodes, so that both count the same samples."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder
-from latentsync.data.array_cache import bytes_key, cache_key
 from latentsync.models.vae import LatentCodec
+from latentsync.storage.array_cache import bytes_key, cache_key
 
 _ENCODING_PARTS = ("encoder.", "quant_conv.")
 

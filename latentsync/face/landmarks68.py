@@ -11,7 +11,7 @@ import torch
 from latentsync.errors import CheckpointError
 from latentsync.face.detector import Detection
 from latentsync.face.reduced import reduced_frames
-from latentsync.weight_check import plain_tensors
+from latentsync.storage.weight_file import plain_tensors
 from latentsync.weights import AUXILIARY
 
 _LONGEST_SIDE = 640

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.landmarks68 import find_box_weights
 from latentsync.face.reduced import reduced_frames
-from latentsync.weight_check import plain_tensors
+from latentsync.storage.weight_file import plain_tensors
 from latentsync.weights import AUXILIARY
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from latentsync.errors import CheckpointError
 from latentsync.models.checkpoint import read_checkpoint
-from latentsync.weight_check import plain_tensors
+from latentsync.storage.weight_file import plain_tensors
 
 NUM_LIP_FRAMES = 5
 LIP_SIZE = 224

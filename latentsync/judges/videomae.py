@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers.models.videomae.configuration_videomae import VideoMAEConfig
 from transformers.models.videomae.modeling_videomae import VideoMAEModel, get_sinusoid_encoding_table
 
-from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError
 from latentsync.judges.weights_file import fill_network, read_weights_file
+from latentsync.storage.atomic import written_whole
 
 LAYER_NORM_EPS = 1e-6
 
@@ -197,7 +197,7 @@ def load_small_videomae(
     content = read_weights_file(path)
     config, weights = content.get("config"), content.get("state_dict")
     if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
-        raise CheckpointError(f"{path} has no config and state_dict: give a file that latentsync.demo_training wrote")
+        raise CheckpointError(f"{path} has no config and state_dict: give a file that demo.training wrote")
     try:
         size = VideoMaeSize(**{str(name): int(value) for name, value in config.items()})
     except (TypeError, ValueError) as error:

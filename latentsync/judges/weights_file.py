@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from latentsync.errors import CheckpointError
-from latentsync.weight_check import check_archive, check_kinds, plain_tensors
+from latentsync.storage.weight_file import check_archive, check_kinds, plain_tensors
 
 
 def read_weights_file(path: Path, wrappers: Sequence[str] = ()) -> dict:

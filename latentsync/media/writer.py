@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latentsync.errors import InputError, LatentSyncError, ToolError
 from latentsync.media.ffmpeg import STALL_TIMEOUT_S, StallGuard, StderrTail, file_url, input_options, tool_command
 from latentsync.media.probe import AudioInfo, probe_audio, probe_video
-from latentsync.temporary_files import temporary_path
+from latentsync.storage.temporary_files import temporary_path
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from latentsync.atomic import written_whole
 from latentsync.errors import CheckpointError
 from latentsync.models.checkpoint_fit import demand_fit, fit_unet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
-from latentsync.weight_check import check_archive, plain_tensors
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.weight_file import check_archive, plain_tensors
 
 logger = logging.getLogger(__name__)
 

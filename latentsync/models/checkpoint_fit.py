@@ -9,7 +9,7 @@ from torch import nn
 
 from latentsync.errors import CheckpointError
 from latentsync.models.unet_config import UNetConfig
-from latentsync.weight_check import check_kinds
+from latentsync.storage.weight_file import check_kinds
 
 logger = logging.getLogger(__name__)
 

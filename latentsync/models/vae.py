@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from latentsync.device_memory import naming_memory_errors, run_in_batches
 from latentsync.errors import CheckpointError
-from latentsync.weight_check import plain_tensors
+from latentsync.storage.weight_file import plain_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from latentsync.atomic import written_whole
 from latentsync.face.align import covered_box, invert
 from latentsync.media.writer import MADE_BY
+from latentsync.storage.atomic import written_whole
 
 NUM_COLUMNS = 8
 TILE_WIDTH, TILE_HEIGHT = 192, 256

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentsync.atomic import written_whole
+from latentsync.storage.atomic import written_whole
 
 
 def write_crop_sheet(rows: Sequence[np.ndarray], path: Path, tile: int = 192) -> None:

@@ -27,7 +27,7 @@ from latentsync.pipelines.output_files import OutputFiles, StagedFiles
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.timeline import published_length
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 
 NO_EXACT_DETECTOR = (
     "exact takes the published anchors from face-alignment's landmarks, whose weights are not here: "

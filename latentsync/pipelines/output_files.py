@@ -17,9 +17,9 @@ from PIL import Image
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.probe import probe_streams
 from latentsync.media.writer import COPIED_CODECS, MADE_BY
-from latentsync.output_file import check_no_inputs
 from latentsync.pipelines.video_maker import is_record
-from latentsync.temporary_files import temporary_path
+from latentsync.storage.output_file import check_no_inputs
+from latentsync.storage.temporary_files import temporary_path
 
 RECORD_SUFFIX = ".lipsync.json"
 """Added to the name of a list's result: the record of its making."""

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latentsync.atomic import written_whole
-from latentsync.data.array_cache import cache_key
-from latentsync.data.content_key import content_key
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.report import LipsyncReport
+from latentsync.storage.array_cache import cache_key
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.content_key import content_key
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import torch
 import latentsync
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
-from latentsync.data.content_key import content_key
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detector import FaceDetector, build_detector, resolve_detector
@@ -23,6 +22,7 @@ from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipe
 from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.storage.content_key import content_key
 from latentsync.weights import (
     AUXILIARY,
     CHECKPOINTS,

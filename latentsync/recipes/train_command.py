@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import nn
 
-from latentsync.command_line import EXIT_BAD_INPUT, OneLineParser, one_line, run_command
+from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, one_line, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError

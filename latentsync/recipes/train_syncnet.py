@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.clip_list import list_clips
@@ -21,6 +20,7 @@ from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.usable_clips import usable_clips
+from latentsync.storage.array_cache import ArrayCache
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.sync_accuracy import SyncAccuracy
 from latentsync.training.syncnet_step import SyncNetStep

@@ -8,7 +8,6 @@ import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
 from latentsync.config import load_config
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.clip_list import list_clips
@@ -31,6 +30,7 @@ from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
 from latentsync.recipes.usable_clips import usable_clips
+from latentsync.storage.array_cache import ArrayCache
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer

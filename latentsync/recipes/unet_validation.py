@@ -21,7 +21,7 @@ from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.crop_sheet import write_crop_sheet
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.training.training_step import StepContext
 from latentsync.training.unet_step import UNetStep
 

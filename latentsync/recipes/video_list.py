@@ -7,7 +7,7 @@ from pathlib import Path
 from latentsync.errors import InputError
 from latentsync.pipelines.output_files import RECORD_SUFFIX, OutputFiles, check_together
 from latentsync.pipelines.video_maker import Outcome, VideoMaker, VideoTask, read_record
-from latentsync.table_file import read_table
+from latentsync.storage.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentsync.atomic import written_whole
+from latentsync.storage.atomic import written_whole
 from latentsync.training.metrics_log import Row
 
 COLOURS = {"train": "tab:blue", "validation": "tab:orange"}

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from yaml import YAMLError
 
-from latentsync.command_line import one_line
+from latentsync.cli import one_line
 from latentsync.training.checkpointing import (
     CONFIG_FILE,
     CheckpointFolder,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.temporary_files import is_temporary
+from latentsync.storage.temporary_files import is_temporary
 
 _FREE = "free some space"
 _REMEDIES = {

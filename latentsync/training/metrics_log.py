@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentsync.atomic import written_whole
+from latentsync.storage.atomic import written_whole
 from latentsync.training.tensorboard_file import TensorBoardFile
 
 logger = logging.getLogger(__name__)

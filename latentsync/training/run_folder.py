@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import CheckpointError, InputError
-from latentsync.owned_folder import check_ownership, check_unlocked, claim_folder, locked
+from latentsync.storage.owned_folder import check_ownership, check_unlocked, claim_folder, locked
 from latentsync.training.agreement import decided_by_main
 from latentsync.training.checkpointing import CONFIG_FILE, STATE_FILE, CheckpointFolder, damage, step_of
 from latentsync.training.manifest import has_manifest

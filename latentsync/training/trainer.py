@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
-from latentsync.atomic import written_whole
 from latentsync.data.step_sampler import StepSampler
+from latentsync.storage.atomic import written_whole
 from latentsync.training.agreement import is_main_process
 from latentsync.training.batch_loader import Batch, Collate, SizedDataset, batches
 from latentsync.training.charts import draw_charts

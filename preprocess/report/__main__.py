@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
-from latentsync.atomic import written_whole
-from latentsync.command_line import OneLineParser, run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.owned_folder import claim_folder
+from latentsync.storage.atomic import written_whole
+from latentsync.storage.owned_folder import claim_folder
 from preprocess.report.content import page_blocks
 from preprocess.report.funnel import read_funnel
 from preprocess.report.pages import to_html, to_markdown

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.atomic import written_whole
+from latentsync.storage.atomic import written_whole
 from preprocess.report.histogram import Histogram
 from preprocess.report.numbers import Quantity, StepNumbers
 

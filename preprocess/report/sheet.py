@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from latentsync.atomic import written_whole
 from latentsync.errors import LatentSyncError
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import VideoReader
+from latentsync.storage.atomic import written_whole
 from preprocess.report.numbers import Example
 
 logger = logging.getLogger(__name__)

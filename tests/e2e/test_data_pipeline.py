@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.synthetic.raw import EXPECTED, RawConfig, make_raw_videos
+from demo.synthetic.raw import EXPECTED, RawConfig, make_raw_videos
 from preprocess.ends import ends_of
 
 SECONDS = 2.6

@@ -27,10 +27,10 @@ from tests.training_setup import write_clips
 pytestmark = pytest.mark.slow
 SPOKEN = pytest.mark.needs_espeak
 
-NEEDS_SPEECH = re.compile(r"latentsync\.(synthetic|demo_training)|configs/demo|eval\.synthetic_set|data/|runs/")
+NEEDS_SPEECH = re.compile(r"demo\.(synthetic|training)|configs/demo|eval\.synthetic_set|data/|runs/")
 """Commands that make speaking people with espeak-ng, or use such."""
 LINKED = (
-    "assets", "benchmarks", "checkpoints", "configs", "eval", "latentsync", "preprocess", "scripts", "tests",
+    "assets", "benchmarks", "checkpoints", "configs", "demo", "eval", "latentsync", "preprocess", "scripts", "tests",
 )  # fmt: skip
 QUICK_TRAINING = (
     "training.max_steps=1",
@@ -52,10 +52,10 @@ SHORTER = {
     r"\./data_processing_pipeline\.sh": (
         "--num_workers", "1", "--limit", "1", "segments.min_s=2", "faces.detector=mtcnn",
     ),
-    r"python -m latentsync\.synthetic dataset": ("--num_clips", "2", "--seconds", "2", "--workers", "1"),
-    r"python -m latentsync\.demo_training (?!\.)": QUICK_TRAINING,
+    r"python -m demo\.synthetic dataset": ("--num_clips", "2", "--seconds", "2", "--workers", "1"),
+    r"python -m demo\.training (?!\.)": QUICK_TRAINING,
     r"\./train_(unet|syncnet)\.sh --config configs/demo": QUICK_TRAINING,
-    r"python -m latentsync\.demo_training\.evaluate": (
+    r"python -m eval\.demo_weights": (
         "--clips", "2", "--dubs", "1", "--own", "1", "--frames", "32", "--steps", "1",
     ),
     r"python -m benchmarks\.exact_differences": ("--detector", "mtcnn"),
@@ -79,7 +79,7 @@ ELSEWHERE = {
     r"python -m scripts\.download_weights": "tests/unit/test_download_weights.py",
     r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
-    r"python -m latentsync\.synthetic raw": "tests/e2e/test_data_pipeline.py",
+    r"python -m demo\.synthetic raw": "tests/e2e/test_data_pipeline.py",
     r"\./data_processing_pipeline\.sh .* --input_dir raw ": "tests/e2e/test_data_pipeline.py",
     r"python -m preprocess\.ends out": "tests/e2e/test_data_pipeline.py",
     r"python -m benchmarks\.gpu_report": "tests/integration/test_gpu_report.py",

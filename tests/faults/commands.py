@@ -17,7 +17,7 @@ from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
 from latentsync.app.sessions import Sessions
 from latentsync.app.studio import Studio
-from latentsync.command_line import run_command
+from latentsync.cli import run_command
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.options import LipsyncOptions
 from preprocess import pipeline as data_pipeline

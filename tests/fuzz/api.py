@@ -17,7 +17,7 @@ from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, serving
 from latentsync.app.studio import Studio
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.temporary_files import temporary_folder
+from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 from tests.fuzz.harness import CASES, Outcome, contents
 from tests.fuzz.hostile_files import damaged

@@ -12,7 +12,7 @@ from latentsync.training.checkpointing import CheckpointFolder, damage
 
 _PROGRAM = """
 import os, sys, time
-from latentsync.command_line import run_command
+from latentsync.cli import run_command
 from tests.integration.tiny_training import TinyStep, fit
 run_dir, number, where = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 class Step(TinyStep):

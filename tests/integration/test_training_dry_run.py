@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.demo_training.__main__ import main as demo_training
-from latentsync.demo_training.clip_set import CLIP_FILES
-from latentsync.owned_folder import locked
+from demo.synthetic.clip_set import CLIP_FILES
+from demo.training.__main__ import main as demo_training
+from latentsync.storage.owned_folder import locked
 from scripts import train_syncnet, train_unet
 from tests.e2e.test_train_syncnet import TINY
 from tests.integration.tiny_training import fit

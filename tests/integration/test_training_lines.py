@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from demo.synthetic.clip_set import CLIP_FILES
 from latentsync.config import load_config
-from latentsync.demo_training.clip_set import CLIP_FILES
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.training.run_folder import claim_run
 from latentsync.weights import REPOSITORY_ROOT
 from tests.documented_commands import documented_commands, name_of
 from tests.stand_in_weights import write_published_stand_ins, write_unet
 
-TRAININGS = ("scripts.train_unet", "scripts.train_syncnet", "latentsync.demo_training")
+TRAININGS = ("scripts.train_unet", "scripts.train_syncnet", "demo.training")
 LINES = [c for c in documented_commands(REPOSITORY_ROOT) if c.program in TRAININGS and c.arguments]
 EFFICIENT = ("scripts.train_unet", ("--config", "configs/unet/stage2_efficient.yaml", "data.train_clips=CLIPS"))
 WRONG = (
@@ -47,7 +47,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
     write_published_stand_ins(copy / "checkpoints")
     (copy / "checkpoints" / "demo").symlink_to(REPOSITORY_ROOT / "checkpoints" / "demo")
     (folder / "configs").symlink_to(copy / "configs")
-    # What the documented `python -m latentsync.demo_training.spatial_weights` writes.
+    # What the documented `python -m demo.training.spatial_weights` writes.
     write_unet(folder / "runs/spatial.pt", load_config(copy / "configs/demo/unet_stage1.yaml", UNetRun).model)
     for name in ("CLIPS", "HELD_OUT", "data/train", "data/val", "OUT/high_visual_quality"):
         write_clip_stand_ins(folder / name)

@@ -12,16 +12,16 @@ import pytest
 from benchmarks import published_path
 from benchmarks.gpu_report import __main__ as gpu_report
 from benchmarks.gpu_report import document
+from demo.synthetic import __main__ as synthetic
+from demo.synthetic import dataset, raw
 from eval import inference_videos, report_folder, run, sanity, synthetic_set
+from eval.demo_weights import __main__ as demo_figures
 from eval.pairs import GROUND_TRUTH, Pair, write_pairs
 from eval.results import write_results
-from latentsync.demo_training import evaluate as demo_figures
-from latentsync.owned_folder import MARKER, check_ownership
-from latentsync.synthetic import __main__ as synthetic
-from latentsync.synthetic import dataset, raw
+from latentsync.storage.owned_folder import MARKER, check_ownership
 from preprocess.report import __main__ as data_report
 from tests.demo_weights import DEMO_RUN
-from tests.unit.demo_training.figures.clips import write_clips
+from tests.unit.eval.demo_weights.clips import write_clips
 from tests.unit.eval.made_results import made_results
 from tests.unit.preprocess.report_run import write_run
 
@@ -156,7 +156,7 @@ COMMANDS = {
         older_gpu_report,
         document._is_of_older_version,
     ),
-    "demo_training.evaluate": Command(
+    "eval.demo_weights": Command(
         call_evaluate, held_out, "demo figures", older_figures, demo_figures._is_of_older_version
     ),
     "preprocess.report": Command(

@@ -58,7 +58,7 @@ def test_every_published_file_is_listed_once_with_the_right_repository():
 
 
 def test_every_listed_file_is_read_somewhere():
-    folders = ("latentsync", "eval", "preprocess", "configs")
+    folders = ("latentsync", "demo", "eval", "preprocess", "configs")
     sources = [path for folder in folders for path in (REPOSITORY_ROOT / folder).rglob("*") if path.suffix != ".pyc"]
     listings = {REPOSITORY_ROOT / "latentsync" / name for name in ("weights.py", "doctor.py")}
     text = "".join(path.read_text() for path in sources if path.is_file() and path not in listings)

@@ -6,13 +6,13 @@ import pytest
 from diffusers import AutoencoderKL
 
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.content_key import content_key
 from latentsync.data.prepare_features import prepare_features
 from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.models.vae import LatentCodec
+from latentsync.storage.array_cache import ArrayCache
+from latentsync.storage.content_key import content_key
 from tests.golden_values import fill_deterministic
 from tests.unit.data.clips import NUM_FRAMES, make_clip
 

@@ -13,7 +13,6 @@ from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.data import prepare_features as module
-from latentsync.data.array_cache import ArrayCache
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures, clip_samples
 from latentsync.data.prepare_features import prepare_features
@@ -22,6 +21,7 @@ from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_finge
 from latentsync.errors import InputError
 from latentsync.face.mask import keep_mask
 from latentsync.models.vae import LatentCodec
+from latentsync.storage.array_cache import ArrayCache
 from tests.unit.data.clips import speech
 
 

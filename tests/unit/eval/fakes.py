@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from demo.synthetic.speech import write_wav
 from eval.face_clips import FaceClips
 from eval.feature_statistics import FeatureStatistics
 from eval.metrics.metric import Figure, Judge, Metric, Sample, SetFigures, SetJudge, SetMetric
@@ -14,7 +15,6 @@ from eval.not_measured import NotMeasured
 from eval.pairs import Pair
 from latentsync.face.detector import Detection
 from latentsync.media.writer import VideoWriter
-from latentsync.synthetic.speech import write_wav
 
 SIZE, NUM_FRAMES = 64, 4
 _LEVELS: dict[str, np.ndarray] = {}

@@ -10,7 +10,7 @@ from eval.metrics.metric import NotMeasured
 from eval.metrics.silence import METRIC as SILENCE
 from eval.metrics.silence import settled_silence, silent_frames
 from eval.mouth_motion import mouth_motion
-from latentsync.demo_training.figures.image_measures import flicker as demo_flicker
+from latentsync.judges.crop_measures import flicker as demo_flicker
 from tests.unit.eval.made_clips import SIZE, MadeClips, clip_of, sample_of, textured
 
 CPU = torch.device("cpu")

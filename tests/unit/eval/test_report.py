@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from eval.report_folder import report_folder
-from eval.report_html import write_html
-from eval.report_markdown import write_markdown
-from eval.report_pictures import Pictures, draw_pictures, sheet_names
-from eval.report_tables import metric_table, number, shown_interval
+from eval.report.folder import report_folder
+from eval.report.html import write_html
+from eval.report.markdown import write_markdown
+from eval.report.pictures import Pictures, draw_pictures, sheet_names
+from eval.report.tables import metric_table, number, shown_interval
 from eval.results import Results
 from eval.run import build_parser, run
-from latentsync.owned_folder import LOCK, MARKER
+from latentsync.storage.owned_folder import LOCK, MARKER
 from tests.unit.eval import fakes
 from tests.unit.eval.fakes import Brightness, Colours, Weightless, grey_pairs, open_clips
 from tests.unit.eval.made_results import made_results

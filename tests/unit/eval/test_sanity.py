@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.synthetic.speech import read_wav, write_wav
 from eval.damage import BLURRED, DAMAGES, EARLY, FROZEN, LATE, RANDOM_AUDIO, blurred, frozen, shifted_sound
 from eval.pairs import Pair
 from eval.sanity import BETTER, EQUAL, UNCLEAR, UNKNOWN, WORSE, orders, sanity_markdown, sanity_pairs
 from latentsync.errors import InputError
-from latentsync.synthetic.speech import read_wav, write_wav
 from tests.unit.eval.fakes import SIZE, grey_video, hum, open_clips
 from tests.unit.eval.made_results import made_results
 

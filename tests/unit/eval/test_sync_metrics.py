@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import eval.eval_sync_conf as command
+from demo.synthetic.clip import TalkingClip
 from eval.face_clips import SAMPLES_PER_FRAME
 from eval.metrics.metric import Figure, Metric, NotMeasured
 from eval.metrics.stable_sync import METRICS as STABLE
@@ -18,7 +19,6 @@ from eval.syncnet_tracks import find_tracks, track_crops
 from latentsync.errors import InputError
 from latentsync.judges.face_tracks import FaceTrackConfig, crop_track
 from latentsync.judges.sync_score import SyncScore
-from latentsync.synthetic.clip import TalkingClip
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 from tests.unit.eval.made_clips import MadeClips, clip_of, geometry_of, sample_of, textured
 

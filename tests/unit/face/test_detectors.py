@@ -15,7 +15,7 @@ from tests.repository_copy import is_stand_in
 @pytest.fixture(scope="module")
 def portrait():
     """A synthetic person's frame (512, 512, 3) and the true anchors (3, 2)."""
-    clip_module = pytest.importorskip("latentsync.synthetic.clip")
+    clip_module = pytest.importorskip("demo.synthetic.clip")
     noise = np.random.default_rng(0).standard_normal(3200).astype(np.float32) * 0.05
     clip = clip_module.TalkingClip(5, 0, 0.2, speech=noise)
     return next(iter(clip.frames(1))), clip.anchors()[0]

@@ -95,10 +95,10 @@ def test_a_program_that_nobody_waits_for_is_not_ended() -> None:
 def test_every_call_opens_files_through_the_guard(repository: Path) -> None:
     """Whoever writes ``-i`` by hand opens playlists; what this program made itself may be opened so."""
     found = []
-    for folder in ("latentsync", "preprocess", "eval", "scripts"):
+    for folder in ("latentsync", "demo", "preprocess", "eval", "scripts"):
         for path in sorted((repository / folder).rglob("*.py")):
             text = path.read_text(encoding="utf-8").replace('"-i", "pipe:0"', "")
             if '"-i"' in text or re.search(r'"ffprobe".*file_url', text):
                 found.append(path.relative_to(repository).as_posix())
-    made_here = ["latentsync/synthetic/film.py", "latentsync/synthetic/raw.py"]
+    made_here = ["demo/synthetic/film.py", "demo/synthetic/raw.py"]
     assert found == ["latentsync/media/ffmpeg.py", *made_here]

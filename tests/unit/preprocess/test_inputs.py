@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.data.clip_list import list_clips
-from latentsync.data.content_key import content_key
 from latentsync.errors import InputError
+from latentsync.storage.content_key import content_key
 from preprocess import raw_clips
 from preprocess.inputs import FileList, scan_folder
 from preprocess.raw_clips import ContentKeys, clean_name, raw_clip

@@ -15,7 +15,7 @@ import pytest
 
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import CheckpointError
-from latentsync.owned_folder import claim_folder
+from latentsync.storage.owned_folder import claim_folder
 from preprocess.manifest import Manifest
 from preprocess.settings import PreprocessConfig, build_steps
 from tests.fake_pipeline import leave_with_status, run_command
@@ -157,7 +157,7 @@ def test_a_dry_run_notices_a_run_and_a_list_in_the_output(
         assert "lies in the output folder" in capsys.readouterr().err
     assert listed.read_bytes() == before
     program = (
-        "import sys\nfrom pathlib import Path\nfrom latentsync.owned_folder import locked\n"
+        "import sys\nfrom pathlib import Path\nfrom latentsync.storage.owned_folder import locked\n"
         "with locked(Path(sys.argv[1]), 'wait'): print(flush=True); sys.stdin.read()"
     )
     holder = [sys.executable, "-c", program, str(root)]

@@ -68,7 +68,7 @@ def test_a_rejected_clip_leaves_nothing_behind(clip, tmp_path):
 
 
 def test_a_synthetic_person_passes_with_the_real_detector(tmp_path):
-    clip_module = pytest.importorskip("latentsync.synthetic.clip")
+    clip_module = pytest.importorskip("demo.synthetic.clip")
     noise = np.random.default_rng(0).standard_normal(16000 * 8 // 25).astype(np.float32) * 0.05
     person = clip_module.TalkingClip(5, 0, 0.3, speech=noise, frame_size=256)
     path = tmp_path / "person.mp4"

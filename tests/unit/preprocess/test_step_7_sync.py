@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from demo.synthetic.clip import TalkingClip
+from demo.synthetic.film import write_training_film
+from demo.synthetic.speech import read_wav, write_wav
 from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
-from latentsync.synthetic.clip import TalkingClip
-from latentsync.synthetic.film import write_training_film
-from latentsync.synthetic.speech import read_wav, write_wav
 from preprocess import sync_judge
 from preprocess.clip import Clip
 from preprocess.encoding import SAMPLES_PER_FRAME, check_clip

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.owned_folder import MARKER
+from latentsync.storage.owned_folder import MARKER
 from preprocess.manifest import Manifest, is_manifest, manifest_path
 from preprocess.raw_clips import ContentKeys, keys_path
 from preprocess.workspace import check_output, open_workspace

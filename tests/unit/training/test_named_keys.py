@@ -9,14 +9,14 @@ from typing import get_type_hints
 
 import pytest
 
+from demo.training.demo_data_config import DemoDataConfig
 from latentsync.config import load_config
-from latentsync.demo_training.demo_data_config import DemoDataConfig
 from latentsync.errors import ConfigError
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 
 DOTTED = re.compile(r"(?<![\w./])[a-z_]+(?:\.[a-z_]+)+(?![\w/(])")
-SOURCES = ("training", "losses", "recipes", "data", "models", "demo_training")
+SOURCES = ("training", "losses", "recipes", "data", "models")
 BAD_VALUES = (
     "max_steps=0", "batch_size=0", "gradient_accumulation=0", "log_every=0", "keep_last=0", "seed=-1", "num_workers=-1",
     "validate_every=-1", "save_every=-1", "mixed_precision=fp8", "max_grad_norm=0", "ema_decay=1", "num_threads=0",
@@ -62,8 +62,8 @@ def literals(path: Path) -> Iterator[str]:
 
 def test_no_message_in_the_source_names_a_key_that_cannot_be_set(repository: Path) -> None:
     wrong = []
-    for folder in SOURCES:
-        for path in sorted((repository / "latentsync" / folder).glob("*.py")):
+    for folder in (*(repository / "latentsync" / name for name in SOURCES), repository / "demo" / "training"):
+        for path in sorted(folder.glob("*.py")):
             for text in literals(path):
                 for name in DOTTED.findall(text):
                     if name.split(".")[0] in SECTIONS | SUBSECTIONS and name not in KEYS:

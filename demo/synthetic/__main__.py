@@ -1,0 +1,101 @@
+"""Make synthetic data: `python -m demo.synthetic dataset|raw|clip|speech --help`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from demo.synthetic.clip import Alignment, TalkingClip
+from demo.synthetic.dataset import DatasetConfig, make_dataset
+from demo.synthetic.film import write_film
+from demo.synthetic.raw import RawConfig, make_raw_videos
+from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
+from latentsync.cli import OneLineParser, run_command
+from latentsync.errors import InputError
+from latentsync.storage.output_file import check_output_file, written_output
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m demo.synthetic", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    dataset = commands.add_parser("dataset", help="training clips of faces with exact mouth tracks")
+    dataset.add_argument("--out", type=Path, required=True, help="folder; clips there are kept, or completed")
+    dataset.add_argument("--num_clips", type=int, default=240)
+    dataset.add_argument("--seconds", type=float, default=6.0)
+    dataset.add_argument("--seed", type=int, default=0)
+    dataset.add_argument("--workers", type=int, default=2)
+    dataset.add_argument("--resolution", type=int, default=128)
+    dataset.add_argument(
+        "--alignment", choices=get_args(Alignment), default="aligned",
+        help="fixed_box: a square that does not follow the face, to see what alignment is good for",
+    )  # fmt: skip
+    raw = commands.add_parser("raw", help="raw videos for the data pipeline, good ones and planted faults")
+    raw.add_argument("--out", type=Path, required=True, help="folder; files there are kept, or completed")
+    raw.add_argument("--num_good", type=int, default=4)
+    raw.add_argument("--size", type=int, default=None, help="side of the pictures; 2.5 times the resolution by default")
+    raw.add_argument("--seconds", type=float, default=6.0)
+    raw.add_argument("--seed", type=int, default=0)
+    raw.add_argument("--resolution", type=int, default=256, help="of the pipeline: faces are a third larger")
+    clip = commands.add_parser("clip", help="one full-frame video with its speech")
+    clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
+    clip.add_argument("--seed", type=int, default=0)
+    clip.add_argument("--index", type=int, default=0)
+    clip.add_argument("--size", type=int, default=512)
+    clip.add_argument("--seconds", type=float, default=5.0)
+    clip.add_argument("--speech", type=Path, default=None, help="a 16-bit .wav to speak instead of espeak-ng's")
+    speech = commands.add_parser("speech", help="one speech file")
+    speech.add_argument("--out", type=Path, required=True, help="the .wav to write")
+    speech.add_argument("--seed", type=int, default=0)
+    speech.add_argument("--seconds", type=float, default=5.0)
+    speech.add_argument("--text", default=None, help="what to say instead of random sentences, as long as it takes")
+    speech.add_argument("--voice", choices=("female", "male"), default="female")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not 0.2 <= options.seconds <= 600.0:
+        raise InputError(f"--seconds {options.seconds}: choose between 0.2 and 600")
+    if options.command == "dataset":
+        if options.num_clips < 1 or options.workers < 1 or options.resolution < 32:
+            raise InputError("--num_clips and --workers must be at least 1, --resolution at least 32")
+        config = DatasetConfig(
+            options.out, options.num_clips, options.seconds, options.seed, options.resolution, options.alignment
+        )
+        make_dataset(config, options.workers)
+    elif options.command == "raw":
+        size = options.size or 2 * round(1.25 * options.resolution)
+        make_raw_videos(
+            options.out, RawConfig(options.num_good, size, options.seconds, options.seed, options.resolution)
+        )
+    elif options.command == "clip":
+        check_output_file(options.out, [options.speech] if options.speech else [], suffixes=(".mp4",))
+        speech = read_wav(options.speech) if options.speech else None
+        clip = TalkingClip(options.seed, options.index, options.seconds, speech, options.size)
+        write_film(clip, options.out)
+    else:
+        check_output_file(options.out, [], suffixes=(".wav",))
+        rng = np.random.default_rng(options.seed)
+        feminine = options.voice == "female"
+        if options.text:
+            samples = speak(options.text, Voice.random(rng, feminine))
+        else:
+            samples = random_speech(rng, options.seconds, feminine).samples
+        with written_output(options.out) as beside:
+            write_wav(beside, samples)
+    return 0
+
+
+def main() -> int:
+    """Run one command; 0, or 2 after an error a user can act on."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = _parser().parse_args()
+    return run_command(lambda: _run(options), when_stopped="the same command makes what is missing")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Ground truth of a mouth that speaks: opening and width over time, computed from the sound alone.
+
+Opening follows the energy between 250 and 1300 Hz, gated near silence, times where the energy lies between 220 and
+1100 Hz (the first formant rises when a mouth opens). Width follows where the energy lies between 700 and 3000 Hz (the
+second formant rises when lips spread and falls when they round).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from demo.synthetic.drawing import Floats
+
+RATE_HZ = 100
+SMOOTHING_S = 0.026
+GATE_DB = 30.0
+SILENCE_LEVEL = 1e-3
+
+_SAMPLE_RATE = 16000
+_HOP = _SAMPLE_RATE // RATE_HZ
+_WINDOW = 512
+
+Doubles = NDArray[np.float64]
+
+
+def mouth_track(samples: Floats) -> Floats:
+    """Mouth track (n, 2) at 100 Hz of 16 kHz samples (s,) in [-1, 1]: opening in 0..1 and width in 0..1, 0.5 neutral.
+
+    Row k is the mouth at k / 100 seconds; n = ceil(s / 160) + 1. Levels and formants are taken relative to the whole
+    recording, so loud and quiet, deep and high voices use the same range; silence is a closed mouth of neutral width.
+    """
+    spectrum, frequencies = _spectrogram(samples)
+    energy = 10.0 * np.log10(_band(spectrum, frequencies, 250, 1300).sum(axis=1) + 1e-12)
+    loud = float(np.percentile(energy, 95))
+    floor_db = 10.0 * np.log10((SILENCE_LEVEL * _WINDOW / 4) ** 2)
+    if loud < floor_db:
+        return np.tile(np.array([[0.0, 0.5]], dtype=np.float32), (len(energy), 1))
+    gate = np.clip((energy - (loud - GATE_DB)) / GATE_DB, 0.0, 1.0)
+    voiced = gate > 0.35
+    first = _scaled(_centroid(spectrum, frequencies, 220, 1100), voiced)
+    second = _scaled(_centroid(spectrum, frequencies, 700, 3000), voiced)
+    opening = gate**1.5 * (0.22 + 0.78 * first)
+    presence = np.clip(gate / 0.4, 0.0, 1.0)
+    width = 0.5 + (second - 0.5) * presence
+    smooth = SMOOTHING_S * RATE_HZ
+    opening, width = gaussian_filter1d(opening, smooth), gaussian_filter1d(width, smooth)
+    high = float(np.percentile(opening[voiced], 93))
+    opening = np.clip(opening / max(high, 1e-3) * 0.92, 0.0, 1.0)
+    opening = np.clip((opening - 0.03) / 0.97, 0.0, 1.0)
+    return np.stack([opening, np.clip(width, 0.0, 1.0)], axis=1).astype(np.float32)
+
+
+def sample_track(track: Floats, times_s: Floats) -> Floats:
+    """Rows (n, 2) of `track` at `times_s` (n,), linear between its rows; the ends hold."""
+    positions = np.asarray(times_s, dtype=np.float64) * RATE_HZ
+    rows = np.arange(len(track))
+    columns = [np.interp(positions, rows, track[:, k]) for k in range(track.shape[1])]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _spectrogram(samples: Floats) -> tuple[Doubles, Doubles]:
+    """Power (n, bins) of windows centred on every 10 ms, and the bins' frequencies in Hz."""
+    rows = -(-len(samples) // _HOP) + 1
+    padded = np.zeros(rows * _HOP + _WINDOW, dtype=np.float64)
+    padded[_WINDOW // 2 : _WINDOW // 2 + len(samples)] = samples
+    starts = np.arange(rows)[:, None] * _HOP + np.arange(_WINDOW)[None, :]
+    windows = padded[starts] * np.hanning(_WINDOW)
+    power = np.asarray(np.abs(np.fft.rfft(windows, 1024, axis=1)) ** 2, dtype=np.float64)
+    return power, np.asarray(np.fft.rfftfreq(1024, 1.0 / _SAMPLE_RATE), dtype=np.float64)
+
+
+def _band(spectrum: Doubles, frequencies: Doubles, low: float, high: float) -> Doubles:
+    return spectrum[:, (frequencies >= low) & (frequencies <= high)]
+
+
+def _centroid(spectrum: Doubles, frequencies: Doubles, low: float, high: float) -> Doubles:
+    """Mean frequency (n,) of a band, weighted by amplitude, smoothed a little against the pitch's harmonics."""
+    inside = (frequencies >= low) & (frequencies <= high)
+    weight = np.sqrt(spectrum[:, inside]) + 1e-9
+    moment = gaussian_filter1d((weight * frequencies[inside]).sum(axis=1), 1.0)
+    return moment / gaussian_filter1d(weight.sum(axis=1), 1.0)
+
+
+def _scaled(values: Doubles, voiced: NDArray[np.bool_]) -> Doubles:
+    """Values as 0..1 of the range they have in voiced sound."""
+    low, high = np.percentile(values[voiced], [8.0, 92.0])
+    return np.clip((values - low) / max(high - low, 1.0), 0.0, 1.0)

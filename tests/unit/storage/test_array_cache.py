@@ -1,0 +1,81 @@
+"""Arrays on disk: whole, shared, mapped."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync.errors import InputError
+from latentsync.storage.array_cache import ArrayCache, cache_key
+
+KEY = cache_key("a", 1)
+
+
+def test_an_array_is_made_once_and_then_mapped(tmp_path: Path) -> None:
+    calls = []
+
+    def make() -> np.ndarray:
+        calls.append(1)
+        return np.arange(6, dtype=np.float16).reshape(2, 3)
+
+    cache = ArrayCache(tmp_path / "new")
+    assert not cache.holds(KEY)
+    assert cache.read(KEY) is None
+    for _ in range(2):
+        array = cache.get(KEY, make)
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+        np.testing.assert_array_equal(array, np.arange(6).reshape(2, 3))
+    assert len(calls) == 1
+    assert cache.holds(KEY)
+    assert [p.relative_to(tmp_path / "new").as_posix() for p in (tmp_path / "new").rglob("*.npy")] == [
+        f"{KEY[:2]}/{KEY}.npy"
+    ]
+
+
+def test_keys_depend_on_every_part_and_on_where_parts_end() -> None:
+    keys = {cache_key("ab", "c"), cache_key("a", "bc"), cache_key("abc"), cache_key("ab", "c", 0), cache_key("b", "ac")}
+    assert len(keys) == 5
+
+
+def test_a_failed_array_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail() -> np.ndarray:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ArrayCache(tmp_path).get(KEY, fail)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_damaged_file_is_made_again(tmp_path: Path) -> None:
+    cache = ArrayCache(tmp_path)
+    cache.get(KEY, lambda: np.ones(1000))
+    for content in (b"", cache.path(KEY).read_bytes()[:300]):
+        cache.path(KEY).write_bytes(content)
+        np.testing.assert_array_equal(cache.get(KEY, lambda: np.ones(1000)), np.ones(1000))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written.*data\.cache_dir") as caught:
+        ArrayCache(tmp_path / "file").get(KEY, lambda: np.ones(1))
+    assert "\n" not in str(caught.value)
+
+
+def _fill(folder: Path, value: float, results: "multiprocessing.Queue[float]") -> None:
+    array = ArrayCache(folder).get(KEY, lambda: np.full(200_000, value))
+    results.put(float(array.min()) if array.min() == array.max() else -1.0)
+
+
+def test_processes_that_make_the_same_array_at_once_read_a_whole_one(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[float] = context.Queue()
+    makers = [context.Process(target=_fill, args=(tmp_path, float(value), results)) for value in range(1, 5)]
+    for maker in makers:
+        maker.start()
+    values = [results.get(timeout=60) for _ in makers]
+    for maker in makers:
+        maker.join()
+    assert set(values) <= {1.0, 2.0, 3.0, 4.0}
+    assert len(list(tmp_path.rglob("*.npy"))) == 1

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from latentsync.storage.atomic import written_whole
+
+
+def test_the_file_appears_at_the_end_and_keeps_its_suffix(tmp_path: Path):
+    target = tmp_path / "a b.png"
+    with written_whole(target) as beside:
+        assert beside.parent == tmp_path
+        assert beside.suffix == ".png"
+        beside.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseException]):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail() -> None:
+        with written_whole(target) as beside:
+            beside.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]

@@ -1,0 +1,59 @@
+"""Single output files replace no input, and appear whole."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from latentsync.errors import InputError
+from latentsync.storage.output_file import check_no_inputs, check_output_file, written_output
+
+
+def test_an_input_under_any_name_is_refused(tmp_path: Path):
+    given = tmp_path / "given.json"
+    given.write_text("the user's")
+    (tmp_path / "link.json").symlink_to(given)
+    os.link(given, tmp_path / "second.json")
+    (tmp_path / "folder").mkdir()
+    for name in ("given.json", "link.json", "second.json", "folder/../given.json"):
+        with pytest.raises(InputError, match="is also an input: name another --out"):
+            check_output_file(tmp_path / name, [given])
+    with pytest.raises(InputError, match="also an input"):
+        check_no_inputs([tmp_path / "not there"], [tmp_path / "folder" / ".." / "not there"])
+    check_output_file(tmp_path / "other.json", [given])
+
+
+def test_what_cannot_be_written_is_one_line_and_nothing_is_made(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    cases = {
+        "a.txt": "ends in .md or .json",
+        "file/a.md": "file is a file, not a folder",
+        "x" * 300 + ".md": "File name too long",
+        "pipe": "ends in",
+    }
+    for name, message in cases.items():
+        with pytest.raises(InputError, match=message) as raised:
+            check_output_file(tmp_path / name, [], suffixes=(".md", ".json"))
+        assert "\n" not in str(raised.value)
+    for name, message in (("", "is a folder"), ("pipe", "no ordinary file")):
+        with pytest.raises(InputError, match=message):
+            check_output_file(tmp_path / name, [])
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def fill_the_disk(path: Path) -> None:
+    with written_output(path) as beside:
+        beside.write_text("half")
+        raise OSError(28, "No space left on device")
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path):
+    path = tmp_path / "a" / "report.json"
+    with written_output(path) as beside:
+        beside.write_text("first")
+    with pytest.raises(InputError, match=r"cannot be written \(No space left"):
+        fill_the_disk(path)
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
