@@ -42,7 +42,7 @@ Line = tuple[str, tuple[str, ...]]
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
     """How the dry run of every line ended, in a user's folder beside a copy of the repository with the weights."""
     copy, folder = tmp_path_factory.mktemp("the repository"), tmp_path_factory.mktemp("a folder")
-    for name in ("latentsync", "scripts", "configs", "tests"):
+    for name in ("demo", "latentsync", "scripts", "configs", "tests"):
         shutil.copytree(REPOSITORY_ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "golden"))
     write_published_stand_ins(copy / "checkpoints")
     (copy / "checkpoints" / "demo").symlink_to(REPOSITORY_ROOT / "checkpoints" / "demo")

@@ -14,9 +14,10 @@ from benchmarks.gpu_report import __main__ as gpu_report
 from benchmarks.gpu_report import document
 from demo.synthetic import __main__ as synthetic
 from demo.synthetic import dataset, raw
-from eval import inference_videos, report_folder, run, sanity, synthetic_set
+from eval import inference_videos, run, sanity, synthetic_set
 from eval.demo_weights import __main__ as demo_figures
 from eval.pairs import GROUND_TRUTH, Pair, write_pairs
+from eval.report import folder
 from eval.results import write_results
 from latentsync.storage.owned_folder import MARKER, check_ownership
 from preprocess.report import __main__ as data_report
@@ -128,7 +129,7 @@ def nothing(folder: Path) -> list[str]:
     return []
 
 
-REPORT = (pair_list, "evaluation report", older_report, report_folder._is_of_older_version)
+REPORT = (pair_list, "evaluation report", older_report, folder._is_of_older_version)
 COMMANDS = {
     "eval.run": Command(run.main, *REPORT),
     "eval.sanity": Command(sanity.main, *REPORT),

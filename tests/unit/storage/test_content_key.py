@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.data import content_key as module
 from latentsync.errors import InputError
+from latentsync.storage import content_key as module
 from latentsync.storage.content_key import content_key
 
 

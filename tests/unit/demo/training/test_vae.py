@@ -105,7 +105,7 @@ def test_the_export_is_a_folder_that_loads(trained):
     assert latents.shape == (8, 8, SIZE // 8, SIZE // 8)
     assert 0.2 < float(latents.std()) < 5
     config = json.loads((run_dir / "vae" / "config.json").read_text())
-    shipped = json.loads((Path(__file__).parents[3] / "checkpoints/demo/vae/config.json").read_text())
+    shipped = json.loads((Path(__file__).parents[4] / "checkpoints/demo/vae/config.json").read_text())
     assert config.keys() == shipped.keys()
     differing = {name for name in config if config[name] != shipped[name]} - {"scaling_factor", "_diffusers_version"}
     assert not differing
