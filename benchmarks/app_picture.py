@@ -19,7 +19,7 @@ from latentsync.app.server import ServerSettings, serving
 from latentsync.app.studio import Studio
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.recipes.lipsync import LipsyncBuild
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 
 WIDTH, HEIGHT = 1280, 910
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             run_example(page, arguments.steps)
             shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
             browser.close()
-    with written_output(arguments.out) as beside:
+    with atomic_output(arguments.out) as beside:
         shown.crop((0, 0, WIDTH, HEIGHT)).save(beside, optimize=True)
     return 0
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from latentsync.cli import OneLineParser, run_command
 from latentsync.media.reader import VideoReader
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 
 LEFT, TOP, SIDE = 90 / 512, 70 / 512, 312 / 512
 """Where the head of the demo's person is, as shares of the frame's height."""
@@ -46,7 +46,7 @@ def _main(arguments: argparse.Namespace) -> int:
     with VideoReader(arguments.video) as reader:
         fps = float(reader.info.fps)
         pictures = [heads(frame) for frame in islice(reader, 0, round(arguments.seconds * fps), EVERY)]
-    with written_output(arguments.out) as beside:
+    with atomic_output(arguments.out) as beside:
         pictures[0].save(
             beside, "WEBP", save_all=True, append_images=pictures[1:], duration=round(1000 * EVERY / fps), loop=0,
             quality=QUALITY, method=6, kmin=1, kmax=1,

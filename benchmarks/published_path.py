@@ -30,7 +30,7 @@ from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.media.ffmpeg import file_url, run_tool
 from latentsync.media.probe import probe_audio, probe_video
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import UNET
 from scripts import inference
@@ -192,7 +192,7 @@ def _main(options: argparse.Namespace) -> int:
     if options.out is not None:
         text = "\n".join(table(resolution, result) for resolution, result in results.items())
         for file, content in {"published_path.md": text, "published_path.json": json.dumps(results, indent=1)}.items():
-            with written_whole(options.out / file) as beside:
+            with atomic_write(options.out / file) as beside:
                 beside.write_text(content + "\n", encoding="utf-8")
     return 0
 

@@ -22,7 +22,7 @@ from eval import eval_syncnet_acc
 from latentsync.cli import EXIT_OF_SIGNALS, OneLineParser, Stopped, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
-from latentsync.storage.output_file import written_output
+from latentsync.storage.output_file import atomic_output
 from latentsync.storage.owned_folder import claim_folder
 from latentsync.weights import REPOSITORY_ROOT
 from scripts import train_syncnet
@@ -150,7 +150,7 @@ def run_study(study: Study, data: Path, out: Path) -> None:
     if study.num_clips:
         paths = [str(path.resolve()) for path in list_clips(clips)[: study.num_clips]]
         clips = out / "lists" / f"{folder.name}.txt"  # the run's own folder is the training's to begin
-        with written_output(clips) as beside:
+        with atomic_output(clips) as beside:
             beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
     status = train_syncnet.main(study.arguments(clips, held_out, cache, folder))
     if status > EXIT_OF_SIGNALS:
@@ -174,7 +174,7 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         "rows": rows,
         "clean": json.loads(judged.read_text()),
     }
-    with written_output(folder / "result.json") as beside:
+    with atomic_output(folder / "result.json") as beside:
         beside.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.training.syncnet_step import CHANCE_LOSS
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -72,9 +72,9 @@ def write_document(out: Path, order: Sequence[str]) -> None:
         if present:
             draw(present, FOLDER / f"{group}.png")
             text = replaced(text, group, _HEADER + "".join(table_row(result) for result in present))
-    with written_whole(DOCUMENT) as beside:
+    with atomic_write(DOCUMENT) as beside:
         beside.write_text(text, encoding="utf-8")
-    with written_whole(FOLDER / "curves.json") as beside:
+    with atomic_write(FOLDER / "curves.json") as beside:
         beside.write_text(json.dumps({name: curves(results[name]) for name in order if name in results}) + "\n")
 
 
@@ -144,5 +144,5 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axes.set_xlabel("windows seen")
         axes.grid(alpha=0.3)
     right.legend(fontsize="small")
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         FigureCanvasAgg(figure).print_png(str(beside))

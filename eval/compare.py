@@ -20,7 +20,7 @@ from eval.report.tables import MINUS, Table, heading, number, shown_interval
 from eval.results import MetricRecord, Results, VideoRecord, badness, is_ranked, read_results
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _read_files(options: argparse.Namespace) -> list[Path]:
 
 
 def _write(comparison: Comparison, text: str, out: Path) -> None:
-    with written_output(out) as beside:
+    with atomic_output(out) as beside:
         content = text if out.suffix == ".md" else json.dumps(asdict(comparison), indent=1) + "\n"
         beside.write_text(content, encoding="utf-8")
 

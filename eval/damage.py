@@ -17,8 +17,8 @@ from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.paste import FacePaster
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.writer import VideoWriter
-from latentsync.storage.array_cache import cache_key
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import cache_key
 
 SHIFT_FRAMES = 5
 BLUR_SHARE = 0.012
@@ -66,7 +66,7 @@ def shifted_sound(audio: Path, num_frames: int, clips: FaceClips, folder: Path) 
     """The sound so many video frames later (earlier where negative), of the same length, silent where it begins."""
     path = folder / f"{cache_key('shifted', _VERSION, clips.content_key(audio), num_frames)[:20]}.wav"
     if not path.is_file():
-        with AudioSamples.decode(audio) as samples, written_whole(path) as beside:
+        with AudioSamples.decode(audio) as samples, atomic_write(path) as beside:
             start = -num_frames * SAMPLES_PER_FRAME
             write_wav(beside, samples.read(start, start + samples.num_samples))
     return path

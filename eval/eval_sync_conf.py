@@ -25,7 +25,7 @@ from latentsync.data.clip_list import VIDEO_SUFFIXES, list_clips
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 from latentsync.storage.temporary_files import temporary_folder
 
 SCORERS: dict[str, Metric] = {metric.name: metric for metric in (SYNC, *STABLE_METRICS)}
@@ -45,7 +45,7 @@ def _main(options: argparse.Namespace) -> int:
     report = evaluate(options)
     sys.stdout.write("\n".join(lines(report)) + "\n")
     if options.out is not None:
-        with written_output(options.out) as beside:
+        with atomic_output(options.out) as beside:
             beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0 if report["num_judged"] else EXIT_BAD_INPUT
 

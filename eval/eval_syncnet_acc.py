@@ -25,7 +25,7 @@ from latentsync.models.checkpoint import load_syncnet
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, figures
 
@@ -46,7 +46,7 @@ def _main(options: argparse.Namespace) -> int:
     report = json.dumps(evaluate(options), indent=1)
     sys.stdout.write(report + "\n")
     if options.out is not None:
-        with written_output(options.out) as beside:
+        with atomic_output(options.out) as beside:
             beside.write_text(report + "\n", encoding="utf-8")
     return 0
 

@@ -25,8 +25,7 @@ from latentsync.face.detector import FaceDetector, build_detector, resolve_detec
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader
-from latentsync.storage.array_cache import ArrayCache, cache_key
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
 from latentsync.storage.temporary_files import temporary_folder
 
 _CROP_BATCH = 16

@@ -12,7 +12,7 @@ from latentsync.face.cuts import CutDetector
 from latentsync.face.detector import Detection, FaceDetector
 from latentsync.face.face_plan import plan_face
 from latentsync.media.reader import VideoReader
-from latentsync.storage.array_cache import ArrayCache, cache_key
+from latentsync.storage.content_cache import ArrayCache, cache_key
 
 FRAMES_PER_SECOND = 25
 """Every video is judged at this rate."""

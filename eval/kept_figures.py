@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 
 class KeptFigures:
@@ -27,7 +27,7 @@ class KeptFigures:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(path) as beside:
+            with atomic_write(path) as beside:
                 beside.write_text(json.dumps(content), encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.folder} cannot be written ({error.strerror}): name another --out") from error

@@ -15,7 +15,7 @@ from eval.kept_figures import KeptFigures
 from eval.metrics.metric import AnyMetric, Judge, Metric, NotMeasured, Sample, SetJudge, SetMetric, missing_weights
 from eval.results import MetricRecord, SetRecord
 from latentsync.errors import CheckpointError, LatentSyncError
-from latentsync.storage.array_cache import ArrayCache, cache_key
+from latentsync.storage.content_cache import ArrayCache, cache_key
 from latentsync.weights import REPOSITORY_ROOT
 
 logger = logging.getLogger(__name__)

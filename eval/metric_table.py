@@ -9,7 +9,7 @@ from eval.report.markdown import escaped
 from eval.report.tables import heading
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 BEGIN, END = "<!-- metrics: begin (python -m eval.metric_table --write docs/evaluation.md) -->", "<!-- metrics: end -->"
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(document: Path) -> int:
     text = with_table(document.read_text(encoding="utf-8"), str(document))
-    with written_whole(document) as beside:
+    with atomic_write(document) as beside:
         beside.write_text(text, encoding="utf-8")
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.table_file import read_table
 
 MODEL, GROUND_TRUTH, SOURCE = "model", "ground_truth", "source"
@@ -110,7 +110,7 @@ def is_pair_list(path: Path) -> bool:
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     """Writes the list, its paths relative to it where that is possible; it appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow((*_REQUIRED, *_OPTIONAL))
         for pair in pairs:

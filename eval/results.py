@@ -12,7 +12,7 @@ import numpy as np
 from eval.bootstrap import Interval, bootstrap_mean
 from eval.metrics.metric import Figure
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 FORMAT = 1
 """Counted up when older files can no longer be read."""
@@ -174,7 +174,7 @@ def is_ranked(figure: Figure) -> bool:
 def write_results(results: Results, path: Path) -> None:
     """Writes them, with the summary beside the values of every video; the file appears whole."""
     content = {"format": FORMAT, **asdict(results), "summary": [asdict(one) for one in results.summaries()]}
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

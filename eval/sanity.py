@@ -28,7 +28,7 @@ from eval.run import WHEN_STOPPED, build_parser, limited, run
 from latentsync.cli import run_command
 from latentsync.device import resolve_device
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 WORSE, EQUAL, UNCLEAR, BETTER, UNKNOWN = "worse", "equal", "unclear", "better", "not measured"
 """What a figure says of one row against another: `equal` on every video means that it does not look at the damage."""
@@ -215,7 +215,7 @@ def _write(results: Results, protocol: str, out: Path) -> str:
     text = sanity_markdown(results, protocol)
     content = json.dumps([{**asdict(one), "says": one.statement()} for one in orders(results, protocol)], indent=1)
     for name, written in (("sanity.md", text), ("sanity.json", content + "\n")):
-        with written_whole(out / name) as beside:
+        with atomic_write(out / name) as beside:
             beside.write_text(written, encoding="utf-8")
     return text
 

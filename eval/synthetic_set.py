@@ -29,8 +29,8 @@ from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.media.writer import VideoWriter
-from latentsync.storage.atomic import written_whole
-from latentsync.storage.output_file import written_output
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.output_file import atomic_output
 from latentsync.storage.owned_folder import check_ownership, claim_folder
 
 _VERSION = 1
@@ -103,7 +103,7 @@ def make_clip(chosen: SyntheticSet, out: Path, index: int) -> None:
 
 def _written_speech(clip: TalkingClip, path: Path) -> Path:
     if not path.is_file():
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             write_wav(beside, clip.samples)
     return path
 
@@ -133,7 +133,7 @@ def _claim(chosen: SyntheticSet, out: Path) -> None:
         raise InputError(f"{out} holds a set made otherwise ({json.dumps(there)}): {_REMEDY}")
     claim_folder(out, PROGRAM, _REMEDY, _is_of_older_version)
     if not record.exists():
-        with written_output(record) as beside:
+        with atomic_output(record) as beside:
             beside.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -152,7 +152,7 @@ def _read_record(path: Path) -> object:
 
 def _write_list(chosen: SyntheticSet, out: Path) -> Path:
     path = out / "list.csv"
-    with written_whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("name", "video", "audio", "reference", "protocol"))
         for index, driver in enumerate(chosen.drivers()):

@@ -12,7 +12,7 @@ from typing import Literal
 from huggingface_hub import try_to_load_from_cache
 
 from latentsync.errors import CheckpointError, InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ def record_version(version: str, checkpoints: Path = CHECKPOINTS) -> None:
     note = {"version": version, "repository": _published(version).repository}
     if (checkpoints / UNET).is_file():
         note["fingerprint"] = _fingerprint(checkpoints / UNET)
-    with written_whole(checkpoints / VERSION_RECORD) as beside:
+    with atomic_write(checkpoints / VERSION_RECORD) as beside:
         beside.write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 

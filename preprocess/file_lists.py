@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from preprocess.keys import hash_of
 from preprocess.manifest import Manifest
 
@@ -72,7 +72,7 @@ def write_file_lists(manifest: Manifest, folder: Path, seed: int, share: float) 
     num_train = num_validation = 0
     with ExitStack() as files:
         every, train, validation = (
-            files.enter_context(files.enter_context(written_whole(folder / f"{name}.txt")).open("w", encoding="utf-8"))
+            files.enter_context(files.enter_context(atomic_write(folder / f"{name}.txt")).open("w", encoding="utf-8"))
             for name in ("all", "train", "validation")
         )
         for clip in manifest.iter_outputs():

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from latentsync.cli import run_command
 from latentsync.config import load_config
 from latentsync.errors import InputError
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import content_key
 from preprocess.command_line import build_parser
 from preprocess.dry_run import describe_plan
 from preprocess.executor import Executor

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from latentsync.errors import InputError
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import content_key
 from preprocess.clip import Clip
 from preprocess.sqlite_file import cannot_write, connect, tables_of
 from preprocess.stored_paths import StoredPaths

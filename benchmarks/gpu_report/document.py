@@ -13,7 +13,7 @@ import torch
 from benchmarks.gpu_report.section import MEASURED, SectionResult, Setup
 from benchmarks.markdown_table import markdown_table
 from latentsync.device import describe_device, resolve_dtype
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder
 
 NAME = "gpu_report"
@@ -72,7 +72,7 @@ def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -
     }
     texts = {f"{NAME}.md": markdown(known, results), f"{NAME}.json": json.dumps(plain, indent=1) + "\n"}
     for name, text in texts.items():
-        with written_whole(folder / name) as beside:
+        with atomic_write(folder / name) as beside:
             beside.write_text(text, encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from demo.synthetic.raw import RawConfig, make_raw_videos
 from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
             samples = speak(options.text, Voice.random(rng, feminine))
         else:
             samples = random_speech(rng, options.seconds, feminine).samples
-        with written_output(options.out) as beside:
+        with atomic_output(options.out) as beside:
             write_wav(beside, samples)
     return 0
 

@@ -16,7 +16,7 @@ from demo.synthetic.motion import FPS
 from demo.synthetic.speech import write_wav
 from latentsync.errors import ToolError
 from latentsync.media.ffmpeg import is_cut_short
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import temporary_folder
 
 _CROP_CRF = 6
@@ -58,7 +58,7 @@ def _encode(frames: Iterable[Bytes], size: int, sound: Path, options: list[str],
         raise ToolError(
             "ffmpeg is needed to write a video and was not found: install it, for example: apt-get install ffmpeg"
         )
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         command = [
             tool, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size}x{size}", "-r", str(FPS),
             "-i", "pipe:0", "-i", f"file:{sound}", *options, "-movflags", "+faststart", f"file:{beside}",

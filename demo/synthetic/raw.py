@@ -25,7 +25,7 @@ from latentsync.errors import InputError
 from latentsync.media.ffmpeg import file_url
 from latentsync.media.writer import VideoWriter
 from latentsync.media.written_file import write_file
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder, locked
 from latentsync.storage.temporary_files import temporary_folder
 
@@ -113,7 +113,7 @@ def _make_missing(folder: Path, config: RawConfig) -> list[Path]:
     for old in (plan, settings):
         if old.exists() and _settings_in(old) != expected["settings"]:
             raise InputError(f"{folder} holds raw videos of other settings: {_REMEDY}")
-    with written_whole(settings) as beside:
+    with atomic_write(settings) as beside:
         beside.write_text(json.dumps({"settings": expected["settings"]}))
     good = [folder / f"good_{index:03d}.mp4" for index in range(config.num_good)]
     for index, path in enumerate(good):
@@ -124,9 +124,9 @@ def _make_missing(folder: Path, config: RawConfig) -> list[Path]:
         path = folder / f"{name}{fault.suffix}"
         if not path.exists():
             logger.info("%s", path)
-            with written_whole(path) as beside:
+            with atomic_write(path) as beside:
                 fault.make(good[0], good[1], beside, config)
-    with written_whole(plan) as beside:
+    with atomic_write(plan) as beside:
         beside.write_text(json.dumps(expected, indent=1) + "\n")
     settings.unlink()
     return [folder / name for name in expected["files"]]

@@ -10,7 +10,7 @@ import torch
 
 from latentsync.cli import OneLineParser, run_command
 from latentsync.models.checkpoint import read_checkpoint
-from latentsync.storage.output_file import check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_output_file
 
 
 def write_spatial_weights(source: Path, target: Path) -> int:
@@ -22,7 +22,7 @@ def write_spatial_weights(source: Path, target: Path) -> int:
     content = read_checkpoint(source)
     weights = content["state_dict"]
     kept = {name: value for name, value in weights.items() if "motion_modules." not in name}
-    with written_output(target, "OUT") as beside:
+    with atomic_output(target, "OUT") as beside:
         torch.save({**content, "state_dict": kept}, beside)
     return len(weights) - len(kept)
 

@@ -27,8 +27,8 @@ from eval.demo_weights.vae_figures import measure_vae
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.storage.array_cache import cache_key
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import cache_key
 from latentsync.storage.owned_folder import claim_folder, locked
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _write(out: Path, results: dict[str, dict]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     table = markdown_table({name: result["figures"] for name, result in results.items()})
     for name, text in (("figures.json", json.dumps(results, indent=1) + "\n"), ("table.md", table)):
-        with written_whole(out / name) as beside:
+        with atomic_write(out / name) as beside:
             beside.write_text(text, encoding="utf-8")
 
 

@@ -36,7 +36,7 @@ from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.crop_sheet import write_crop_sheet
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.storage.array_cache import ArrayCache, cache_key
+from latentsync.storage.content_cache import ArrayCache, cache_key
 
 logger = logging.getLogger(__name__)
 

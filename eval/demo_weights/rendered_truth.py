@@ -9,7 +9,7 @@ from demo.synthetic.clip import TalkingClip
 from demo.synthetic.clip_set import FRAMES_PER_SECOND, Clip
 from eval.demo_weights.setup import clip_key
 from latentsync.errors import InputError
-from latentsync.storage.array_cache import ArrayCache, cache_key
+from latentsync.storage.content_cache import ArrayCache, cache_key
 
 _UPPER_SHARE = 1 / 3
 """Of the crop; nothing there moves with the speech."""

@@ -10,8 +10,7 @@ from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.storage.array_cache import cache_key
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import cache_key, content_key
 from latentsync.weights import REPOSITORY_ROOT
 
 _CLIP_FILES = ("crops.npy", "speech.wav", "frames_track.npy")

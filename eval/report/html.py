@@ -20,7 +20,7 @@ from eval.report.tables import (
     unmeasured_lines,
 )
 from eval.results import Results, VideoRecord
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -58,7 +58,7 @@ def write_html(results: Results, pictures: Pictures, out: Path, path: Path) -> N
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation</title>'
     body = "\n".join(parts)
     style = _STYLE + "".join(_sheet_style(place, out / name) for place, name in enumerate(pictures.sheets.values()))
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         page = f'<!doctype html><html lang="en"><head>{head}<style>{style}</style></head><body>{body}</body></html>\n'
         beside.write_text(page, encoding="utf-8")
 

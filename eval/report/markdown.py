@@ -17,7 +17,7 @@ from eval.report.tables import (
     unmeasured_lines,
 )
 from eval.results import Results, VideoRecord
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 
 def write_markdown(results: Results, pictures: Pictures, path: Path) -> None:
@@ -38,7 +38,7 @@ def write_markdown(results: Results, pictures: Pictures, path: Path) -> None:
         if ranked:
             parts += ["### Worst and best videos", _ranking_table(ranked, pictures)]
     parts += [markdown_table(table, 2) for table in closing_tables(results)]
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

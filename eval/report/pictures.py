@@ -14,7 +14,7 @@ from eval.report.plots import draw_protocol
 from eval.report.sheets import write_sheet
 from eval.results import Results
 from eval.runner import sample_of
-from latentsync.storage.array_cache import cache_key
+from latentsync.storage.content_cache import cache_key
 
 FOLDER = "pictures"
 

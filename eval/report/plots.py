@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.results import Results
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 _COLUMNS = 3
 _SPREAD = 0.28
@@ -29,7 +29,7 @@ def draw_protocol(results: Results, protocol: str, path: Path) -> bool:
         _draw_figure(axes, results, protocol, rows, name)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         FigureCanvasAgg(picture).print_png(str(beside))
     return True
 

@@ -9,7 +9,7 @@ from PIL import Image
 from eval.face_clips import FaceClips
 from eval.metrics.metric import NotMeasured, Sample
 from latentsync.errors import LatentSyncError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,6 @@ def write_sheet(sample: Sample, clips: FaceClips, path: Path) -> bool:
             tile = Image.fromarray(np.ascontiguousarray(crops[frame]))
             tile = tile.resize((TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS)
             sheet.paste(tile, (TILE_WIDTH * column, TILE_HEIGHT * row))
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         sheet.save(beside, "JPEG", quality=_QUALITY)
     return True

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import LOCK, check_ownership, claim_folder, locked
 
 logger = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class JobFolders:
     def _write_list(self) -> None:
         if self._stopped.is_set():  # the folder may be another process's by now
             return
-        with written_whole(self.root / JOB_LIST) as beside:
+        with atomic_write(self.root / JOB_LIST) as beside:
             beside.write_text(json.dumps({"jobs": sorted(self._names)}) + "\n", encoding="utf-8")
 
     def _try_to_write_list(self) -> None:

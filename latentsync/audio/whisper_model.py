@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from whisper.model import AudioEncoder, ModelDimensions
 
 from latentsync.errors import CheckpointError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.weight_file import check_archive, check_kinds, plain_tensors
 
 NUM_MELS = 80
@@ -129,7 +129,7 @@ def save_whisper_encoder(path: str | Path, model: WhisperEncoder, dtype: torch.d
         _ENCODER_PREFIX + name: tensor.detach().to("cpu", dtype).contiguous().clone()
         for name, tensor in model.encoder.state_dict().items()
     }
-    with written_whole(Path(path)) as beside:
+    with atomic_write(Path(path)) as beside:
         torch.save({"dims": asdict(model.dims), "model_state_dict": state}, beside)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from latentsync.data.clip_facts import ClipFacts, clip_facts
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
-from latentsync.storage.content_key import content_key
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import content_key
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class ClipCheck:
             "skipped": [{"path": str(clip.path), "reason": clip.reason} for clip in self.skipped],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

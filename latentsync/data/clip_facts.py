@@ -9,7 +9,7 @@ from latentsync.data.video_window import picture_facts
 from latentsync.errors import InputError
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.media.ffmpeg import finished_process, input_options
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 _SOUND_FILTER = "aresample=async=1:first_pts=0"
 """As `AudioSamples` decodes, so that both count the same samples."""
@@ -56,7 +56,7 @@ def clip_facts(path: Path, key: str, cache: Path | None) -> ClipFacts:
         facts = ClipFacts(fault=str(error).removeprefix(str(path)).split(": ")[0].strip())
     if stored is not None:
         stored.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(stored) as beside:
+        with atomic_write(stored) as beside:
             beside.write_text(json.dumps(asdict(facts)))
     return facts
 

@@ -17,7 +17,7 @@ from latentsync.data.video_window import read_frames
 from latentsync.errors import InputError
 from latentsync.face.mask import keep_mask
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.storage.array_cache import ArrayCache, bytes_key, cache_key
+from latentsync.storage.content_cache import ArrayCache, bytes_key, cache_key
 
 _ROWS_VERSION, _MEL_VERSION, _LATENTS_VERSION, _FRAMES_VERSION = "rows-1", "mel-1", "latents-1", "frames-1"
 """Recipes of what is cached; change one and it is computed anew."""

@@ -6,7 +6,7 @@ import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.models.vae import LatentCodec
-from latentsync.storage.array_cache import bytes_key, cache_key
+from latentsync.storage.content_cache import bytes_key, cache_key
 
 _ENCODING_PARTS = ("encoder.", "quant_conv.")
 

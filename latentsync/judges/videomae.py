@@ -17,7 +17,7 @@ from transformers.models.videomae.modeling_videomae import VideoMAEModel, get_si
 
 from latentsync.errors import CheckpointError
 from latentsync.judges.weights_file import fill_network, read_weights_file
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 LAYER_NORM_EPS = 1e-6
 
@@ -177,7 +177,7 @@ def save_small_videomae(
     """Writes the weights of a `VideoFeatures` with its size, whole or not at all; matrices in float16."""
     weights = {name: stored_precision(tensor.detach().cpu()).contiguous() for name, tensor in state_dict.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         torch.save({"global_step": global_step, "config": asdict(size), "state_dict": weights}, beside)
 
 

@@ -15,7 +15,7 @@ from latentsync.models.checkpoint_fit import demand_fit, fit_unet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.weight_file import check_archive, plain_tensors
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def save_checkpoint(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: _stored(tensor, dtype) for name, tensor in state_dict.items()}
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         torch.save({"global_step": global_step, "state_dict": weights, **(extra or {})}, beside)
 
 

@@ -8,7 +8,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from latentsync.face.align import covered_box, invert
 from latentsync.media.writer import MADE_BY
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 NUM_COLUMNS = 8
 TILE_WIDTH, TILE_HEIGHT = 192, 256
@@ -56,7 +56,7 @@ class ContactSheet:
             sheet.paste(tile, (TILE_WIDTH * column, 0))
         note = PngInfo()
         note.add_text("Software", MADE_BY)
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             sheet.save(beside, "PNG", pnginfo=note)
 
     def _shown(self, shape: tuple[int, ...], matrix: np.ndarray | None) -> tuple[slice, slice]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 
 def write_crop_sheet(rows: Sequence[np.ndarray], path: Path, tile: int = 192) -> None:
@@ -20,5 +20,5 @@ def write_crop_sheet(rows: Sequence[np.ndarray], path: Path, tile: int = 192) ->
     picture = Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]))
     size = (tile * len(rows[0]), tile * len(rows))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         picture.resize(size, Image.Resampling.LANCZOS).save(beside, "PNG")

@@ -10,9 +10,8 @@ from typing import Any
 
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.report import LipsyncReport
-from latentsync.storage.array_cache import cache_key
-from latentsync.storage.atomic import written_whole
-from latentsync.storage.content_key import content_key
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import cache_key, content_key
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ class VideoMaker:
     def _write_record(self, task: VideoTask, content: dict[str, Any]) -> None:
         content = {**task.labels, **content, "settings": self.settings}
         task.record.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(task.record) as beside:
+        with atomic_write(task.record) as beside:
             beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipe
 from latentsync.pipelines.memory_remedy import memory_remedy
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import content_key
 from latentsync.weights import (
     AUXILIARY,
     CHECKPOINTS,

@@ -20,7 +20,7 @@ from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
 from latentsync.recipes.usable_clips import usable_clips
-from latentsync.storage.array_cache import ArrayCache
+from latentsync.storage.content_cache import ArrayCache
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.sync_accuracy import SyncAccuracy
 from latentsync.training.syncnet_step import SyncNetStep

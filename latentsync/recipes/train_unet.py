@@ -30,7 +30,7 @@ from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
 from latentsync.recipes.usable_clips import usable_clips
-from latentsync.storage.array_cache import ArrayCache
+from latentsync.storage.content_cache import ArrayCache
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer

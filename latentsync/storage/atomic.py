@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing: a file appears complete or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,16 +9,17 @@ from latentsync.storage.temporary_files import temporary_path
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a name beside ``path`` to write to; it becomes ``path`` when the work inside succeeds, else it is removed.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; rename it to ``path`` on success, remove it on error.
 
-    The name is hidden, ends as ``path`` does and is used by nobody else, so two runs in one folder do not meet.
+    The temporary file lies beside ``path``, so that the rename stays within one file system. Its name is hidden, keeps
+    the suffix and is unique, so that concurrent runs in one folder do not collide.
     """
-    beside = temporary_path(path)
+    temporary = temporary_path(path)
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        os.replace(temporary, path)
     except BaseException:
-        with suppress(OSError):  # a disk that fails hides nothing of what happened; a later run removes the file
-            beside.unlink(missing_ok=True)
+        with suppress(OSError):  # keep the original error; a later run removes the file (`sweep_once`)
+            temporary.unlink(missing_ok=True)
         raise

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 
 def check_output_file(
@@ -55,15 +55,15 @@ def check_no_inputs(outputs: Iterable[Path], inputs: Iterable[Path], option: str
 
 
 @contextmanager
-def written_output(path: Path, option: str = "--out") -> Iterator[Path]:
-    """As `written_whole`, with the folders above it made, and what goes wrong told in words.
+def atomic_output(path: Path, option: str = "--out") -> Iterator[Path]:
+    """As `atomic_write`, with the folders above it made, and what goes wrong told in words.
 
     Raises:
         InputError: it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as beside:
+        with atomic_write(path) as beside:
             yield beside
     except OSError as error:
         reason = error.strerror or str(error)

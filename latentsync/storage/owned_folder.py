@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import is_running, is_temporary
 
 MARKER = ".latentsync.json"
@@ -74,7 +74,7 @@ def claim_folder(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if _owner(folder) is None:
-            with written_whole(folder / MARKER) as beside:
+            with atomic_write(folder / MARKER) as beside:
                 beside.write_text(json.dumps({_KEY: program}) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error
@@ -108,7 +108,7 @@ def locked(folder: Path, remedy: str) -> Iterator[None]:
     lock, note = _take(folder, remedy), folder / _NOTE
     try:
         try:
-            with written_whole(note) as beside:
+            with atomic_write(note) as beside:
                 beside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"{folder} cannot be written to ({error.strerror}): {remedy}") from error

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.training.metrics_log import Row
 
 COLOURS = {"train": "tab:blue", "validation": "tab:orange"}
@@ -40,7 +40,7 @@ def draw_chart(name: str, rows: Sequence[Row], path: Path) -> Path:
     axes.set_xlabel("optimizer step")
     axes.grid(alpha=0.3)
     axes.legend()
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         FigureCanvasAgg(figure).print_png(str(beside))
     return path
 

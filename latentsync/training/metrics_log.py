@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.training.tensorboard_file import TensorBoardFile
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class MetricsLog:
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Writes all rows; the file appears whole."""
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from latentsync.data.step_sampler import StepSampler
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.training.agreement import is_main_process
 from latentsync.training.batch_loader import Batch, Collate, SizedDataset, batches
 from latentsync.training.charts import draw_charts
@@ -371,7 +371,7 @@ class _Loop:
     def _open_log(self) -> MetricsLog:
         run_dir = self.trainer.run_dir
         with writing(run_dir):
-            with written_whole(run_dir / CONFIG_FILE) as beside:
+            with atomic_write(run_dir / CONFIG_FILE) as beside:
                 OmegaConf.save(OmegaConf.create(dict(self.trainer.resolved_config)), beside)
             log = MetricsLog(run_dir, self.rows)
         self.rows = log.rows

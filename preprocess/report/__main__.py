@@ -9,7 +9,7 @@ from pathlib import Path
 import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder
 from preprocess.report.content import page_blocks
 from preprocess.report.funnel import read_funnel
@@ -39,7 +39,7 @@ def write_report(output: Path, folder: Path) -> list[Path]:
         blocks = list(page_blocks(funnel, folder / "images"))
         pages = {"report.md": to_markdown(blocks, folder), "report.html": to_html(blocks, f"Report on {output}")}
         for name, text in pages.items():
-            with written_whole(folder / name) as beside:
+            with atomic_write(folder / name) as beside:
                 beside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be written to ({error.strerror}): {_REMEDY}") from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from preprocess.report.histogram import Histogram
 from preprocess.report.numbers import Quantity, StepNumbers
 
@@ -95,6 +95,6 @@ def _write(figure: "Figure", path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         FigureCanvasAgg(figure).print_png(str(beside))
     return path

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from latentsync.errors import LatentSyncError
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import VideoReader
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from preprocess.report.numbers import Example
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def draw_sheet(examples: Sequence[Example], path: Path) -> Path:
         for column, tile in enumerate(clip_tiles(example.path)):
             sheet.paste(tile, (_LABEL + column * (TILE + _GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         sheet.save(beside, "PNG")
     return path
 

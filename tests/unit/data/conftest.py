@@ -11,8 +11,7 @@ from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.prepare_features import prepare_features
 from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.models.vae import LatentCodec
-from latentsync.storage.array_cache import ArrayCache
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import ArrayCache, content_key
 from tests.golden_values import fill_deterministic
 from tests.unit.data.clips import NUM_FRAMES, make_clip
 

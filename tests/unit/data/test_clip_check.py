@@ -10,7 +10,7 @@ from latentsync.data import clip_facts
 from latentsync.data.clip_check import check_clips
 from latentsync.errors import InputError
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import content_key
 from tests.unit.data.clips import ffmpeg, make_clip
 
 

@@ -21,7 +21,7 @@ from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_finge
 from latentsync.errors import InputError
 from latentsync.face.mask import keep_mask
 from latentsync.models.vae import LatentCodec
-from latentsync.storage.array_cache import ArrayCache
+from latentsync.storage.content_cache import ArrayCache
 from tests.unit.data.clips import speech
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
-from latentsync.storage.content_key import content_key
+from latentsync.storage.content_cache import content_key
 from preprocess import raw_clips
 from preprocess.inputs import FileList, scan_folder
 from preprocess.raw_clips import ContentKeys, clean_name, raw_clip

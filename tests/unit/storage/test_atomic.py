@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 
 
 def test_the_file_appears_at_the_end_and_keeps_its_suffix(tmp_path: Path):
     target = tmp_path / "a b.png"
-    with written_whole(target) as beside:
+    with atomic_write(target) as beside:
         assert beside.parent == tmp_path
         assert beside.suffix == ".png"
         beside.write_text("new")
@@ -22,7 +22,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseExcepti
     target.write_text("old")
 
     def fail() -> None:
-        with written_whole(target) as beside:
+        with atomic_write(target) as beside:
             beside.write_text("half")
             raise error
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.storage.output_file import check_no_inputs, check_output_file, written_output
+from latentsync.storage.output_file import atomic_output, check_no_inputs, check_output_file
 
 
 def test_an_input_under_any_name_is_refused(tmp_path: Path):
@@ -44,14 +44,14 @@ def test_what_cannot_be_written_is_one_line_and_nothing_is_made(tmp_path: Path):
 
 
 def fill_the_disk(path: Path) -> None:
-    with written_output(path) as beside:
+    with atomic_output(path) as beside:
         beside.write_text("half")
         raise OSError(28, "No space left on device")
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path):
     path = tmp_path / "a" / "report.json"
-    with written_output(path) as beside:
+    with atomic_output(path) as beside:
         beside.write_text("first")
     with pytest.raises(InputError, match=r"cannot be written \(No space left"):
         fill_the_disk(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.storage.atomic import written_whole
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import _place, remove_leftovers, temporary_folder, temporary_path
 
 _KILLED = """
@@ -34,7 +34,7 @@ def test_what_a_killed_process_left_goes(tmp_path: Path):
 
 def test_the_next_file_written_there_removes_leftovers(tmp_path: Path):
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
-    with written_whole(tmp_path / "next.txt") as beside:
+    with atomic_write(tmp_path / "next.txt") as beside:
         beside.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["next.txt"]
 
