@@ -18,12 +18,12 @@ import numpy as np
 from latentsync.data.clip_list import list_clips
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError
+from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 from preprocess.encoding import FPS, SAMPLES_PER_FRAME
-from preprocess.sync_judge import stable_judge
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINTS / "demo" / "stable_syncnet.pt")
     options = parser.parse_args()
     try:
-        scorer = stable_judge(options.config, options.checkpoint, resolve_device()).scorer
+        scorer = load_stable_sync_scorer(options.config, options.checkpoint, resolve_device())
         clips = [read_clip(path) for path in list_clips(options.clips)[: options.num_clips]]
     except LatentSyncError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -1,26 +1,20 @@
 """Who judges the sync of a clip, and of which pictures: our own SyncNet, or SyncNet-v2 on the crops of a face track."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from latentsync.config import read_yaml
-from latentsync.data.syncnet_data_config import SyncNetDataConfig
-from latentsync.errors import ConfigError, InputError
+from latentsync.errors import InputError
 from latentsync.judges.face_tracks import CROP_SIZE, crop_track, link_tracks
-from latentsync.judges.stable_sync_scorer import StableSyncScorer
+from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScorer
 from latentsync.judges.syncnet_v2 import load_syncnet_v2
 from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
 from latentsync.media.reader import VideoReader
-from latentsync.models.checkpoint import load_syncnet
-from latentsync.models.stable_syncnet import SyncNetConfig
 from preprocess.clip import Clip
 from preprocess.face_track_file import read_face_track
 
@@ -51,14 +45,6 @@ class SyncJudge:
     pictures: Callable[[Clip], FacePictures]
 
 
-@dataclass
-class _SyncNetFile:
-    """The sections of a SyncNet's configuration that say what the network is and sees."""
-
-    model: SyncNetConfig = field(default_factory=SyncNetConfig)
-    data: SyncNetDataConfig = field(default_factory=SyncNetDataConfig)
-
-
 def stable_judge(config_path: Path, checkpoint: Path, device: torch.device) -> SyncJudge:
     """Our own SyncNet on the aligned crops that the clip consists of.
 
@@ -68,18 +54,10 @@ def stable_judge(config_path: Path, checkpoint: Path, device: torch.device) -> S
         device: where it computes, in float32.
 
     Raises:
-        ConfigError: the YAML cannot be used, or is of a network on latents.
+        ConfigError: the YAML cannot be used, or describes a SyncNet on latents.
         CheckpointError: the weights are damaged or do not fit.
     """
-    run = _read_syncnet_file(config_path)
-    data = run.data
-    if data.latent_space:
-        raise ConfigError(f"{config_path} is of a SyncNet on latents: name one that sees pixels")
-    network = load_syncnet(run.model, checkpoint, device).requires_grad_(False)
-    scorer = StableSyncScorer(
-        network, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
-    )
-    return SyncJudge(scorer, _aligned_pictures)
+    return SyncJudge(load_stable_sync_scorer(config_path, checkpoint, device), _aligned_pictures)
 
 
 def syncnet_v2_judge(checkpoint: Path, device: torch.device) -> SyncJudge:
@@ -89,15 +67,6 @@ def syncnet_v2_judge(checkpoint: Path, device: torch.device) -> SyncJudge:
         CheckpointError: the weights are damaged or of another network.
     """
     return SyncJudge(SyncNetV2Scorer(load_syncnet_v2(checkpoint, device)), _tracked_pictures)
-
-
-def _read_syncnet_file(path: Path) -> _SyncNetFile:
-    content = read_yaml(path)
-    wanted = {name: content[name] for name in ("model", "data") if name in content}
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_SyncNetFile), wanted))  # type: ignore[return-value]
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: {str(error).strip().splitlines()[0]}") from error
 
 
 def _aligned_pictures(clip: Clip) -> FacePictures:

@@ -14,8 +14,8 @@ from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
 from latentsync.config import load_config
 from latentsync.judges.vgg_lpips import VggLpips
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize
-from latentsync.losses.sync_loss import SyncInput, read_syncnet_config
 from latentsync.models.stable_syncnet import StableSyncNet
+from latentsync.models.syncnet_input import SyncNetInput, read_syncnet_config
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 from latentsync.models.vae import LatentCodec
@@ -62,10 +62,10 @@ def random_whisper(sizes: Sizes) -> WhisperEncoder:
     return random_network(lambda: WhisperEncoder(shape)).requires_grad_(False)
 
 
-def random_syncnet(sizes: Sizes, device: torch.device = CPU) -> tuple[StableSyncNet, SyncInput]:
+def random_syncnet(sizes: Sizes, device: torch.device = CPU) -> tuple[StableSyncNet, SyncNetInput]:
     """The SyncNet of a configuration, and its input window."""
-    config, look = read_syncnet_config(REPOSITORY_ROOT / sizes.syncnet)
-    return random_network(lambda: StableSyncNet(config), device).requires_grad_(False), look
+    config, syncnet_input = read_syncnet_config(REPOSITORY_ROOT / sizes.syncnet)
+    return random_network(lambda: StableSyncNet(config), device).requires_grad_(False), syncnet_input
 
 
 def random_videomae(sizes: Sizes, device: torch.device = CPU) -> VideoFeatures:

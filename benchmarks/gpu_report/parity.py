@@ -30,7 +30,7 @@ from latentsync.device import DTYPES
 from latentsync.judges.hyperiqa import PICTURE_SIZE, HyperIqa
 from latentsync.judges.syncnet_v2 import LIP_SIZE, NUM_COEFFICIENTS, NUM_LIP_FRAMES, NUM_SOUND_COLUMNS, SyncNetV2
 from latentsync.judges.videomae import VideoMaeSize
-from latentsync.losses.sync_loss import read_syncnet_config
+from latentsync.models.syncnet_input import read_syncnet_config
 from latentsync.models.vae import LatentCodec
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -162,8 +162,8 @@ def _vae_halves(setup: Setup) -> Iterator[Subject]:
 
 def _judges(setup: Setup) -> Iterator[Subject]:
     sizes = setup.sizes
-    look = read_syncnet_config(REPOSITORY_ROOT / sizes.syncnet)[1]
-    frames = (3 * look.num_frames, look.resolution // 2, look.resolution)
+    syncnet_input = read_syncnet_config(REPOSITORY_ROOT / sizes.syncnet)[1]
+    frames = (3 * syncnet_input.num_frames, syncnet_input.resolution // 2, syncnet_input.resolution)
     image, side = VideoMaeSize(**sizes.videomae).image_size, sizes.resolutions[0]
     yield Subject(
         "SyncNet, video and audio",

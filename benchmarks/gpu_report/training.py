@@ -91,8 +91,8 @@ def random_losses(
     device = setup.device
     terms: list[LossTerm] = [EpsilonLoss(config.epsilon.weight, resolution)]
     if config.sync.weight > 0:
-        syncnet, look = random_syncnet(setup.sizes, device)
-        terms.append(SyncLoss(config.sync.weight, syncnet.to(dtype), look))
+        syncnet, syncnet_input = random_syncnet(setup.sizes, device)
+        terms.append(SyncLoss(config.sync.weight, syncnet.to(dtype), syncnet_input))
     if config.perceptual.weight > 0:
         terms.append(PerceptualLoss(config.perceptual.weight, random_lpips(device)))
     if config.trepa.weight > 0:

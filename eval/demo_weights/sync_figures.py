@@ -3,10 +3,12 @@
 import numpy as np
 
 from eval.demo_weights.setup import Evaluation
-from latentsync.config import load_config
-from latentsync.judges.stable_sync_scorer import StableSyncScorer, score_similarities, similarity_curve
-from latentsync.models.checkpoint import load_syncnet
-from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.judges.stable_sync_scorer import (
+    StableSyncScorer,
+    load_stable_sync_scorer,
+    score_similarities,
+    similarity_curve,
+)
 
 NEAREST_NEGATIVE = 3
 """Frames by which a negative's sound begins earlier or later, at least."""
@@ -15,13 +17,8 @@ THRESHOLD = 0.5
 
 
 def load_scorer(evaluation: Evaluation) -> StableSyncScorer:
-    """The demo SyncNet as a judge."""
-    run = load_config(evaluation.syncnet_config, SyncNetRun)
-    syncnet = load_syncnet(run.model, evaluation.weights / "stable_syncnet.pt").requires_grad_(False)
-    data = run.data
-    return StableSyncScorer(
-        syncnet, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
-    )
+    """Load the demo SyncNet as a scorer."""
+    return load_stable_sync_scorer(evaluation.syncnet_config, evaluation.weights / "stable_syncnet.pt")
 
 
 def measure_syncnet(evaluation: Evaluation) -> dict[str, float]:

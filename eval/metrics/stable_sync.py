@@ -9,29 +9,9 @@ from eval.face_clips import SAMPLES_PER_FRAME, FaceClips
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric, Sample
 from eval.not_measured import NotMeasured
-from latentsync.config import load_config
 from latentsync.errors import InputError
-from latentsync.judges.stable_sync_scorer import StableSyncScorer, in_sync_similarity, score_similarities
-from latentsync.models.checkpoint import load_syncnet
-from latentsync.recipes.syncnet_run import SyncNetRun
+from latentsync.judges.stable_sync_scorer import in_sync_similarity, load_stable_sync_scorer, score_similarities
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
-
-
-def load_stable_scorer(config: Path, checkpoint: Path, device: torch.device | str = "cpu") -> StableSyncScorer:
-    """The scorer that a SyncNet configuration and its weights give.
-
-    Raises:
-        ConfigError: the configuration cannot be read.
-        CheckpointError: the weights cannot be read, or the network works on latents instead of pixels.
-    """
-    run = load_config(config, SyncNetRun)
-    data = run.data
-    if run.model.visual_encoder.in_channels != 3 * data.num_frames:
-        raise InputError(f"{config} is a SyncNet on latents: name one on pixels, such as configs/demo/syncnet.yaml")
-    network = load_syncnet(run.model, checkpoint, device, torch.float32).requires_grad_(False)
-    return StableSyncScorer(
-        network, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
-    )
 
 
 class StableSyncMetric(Metric):
@@ -64,7 +44,7 @@ class StableSyncMetric(Metric):
 
     def load(self, device: torch.device) -> Judge:
         """The network; CheckpointError where it cannot be read."""
-        scorer = load_stable_scorer(self.config, self.checkpoint, device)
+        scorer = load_stable_sync_scorer(self.config, self.checkpoint, device)
 
         def judge(sample: Sample, clips: FaceClips) -> dict[str, float]:
             clip = clips.crops(sample.result, sample.source)

@@ -8,16 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from latentsync.config import load_config
 from latentsync.errors import InputError
 from latentsync.face.align import crop_faces
-from latentsync.judges.stable_sync_scorer import StableSyncScorer
+from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.judges.syncnet_v2 import load_syncnet_v2
 from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
-from latentsync.models.checkpoint import load_syncnet
-from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.weights import REPOSITORY_ROOT
 
 FRAMES_PER_SECOND = 25
@@ -62,12 +59,7 @@ def build_judge(device: torch.device, root: Path = REPOSITORY_ROOT) -> SyncJudge
         return SyncJudge("SyncNet-v2, on aligned crops", SyncNetV2Scorer(load_syncnet_v2(root / _SYNCNET_V2, device)))
     if not (root / _DEMO_SYNCNET).is_file():
         return None
-    run = load_config(root / _DEMO_CONFIG, SyncNetRun)
-    syncnet = load_syncnet(run.model, root / _DEMO_SYNCNET, device).requires_grad_(False)
-    data = run.data
-    scorer = StableSyncScorer(
-        syncnet, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
-    )
+    scorer = load_stable_sync_scorer(root / _DEMO_CONFIG, root / _DEMO_SYNCNET, device)
     return SyncJudge("the demo SyncNet, which knows synthetic people only", scorer)
 
 

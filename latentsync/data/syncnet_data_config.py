@@ -2,22 +2,18 @@
 
 from dataclasses import dataclass
 
+from latentsync.models.syncnet_input import SyncNetInput
+
 NEAR_FRAMES = 15
 """Negatives at most this far away are "near": the offsets that a sync score tells apart."""
 
 
 @dataclass
-class SyncNetDataConfig:
+class SyncNetDataConfig(SyncNetInput):
     """Clips, windows and pairs of a SyncNet.
 
     Attributes:
-        resolution: side of the aligned crop, in pixels; clips of another size are resized.
-        num_frames: frames of one window.
-        video_fps: frames per second of the clips; clips at another rate are skipped.
         audio_sample_rate: samples per second the mel is made of (16000 is the only rate there is).
-        num_mel_columns: mel columns of one window.
-        latent_space: whether latents are seen instead of pixels.
-        lower_half: whether only the lower half of the crop is seen (pixels only).
         train_clips: folder of clips, or a text file with one path a line.
         validation_clips: the same for held-out clips.
         cache_dir: folder for what is computed once per clip (mels, latents).
@@ -33,13 +29,7 @@ class SyncNetDataConfig:
             badly synchronised data.
     """
 
-    resolution: int = 256
-    num_frames: int = 16
-    video_fps: int = 25
     audio_sample_rate: int = 16000
-    num_mel_columns: int = 52
-    latent_space: bool = False
-    lower_half: bool = True
     train_clips: str | None = None
     validation_clips: str | None = None
     cache_dir: str = "cache"
@@ -52,7 +42,8 @@ class SyncNetDataConfig:
     audio_offset_frames: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "num_frames", "video_fps", "num_mel_columns", "min_offset_frames", "mel_variants"):
+        super().__post_init__()
+        for name in ("min_offset_frames", "mel_variants"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} is {getattr(self, name)}: use at least 1")
         for name in ("near_share", "mirror", "colour_jitter"):

@@ -1,6 +1,7 @@
 """The same verdict by StableSyncNet: how alike windows of picture and sound are, at every shift of the sound."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from latentsync.audio.mel import COLUMNS_PER_SECOND, mel_window, syncnet_mel
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.judges.sync_score import MAX_SHIFT, SHIFTS, SyncScore
-from latentsync.models.stable_syncnet import StableSyncNet
+from latentsync.models.checkpoint import check_syncnet, load_syncnet
+from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.syncnet_input import SyncNetInput, read_syncnet_config
 
 _LEAST_SHARE = 0.25
 """Share of the picture windows that must have a partner at a shift for the shift to count."""
@@ -20,28 +23,21 @@ class StableSyncScorer:
     """Scores aligned crops, of any size, with a pixel-space StableSyncNet. Similarities lie in [0, 1].
 
     Args:
-        syncnet: from `load_syncnet`.
-        resolution: side of the aligned crop the network was trained at, in pixels.
-        num_frames: pictures of one window.
-        num_mel_columns: mel columns of one window.
-        lower_half: whether the network sees the lower half of the crop only.
-        fps: frames per second.
-        batch_windows: windows that go through the network at once.
+        syncnet: the network, in pixel space.
+        syncnet_input: what it takes; crops of another size are resized.
+        batch_windows: windows per batch of the network.
     """
 
     def __init__(
         self,
         syncnet: StableSyncNet,
-        resolution: int,
-        num_frames: int = 16,
-        num_mel_columns: int = 52,
-        lower_half: bool = True,
-        fps: int = 25,
+        syncnet_input: SyncNetInput,
         batch_windows: int = 16,
     ) -> None:
         self._syncnet = syncnet.eval()
-        self._resolution, self._lower_half = resolution, lower_half
-        self._num_frames, self._num_mel_columns, self._fps = num_frames, num_mel_columns, fps
+        self._resolution, self._lower_half = syncnet_input.resolution, syncnet_input.lower_half
+        self._num_frames, self._num_mel_columns = syncnet_input.num_frames, syncnet_input.num_mel_columns
+        self._fps = syncnet_input.video_fps
         self._batch_windows = batch_windows
         parameter = next(syncnet.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
@@ -96,6 +92,40 @@ class StableSyncScorer:
             frames = frames[..., self._resolution // 2 :, :]
         windows = [frames[i : i + self._num_frames].flatten(0, 1) for i in range(len(starts))]
         return torch.stack(windows).to(self._dtype)
+
+
+def load_stable_sync_scorer(
+    config: Path, checkpoint: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> StableSyncScorer:
+    """Load a SyncNet and return its scorer.
+
+    Args:
+        config: YAML that the SyncNet was trained with, such as configs/demo/syncnet.yaml.
+        checkpoint: its weights.
+        device: device of the network.
+        dtype: format of the weights.
+
+    Raises:
+        ConfigError: the YAML cannot be read, or describes a SyncNet on latents.
+        CheckpointError: the weights are missing or damaged, or do not fit.
+    """
+    model, syncnet_input = _read_pixel_syncnet(config)
+    syncnet = load_syncnet(model, checkpoint, device, dtype).requires_grad_(False)
+    return StableSyncScorer(syncnet, syncnet_input)
+
+
+def check_stable_sync_scorer(config: Path, checkpoint: Path) -> None:
+    """Raise the errors of `load_stable_sync_scorer` without loading the weights."""
+    model, _ = _read_pixel_syncnet(config)
+    with torch.device("meta"):
+        check_syncnet(StableSyncNet(model), checkpoint)
+
+
+def _read_pixel_syncnet(config: Path) -> tuple[SyncNetConfig, SyncNetInput]:
+    model, syncnet_input = read_syncnet_config(config)
+    if syncnet_input.latent_space or model.visual_encoder.in_channels != 3 * syncnet_input.num_frames:
+        raise ConfigError(f"{config} is a SyncNet on latents: name one on pixels, such as configs/demo/syncnet.yaml")
+    return model, syncnet_input
 
 
 def _resized(frames: Tensor, resolution: int) -> Tensor:

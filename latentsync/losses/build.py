@@ -20,10 +20,11 @@ from latentsync.losses.loss_config import (
 )
 from latentsync.losses.loss_stack import LossStack, LossTerm
 from latentsync.losses.perceptual_loss import PerceptualDistance, PerceptualLoss
-from latentsync.losses.sync_loss import SyncInput, SyncLoss, read_syncnet_config
+from latentsync.losses.sync_loss import SyncLoss
 from latentsync.losses.trepa_loss import TrepaLoss
 from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
+from latentsync.models.syncnet_input import SyncNetInput, read_syncnet_config
 from latentsync.models.vae import LatentCodec
 from latentsync.weights import REPOSITORY_ROOT, locate
 
@@ -96,23 +97,23 @@ def _check_syncnet_file(config: SyncLossConfig, num_frames: int, root: Path) -> 
 def _sync(
     config: SyncLossConfig, device: torch.device | str, dtype: torch.dtype, num_frames: int, root: Path
 ) -> SyncLoss:
-    model, look = _sync_input(config, num_frames, root)
+    model, syncnet_input = _sync_input(config, num_frames, root)
     syncnet = load_syncnet(model, locate(config.checkpoint, root), device, dtype)
-    return SyncLoss(config.weight, syncnet, look, config.antialias)
+    return SyncLoss(config.weight, syncnet, syncnet_input, config.antialias)
 
 
-def _sync_input(config: SyncLossConfig, num_frames: int, root: Path) -> tuple[SyncNetConfig, SyncInput]:
+def _sync_input(config: SyncLossConfig, num_frames: int, root: Path) -> tuple[SyncNetConfig, SyncNetInput]:
     """The SyncNet that a configuration names, and its input window, which must fit the U-Net's."""
-    model, look = read_syncnet_config(root / config.config)
-    if look.latent_space != (config.space == "latent"):
-        seen = "latents" if look.latent_space else "pixels"
-        raise ConfigError(f"losses.sync.space is {config.space!r}, but the SyncNet of {config.config} looks at {seen}")
-    if look.num_frames != num_frames:
+    model, syncnet_input = read_syncnet_config(root / config.config)
+    if syncnet_input.latent_space != (config.space == "latent"):
+        space = "latents" if syncnet_input.latent_space else "pixels"
+        raise ConfigError(f"losses.sync.space is {config.space!r}, but the SyncNet of {config.config} takes {space}")
+    if syncnet_input.num_frames != num_frames:
         raise ConfigError(
-            f"the SyncNet of {config.config} looks at {look.num_frames} frames, a window has {num_frames}: "
+            f"the SyncNet of {config.config} takes {syncnet_input.num_frames} frames, a window has {num_frames}: "
             "name another in losses.sync.config"
         )
-    return model, look
+    return model, syncnet_input
 
 
 def _perceptual(

@@ -5,16 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from latentsync.audio.whisper_model import load_whisper_encoder
-from latentsync.config import load_config
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import ConfigError, InputError, LatentSyncError
+from latentsync.judges.stable_sync_scorer import check_stable_sync_scorer
 from latentsync.losses.build import loss_checks
 from latentsync.models.checkpoint import check_syncnet, check_unet
-from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.vae import read_vae_shape
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
@@ -132,10 +130,7 @@ def _check_scorer(run: UNetRun, root: Path) -> None:
     if chosen.scorer == "syncnet_v2":
         locate(SYNCNET_V2, root)
     elif chosen.scorer == "stable_syncnet":
-        syncnet = load_config(root / chosen.syncnet, SyncNetRun)
-        checkpoint = locate(chosen.syncnet_checkpoint, root)
-        with torch.device("meta"):
-            check_syncnet(StableSyncNet(syncnet.model), checkpoint)
+        check_stable_sync_scorer(root / chosen.syncnet, locate(chosen.syncnet_checkpoint, root))
 
 
 def faults_of(checks: Iterable[Check]) -> list[str]:

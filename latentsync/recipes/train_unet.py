@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
-from latentsync.config import load_config
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.clip_list import list_clips
@@ -16,17 +15,16 @@ from latentsync.data.unet_dataset import UNetDataset
 from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.device import frozen_dtype, process_device
 from latentsync.errors import ConfigError
-from latentsync.judges.stable_sync_scorer import StableSyncScorer
+from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScorer
 from latentsync.judges.syncnet_v2 import load_syncnet_v2
 from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
 from latentsync.losses.build import build_losses
-from latentsync.models.checkpoint import load_syncnet, load_unet
+from latentsync.models.checkpoint import load_unet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.file_checks import MOTION_MODULES, SYNCNET_V2, check_audio_width, check_latent_channels
-from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
 from latentsync.recipes.usable_clips import usable_clips
@@ -115,12 +113,8 @@ def sync_scorer(run: UNetRun, device: torch.device, dtype: torch.dtype) -> SyncS
         return None
     if chosen.scorer == "syncnet_v2":
         return SyncNetV2Scorer(load_syncnet_v2(locate(SYNCNET_V2), device))
-    syncnet = load_config(REPOSITORY_ROOT / chosen.syncnet, SyncNetRun)
-    network = load_syncnet(syncnet.model, locate(chosen.syncnet_checkpoint), device, dtype)
-    data = syncnet.data
-    return StableSyncScorer(
-        network, data.resolution, data.num_frames, data.num_mel_columns, data.lower_half, data.video_fps
-    )
+    checkpoint = locate(chosen.syncnet_checkpoint)
+    return load_stable_sync_scorer(REPOSITORY_ROOT / chosen.syncnet, checkpoint, device, dtype)
 
 
 def _features(run: UNetRun, frozen: FrozenNetworks) -> ClipFeatures:

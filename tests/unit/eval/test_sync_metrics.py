@@ -13,11 +13,11 @@ from demo.synthetic.clip import TalkingClip
 from eval.face_clips import SAMPLES_PER_FRAME
 from eval.metrics.metric import Figure, Metric, NotMeasured
 from eval.metrics.stable_sync import METRICS as STABLE
-from eval.metrics.stable_sync import load_stable_scorer
 from eval.metrics.sync import SyncMetric, track_scores
 from eval.syncnet_tracks import find_tracks, track_crops
 from latentsync.errors import InputError
 from latentsync.judges.face_tracks import FaceTrackConfig, crop_track
+from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 from tests.unit.eval.made_clips import MadeClips, clip_of, geometry_of, sample_of, textured
@@ -111,7 +111,7 @@ def test_the_demo_syncnet_hears_a_shift(talking, talking_crops):
 def test_a_syncnet_on_latents_is_refused():
     config = REPOSITORY_ROOT / "configs" / "syncnet" / "syncnet_16_latent.yaml"
     with pytest.raises(InputError, match="on latents"):
-        load_stable_scorer(config, CHECKPOINTS / "demo" / "stable_syncnet.pt")
+        load_stable_sync_scorer(config, CHECKPOINTS / "demo" / "stable_syncnet.pt")
 
 
 class ToldMetric(Metric):

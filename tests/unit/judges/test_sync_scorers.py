@@ -12,6 +12,7 @@ from latentsync.judges.stable_sync_scorer import StableSyncScorer
 from latentsync.judges.sync_score import SyncScorer
 from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
+from latentsync.models.syncnet_input import SyncNetInput
 from tests.golden_values import fill_deterministic
 
 NUM_FRAMES = 70
@@ -63,7 +64,7 @@ class BrightnessSyncNetV2(nn.Module):
 
 
 def scorers() -> list[Any]:
-    stable = StableSyncScorer(cast(StableSyncNet, BrightnessStableSyncNet()), 64)
+    stable = StableSyncScorer(cast(StableSyncNet, BrightnessStableSyncNet()), SyncNetInput(64))
     return [pytest.param(stable, id="stable"), pytest.param(SyncNetV2Scorer(cast(Any, BrightnessSyncNetV2())), id="v2")]
 
 
@@ -86,8 +87,8 @@ def test_too_short_a_clip_is_a_clear_error(scorer: SyncScorer):
 
 def test_stable_scorer_shows_the_network_what_it_was_trained_on():
     network = BrightnessStableSyncNet()
-    StableSyncScorer(cast(StableSyncNet, network), 64).score(*clip(0, size=96))
-    StableSyncScorer(cast(StableSyncNet, network), 64, lower_half=False).score(*clip(0))
+    StableSyncScorer(cast(StableSyncNet, network), SyncNetInput(64)).score(*clip(0, size=96))
+    StableSyncScorer(cast(StableSyncNet, network), SyncNetInput(64, lower_half=False)).score(*clip(0))
     assert network.shapes == {(48, 32, 64), (48, 64, 64)}
 
 
@@ -99,7 +100,8 @@ def test_batches_do_not_change_the_similarities():
     network.audio_encoder.norm_out = nn.Sequential(network.audio_encoder.norm_out, nn.AdaptiveAvgPool2d((2, 4)))
     crops, samples = clip(0)
     first, second = (
-        StableSyncScorer(network, 64, batch_windows=size).similarities(crops[:30], samples) for size in (4, 16)
+        StableSyncScorer(network, SyncNetInput(64), batch_windows=size).similarities(crops[:30], samples)
+        for size in (4, 16)
     )
     assert first.shape == (15, 15)
     np.testing.assert_allclose(first, second, atol=1e-5)
@@ -107,7 +109,7 @@ def test_batches_do_not_change_the_similarities():
 
 def test_the_sound_may_be_the_shorter_one():
     crops, samples = clip(0)
-    scorer = StableSyncScorer(cast(StableSyncNet, BrightnessStableSyncNet()), 64)
+    scorer = StableSyncScorer(cast(StableSyncNet, BrightnessStableSyncNet()), SyncNetInput(64))
     similarities = scorer.similarities(crops, samples[: 40 * SAMPLES_PER_FRAME])
     num_columns = 40 * SAMPLES_PER_FRAME // 200 + 1
     assert len(similarities) == sum(int(80 * i / 25) + 52 <= num_columns for i in range(40))

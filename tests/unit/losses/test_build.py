@@ -57,9 +57,9 @@ def test_a_missing_stand_in_is_named(tmp_path):
 
 def test_judges_of_other_windows_are_refused(tmp_path):
     config, checkpoint = write_syncnet(tmp_path)
-    with pytest.raises(ConfigError, match="looks at 4 frames"):
+    with pytest.raises(ConfigError, match="takes 4 frames"):
         build(LossesConfig(sync=SyncLossConfig(1, config, checkpoint)), tmp_path)
-    with pytest.raises(ConfigError, match="looks at pixels"):
+    with pytest.raises(ConfigError, match="takes pixels"):
         build(LossesConfig(sync=SyncLossConfig(1, config, checkpoint, "latent")), tmp_path, num_frames=4)
     size = VideoMaeSize(16, 8, 2, 4, 16, 1, 2, 24)
     save_small_videomae(tmp_path / "tiny.pt", size, VideoFeatures(size).state_dict())

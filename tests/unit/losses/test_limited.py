@@ -6,7 +6,8 @@ from torch import nn
 
 from latentsync.losses.limited import limited
 from latentsync.losses.prediction import Prediction
-from latentsync.losses.sync_loss import SyncInput, SyncLoss
+from latentsync.losses.sync_loss import SyncLoss
+from latentsync.models.syncnet_input import SyncNetInput
 from latentsync.training.syncnet_step import cross_entropy
 from tests.clamp_gradients import clamp_without_gradient_at_bounds
 
@@ -59,7 +60,7 @@ class Given(nn.Module):
 
 def test_a_window_that_does_not_match_at_all_is_pulled_to_its_sound() -> None:
     clean = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1, 1).requires_grad_()
-    loss = SyncLoss(1, Given(), SyncInput(1, 1, latent_space=True, lower_half=False))  # type: ignore[arg-type]
+    loss = SyncLoss(1, Given(), SyncNetInput(1, 1, latent_space=True, lower_half=False))  # type: ignore[arg-type]
     nothing = torch.zeros(1)
     value = loss(Prediction(nothing, nothing, nothing, clean, mel=torch.zeros(1, 1, 80, 52)))
     value.backward()

@@ -9,8 +9,9 @@ from latentsync.judges.vae_distance import VaeEncoderDistance
 from latentsync.losses.epsilon_loss import EpsilonLoss, cell_weights, timestep_weights
 from latentsync.losses.loss_stack import LossStack
 from latentsync.losses.perceptual_loss import PerceptualLoss
-from latentsync.losses.sync_loss import SyncInput, SyncLoss
+from latentsync.losses.sync_loss import SyncLoss
 from latentsync.models.stable_syncnet import StableSyncNet
+from latentsync.models.syncnet_input import SyncNetInput
 from tests.golden_values import det, fill_deterministic
 from tests.unit.losses.tiny_losses import (
     BATCH,
@@ -74,8 +75,8 @@ def test_high_noise_emphasis_weighs_items(window):
 def test_pixel_sync_sees_the_lower_half_frame_by_frame(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
     prediction = window.prediction(0.7 * window.noise)
-    look = SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
-    found = SyncLoss(1, syncnet, look)(prediction)
+    syncnet_input = SyncNetInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
+    found = SyncLoss(1, syncnet, syncnet_input)(prediction)
     losses = []
     for item in range(BATCH):
         frames = [
@@ -90,10 +91,10 @@ def test_pixel_sync_sees_the_lower_half_frame_by_frame(window):
 
 def test_pixel_sync_resizes_without_antialiasing_on_request(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
-    look = SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
+    syncnet_input = SyncNetInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
     frames = window.prediction(0.7 * window.noise).pixels
     for antialias in (False, True):
-        found = SyncLoss(1, syncnet, look, antialias)._sized(frames)
+        found = SyncLoss(1, syncnet, syncnet_input, antialias)._sized(frames)
         expected = [
             F.interpolate(item, (SYNC_RESOLUTION,) * 2, mode="bicubic", align_corners=False, antialias=antialias)
             for item in frames
@@ -103,7 +104,7 @@ def test_pixel_sync_resizes_without_antialiasing_on_request(window):
 
 def test_sync_asks_nothing_of_items_that_heard_nothing(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
-    loss = SyncLoss(1, syncnet, SyncInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES))
+    loss = SyncLoss(1, syncnet, SyncNetInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES))
     first = window.prediction(0.7 * window.noise)
     first.is_heard = torch.tensor([True] + [False] * (BATCH - 1))
     none = window.prediction(0.7 * window.noise)
@@ -119,8 +120,8 @@ def test_sync_asks_nothing_of_items_that_heard_nothing(window):
 def test_latent_sync_sees_whole_latents_frame_by_frame(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=True)))
     prediction = window.prediction(0.7 * window.noise)
-    look = SyncInput(num_frames=NUM_FRAMES, latent_space=True, lower_half=False)
-    found = SyncLoss(1, syncnet, look)(prediction)
+    syncnet_input = SyncNetInput(num_frames=NUM_FRAMES, latent_space=True, lower_half=False)
+    found = SyncLoss(1, syncnet, syncnet_input)(prediction)
     stacked = torch.cat([prediction.clean_estimate[:, :, frame] for frame in range(NUM_FRAMES)], dim=1)
     seen, heard = syncnet(stacked, window.mel)
     torch.testing.assert_close(found, -torch.log((seen * heard).sum(1)).mean())
@@ -142,7 +143,7 @@ def test_perceptual_loss_looks_at_the_lower_half_only(window):
 
 def test_terms_compute_outside_autocast(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
-    stack = LossStack([SyncLoss(1, syncnet, SyncInput(SYNC_RESOLUTION, NUM_FRAMES))])
+    stack = LossStack([SyncLoss(1, syncnet, SyncNetInput(SYNC_RESOLUTION, NUM_FRAMES))])
     plain, _ = stack(window.prediction(0.7 * window.noise))
     with torch.autocast("cpu", torch.bfloat16):
         inside, _ = stack(window.prediction(0.7 * window.noise))

@@ -8,8 +8,8 @@ import pytest
 
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
-from latentsync.losses.sync_loss import read_syncnet_config
 from latentsync.models.stable_syncnet import SyncEncoderConfig
+from latentsync.models.syncnet_input import read_syncnet_config
 from latentsync.recipes.lipsync import SECTIONS, default_options
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
@@ -180,9 +180,9 @@ def test_a_syncnet_of_25_frames_takes_80_columns(tmp_path: Path):
 
 def test_a_published_syncnet_serves_the_sync_loss(tmp_path: Path, repository: Path):
     path = write_yaml(tmp_path / "attn.yaml", published_syncnet())
-    model, look = read_syncnet_config(path)
-    ours, our_look = read_syncnet_config(repository / "configs/syncnet/syncnet_16_pixel_attn.yaml")
-    assert (model, look) == (ours, our_look)
+    model, syncnet_input = read_syncnet_config(path)
+    ours, our_input = read_syncnet_config(repository / "configs/syncnet/syncnet_16_pixel_attn.yaml")
+    assert (model, syncnet_input) == (ours, our_input)
     sync = unet(tmp_path, data__syncnet_config_path=str(path)).losses.sync
     assert (sync.config, sync.checkpoint) == (str(path), "somewhere/syncnet.pt")
     write_yaml(path, published_syncnet(), ckpt__inference_ckpt_path="")
