@@ -3,12 +3,12 @@
 Run: python -m benchmarks.anchor_jitter ../shared/real/*.mp4 [--detector auto] [--device cpu]
 """
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 
+from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device
 from latentsync.face.detector import DETECTORS, build_detector
 from latentsync.face.face_plan import raw_plan
@@ -19,7 +19,7 @@ from latentsync.weights import AUXILIARY
 
 def main() -> None:
     """Prints one line a clip; the jitter is the mean second difference of the anchors over the brow distance."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--detector", default="auto", choices=DETECTORS)
     parser.add_argument("--device", default="cpu")

@@ -4,7 +4,6 @@ Runs the bundled example in Debian's Chromium (playwright), shows a moment of so
 the upper part of the page. How long the run took stands in the picture: take it on a quiet machine.
 """
 
-import argparse
 import io
 import shutil
 import sys
@@ -17,6 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, serving
 from latentsync.app.studio import Studio
+from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.storage.output_file import atomic_output, check_output_file
@@ -29,7 +29,7 @@ PATIENCE_MS = 1_800_000
 
 def main(argv: list[str] | None = None) -> int:
     """Takes the picture; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="app_picture", description=__doc__)
+    parser = OneLineParser(prog="app_picture", description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY_ROOT / "assets" / "app.png")
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args(argv)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from demo.synthetic.mouth_track import mouth_track, sample_track
+from latentsync.cli import OneLineParser
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
@@ -59,7 +60,7 @@ def correlations(result: Path, speech: Path) -> np.ndarray:
 
 def main() -> None:
     """Prints the correlations with the driving speech and with the control."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path)
     parser.add_argument("speech", type=Path)
     parser.add_argument("control", type=Path)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.cli import OneLineParser
+
 DEFAULT_FIGURES = (
     "dubs.opening",
     "dubs.opening_worst",
@@ -68,7 +70,7 @@ def table(rows: Sequence[Row], figures: Sequence[str]) -> str:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="+", type=parse_row, metavar="NAME=FOLDER[,FOLDER...]")
     parser.add_argument("--figures", nargs="+", default=DEFAULT_FIGURES, metavar="GROUP.NAME")
     arguments = parser.parse_args()

@@ -6,7 +6,6 @@ The kept pixels are those inside the crop and outside the mask; levels are grey 
 the source's own, so every difference is an artefact.
 """
 
-import argparse
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device
 from latentsync.face.align import alignment_matrices, crop_faces, invert
 from latentsync.face.colour import RING_SHARE, match_colour
@@ -32,7 +32,7 @@ from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 
 def main() -> None:
     """Prints one line for each part."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", nargs="?", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_video.mp4")
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--resolution", type=int, default=128)

@@ -5,7 +5,6 @@ Processor time of all threads is counted on a CPU, so that other work on the mac
 Run: python -m benchmarks.face_speed [--num_threads 1] [--device cpu] [--resolution 256] [--num_frames 16]
 """
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device
 from latentsync.face.align import (
     Aligner,
@@ -77,7 +77,7 @@ def milliseconds(task: Callable[[], object], num_frames: int, clock: Callable[[]
 
 def main() -> None:
     """Prints one line a task."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resolution", type=int, default=256)

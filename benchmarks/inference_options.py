@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.face.detector import DETECTORS
 from latentsync.media.reader import VideoReader
@@ -60,7 +61,7 @@ def mean_psnr(video: Path, reference: Path) -> float:
 
 def main() -> None:
     """Measures and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, default=DEMO_VIDEO)
     parser.add_argument("--audio", type=Path, default=DEMO_AUDIO)
     parser.add_argument("--repeats", type=int, default=2)

@@ -10,7 +10,6 @@ Run: python -m benchmarks.loader_speed unet --config configs/demo/unet_stage1.ya
      [--workers 0 1 2] [--num_batches 20] [key=value ...]
 """
 
-import argparse
 import logging
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from latentsync.cli import OneLineParser
 from latentsync.config import load_config
 from latentsync.data.step_sampler import StepSampler
 from latentsync.errors import LatentSyncError
@@ -94,7 +94,7 @@ def measure(supply: Iterable[Batch], work: Callable[[Batch], None]) -> Timing:
 
 def main() -> int:
     """Prints one line for each number of workers."""
-    parser = argparse.ArgumentParser(description="Samples per second of the data loader beside the training step")
+    parser = OneLineParser(description="Samples per second of the data loader beside the training step")
     parser.add_argument("model", choices=("unet", "syncnet"))
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])

@@ -7,7 +7,6 @@ One window of a synthetic person at 128 px, the demo's frozen networks, and VGG-
 gradient divided by that in float32, and the cosine between the two.
 """
 
-import argparse
 import sys
 import wave
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 
 from demo.synthetic.clip import TalkingClip
 from latentsync.audio.mel import syncnet_mel
+from latentsync.cli import OneLineParser
 from latentsync.data.windows import mel_columns, model_pixels
 from latentsync.device import frozen_dtype
 from latentsync.diffusion.one_step import estimate_clean
@@ -154,7 +154,7 @@ def vgg16_root(folder: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description="gradients of the loss terms in each number format against float32")
+    parser = OneLineParser(description="gradients of the loss terms in each number format against float32")
     parser.add_argument("--timesteps", type=int, nargs="+", default=list(TIMESTEPS), help="of the noise, 0 to 999")
     options = parser.parse_args(arguments)
     window = GradientWindow()

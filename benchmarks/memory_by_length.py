@@ -7,7 +7,6 @@ depend on the length either), the real decoder, MTCNN's place taken by a detecto
 real alignment, windows, paste-back and encoder. ffmpeg's own processes are not counted: they see one frame at a time.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import wave
 from pathlib import Path
 
 import numpy as np
+
+from latentsync.cli import OneLineParser
 
 WIDTH, HEIGHT = 1920, 1080
 
@@ -56,7 +57,7 @@ def measure(seconds: int) -> dict[str, float]:
 
 def main() -> None:
     """Measures each length in a process of its own and prints one JSON line for each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = OneLineParser(description=__doc__)
     parser.add_argument("--seconds", type=int, nargs="+", default=[20, 200])
     parser.add_argument("--here", action="store_true", help="measure in this process")
     arguments = parser.parse_args()

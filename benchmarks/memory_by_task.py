@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from latentsync.cli import OneLineParser
 from latentsync.weights import REPOSITORY_ROOT
 
 _LOOK_EVERY_S = 0.2
@@ -74,7 +75,7 @@ def _resident(root: psutil.Process) -> int:
 
 def main() -> int:
     """Measures and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True, help="a few training clips")
     parser.add_argument("--held_out", type=Path, required=True, help="a few more")
     arguments = parser.parse_args()

@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.memory_by_task import peak_memory_mib
 from benchmarks.published_weights import write_config, write_weights
+from latentsync.cli import OneLineParser
 from latentsync.weights import REPOSITORY_ROOT, UNET
 from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
@@ -48,7 +49,7 @@ def command(folder: Path, resolution: int, dtype: str, guidance: float) -> Seque
 
 def main() -> int:
     """Measures and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
     parser.add_argument("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--guidance_scale", type=float, nargs="+", default=[1.5], help="1 halves the U-Net's batch")

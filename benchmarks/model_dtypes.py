@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks.random_weights import convert
 from benchmarks.weight_sizes import SD_VAE
+from latentsync.cli import OneLineParser
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import AutoencoderKL, LatentCodec
 
@@ -73,7 +74,7 @@ def measure_vae(frames: int, resolution: int, repeats: int) -> list[float]:
 
 def main() -> None:
     """Measures both networks and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--frames", type=int, default=4, help="frames of the U-Net's window and images of the VAE")
     parser.add_argument("--resolution", type=int, default=256)

@@ -26,6 +26,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from demo.synthetic.clip import TalkingClip
 from demo.synthetic.film import write_film
+from latentsync.cli import OneLineParser
 from latentsync.config import load_config
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
@@ -241,7 +242,7 @@ def run(options: argparse.Namespace, folder: Path) -> str:
 
 def main() -> int:
     """Print the table; 0, or 2 after an error a user can act on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, default=None, help="folder of raw videos instead of synthetic ones")
     parser.add_argument("--num_clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=6.0, help="of a synthetic video")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.cli import OneLineParser
 from latentsync.data.clip_list import list_clips
 from latentsync.device import resolve_device
 from latentsync.errors import LatentSyncError
@@ -48,7 +49,7 @@ def row(seconds: float, own: Sequence[SyncScore], other: Sequence[SyncScore]) ->
 
 def main() -> int:
     """Print the table; 0, or 2 after an error a user can act on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--num_clips", type=int, default=60)
     parser.add_argument("--seconds", type=float, nargs="+", default=[6.0, 5.0, 2.4])

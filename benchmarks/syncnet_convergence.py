@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.syncnet_convergence_document import write_document
 from eval import eval_syncnet_acc
-from latentsync.cli import EXIT_OF_SIGNALS, OneLineParser, Stopped, run_command
+from latentsync.cli import SIGNAL_EXIT_BASE, OneLineParser, Stopped, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
 from latentsync.storage.output_file import atomic_output
@@ -153,8 +153,8 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         with atomic_output(clips) as beside:
             beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
     status = train_syncnet.main(study.arguments(clips, held_out, cache, folder))
-    if status > EXIT_OF_SIGNALS:
-        raise Stopped(status - EXIT_OF_SIGNALS)
+    if status > SIGNAL_EXIT_BASE:
+        raise Stopped(status - SIGNAL_EXIT_BASE)
     if status != 0:
         raise InputError(f"the study {study.name!r} failed: see above")
     judged = folder / "clean.json"

@@ -6,13 +6,13 @@ One window of 16 frames in bfloat16. Blocks are alike, so networks of one and of
 fused attention and made-up weights, and their difference stands for each of the 40. Frozen weights are not counted.
 """
 
-import argparse
 import sys
 from dataclasses import replace
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from latentsync.cli import OneLineParser
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize
 
 GIB = 1024**3
@@ -52,7 +52,7 @@ def made_up(size: VideoMaeSize) -> VideoFeatures:
 
 def main() -> int:
     """Prints a Markdown table."""
-    argparse.ArgumentParser(description="activations that the VideoMAE behind TREPA keeps for one window").parse_args()
+    OneLineParser(description="activations that the VideoMAE behind TREPA keeps for one window").parse_args()
     full = VideoMaeSize()
     frames = torch.zeros(1, full.num_frames, 3, 256, 256)
     sys.stdout.write("| activations of the ViT-g for one window | a block | in all |\n|---|---|---|\n")

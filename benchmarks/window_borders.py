@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.cli import OneLineParser
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.timeline import plan_windows
 
@@ -38,7 +39,7 @@ def border_ratio(source: np.ndarray, result: np.ndarray, overlap: int) -> float:
 
 def main() -> None:
     """Prints the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("overlap", type=int)

@@ -1,8 +1,8 @@
-"""LatentSync: makes the lips of a person in a video follow any speech."""
+"""LatentSync: audio-conditioned latent diffusion for lip synchronization."""
 
-from latentsync import quiet_start  # noqa: F401  (first: the next import takes seconds, in which Ctrl-C may come)
-from latentsync.torchvision_ops import import_torchvision
+from latentsync import quiet_start  # noqa: F401  (first: later imports take seconds, during which Ctrl-C may come)
+from latentsync.torchvision_ops import install_finder
 
 __version__ = "0.1.0"
 
-import_torchvision()
+install_finder()

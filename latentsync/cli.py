@@ -1,4 +1,4 @@
-"""What all commands share: options told wrong in one line, signals, exit codes, errors in one line."""
+"""Shared by all commands: argument parser, exit codes, one-line error messages and signal handling."""
 
 import argparse
 import io
@@ -12,50 +12,50 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-import torch
-
 from latentsync.errors import LatentSyncError
 
 EXIT_SOME_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_UNEXPECTED = 70
-"""An error that nobody foresaw: a fault of the program, not of what it was given."""
-EXIT_OF_SIGNALS = 128
-"""To this the number of the signal is added that ended a run."""
+"""An unexpected error, which is a fault of the program and not of its input (EX_SOFTWARE of sysexits.h)."""
+SIGNAL_EXIT_BASE = 128
+"""A command that a signal stopped exits with this plus the number of the signal, as shells report it."""
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _PATIENCE_S = 5.0
-"""For so long after the first signal further ones are ignored, because cleaning up must not be cut short."""
+"""Further signals are ignored for this long after the first one, so that cleanup can finish."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C, a polite kill, or a terminal that went away.
+    """Raised by the first SIGINT (Ctrl-C), SIGTERM or SIGHUP (terminal closed).
 
     Attributes:
-        exit_code: what a shell expects then.
+        exit_code: 128 + number of the signal.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.exit_code = EXIT_OF_SIGNALS + number
+        self.exit_code = SIGNAL_EXIT_BASE + number
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong with an option in one line."""
+    """Argument parser whose error message is one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints the message and leaves."""
+        """Print the message in one line and exit with status 2."""
         self.exit(EXIT_BAD_INPUT, f"error: {' '.join(message.split())} (see --help)\n")
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[Callable[[], None]]:
-    """Lets the first Ctrl-C, SIGTERM or SIGHUP raise `Stopped` in the main thread.
+    """Raise `Stopped` in the main thread on the first SIGINT, SIGTERM or SIGHUP.
 
-    Gives a function for work that has answered the first signal by itself: what comes after it counts as a further one.
+    Later signals are ignored for five seconds, so that the run can clean up; after that, the next one ends the process
+    immediately. A signal that the process ignores from its start (`nohup`, a background job) stays ignored.
 
-    Further ones are ignored while the run cleans up; after five seconds one more ends the process on the spot. Whatever
-    ignores a signal from its start (`nohup`, a job in the background) goes on ignoring it.
+    Yields:
+        A function to call if the work has handled the first signal itself; every later signal then counts as a repeated
+        one.
     """
     first_at: list[float] = []
 
@@ -71,7 +71,7 @@ def stopping_on_signals() -> Iterator[Callable[[], None]]:
             count_as_stopped()
             raise Stopped(number)
         if time.monotonic() - first_at[0] > _PATIENCE_S:
-            os._exit(128 + number)
+            os._exit(SIGNAL_EXIT_BASE + number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
@@ -81,46 +81,44 @@ def stopping_on_signals() -> Iterator[Callable[[], None]]:
         yield count_as_stopped
     finally:
         for number, handler in before.items():
-            # After a stop nothing may interrupt the end of the interpreter, in which threads of torch still run.
+            # After a stop, signals stay ignored: torch's threads still run while the interpreter shuts down.
             signal.signal(number, signal.SIG_IGN if first_at else handler)
 
 
 def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str = "nothing was written") -> int:
-    """Runs a command's work; whatever goes wrong is told in one line on the error stream.
+    """Run a command and turn errors and signals into one line on stderr and an exit code.
 
     Args:
-        work: gives the exit code; one above 128 where it has answered a signal by itself.
-        debug: errors are raised instead.
-        when_stopped: what is true after Ctrl-C.
+        work: function that returns the exit code. A code above 128 means that it has handled a signal itself.
+        debug: raise errors with their traceback instead.
+        when_stopped: message after a signal, such as what was written or how to resume.
 
     Returns:
-        The exit code: that of the work; 2 for an error that names what to change; 128 and the signal's number after a
-        stop; 70 for an error of the program itself.
+        The exit code of `work`; 2 after an error that the user can correct (`LatentSyncError`, OSError, out of device
+        memory); 128 + signal number after a signal; 70 after an unexpected error.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+            stream.reconfigure(errors="backslashreplace")  # file names may contain undecodable bytes
     try:
         with stopping_on_signals() as count_as_stopped:
             exit_code = work()
-            if exit_code > EXIT_OF_SIGNALS:
+            if exit_code > SIGNAL_EXIT_BASE:
                 count_as_stopped()
             return exit_code
     except Stopped as stopped:
-        _say(f"stopped; {when_stopped}")
+        _print_line(f"stopped; {when_stopped}")
         return stopped.exit_code
-    except KeyboardInterrupt:  # where signals are not taken over, such as off the main thread
-        _say(f"stopped; {when_stopped}")
-        return 128 + signal.SIGINT
-    except (LatentSyncError, OSError, torch.OutOfMemoryError) as error:
-        if debug:
-            raise
-        _say(f"error: {one_line(error)}")
-        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:  # the handler is not installed outside the main thread
+        _print_line(f"stopped; {when_stopped}")
+        return SIGNAL_EXIT_BASE + signal.SIGINT
     except Exception as error:
         if debug:
             raise
-        _say(
+        if isinstance(error, LatentSyncError | OSError) or _is_out_of_device_memory(error):
+            _print_line(f"error: {one_line(error)}")
+            return EXIT_BAD_INPUT
+        _print_line(
             f"error: unexpected {type(error).__name__}: {one_line(error)}: this is a fault of the program, please "
             "report it with what --debug shows"
         )
@@ -128,7 +126,10 @@ def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str 
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing. Of a system error the file and the words."""
+    """Return an error's message in one line.
+
+    An OSError becomes "file: reason", without its number. An error without a message becomes the name of its type.
+    """
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         named = error.filename if error.filename2 is None else error.filename2
@@ -136,6 +137,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _say(text: str) -> None:
+def _is_out_of_device_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")  # not imported here: that takes more than a second, and some commands do without
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def _print_line(text: str) -> None:
     with suppress(OSError):  # the terminal may be gone
         print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """``python -m latentsync.doctor``: what is installed here, and what is missing for which task, in plain words."""
 
-import argparse
 import hashlib
 import importlib.metadata
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 
 from latentsync.accelerator import explain_unusable_card
+from latentsync.cli import OneLineParser
 from latentsync.device import cpu_multiplies_bfloat16, fastest_device, resolve_dtype
 from latentsync.errors import LatentSyncError, ToolError
 from latentsync.media.ffmpeg import run_tool
@@ -236,7 +236,7 @@ def _encoders_here() -> set[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the report; exit code 1 where not even the demo would run."""
-    parser = argparse.ArgumentParser(prog="python -m latentsync.doctor", description=__doc__)
+    parser = OneLineParser(prog="python -m latentsync.doctor", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="do not read the weights for their hashes")
     arguments = parser.parse_args(argv)
     for line in report(with_hashes=not arguments.quick):

@@ -1,12 +1,12 @@
-"""Errors that a user can act on: one line that names the input and the remedy, shown without a traceback."""
+"""Errors that a user can act on. Their message is one line that names the input and the remedy."""
 
 
 class LatentSyncError(Exception):
-    """Base of every error this package raises on purpose; its message is one line for a person to read."""
+    """Base of all errors that this package raises deliberately. Commands print the message without a traceback."""
 
 
 class InputError(LatentSyncError):
-    """A file, folder or option the user gave cannot be used."""
+    """A file, folder or option that the user named cannot be used."""
 
 
 class ConfigError(InputError):
@@ -18,12 +18,17 @@ class CheckpointError(InputError):
 
 
 class ToolError(LatentSyncError):
-    """An external program (ffmpeg, ffprobe) is missing or failed; the message ends with what it said."""
+    """An external program (ffmpeg, ffprobe) is missing or failed; the message ends with its own message."""
 
 
 class DeviceMemoryError(LatentSyncError):
-    """A device has too little memory for what was asked; the message names the part that ran out of it."""
+    """A device has too little memory; the message names the part of the program that ran out of it."""
 
 
 class NonFiniteError(LatentSyncError):
-    """A network gave NaN or infinity, from which no image can be made."""
+    """The output of a network contains NaN or infinity."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, else the name of its type."""
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -1,7 +1,7 @@
-"""Lets Ctrl-C end our own commands without a traceback while their modules still load, which takes seconds.
+"""Let Ctrl-C end this repository's commands without a traceback while their modules load, which takes seconds.
 
-Nothing has been done by then, so nothing is left behind. Later `latentsync.cli` takes signals over. A program
-of somebody else that imports this package is left alone.
+No work has started by then, so there is nothing to clean up. `latentsync.cli` installs its own handlers later. Other
+programs that import this package are not affected.
 """
 
 import signal
@@ -14,7 +14,7 @@ _SCRIPTS = {"gradio_app.py"}
 
 
 def end_quietly_while_loading() -> None:
-    """Gives Ctrl-C its plain meaning, if one of our commands is what runs and nobody else has taken it over."""
+    """Restore the default action of SIGINT if this process runs one of our commands and has no other handler."""
     is_main_thread = threading.current_thread() is threading.main_thread()
     if is_main_thread and _is_own_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,47 +1,89 @@
-"""Import torchvision also beside a CPU-only build of torch.
+"""Make torchvision importable beside a CPU-only build of torch.
 
 The torchvision wheels of the Python package index are linked against the CUDA libraries. Beside a CPU-only torch their
 compiled library cannot be loaded. ``import torchvision`` then fails, because its Python code registers fake kernels for
 one or two of the missing operators, and facenet-pytorch, lpips, diffusers and transformers fail with it.
 
-Only when torchvision's own import has failed for this reason are these operators declared here and the import tried
-again. Declaring an operator that a compiled library also declares would abort the process, so that libraries are not
-loaded in the second attempt.
+Only after torchvision's own import has failed for this reason are these operators declared here and the import retried.
+Declaring an operator that a compiled library also declares would abort the process, so that no libraries are loaded
+during the second attempt.
+
+All of this happens when torchvision is first imported, because importing torch and torchvision takes
+about 1.3 s each.
 """
 
+from __future__ import annotations
+
+import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    import torch
 
 _MISSING_OPERATOR = re.compile(r"operator torchvision::\w+ does not exist")
 _declared: list[torch.library.Library] = []  # an operator exists as long as its library object
 
 
-def import_torchvision() -> None:
-    """Import torchvision; declare ``nms`` and ``qnms`` if its compiled library cannot be loaded.
+class TorchvisionFinder(MetaPathFinder):
+    """Import hook: find torchvision as usual, and retry its import with operators declared in Python if it fails."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of torchvision with a retrying loader; None for every other module."""
+        if fullname != "torchvision":
+            return None
+        specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((found for found in specs if found is not None), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = partial(_execute, spec.loader.exec_module)
+        return spec
+
+
+def install_finder() -> None:
+    """Put a `TorchvisionFinder` before the other import hooks, once per process."""
+    if not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, TorchvisionFinder())
+
+
+def _execute(execute_module: Callable[[ModuleType], None], module: ModuleType) -> None:
+    """Execute torchvision; declare ``nms`` and ``qnms`` and try again if its compiled library cannot be loaded.
 
     Raises:
-        ImportError, RuntimeError: torchvision is missing or broken in another way.
+        RuntimeError: torchvision is broken in another way.
     """
+    import torch
+
+    clean = dict(vars(module))
     try:
-        import torchvision
+        execute_module(module)
+        return
     except RuntimeError as error:
         if not _MISSING_OPERATOR.search(str(error)) or hasattr(torch.ops.torchvision, "nms"):
             raise
-    else:
-        return
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
         del sys.modules[name]
+    vars(module).clear()
+    vars(module).update(clean)
     _declare_operators()
     with _no_compiled_libraries():
-        import torchvision.extension
-    torchvision.extension._has_ops = lambda: True  # torchvision.ops asks before each call
+        execute_module(module)
+        extension = importlib.import_module("torchvision.extension")
+    vars(extension)["_has_ops"] = lambda: True  # torchvision.ops calls it before each operator
 
 
 def _declare_operators() -> None:
+    import torch
+
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -52,6 +94,7 @@ def _declare_operators() -> None:
 @contextmanager
 def _no_compiled_libraries() -> Iterator[None]:
     """Make `torch.ops.load_library` fail as it does for a library whose dependencies are missing."""
+    import torch
 
     def refuse(path: str) -> None:
         raise OSError(f"{path} is not loaded beside operators that were declared in Python")
@@ -65,13 +108,15 @@ def _no_compiled_libraries() -> Iterator[None]:
 
 
 def non_maximum_suppression(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
-    """Return the indices of the boxes that are kept, best first.
+    """Return the indices of the boxes that are kept, highest score first.
 
     Args:
         boxes: (n, 4) as x1, y1, x2, y2.
         scores: (n,).
-        iou_threshold: a box is dropped when its intersection over union with a better one is above this.
+        iou_threshold: a box is dropped when its intersection over union with a kept box of higher score is above this.
     """
+    import torch
+
     order = scores.argsort(descending=True, stable=True)
     top_left, bottom_right = boxes[order, :2], boxes[order, 2:]
     area = (bottom_right - top_left).prod(dim=1)

@@ -11,8 +11,16 @@ from pathlib import Path
 
 from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.hub import HubUnreachableError, MissingOnHubError, MissingRepositoryError, hub_answers
-from latentsync.hub_download import DamagedDownloadError, difference, download, find_on_hub
+from latentsync.hub import (
+    DamagedDownloadError,
+    HubUnreachableError,
+    MissingOnHubError,
+    MissingRepositoryError,
+    difference,
+    download,
+    find_on_hub,
+    hub_answers,
+)
 from latentsync.weights import (
     AUXILIARY_REPOSITORY,
     CHECKPOINTS,

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from huggingface_hub import constants
 
-from latentsync import hub_download
+from latentsync import hub as hub_module
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -65,7 +65,7 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
 
 def use_in_this_process(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes this process ask the hub, without pauses; HF_ENDPOINT is read once, when huggingface_hub is imported."""
-    monkeypatch.setattr(hub_download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(hub_module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
     template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"

@@ -43,8 +43,8 @@ def put_nvidia_smi(
 
 def hide_system_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without an NVIDIA driver, whatever this one has: no nvidia-smi and none of the driver's files."""
-    monkeypatch.setattr("latentsync.nvidia_driver.DRIVER_FILE", folder / "version")
-    monkeypatch.setattr("latentsync.nvidia_driver.DEVICE_FOLDER", folder)
+    monkeypatch.setattr("latentsync.accelerator.DRIVER_FILE", folder / "version")
+    monkeypatch.setattr("latentsync.accelerator.DEVICE_FOLDER", folder)
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     set_torch(monkeypatch)

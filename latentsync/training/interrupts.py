@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from latentsync.cli import SIGNAL_EXIT_BASE
+
 logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
@@ -102,4 +104,4 @@ def _leave_at_once(number: int) -> None:
     with suppress(Exception):
         sys.stderr.write("stopped at once; the same command continues from the newest whole checkpoint\n")
         sys.stderr.flush()
-    os._exit(128 + number)
+    os._exit(SIGNAL_EXIT_BASE + number)

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
+from latentsync.cli import SIGNAL_EXIT_BASE
 from latentsync.data.step_sampler import StepSampler
 from latentsync.storage.atomic import atomic_write
 from latentsync.training.agreement import is_main_process
@@ -60,8 +61,8 @@ class TrainReport:
 
     @property
     def exit_code(self) -> int:
-        """For the shell: 0, or 128 + signal after an early end."""
-        return 128 + self.signal_number if self.signal_number else 0
+        """0, or 128 + signal number after a signal."""
+        return SIGNAL_EXIT_BASE + self.signal_number if self.signal_number else 0
 
 
 class Trainer:

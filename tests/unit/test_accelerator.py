@@ -8,10 +8,16 @@ import torch
 
 from latentsync import device as device_module
 from latentsync import doctor
-from latentsync.accelerator import BUILDS, explain_unusable_card, has_kernels, is_usable
+from latentsync.accelerator import (
+    BUILDS,
+    DRIVER_RELEASES,
+    explain_unusable_card,
+    find_driver,
+    has_kernels,
+    is_usable,
+)
 from latentsync.device import resolve_device
 from latentsync.errors import InputError
-from latentsync.nvidia_driver import DRIVER_RELEASES, find_driver
 from tests.fake_nvidia import ARCHITECTURES, HEADER, hide_system_driver, put_nvidia_smi, set_torch
 
 NEWER_HEADER = "| NVIDIA-SMI {release}   KMD Version: {release}   CUDA UMD Version: {cuda}  |"
@@ -207,7 +213,7 @@ def test_an_nvidia_smi_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytes
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     program.chmod(0o755)
-    monkeypatch.setattr("latentsync.nvidia_driver.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("latentsync.accelerator.TIMEOUT_S", 0.2)
     (tmp_path / "nvidia0").touch()
     assert "nvidia-smi fails (no answer)" in (explain_unusable_card() or "")
 

@@ -44,7 +44,7 @@ def test_a_file_says_only_what_differs_from_its_base_and_overrides_win(tmp_path:
         ("name: forbidden", "forbidden"),
         ("- a\n- list", "mapping"),
         ("inner: [", "variant.yaml"),
-        ("base: variant.yaml", "goes round"),
+        ("base: variant.yaml", "is circular"),
         ("base: missing.yaml", "missing.yaml"),
     ],
 )

@@ -118,3 +118,9 @@ def test_another_fault_of_torchvision_is_not_hidden(tmp_path: Path, repository: 
     done = subprocess.run([sys.executable, "-c", IMPORT], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1] == "RuntimeError: built for another CUDA"
+
+
+def test_importing_the_package_imports_neither_torch_nor_torchvision(repository: Path):
+    code = "import sys, latentsync.cli; print({'torch', 'torchvision'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

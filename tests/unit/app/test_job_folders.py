@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from latentsync.app.job_folders import APP_FOLDER, JOB_LIST, JobFolders
 from latentsync.errors import InputError
+from tests.lock_holder import LOCKED_BY_APP, held_by_process
 
 HOUR = 3600.0
 HASH = "0a" * 32
@@ -223,14 +222,7 @@ def test_a_file_instead_of_the_folder_is_refused(tmp_path: Path):
 
 
 def test_a_second_app_in_the_same_folder_is_refused_in_one_line(tmp_path: Path):
-    program = (
-        "import sys\nfrom pathlib import Path\nfrom latentsync.app.job_folders import JobFolders\n"
-        "with JobFolders(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        assert first.stdout is not None
-        first.stdout.readline()
+    with held_by_process(tmp_path, LOCKED_BY_APP) as first:
         folders = JobFolders(tmp_path)
         for act in (folders.check_unused, folders.__enter__):
             with pytest.raises(InputError, match=f"in use by process {first.pid} .*: stop that app, or name another"):

@@ -3,8 +3,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +19,7 @@ from preprocess.settings import PreprocessConfig, build_steps
 from tests.fake_pipeline import leave_with_status, run_command
 from tests.fake_run import records, tree, write_raw
 from tests.fake_steps import CheckStep, StampStep
+from tests.lock_holder import held_by_process
 
 PATIENCE_S = 60
 
@@ -156,14 +155,7 @@ def test_a_dry_run_notices_a_run_and_a_list_in_the_output(
         assert run_command(["--input_list", str(listed), "--output_dir", str(root), *more]) == 2
         assert "lies in the output folder" in capsys.readouterr().err
     assert listed.read_bytes() == before
-    program = (
-        "import sys\nfrom pathlib import Path\nfrom latentsync.storage.owned_folder import locked\n"
-        "with locked(Path(sys.argv[1]), 'wait'): print(flush=True); sys.stdin.read()"
-    )
-    holder = [sys.executable, "-c", program, str(root)]
-    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with held_by_process(root) as process:
         for more in ([], ["--dry_run"]):
             assert command(raw, root, *more) == 2
             assert f"in use by process {process.pid}" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 from latentsync.errors import InputError
 from latentsync.storage.owned_folder import check_ownership, check_unlocked, claim_folder, locked
 from latentsync.storage.temporary_files import temporary_path
+from tests.lock_holder import held_by_process
 
 REMEDY = "name another --work_dir"
 
@@ -83,14 +84,7 @@ def test_children_of_a_killed_run_are_waited_for(tmp_path: Path):
 
 
 def test_one_run_at_a_time(tmp_path: Path):
-    program = (
-        "import sys\nfrom pathlib import Path\nfrom latentsync.storage.owned_folder import locked\n"
-        "with locked(Path(sys.argv[1]), 'wait'): print(flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with held_by_process(tmp_path) as process:
         with pytest.raises(InputError, match=rf"in use by process {process.pid} on .*: wait"), locked(tmp_path, "wait"):
             pass
         with pytest.raises(InputError, match=rf"in use by process {process.pid} on .*: wait"):

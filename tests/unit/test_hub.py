@@ -1,4 +1,4 @@
-"""Downloads from a hub on this machine: verified, resumed, and refused where what arrives is not what was announced."""
+"""Downloads from a hub on this machine are verified and resumed; other content than announced is refused."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,19 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from latentsync import hub_download
+from latentsync import hub as hub_module
 from latentsync.errors import InputError
-from latentsync.hub import HubUnreachableError, MissingOnHubError, MissingRepositoryError, hub_answers, look_up
-from latentsync.hub_download import DamagedDownloadError, difference, download, find_on_hub
+from latentsync.hub import (
+    DamagedDownloadError,
+    HubUnreachableError,
+    MissingOnHubError,
+    MissingRepositoryError,
+    difference,
+    download,
+    find_on_hub,
+    hub_answers,
+    look_up,
+)
 from latentsync.weights import WeightFile
 from tests.fake_hub import FakeHub, serving, use_in_this_process
 
@@ -49,18 +58,18 @@ def test_a_connection_that_breaks_is_resumed_in_the_same_call(hub: FakeHub, tmp_
 
 
 def test_an_interrupted_download_is_resumed_by_the_next_call(hub: FakeHub, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(hub_download, "MAX_ATTEMPTS", 1)
-    real_receive = hub_download._receive
+    monkeypatch.setattr(hub_module, "MAX_ATTEMPTS", 1)
+    real_receive = hub_module._receive
 
     def receive_once_then_nothing(part, remote, bar):
         hub.broken_after["auxiliary/weights.pth"] = 0 if part.exists() else 123_456
         real_receive(part, remote, bar)
 
-    monkeypatch.setattr(hub_download, "_receive", receive_once_then_nothing)
+    monkeypatch.setattr(hub_module, "_receive", receive_once_then_nothing)
     with pytest.raises(HubUnreachableError, match=r"downloading auxiliary/weights\.pth .*123456 bytes are kept"):
         download(FILE, tmp_path)
     assert not (tmp_path / "auxiliary" / "weights.pth").exists()
-    monkeypatch.setattr(hub_download, "_receive", real_receive)
+    monkeypatch.setattr(hub_module, "_receive", real_receive)
     hub.broken_after.clear()
     hub.requests.clear()
     assert download(FILE, tmp_path).read_bytes() == CONTENT
@@ -124,7 +133,7 @@ def test_a_refusal_and_a_server_that_is_no_hub_are_named(hub: FakeHub, tmp_path:
         download(FILE, tmp_path)
     assert "\n" not in str(caught.value)
     monkeypatch.setattr("tests.fake_hub._Handler._answer", lambda handler: handler._head(200))
-    with pytest.raises(HubUnreachableError, match="is no model hub: check HF_ENDPOINT and proxies"):
+    with pytest.raises(HubUnreachableError, match="is not a model hub: check HF_ENDPOINT and proxies"):
         look_up(REPOSITORY, "config.json")
 
 
@@ -139,11 +148,11 @@ def test_a_hub_answers_also_by_refusing_and_not_offline(hub: FakeHub, monkeypatc
 
 
 def test_two_downloads_into_one_folder_do_not_meet(hub: FakeHub, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(hub_download, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(hub_module, "_LOCK_SECONDS", 0.1)
     entered, leave = threading.Event(), threading.Event()
 
     def hold():
-        with hub_download._only_download(tmp_path):
+        with hub_module._only_download(tmp_path):
             entered.set()
             leave.wait(30)
 
