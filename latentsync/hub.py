@@ -262,9 +262,8 @@ def _receive(part: Path, remote: RemoteFile, bar: tqdm) -> None:
         is_rest = response.status_code == _PARTIAL_CONTENT
         with part.open("ab" if is_rest else "wb") as opened:
             bar.n = have if is_rest else 0
-            for block in (
-                response.iter_bytes()
-            ):  # without a chunk size: a partly filled chunk is lost when the connection breaks
+            # Without a chunk size: a partly filled chunk would be lost when the connection breaks.
+            for block in response.iter_bytes():
                 opened.write(block)
                 bar.update(len(block))
     if remote.size is not None and _size(part) < remote.size:
