@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from latentsync.cli import OneLineParser, run_command
-from latentsync.models.checkpoint import read_checkpoint
 from latentsync.storage.output_file import atomic_output, check_output_file
+from latentsync.storage.weight_file import read_weight_file
 
 
 def write_spatial_weights(source: Path, target: Path) -> int:
@@ -19,7 +19,7 @@ def write_spatial_weights(source: Path, target: Path) -> int:
     Raises:
         CheckpointError: the source cannot be read.
     """
-    content = read_checkpoint(source)
+    content = read_weight_file(source)
     weights = content["state_dict"]
     kept = {name: value for name, value in weights.items() if "motion_modules." not in name}
     with atomic_output(target, "OUT") as beside:

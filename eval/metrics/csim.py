@@ -12,7 +12,7 @@ from torch import nn
 from eval.face_clips import FaceClips, common_frames
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric, Sample
-from latentsync.judges.weights_file import fill_network, read_weights_file
+from latentsync.storage.weight_file import TRAINING_DOWNLOAD, fill_network, read_weight_file
 from latentsync.weights import CHECKPOINTS
 
 STRIDE_FRAMES = 5
@@ -34,7 +34,11 @@ def load_embedding(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     """
     from facenet_pytorch import InceptionResnetV1
 
-    weights = {name: value for name, value in read_weights_file(path).items() if not name.startswith("logits.")}
+    weights = {
+        name: value
+        for name, value in read_weight_file(path, TRAINING_DOWNLOAD).items()
+        if not name.startswith("logits.")
+    }
     network = InceptionResnetV1(pretrained=None, classify=False)
     fill_network(network, weights, path)
     return network.to(device).eval().requires_grad_(False)

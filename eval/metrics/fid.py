@@ -14,7 +14,7 @@ from eval.frechet_judge import FrechetJudge
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, SetJudge, SetMetric
 from latentsync.errors import CheckpointError
-from latentsync.judges.weights_file import read_weights_file
+from latentsync.storage.weight_file import TRAINING_DOWNLOAD, read_weight_file
 from latentsync.weights import CHECKPOINTS
 
 NUM_FEATURES = 2048
@@ -37,7 +37,7 @@ def load_inception(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     safe = io.BytesIO()  # the package would run code from the file: it gets what was read without running any
-    torch.save(read_weights_file(path), safe)
+    torch.save(read_weight_file(path, TRAINING_DOWNLOAD), safe)
     safe.seek(0)
     try:
         network = FeatureExtractorInceptionV3("fid", [str(NUM_FEATURES)], feature_extractor_weights_path=safe)

@@ -14,7 +14,7 @@ from whisper.model import AudioEncoder, ModelDimensions
 
 from latentsync.errors import CheckpointError
 from latentsync.storage.atomic import atomic_write
-from latentsync.storage.weight_file import check_archive, check_kinds, plain_tensors
+from latentsync.storage.weight_file import fill_network, read_weight_file
 
 NUM_MELS = 80
 """Mel bands of the encoder's input."""
@@ -23,6 +23,7 @@ PIECE_FRAMES = 3000
 PIECE_ROWS = PIECE_FRAMES // 2
 """Feature rows that come out for one piece: 30 s of 20 ms (the stem halves the rate)."""
 
+_REMEDY = "download whisper/tiny.pt again with setup_env.sh"
 _ENCODER_PREFIX = "encoder."
 _MAX_LAYERS = 64
 _MAX_WIDTH = 8192
@@ -117,9 +118,7 @@ def load_whisper_encoder(
     }
     with torch.device("meta"):
         model = WhisperEncoder(dims, dtype)
-    _check_state(path, state, model.encoder.state_dict())
-    check_kinds(model.encoder.state_dict(), state, path)
-    model.encoder.load_state_dict(plain_tensors(state, path), assign=True)
+    fill_network(model.encoder, state, path)
     return model.float().to(device).eval().requires_grad_(False)
 
 
@@ -134,19 +133,9 @@ def save_whisper_encoder(path: str | Path, model: WhisperEncoder, dtype: torch.d
 
 
 def _read_file(path: Path) -> Mapping:
-    remedy = "download whisper/tiny.pt again with setup_env.sh"
-    if not path.is_file():
-        raise CheckpointError(f"Whisper weights {path} do not exist or are not a file: {remedy}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged or hostile bytes fail inside torch.load in many ways
-        raise CheckpointError(f"Whisper weights {path} are damaged or unsafe to load: {remedy}") from error
-    check_archive(path)
-    is_mapping = isinstance(content, Mapping) and all(
-        isinstance(content.get(key), Mapping) for key in ("dims", "model_state_dict")
-    )
-    if not is_mapping:
-        raise CheckpointError(f"{path} is not an openai-whisper file (no dims and model_state_dict inside): {remedy}")
+    content = read_weight_file(path, _REMEDY)
+    if not all(isinstance(content.get(key), Mapping) for key in ("dims", "model_state_dict")):
+        raise CheckpointError(f"{path} is not an openai-whisper file (no dims and model_state_dict inside): {_REMEDY}")
     return content
 
 
@@ -169,17 +158,3 @@ def _read_dimensions(path: str | Path, stored: Mapping) -> ModelDimensions:
             f"layers {dims.n_audio_layer}): use whisper/tiny.pt"
         )
     return dims
-
-
-def _check_state(path: str | Path, state: Mapping[str, object], expected: Mapping[str, Tensor]) -> None:
-    missing = sorted(expected.keys() - state.keys())
-    extra = sorted(state.keys() - expected.keys())
-    wrong = []
-    for name in expected.keys() & state.keys():
-        tensor = state[name]
-        if not isinstance(tensor, Tensor) or tensor.shape != expected[name].shape or not tensor.is_floating_point():
-            wrong.append(name)
-    for names, fault in ((missing, "miss"), (extra, "have unknown"), (sorted(wrong), "have a wrong shape in")):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CheckpointError(f"Whisper weights {path} {fault} {_ENCODER_PREFIX}{names[0]}{more}: not this network")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from latentsync.judges.weights_file import fill_network, read_weights_file
+from latentsync.storage.weight_file import TRAINING_DOWNLOAD, fill_network, read_weight_file
 
 PICTURE_SIZE = 224
 """Side of the pictures it reads: its pools and linear layers fit no other."""
@@ -114,7 +114,7 @@ def load_hyperiqa(path: Path, device: torch.device | str = "cpu") -> HyperIqa:
     Raises:
         CheckpointError: the file is missing, damaged, or of another network.
     """
-    weights = read_weights_file(path)
+    weights = read_weight_file(path, TRAINING_DOWNLOAD)
     with torch.device("meta"):
         network = HyperIqa()
     fill_network(network, weights, path)

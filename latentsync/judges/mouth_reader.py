@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from latentsync.models.checkpoint import read_checkpoint
+from latentsync.errors import CheckpointError
+from latentsync.storage.weight_file import fill_network, read_weight_file
 
 _INPUT_SIZE = 64
 _TOP, _BOTTOM, _LEFT, _RIGHT = 0.42, 1.0, 0.21, 0.79
@@ -38,9 +39,13 @@ class MouthReader(nn.Module):
 
 def load_mouth_reader(path: Path, device: torch.device | str = "cpu") -> MouthReader:
     """Reads `mouth_reader.pt`; CheckpointError in one line when it cannot be read."""
-    reader = MouthReader()
-    reader.load_state_dict({name: value.float() for name, value in read_checkpoint(path)["state_dict"].items()})
-    return reader.to(device).eval().requires_grad_(False)
+    weights = read_weight_file(path).get("state_dict")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path} has no state_dict: give a mouth_reader.pt")
+    with torch.device("meta"):
+        reader = MouthReader()
+    fill_network(reader, weights, path)
+    return reader.float().to(device).eval().requires_grad_(False)
 
 
 @torch.inference_mode()

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.errors import CheckpointError
-from latentsync.models.checkpoint import read_checkpoint
-from latentsync.storage.weight_file import plain_tensors
+from latentsync.storage.weight_file import plain_tensors, read_weight_file
 
 NUM_LIP_FRAMES = 5
 LIP_SIZE = 224
@@ -65,7 +64,7 @@ def load_syncnet_v2(path: str | Path, device: torch.device | str = "cpu") -> Syn
     Raises:
         CheckpointError: the file is missing, damaged, or of another network.
     """
-    weights = read_checkpoint(path)
+    weights = read_weight_file(path)
     with torch.device("meta"):
         network = SyncNetV2()
     try:

@@ -8,7 +8,7 @@ import lpips
 import torch
 from torch import nn
 
-from latentsync.judges.weights_file import fill_network, read_weights_file
+from latentsync.storage.weight_file import TRAINING_DOWNLOAD, fill_network, read_weight_file
 
 _LINEAR_WEIGHTS = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
 _NUM_LEVELS = 5
@@ -63,11 +63,11 @@ def load_vgg_lpips(path: Path, device: torch.device | str = "cpu") -> VggLpips:
     Raises:
         CheckpointError: the file is missing, damaged or no VGG-16.
     """
-    backbone = read_weights_file(path)
+    backbone = read_weight_file(path, TRAINING_DOWNLOAD)
     with torch.device("meta"):
         judge = VggLpips()
     weights = {f"network.scaling_layer.{name}": value for name, value in lpips.ScalingLayer().state_dict().items()}
-    linear = read_weights_file(_LINEAR_WEIGHTS)
+    linear = read_weight_file(_LINEAR_WEIGHTS)
     for level in range(_NUM_LEVELS):  # lpips keeps every linear layer under two names
         weights[f"network.lin{level}.model.1.weight"] = linear[f"lin{level}.model.1.weight"]
         weights[f"network.lins.{level}.model.1.weight"] = linear[f"lin{level}.model.1.weight"]

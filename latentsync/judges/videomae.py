@@ -16,8 +16,8 @@ from transformers.models.videomae.configuration_videomae import VideoMAEConfig
 from transformers.models.videomae.modeling_videomae import VideoMAEModel, get_sinusoid_encoding_table
 
 from latentsync.errors import CheckpointError
-from latentsync.judges.weights_file import fill_network, read_weights_file
 from latentsync.storage.atomic import atomic_write
+from latentsync.storage.weight_file import TRAINING_DOWNLOAD, fill_network, read_weight_file
 
 LAYER_NORM_EPS = 1e-6
 
@@ -129,7 +129,9 @@ def load_published_videomae(
         CheckpointError: it is missing, damaged, or no VideoMAE of this size.
     """
     size = size or VideoMaeSize()
-    weights = convert_published_names(read_weights_file(path, wrappers=("model", "module")), size.depth, path)
+    content = read_weight_file(path, TRAINING_DOWNLOAD)
+    state_dict = next((content[key] for key in ("model", "module") if isinstance(content.get(key), Mapping)), content)
+    weights = convert_published_names(state_dict, size.depth, path)
     return _filled(size, weights, path, device, dtype)
 
 
@@ -194,7 +196,7 @@ def load_small_videomae(
     Raises:
         CheckpointError: it is missing, damaged or of another kind.
     """
-    content = read_weights_file(path)
+    content = read_weight_file(path, TRAINING_DOWNLOAD)
     config, weights = content.get("config"), content.get("state_dict")
     if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
         raise CheckpointError(f"{path} has no config and state_dict: give a file that demo.training wrote")

@@ -6,47 +6,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from latentsync.errors import CheckpointError
-from latentsync.models.checkpoint_fit import demand_fit, fit_unet
+from latentsync.models.checkpoint_fit import fit_unet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 from latentsync.storage.atomic import atomic_write
-from latentsync.storage.weight_file import check_archive, plain_tensors
+from latentsync.storage.weight_file import check_fit, plain_tensors, read_safetensors, read_weight_file
 
 logger = logging.getLogger(__name__)
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a weights file without running code from it; tensors stay on the CPU, mapped from the disk where possible.
-
-    Raises:
-        CheckpointError: the file is missing, a folder, empty, damaged, or holds anything but plain data.
-    """
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
-        raise CheckpointError(
-            f"checkpoint {path} {what}: give the path of a .pt file, or run setup_env.sh to download it"
-        )
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"checkpoint {path} is empty: download it again")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except Exception as error:  # a damaged file can raise anything at all inside the unpickler
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise CheckpointError(
-                f"checkpoint {path} is refused, it is damaged or holds code besides weights: get it from its publisher"
-            ) from error
-        raise CheckpointError(f"checkpoint {path} is cut off or damaged: download it again") from error
-    check_archive(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"checkpoint {path} holds no weights by name: give a LatentSync .pt file")
-    return content
 
 
 def save_checkpoint(
@@ -144,7 +114,7 @@ def check_syncnet(syncnet: nn.Module, path: str | Path) -> None:
         CheckpointError: the file cannot be read or does not fit the configuration.
     """
     weights, _ = _weights_and_record(path)
-    demand_fit(syncnet.state_dict(), weights, path)
+    check_fit(syncnet.state_dict(), weights, path)
 
 
 def load_syncnet(
@@ -158,7 +128,7 @@ def load_syncnet(
     weights, _ = _weights_and_record(path)
     with torch.device("meta"):
         syncnet = StableSyncNet(config)
-    demand_fit(syncnet.state_dict(), weights, path)
+    check_fit(syncnet.state_dict(), weights, path)
     syncnet.load_state_dict(weights, assign=True)
     return syncnet.to(device=device, dtype=dtype)
 
@@ -166,21 +136,13 @@ def load_syncnet(
 def _weights_and_record(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The file's tensors by name, and the configuration it records (empty in the published files)."""
     if Path(path).suffix == ".safetensors":
-        return plain_tensors(_read_safetensors(Path(path)), path), {}
-    content = read_checkpoint(path)
+        return read_safetensors(path), {}
+    content = read_weight_file(path)
     weights = content.get("state_dict")
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise CheckpointError(f"checkpoint {path} has no state_dict of tensors: give a LatentSync .pt file")
     recorded = content.get("config")
     return plain_tensors(weights, path), recorded if isinstance(recorded, dict) else {}
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a file in diffusers' format: a Stable Diffusion 1.5 U-Net has the names of a U-Net of stage 1."""
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"checkpoint {path} is missing or damaged: give an existing .safetensors file") from error
 
 
 def _check_resolution(path: str | Path, recorded: Mapping[str, Any], resolution: int | None) -> None:
@@ -197,8 +159,3 @@ def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     if dtype is not None and tensor.is_floating_point():
         tensor = tensor.to(dtype)
     return tensor.contiguous()
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"

@@ -9,7 +9,7 @@ from torch import nn
 
 from latentsync.errors import CheckpointError
 from latentsync.models.unet_config import UNetConfig
-from latentsync.storage.weight_file import check_kinds
+from latentsync.storage.weight_file import abbreviate, check_fit
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,9 @@ def fit_unet(
     expected = unet.state_dict()
     unused = {name for name in weights if name not in expected and _in_absent_member(name, expected, allow_unused)}
     if unused:
-        logger.warning("%s: %d tensors have no place in this network: %s", path, len(unused), _first(sorted(unused)))
+        logger.warning(
+            "%s: %d tensors have no place in this network: %s", path, len(unused), abbreviate(sorted(unused))
+        )
     weights = {name: tensor for name, tensor in weights.items() if name not in unused}
     weights = _without_new_layers(weights, differing, path)
     new_layers = tuple(prefix for key in differing for prefix in NEW_LAYERS[key])
@@ -46,29 +48,11 @@ def fit_unet(
         for name in expected
         if name not in weights and (_belongs(name, new_layers) or _in_absent_member(name, weights, allow_missing))
     }
-    demand_fit({name: tensor for name, tensor in expected.items() if name not in fresh}, weights, path)
+    check_fit({name: tensor for name, tensor in expected.items() if name not in fresh}, weights, path)
     if fresh:
-        names = _first([name for name in expected if name in fresh])
+        names = abbreviate([name for name in expected if name in fresh])
         logger.warning("%s: %d tensors start from initial values: %s", path, len(fresh), names)
     return weights
-
-
-def demand_fit(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """Raise CheckpointError unless the file has exactly these names and shapes."""
-    missing = [name for name in expected if name not in weights]
-    extra = [name for name in weights if name not in expected]
-    misshapen = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    for what, names in (("lacks", missing), ("has unknown", extra), ("has other shapes:", misshapen)):
-        if names:
-            raise CheckpointError(
-                f"checkpoint {path} does not fit the configuration, it {what} {_first(names)}: "
-                "use the configuration these weights were trained with, or download them again"
-            )
-    check_kinds(expected, weights, path)
 
 
 def _differing_sizes(config: UNetConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
@@ -118,8 +102,3 @@ def _in_absent_member(name: str, others: Mapping[str, torch.Tensor], lists: Sequ
             member = f"{head}{part}{tail.partition('.')[0]}."
             return not any(other.startswith(member) for other in others)
     return False
-
-
-def _first(names: Sequence[str], count: int = 3) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more

@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL
 
 from eval import eval_syncnet_acc
 from latentsync.config import load_config
-from latentsync.models.checkpoint import read_checkpoint
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.train_syncnet import advice
+from latentsync.storage.weight_file import read_weight_file
 from scripts import train_syncnet
 from tests.stand_in_weights import write_vae
 from tests.unit.data.clips import make_clip
@@ -53,7 +53,7 @@ def test_shell_script_trains_and_the_result_is_evaluated(folder, repository, cap
     assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2]
     validation = next(row for row in rows if row["split"] == "validation")
     assert {"sync_loss", "accuracy", "best_accuracy", "best_threshold", "offset_zero"} <= set(validation)
-    content = read_checkpoint(folder / "my run" / "stable_syncnet.pt")
+    content = read_weight_file(folder / "my run" / "stable_syncnet.pt")
     assert content["train_step_list"] == [1, 2]
     assert content["val_loss_list"] == [validation["sync_loss"]]
 

@@ -10,9 +10,10 @@ from benchmarks.published_weights import write_config, write_weights
 from benchmarks.weight_sizes import TINY
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
-from latentsync.models.checkpoint import load_unet, read_checkpoint
+from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.storage.weight_file import read_weight_file
 from latentsync.weights import UNET, WHISPER_TINY
 
 PARTS = {"load", "faces", "align", "VAE encode", "audio", "U-Net", "VAE decode", "paste", "write", "whole"}
@@ -45,7 +46,7 @@ def test_the_published_formats_are_read_by_the_published_configurations(tmp_path
     write_weights(tmp_path, TINY)
     run = load_config(write_config(tmp_path, resolution, TINY), UNetRun)
     assert run.data.resolution == resolution
-    assert read_checkpoint(tmp_path / UNET).keys() == {"global_step", "state_dict"}
+    assert read_weight_file(tmp_path / UNET).keys() == {"global_step", "state_dict"}
     assert load_unet(run.model, tmp_path / UNET).unet_config.use_motion_module
     assert load_whisper_encoder(tmp_path / WHISPER_TINY).width == run.model.cross_attention_dim
     assert load_vae(tmp_path / "vae").latent_channels == 4

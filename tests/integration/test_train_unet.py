@@ -10,9 +10,10 @@ import torch
 from latentsync.config import load_config
 from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.media.probe import probe_video
-from latentsync.models.checkpoint import load_unet, read_checkpoint, save_checkpoint
+from latentsync.models.checkpoint import load_unet, save_checkpoint
 from latentsync.recipes.train_unet import build_unet_trainer, initial_unet
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.storage.weight_file import read_weight_file
 from latentsync.training.unet_step import UNetStep
 from tests.training_setup import write_unet_setup
 
@@ -76,7 +77,7 @@ def test_stage_2_starts_from_stage_1_and_leaves_the_rest_alone(setup: Path, tmp_
         "training.validate_every=0",
     )  # fmt: skip
     train(second)
-    stage_2 = read_checkpoint(tmp_path / "run" / "latentsync_unet.pt")["state_dict"]
+    stage_2 = read_weight_file(tmp_path / "run" / "latentsync_unet.pt")["state_dict"]
     assert any("motion_modules." in name for name in stage_2)
     for name, value in stage_1.items():
         if "attentions." not in name:

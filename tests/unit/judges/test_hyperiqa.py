@@ -46,7 +46,7 @@ def test_loads_the_published_format(tmp_path: Path, network):
 
 def test_another_network_is_a_clear_error(tmp_path: Path):
     torch.save({"res.conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "koniq.pkl")
-    with pytest.raises(CheckpointError, match=r"koniq.pkl lacks"):
+    with pytest.raises(CheckpointError, match=r"koniq.pkl does not fit the network, it lacks"):
         load_hyperiqa(tmp_path / "koniq.pkl")
 
 

@@ -60,7 +60,7 @@ def test_a_file_of_another_network_is_an_error(tmp_path):
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "vgg.pth")
     with pytest.raises(CheckpointError, match="lacks"):
         load_vgg_lpips(tmp_path / "vgg.pth")
-    with pytest.raises(CheckpointError, match="is missing"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         load_vgg_lpips(tmp_path / "none.pth")
 
 

@@ -11,11 +11,11 @@ from latentsync.models.checkpoint import (
     check_unet,
     load_syncnet,
     load_unet,
-    read_checkpoint,
     save_checkpoint,
 )
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.storage.weight_file import read_weight_file
 from tests.golden_values import fill_deterministic
 from tests.unit.models.tiny_unet import tiny_config, tiny_inputs, tiny_unet
 
@@ -183,7 +183,7 @@ def test_recorded_resolution_must_fit(tmp_path):
     save_checkpoint(path, tiny_unet().state_dict(), 5, {"config": {"resolution": 128}})
     assert isinstance(load_unet(tiny_config(), path, resolution=128), UNet3DConditionModel)
     assert "made for 128 px, the configuration says data.resolution 256" in refusal(tiny_config(), path, resolution=256)
-    assert read_checkpoint(path)["global_step"] == 5
+    assert read_weight_file(path)["global_step"] == 5
 
 
 class Code:
@@ -234,7 +234,7 @@ def test_saving_is_whole_or_nothing(tmp_path):
     save_checkpoint(path, {"a": torch.ones(2)}, 1)
     with pytest.raises((AttributeError, pickle.PicklingError)):
         save_checkpoint(path, {"a": torch.zeros(2)}, 2, {"bad": lambda: None})
-    assert read_checkpoint(path)["global_step"] == 1
+    assert read_weight_file(path)["global_step"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["u.pt"]
 
 

@@ -1,5 +1,6 @@
-"""Damaged weights are told while they load, in one line that names the file."""
+"""Damaged weight files are refused while loading, in one line that names the file."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.errors import CheckpointError
-from latentsync.models.checkpoint import load_unet, read_checkpoint
+from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.storage.weight_file import check_archive, is_finite, plain_tensors
+from latentsync.storage import weight_file
+from latentsync.storage.weight_file import check_archive, is_finite, plain_tensors, read_weight_file
 from latentsync.weights import DEMO_UNET_CONFIG, REPOSITORY_ROOT
 
 DEMO = Path("checkpoints/demo")
@@ -44,10 +46,10 @@ def test_whole_numbers_and_nothing_are_finite():
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ({1: torch.ones(2)}, r"a weight whose name is no text \(1\)"),
+        ({1: torch.ones(2)}, r"a weight whose name is not a string \(1\)"),
         ({"a": [1.0]}, "no tensor in a"),
-        ({"a": torch.ones(2, device="meta")}, "no plain numbers in a"),
-        ({"a": torch.ones(2, 2).to_sparse()}, "no plain numbers in a"),
+        ({"a": torch.ones(2, device="meta")}, "no dense tensor in a"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "no dense tensor in a"),
         ({"a": torch.ones(2), "b": torch.tensor([torch.nan])}, "NaN or infinity in b"),
     ],
 )
@@ -64,8 +66,8 @@ def test_a_changed_byte_is_found_by_the_files_own_checksum(tmp_path: Path):
     at = content.index(torch.arange(1000.0).numpy().tobytes()[400:440])
     content[at] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"w\.pt is damaged \(the checksum of data/\d is another\)"):
-        read_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"w\.pt is damaged \(wrong checksum of data/\d\)"):
+        read_weight_file(path)
 
 
 def test_a_file_without_checksums_passes(tmp_path: Path):
@@ -74,7 +76,43 @@ def test_a_file_without_checksums_passes(tmp_path: Path):
         torch.save({"a": torch.arange(100.0), "b": torch.ones(10)}, tmp_path / "w.pt")
     finally:
         torch.serialization.set_crc32_options(True)
-    read_checkpoint(tmp_path / "w.pt")
+    read_weight_file(tmp_path / "w.pt")
+
+
+def _count_passes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record every verification of a checksum or of finite elements."""
+    passes: list[str] = []
+    for name in ("_is_intact", "is_finite"):
+        function = getattr(weight_file, name)
+        monkeypatch.setattr(weight_file, name, lambda *a, f=function, n=name: passes.append(n) or f(*a))
+    return passes
+
+
+def test_an_unchanged_file_is_verified_once_per_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.ones(10)}, path)
+    os.utime(path, (1_000_000, 1_000_000))
+    passes = _count_passes(monkeypatch)
+    plain_tensors(read_weight_file(path), path)
+    assert passes.count("is_finite") == 1
+    assert "_is_intact" in passes
+    num_passes = len(passes)
+    weights = plain_tensors(read_weight_file(path), path)
+    assert len(passes) == num_passes
+    plain_tensors({"a": weights["a"].half()}, path)
+    assert len(passes) == num_passes + 1, "another dtype is another check"
+    os.utime(path, (1_000_001, 1_000_001))
+    plain_tensors(read_weight_file(path), path)
+    assert len(passes) == 2 * num_passes + 1
+
+
+def test_a_file_written_just_now_is_always_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.ones(10)}, path)
+    passes = _count_passes(monkeypatch)
+    for _ in range(2):
+        plain_tensors(read_weight_file(path), path)
+    assert passes.count("is_finite") == 2
 
 
 def _changed(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path], None]:
@@ -101,8 +139,8 @@ def _with_nan(tensor: torch.Tensor) -> torch.Tensor:
 CHANGES = {
     "NaN": (_changed(_with_nan), "NaN or infinity"),
     "whole numbers": (_changed(lambda tensor: tensor.long()), "int64|wrong shape"),
-    "sparse": (_changed(lambda tensor: tensor.float().to_sparse()), "no plain numbers|wrong shape"),
-    "meta": (_changed(lambda tensor: tensor.to("meta")), "no plain numbers|wrong shape"),
+    "sparse": (_changed(lambda tensor: tensor.float().to_sparse()), "no dense tensor|wrong shape"),
+    "meta": (_changed(lambda tensor: tensor.to("meta")), "no dense tensor|wrong shape"),
 }
 
 
@@ -125,5 +163,5 @@ def test_a_vae_with_nan_is_refused(repository: Path, tmp_path: Path):
     name = next(iter(weights))
     weights[name] = _with_nan(weights[name].clone())
     save_file(weights, file)
-    with pytest.raises(CheckpointError, match=rf"{file.name} holds NaN or infinity in {name}"):
+    with pytest.raises(CheckpointError, match=rf"{file.name} contains NaN or infinity in {name}"):
         load_vae(folder)

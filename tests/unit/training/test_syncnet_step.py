@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from latentsync.models.checkpoint import load_syncnet, read_checkpoint
+from latentsync.models.checkpoint import load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
+from latentsync.storage.weight_file import read_weight_file
 from latentsync.training.syncnet_step import (
     PairsConfig,
     SyncNetStep,
@@ -144,7 +145,7 @@ def test_export_is_the_published_format(tmp_path):
     }
     train = SyncNetStep(syncnet, PairsConfig(), 1, {"resolution": 64})
     train.export(syncnet.state_dict(), tmp_path / "stable_syncnet.pt", 2, history)
-    content = read_checkpoint(tmp_path / "stable_syncnet.pt")
+    content = read_weight_file(tmp_path / "stable_syncnet.pt")
     assert content["global_step"] == 2
     assert content["config"] == {"resolution": 64}
     lists = [content[name] for name in ("train_step_list", "train_loss_list", "val_step_list", "val_loss_list")]
