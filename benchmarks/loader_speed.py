@@ -22,7 +22,7 @@ import torch
 
 from latentsync.cli import OneLineParser
 from latentsync.config import load_config
-from latentsync.data.step_sampler import StepSampler
+from latentsync.data.batching import StepSampler
 from latentsync.errors import LatentSyncError
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.train_syncnet import build_syncnet_trainer

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from demo.synthetic.clip import TalkingClip
-from latentsync.audio.mel import syncnet_mel
+from latentsync.audio.mel import mel_window, syncnet_mel
 from latentsync.cli import OneLineParser
-from latentsync.data.windows import mel_columns, model_pixels
+from latentsync.data.video_window import model_pixels
 from latentsync.device import frozen_dtype
 from latentsync.diffusion.one_step import estimate_clean
 from latentsync.diffusion.scheduler import build_scheduler
@@ -86,7 +86,7 @@ class GradientWindow:
         frames = np.stack(list(TalkingClip(0, 0, 2.0, speech).crops(RESOLUTION)))[8 : 8 + NUM_FRAMES]
         self.pixels = torch.from_numpy(model_pixels(frames))[None]
         mel = syncnet_mel(speech).numpy()
-        self.mel = torch.from_numpy(mel_columns(mel, 8, FPS, MEL_COLUMNS))[None]
+        self.mel = torch.from_numpy(mel_window(mel, 8, FPS, MEL_COLUMNS, repeat_last=True))[None, None]
         with torch.no_grad():
             self.clean = load_vae(DEMO / "vae").encode(self.pixels[0]).transpose(0, 1)[None]
         generator = torch.Generator().manual_seed(0)

@@ -9,6 +9,23 @@ class InputError(LatentSyncError):
     """A file, folder or option that the user named cannot be used."""
 
 
+class FileError(InputError):
+    """A file cannot be used.
+
+    Attributes:
+        reason: why, in a few words without the path, such as "is empty"; used to count and list files by reason.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)  # the only positional argument: DataLoader re-raises errors of workers by message
+        self.reason = reason
+
+    @classmethod
+    def create(cls, path: object, reason: str, remedy: str) -> "FileError":
+        """Build the error whose message is "<path> <reason>: <remedy>"."""
+        return cls(f"{path} {reason}: {remedy}", reason)
+
+
 class ConfigError(InputError):
     """A configuration file or override has an unknown key, a wrong type or a value out of range."""
 

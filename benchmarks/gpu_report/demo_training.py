@@ -10,7 +10,7 @@ from benchmarks.gpu_report.section import Case, Section, Setup, Values
 from benchmarks.gpu_report.talking_clips import TalkingClips
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
-from latentsync.data.collate import collate
+from latentsync.data.batching import collate
 from latentsync.device import frozen_dtype
 from latentsync.losses.build import build_losses
 from latentsync.models.vae import load_vae

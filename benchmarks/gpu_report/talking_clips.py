@@ -7,14 +7,13 @@ import torch
 
 from demo.synthetic.clip import TalkingClip
 from latentsync.audio.frame_tokens import frame_tokens
-from latentsync.audio.mel import syncnet_mel
+from latentsync.audio.mel import mel_window, syncnet_mel
 from latentsync.audio.sample_source import SAMPLE_RATE, ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
-from latentsync.data.item_key import ItemKey, item_generator, item_seed
-from latentsync.data.unet_data_config import UNetDataConfig
-from latentsync.data.unet_dataset import draw_windows
-from latentsync.data.windows import mel_columns, model_pixels
+from latentsync.data.batching import ItemKey, item_generator, item_seed
+from latentsync.data.unet_dataset import UNetDataConfig, draw_windows
+from latentsync.data.video_window import model_pixels
 from latentsync.face.mask import keep_mask
 from latentsync.models.vae import LatentCodec
 
@@ -59,7 +58,8 @@ class TalkingClips:
         }
         if self.with_pixels:
             item["pixels"] = clip["pixels"][start : start + length]
-            item["mel"] = mel_columns(clip["mel"], start, self.config.video_fps, self.config.num_mel_columns)
+            mel = mel_window(clip["mel"], start, self.config.video_fps, self.config.num_mel_columns, repeat_last=True)
+            item["mel"] = mel[None]
         return item
 
     @torch.inference_mode()

@@ -19,8 +19,7 @@ from demo.training.audio_encoder import (
 from demo.training.demo_data_config import DemoDataConfig, held_out_validator, training_clips
 from demo.training.spoken_clips import SpokenClips
 from latentsync.audio.whisper_model import load_whisper_encoder
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey, collate
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.weights import locate_initial

@@ -12,7 +12,7 @@ from demo.synthetic.clip_metrics import mouth_reading_metrics
 from demo.synthetic.clip_set import Clip
 from demo.training.demo_data_config import DemoDataConfig, held_out_validator, training_clips
 from demo.training.mouth_reader_step import MouthCrops, MouthReaderStep
-from latentsync.data.collate import collate
+from latentsync.data.batching import collate
 from latentsync.judges.mouth_reader import MouthReader
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig

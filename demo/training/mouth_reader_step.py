@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from demo.synthetic.clip_set import Clip
-from latentsync.data.image_augmentation import change_colour, random_colour
-from latentsync.data.item_key import ItemKey, item_generator
+from latentsync.data.augmentation import change_colour, random_colour
+from latentsync.data.batching import ItemKey, item_generator
 from latentsync.judges.mouth_reader import MouthReader
 from latentsync.models.checkpoint import save_checkpoint
 from latentsync.training.training_step import StepContext, StepResult

@@ -11,8 +11,8 @@ from demo.synthetic.clip_set import Clip
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_mel import WhisperMel
 from latentsync.audio.whisper_model import NUM_MELS, PIECE_ROWS
-from latentsync.data.item_key import ItemKey, item_generator, item_seed
-from latentsync.data.sound_augmentation import change_sound
+from latentsync.data.augmentation import change_speech
+from latentsync.data.batching import ItemKey, item_generator, item_seed
 
 _NUM_VARIANTS = 5
 _VARIANT_STREAM = 7
@@ -48,7 +48,7 @@ class SpokenClips(Dataset):
         if (index, variant) not in self._mels:
             samples = self.clips[index].speech()
             if variant:
-                samples = change_sound(samples, np.random.default_rng([self.seed, _VARIANT_STREAM, index, variant]))
+                samples = change_speech(samples, np.random.default_rng([self.seed, _VARIANT_STREAM, index, variant]))
             mel = WhisperMel(ArraySamples(samples))
             self._mels[index, variant] = mel.frames(0, mel.num_frames)
         return self._mels[index, variant]

@@ -8,8 +8,8 @@ from torch.utils.data import Dataset
 
 from demo.synthetic.clip_set import Clip
 from demo.training.textures import random_texture
-from latentsync.data.image_augmentation import change_colour, random_colour
-from latentsync.data.item_key import ItemKey, item_generator, item_seed
+from latentsync.data.augmentation import change_colour, random_colour
+from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.face.mask import keep_mask
 
 _TEXTURE_SHARE, _MIXED_SHARE = 0.12, 0.08

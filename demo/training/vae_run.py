@@ -14,8 +14,7 @@ from demo.training.demo_data_config import DemoDataConfig, held_out_validator, t
 from demo.training.vae import TrainedVae, build_vae
 from demo.training.vae_pictures import VaePictures
 from demo.training.vae_step import VaeStep
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey, collate
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.training.trainable import select_trainable
 from latentsync.training.trainer import Trainer

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from transformers.models.videomae.modeling_videomae import VideoMAEForPreTraining
 
 from demo.synthetic.clip_set import Clip
-from latentsync.data.item_key import ItemKey, item_generator
+from latentsync.data.batching import ItemKey, item_generator
 from latentsync.judges.videomae import LAYER_NORM_EPS, VideoMaeSize, save_small_videomae, to_unit_range
 from latentsync.training.training_step import StepContext, StepResult
 from latentsync.training.unet_step import plain_attention

@@ -9,7 +9,7 @@ from torch import nn
 from demo.training.demo_data_config import DemoDataConfig, held_out_validator, training_clips
 from demo.training.videomae import DEMO_SIZE, MaskedRuns, SelfTaughtVideoMae, VideoMaeStep
 from demo.training.videomae_validator import VideoMaeValidator
-from latentsync.data.collate import collate
+from latentsync.data.batching import collate
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
 

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from demo.synthetic.clip_set import Clip
 from demo.training.videomae import MaskedRuns, find_other_view, judge_weights, two_views
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey, collate
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize
 
 SHUFFLED_SHARES = (0.25, 0.5, 1.0)

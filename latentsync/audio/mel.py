@@ -1,6 +1,7 @@
 """The mel spectrogram SyncNet hears (librosa's conventions; the recipe of Wav2Lip's audio front end)."""
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ COLUMNS_PER_SECOND = SAMPLE_RATE // HOP_LENGTH
 """Mel columns of 12.5 ms."""
 MIN_FREQUENCY_HZ = 55.0
 MAX_FREQUENCY_HZ = 7600.0
+
+Mel = TypeVar("Mel", NDArray[np.float32], Tensor)
 
 _PRE_EMPHASIS = 0.97
 _MIN_LEVEL_DB = -100.0
@@ -46,14 +49,27 @@ def syncnet_mel(samples: NDArray[np.floating] | Tensor) -> Tensor:
     return scaled.clamp(-_MAX_ABSOLUTE, _MAX_ABSOLUTE).float()
 
 
-def mel_window(mel: Tensor, frame_index: int, fps: float = 25, num_columns: int = 52) -> Tensor:
-    """Columns (80, num_columns) of a mel (80, T) that begin with video frame `frame_index`: from int(80 i / fps) on.
+def mel_window(mel: Mel, frame_index: int, fps: float = 25, num_columns: int = 52, repeat_last: bool = False) -> Mel:
+    """Return the columns of a mel that start at the time of a video frame, from column int(80 i / fps) on.
 
-    Raises ValueError where the window does not lie inside the mel.
+    Args:
+        mel: (80, T), an array or a tensor.
+        frame_index: i, first frame of the window.
+        fps: frames per second of the video.
+        num_columns: columns of the window.
+        repeat_last: repeat the last column beyond the end of the mel instead of raising an error.
+
+    Returns:
+        (80, num_columns).
+
+    Raises:
+        ValueError: the window exceeds the mel.
     """
-    start = int(COLUMNS_PER_SECOND * frame_index / fps)
-    if start < 0 or start + num_columns > mel.shape[-1]:
-        raise ValueError(f"mel columns {start}..{start + num_columns} of frame {frame_index} exceed {mel.shape[-1]}")
+    start, num_available = int(COLUMNS_PER_SECOND * frame_index / fps), mel.shape[-1]
+    if repeat_last:
+        return mel[..., np.arange(start, start + num_columns).clip(0, num_available - 1)]
+    if start < 0 or start + num_columns > num_available:
+        raise ValueError(f"mel columns {start}..{start + num_columns} of frame {frame_index} exceed {num_available}")
     return mel[..., start : start + num_columns]
 
 

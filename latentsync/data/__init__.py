@@ -1,1 +1,1 @@
-"""What training reads: clips on disk, their cached features, and items that are functions of (index, epoch, seed)."""
+"""Training data: clips on disk, their cached features, and items that are functions of (index, epoch, seed)."""

@@ -1,4 +1,7 @@
-"""Which clips training can use, and why the others are left out."""
+"""Check which clips training can use, and record why the others are skipped.
+
+Every clip is decoded once in full; the result is cached by content.
+"""
 
 import json
 import logging
@@ -7,34 +10,41 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from latentsync.data.clip_facts import ClipFacts, clip_facts
-from latentsync.errors import InputError
+from latentsync.data.video_window import read_video_facts
+from latentsync.errors import FileError, InputError
+from latentsync.media.audio_samples import SAMPLE_RATE
+from latentsync.media.ffmpeg import finished_process, input_options
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import content_key
 
 logger = logging.getLogger(__name__)
 
 _NUM_THREADS = 2
-"""Clips looked at together: most of the time goes into ffmpeg, once per clip and cache."""
-_REASONS_LOGGED = 3
+"""Clips checked at the same time: most of the time is spent in ffmpeg, once per clip and cache."""
+_MAX_LOGGED_REASONS = 3
 _LOG_EVERY_S = 20.0
 _FPS_TOLERANCE = 0.01
-"""Between 25 and 24.99 a window of a second slips by half a millisecond."""
+"""Between 25 and 24.99 frames per second, audio and video drift apart by half a millisecond per second."""
+_AUDIO_FILTER = "aresample=async=1:first_pts=0"
+"""The filter of `AudioSamples`, so that both count the same samples."""
+_BYTES_PER_SAMPLE = 2
+_FACTS_VERSION = 1
+"""Part of the names of cached `ClipFacts`; a change makes all clips be decoded again."""
 
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """A clip that can be used.
+    """A clip that training can use.
 
     Attributes:
         path: the video.
-        num_frames: frames that have both picture and sound (picture alone where sound was not asked for).
-        content_key: hash of the file's bytes, its name in the caches.
+        num_frames: frames with both image and audio (all frames if audio is not required).
+        content_key: hash of the file's bytes; names the clip in caches.
     """
 
     path: Path
@@ -44,7 +54,7 @@ class TrainingClip:
 
 @dataclass(frozen=True)
 class SkippedClip:
-    """A clip that cannot be used, and why in a few words."""
+    """A clip that training cannot use, with the reason in a few words."""
 
     path: Path
     reason: str
@@ -52,17 +62,17 @@ class SkippedClip:
 
 @dataclass(frozen=True)
 class ClipCheck:
-    """What became of a list of clips; both lists in the order of the paths."""
+    """Usable and skipped clips, both in the order of the paths."""
 
     usable: list[TrainingClip] = field(default_factory=list)
     skipped: list[SkippedClip] = field(default_factory=list)
 
     def reasons(self) -> dict[str, int]:
-        """How often each reason for skipping occurred, the most common first."""
+        """Return the number of skipped clips per reason, the most common first."""
         return dict(Counter(clip.reason for clip in self.skipped).most_common())
 
     def write_report(self, path: Path) -> None:
-        """Write counts, reasons and every skipped clip as JSON; the file appears whole."""
+        """Write counts, reasons and every skipped clip as JSON, atomically."""
         content = {
             "num_usable": len(self.usable),
             "num_skipped": len(self.skipped),
@@ -75,78 +85,102 @@ class ClipCheck:
             beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class ClipFacts:
+    """Properties of a clip's file.
+
+    Attributes:
+        num_frames: frames that can be decoded.
+        width, height: size of the frames in pixels.
+        fps: average frames per second.
+        num_samples: length of the audio at 16 kHz; 0 without audio.
+        fault: why the file cannot be used at all, in a few words; None if it can.
+    """
+
+    num_frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    num_samples: int = 0
+    fault: str | None = None
+
+    def num_frames_with_audio(self, fps: Fraction) -> int:
+        """Return the number of leading frames that have audio over their whole duration."""
+        return min(self.num_frames, int(self.num_samples * fps / SAMPLE_RATE))
+
+
 def check_clips(
     paths: Sequence[Path],
     min_frames: int,
     fps: float,
-    with_sound: bool = True,
+    with_audio: bool = True,
     cache: Path | None = None,
 ) -> ClipCheck:
-    """Look at every clip; broken, short, soundless or unsuitable ones are skipped, never an error of their own.
+    """Check every clip; broken, short, silent or unsuitable ones are skipped and do not raise an error.
 
     Args:
         paths: the clips.
-        min_frames: fewer frames than this are too short.
-        fps: frames per second a clip must have.
-        with_sound: whether a clip needs sound, and only as many frames count as the sound lasts.
-        cache: folder that remembers what was found, by content, so that it is looked up once.
+        min_frames: smallest number of frames of a usable clip.
+        fps: frames per second of a usable clip.
+        with_audio: require audio; only frames with audio count.
+        cache: folder that stores the results by content, so that each clip is decoded once.
 
     Raises:
-        InputError: not a single clip can be used; names the most common reason.
+        InputError: no clip can be used; the message names the most common reason.
     """
-    look = partial(_check, min_frames=min_frames, fps=Fraction(fps), with_sound=with_sound, cache=cache)
-    found: list[TrainingClip | SkippedClip] = []
-    last_word = time.monotonic()
+    check_one = partial(_check_clip, min_frames=min_frames, fps=Fraction(fps), with_audio=with_audio, cache=cache)
+    checked: list[TrainingClip | SkippedClip] = []
+    last_log_s = time.monotonic()
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        for clip in pool.map(look, paths):
-            found.append(clip)
-            if time.monotonic() - last_word > _LOG_EVERY_S:
-                last_word = time.monotonic()
-                logger.info("%d of %d clips are checked", len(found), len(paths))
+        for clip in pool.map(check_one, paths):
+            checked.append(clip)
+            if time.monotonic() - last_log_s > _LOG_EVERY_S:
+                last_log_s = time.monotonic()
+                logger.info("%d of %d clips are checked", len(checked), len(paths))
     check = ClipCheck(
-        [clip for clip in found if isinstance(clip, TrainingClip)],
-        [clip for clip in found if isinstance(clip, SkippedClip)],
+        [clip for clip in checked if isinstance(clip, TrainingClip)],
+        [clip for clip in checked if isinstance(clip, SkippedClip)],
     )
     if not check.usable:
-        raise InputError(_nothing_usable(check))
+        raise InputError(_describe_nothing_usable(check))
     if check.skipped:
-        most = [f"{number}x {reason}" for reason, number in list(check.reasons().items())[:_REASONS_LOGGED]]
-        logger.warning("%d of %d clips are skipped: %s", len(check.skipped), len(found), "; ".join(most))
+        most = [f"{number}x {reason}" for reason, number in list(check.reasons().items())[:_MAX_LOGGED_REASONS]]
+        logger.warning("%d of %d clips are skipped: %s", len(check.skipped), len(checked), "; ".join(most))
     return check
 
 
-def _check(
-    path: Path, min_frames: int, fps: Fraction, with_sound: bool, cache: Path | None
+def _check_clip(
+    path: Path, min_frames: int, fps: Fraction, with_audio: bool, cache: Path | None
 ) -> TrainingClip | SkippedClip:
     try:
         key = content_key(path, None if cache is None else cache / "content_keys")
-    except InputError as error:
-        return SkippedClip(path, str(error).removeprefix(str(path)).split(": ")[0].strip())
-    facts = clip_facts(path, key, cache)
-    reason = _reason(facts, min_frames, fps, with_sound)
+    except FileError as error:
+        return SkippedClip(path, error.reason)
+    facts = read_clip_facts(path, key, cache)
+    reason = _reason_to_skip(facts, min_frames, fps, with_audio)
     if reason is not None:
         return SkippedClip(path, reason)
-    return TrainingClip(path, facts.frames_with_sound(fps) if with_sound else facts.num_frames, key)
+    return TrainingClip(path, facts.num_frames_with_audio(fps) if with_audio else facts.num_frames, key)
 
 
-def _reason(facts: ClipFacts, min_frames: int, fps: Fraction, with_sound: bool) -> str | None:
-    """Why a clip cannot be used; None where it can."""
+def _reason_to_skip(facts: ClipFacts, min_frames: int, fps: Fraction, with_audio: bool) -> str | None:
+    """Return why a clip cannot be used, or None if it can."""
     if facts.fault is not None:
         return facts.fault
-    if with_sound and facts.num_samples == 0:
-        return "has no sound"
+    if with_audio and facts.num_samples == 0:
+        return "has no audio"
     if abs(facts.fps - fps) > _FPS_TOLERANCE:
-        return f"has {facts.fps:.5g} frames a second, not {float(fps):g}"
+        return f"has {facts.fps:.5g} frames per second, not {float(fps):g}"
     if facts.width != facts.height:
         return "is not a square face crop"
     if facts.num_frames < min_frames:
         return f"is shorter than {min_frames} frames"
-    if with_sound and facts.frames_with_sound(fps) < min_frames:
-        return f"has sound for fewer than {min_frames} frames"
+    if with_audio and facts.num_frames_with_audio(fps) < min_frames:
+        return f"has audio for fewer than {min_frames} frames"
     return None
 
 
-def _nothing_usable(check: ClipCheck) -> str:
+def _describe_nothing_usable(check: ClipCheck) -> str:
     if not check.skipped:
         return "there is no clip to train on: name a folder of clips or a list file"
     reason, number = next(iter(check.reasons().items()))
@@ -155,5 +189,43 @@ def _nothing_usable(check: ClipCheck) -> str:
     total = len(check.skipped)
     return (
         f"none of the {total} clips in {folder} can be used ({number} of them, such as {example}: {reason}): "
-        "give whole videos of face crops with speech"
+        "provide complete videos of face crops with speech"
     )
+
+
+def read_clip_facts(path: Path, key: str, cache: Path | None) -> ClipFacts:
+    """Return the properties of a clip, from the cache if stored there. A fault is part of the result, not an error."""
+    stored = None if cache is None else cache / "clip_facts" / key[:2] / f"{key}.{_FACTS_VERSION}.json"
+    if stored is not None:
+        try:
+            return ClipFacts(**json.loads(stored.read_text()))
+        except (OSError, ValueError, TypeError):
+            pass  # not stored yet, or damaged: decode the clip
+    try:
+        facts = _decode_facts(path)
+    except FileError as error:
+        facts = ClipFacts(fault=error.reason)
+    if stored is not None:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(stored) as beside:
+            beside.write_text(json.dumps(asdict(facts)))
+    return facts
+
+
+def _decode_facts(path: Path) -> ClipFacts:
+    video = read_video_facts(path)
+    num_samples = _decode_all(path, with_audio=True)
+    if num_samples is None and _decode_all(path, with_audio=False) is None:
+        raise FileError.create(path, "is damaged", "convert it again")
+    return ClipFacts(*video, num_samples or 0)
+
+
+def _decode_all(path: Path, with_audio: bool) -> int | None:
+    """Decode every frame, and every sample; return the number of samples at 16 kHz, or None if ffmpeg complains."""
+    video = ["-map", "0:V:0", "-f", "null", "-"]
+    audio = ["-map", "0:a:0", "-af", _AUDIO_FILTER, "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"]
+    outputs = [*video, *(audio if with_audio else [])]
+    process = finished_process(["ffmpeg", "-nostdin", "-v", "error", *input_options(path), *outputs])
+    if process.returncode != 0 or process.stderr.strip():
+        return None
+    return len(process.stdout) // _BYTES_PER_SAMPLE

@@ -1,26 +1,31 @@
-"""Cached views of a clip: Whisper rows, SyncNet mels, VAE latents and decoded frames, by content and weights.
+"""Cached features of clips: Whisper rows, SyncNet mels, VAE latents and decoded frames, keyed by content and weights.
 
-Training reads them through memory maps; whoever makes one first makes it for all. Mels and frames are made where they
-are asked for; Whisper rows and latents need networks and are made beforehand, by `latentsync.data.prepare_features`.
+Training reads them as memory maps, and every process and later run shares them. Mels and frames are computed on first
+use; Whisper rows and latents need networks and are computed beforehand by `latentsync.data.prepare_features`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from latentsync.audio.mel import syncnet_mel
+from latentsync.audio.whisper_model import WhisperEncoder
+from latentsync.data.augmentation import change_speech
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.image_augmentation import lower_half
-from latentsync.data.sound_augmentation import change_sound
-from latentsync.data.video_window import read_frames
+from latentsync.data.video_window import lower_half, read_frames
 from latentsync.errors import InputError
 from latentsync.face.mask import keep_mask
 from latentsync.media.audio_samples import AudioSamples
+from latentsync.models.vae import LatentCodec
 from latentsync.storage.content_cache import ArrayCache, bytes_key, cache_key
 
 _ROWS_VERSION, _MEL_VERSION, _LATENTS_VERSION, _FRAMES_VERSION = "rows-1", "mel-1", "latents-1", "frames-1"
-"""Recipes of what is cached; change one and it is computed anew."""
+"""Part of the cache keys: raise the number when a computation changes, so that its results are computed again."""
+_LATENT_WEIGHTS = ("encoder.", "quant_conv.")
+"""Prefixes of the VAE weights that determine its latents."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class ClipFeatures:
     """Features of clips in one cache.
 
     Attributes:
-        cache: where they are kept.
+        cache: the stored arrays.
         resolution: side of the crops in pixels (latents and frames).
-        encoder_key: fingerprint of the Whisper encoder's weights; None where no rows are needed.
-        codec_key: fingerprint of the VAE's weights; None where no latents are needed.
+        encoder_key: fingerprint of the Whisper encoder's weights; None if no rows are needed.
+        codec_key: fingerprint of the VAE's weights; None if no latents are needed.
     """
 
     cache: ArrayCache
@@ -40,30 +45,34 @@ class ClipFeatures:
     codec_key: str | None = None
 
     def whisper_rows(self, clip: TrainingClip) -> np.ndarray:
-        """(rows, layers+1, width) float16, one row per 20 ms. Raises InputError where they are not prepared."""
+        """Return (rows, layers+1, width) float16, one row per 20 ms. Raises InputError if they are not prepared."""
         return self._prepared(self.rows_key(clip), clip)
 
     def latents(self, clip: TrainingClip) -> np.ndarray:
-        """(frames, 2, L, h, w) float16: the crop and the masked crop, scaled; InputError where not prepared."""
+        """Return (frames, 2, L, h, w) float16, scaled latents of the crop and of the masked crop.
+
+        Raises InputError if they are not prepared.
+        """
         return self._prepared(self.latents_key(clip), clip)
 
     def mel(self, clip: TrainingClip, variant: int = 0) -> np.ndarray:
-        """(80, T) float32 in [-4, 4], 80 columns a second; variants above 0 are of changed sound, the same every time.
+        """Return the mel (80, T) float32 in [-4, 4], 80 columns per second, computed on first use.
 
-        Made where it is not there. Raises InputError where the clip's sound cannot be decoded.
+        Variants above 0 are mels of augmented speech, the same in every run. Raises InputError if the clip's audio
+        cannot be decoded.
         """
         key = cache_key(_MEL_VERSION, clip.content_key, variant)
 
         def make() -> np.ndarray:
             samples = clip_samples(clip)
             if variant > 0:
-                samples = change_sound(samples, np.random.default_rng([variant, int(clip.content_key[:15], 16)]))
+                samples = change_speech(samples, np.random.default_rng([variant, int(clip.content_key[:15], 16)]))
             return syncnet_mel(samples).numpy()
 
         return self.cache.get(key, make)
 
     def frames(self, clip: TrainingClip, only_lower_half: bool) -> np.ndarray:
-        """(frames, h, R, 3) uint8 RGB, all frames of the clip or their lower halves; made where it is not there."""
+        """Return (frames, h, R, 3) uint8 RGB: all frames of the clip, or their lower halves, decoded on first use."""
         key = cache_key(_FRAMES_VERSION, clip.content_key, self.resolution, int(only_lower_half))
 
         def make() -> np.ndarray:
@@ -73,13 +82,13 @@ class ClipFeatures:
         return self.cache.get(key, make)
 
     def rows_key(self, clip: TrainingClip) -> str:
-        """Cache key of a clip's Whisper rows."""
+        """Return the cache key of a clip's Whisper rows."""
         if self.encoder_key is None:
             raise ValueError("these features have no audio encoder")
         return cache_key(_ROWS_VERSION, clip.content_key, self.encoder_key)
 
     def latents_key(self, clip: TrainingClip) -> str:
-        """Cache key of a clip's latents."""
+        """Return the cache key of a clip's latents."""
         if self.codec_key is None:
             raise ValueError("these features have no VAE")
         mask_key = _mask_key(self.resolution)
@@ -93,7 +102,7 @@ class ClipFeatures:
 
 
 def clip_samples(clip: TrainingClip) -> np.ndarray:
-    """The clip's sound (n,) float32 in [-1, 1) at 16 kHz, mono. Raises InputError where it cannot be decoded."""
+    """Return the clip's audio (n,) float32 in [-1, 1), mono at 16 kHz. Raises InputError if it cannot be decoded."""
     with AudioSamples.decode(clip.path) as samples:
         return samples.read(0, samples.num_samples)
 
@@ -101,3 +110,22 @@ def clip_samples(clip: TrainingClip) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _mask_key(resolution: int) -> str:
     return bytes_key(keep_mask(resolution).numpy().tobytes())
+
+
+def encoder_fingerprint(encoder: WhisperEncoder) -> str:
+    """Return the fingerprint (40 hex digits) of an audio encoder's weights."""
+    return _fingerprint(encoder.state_dict())
+
+
+def codec_fingerprint(codec: LatentCodec) -> str:
+    """Return the fingerprint (40 hex digits) of what determines a VAE's latents: its encoder, scale and shift."""
+    state = {name: value for name, value in codec.vae.state_dict().items() if name.startswith(_LATENT_WEIGHTS)}
+    return cache_key(_fingerprint(state), str(codec.scale), str(codec.shift))
+
+
+def _fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    parts = []
+    for name in sorted(state):
+        values = state[name].detach().to("cpu", torch.float32).contiguous().numpy()
+        parts.append(f"{name} {values.shape} {bytes_key(values.tobytes())}")
+    return cache_key(*parts)

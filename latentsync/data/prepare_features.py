@@ -1,4 +1,4 @@
-"""Computes what is missing in the cache before training begins, so that loader processes only read."""
+"""Compute missing cached features before training starts, so that data loader processes only read."""
 
 import logging
 import time
@@ -12,8 +12,7 @@ from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures, clip_samples
-from latentsync.data.video_window import read_frames
-from latentsync.data.windows import model_pixels
+from latentsync.data.video_window import model_pixels, read_frames
 from latentsync.errors import InputError
 from latentsync.face.mask import keep_mask
 from latentsync.models.vae import LatentCodec
@@ -21,11 +20,11 @@ from latentsync.models.vae import LatentCodec
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-"""Called with (number of clips done, number of clips) of this rank."""
+"""Callback that receives (number of finished clips, number of clips) of this rank."""
 
-_FRAMES_AT_ONCE = 16
+_BATCH_FRAMES = 16
 _LOG_EVERY_S = 20.0
-_LOOK_EVERY_S = 0.5
+_POLL_EVERY_S = 0.5
 
 
 def prepare_features(
@@ -36,56 +35,56 @@ def prepare_features(
     rank: int = 0,
     world_size: int = 1,
     progress: Progress | None = None,
-    patience_s: float = 600.0,
+    timeout_s: float = 600.0,
 ) -> int:
-    """Fill the cache with what is missing; number of clips for which this rank computed something.
+    """Compute all missing features; return the number of clips for which this rank computed any.
 
-    Every content is computed once, however often it is listed. What is there is kept, so an interrupted run goes on.
-    Each rank computes its share, then waits for the shares of the others, so afterwards all features of all clips are
-    there.
+    Each content is computed once, even if it is listed several times. Cached features are kept, so an interrupted
+    call resumes. Each rank computes its share and then waits for the other ranks, so that all features of all clips
+    are in the cache when it returns.
 
     Args:
         clips: all clips, the same list on every rank.
         features: the cache and its fingerprints.
-        encoder: makes Whisper rows; None makes none.
-        codec: makes latents (means, of crop and masked crop); None makes none.
-        rank, world_size: which share.
-        progress: hears after each clip.
-        patience_s: after so many seconds without news of the other ranks, their shares are computed here as well
-            (they may keep their cache elsewhere, or have ended).
+        encoder: computes Whisper rows; None computes none.
+        codec: computes latents (means, of crop and masked crop); None computes none.
+        rank, world_size: this rank and the number of ranks.
+        progress: called after each clip.
+        timeout_s: after this many seconds without a new array from the other ranks, this rank computes their shares
+            too (they may use another cache folder, or have ended).
 
     Raises:
         InputError: a clip cannot be decoded any more, or the cache cannot be written.
     """
     unique = list({clip.content_key: clip for clip in clips}.values())
     own = unique[rank::world_size]
-    num_computed, last_word = 0, time.monotonic()
-    for done, clip in enumerate(own, start=1):
+    num_computed, last_log_s = 0, time.monotonic()
+    for num_done, clip in enumerate(own, start=1):
         num_computed += _prepare(clip, features, encoder, codec)
         if progress is not None:
-            progress(done, len(own))
-        if num_computed and time.monotonic() - last_word > _LOG_EVERY_S:
-            last_word = time.monotonic()
-            logger.info("features of %d of %d clips are ready", done, len(own))
+            progress(num_done, len(own))
+        if num_computed and time.monotonic() - last_log_s > _LOG_EVERY_S:
+            last_log_s = time.monotonic()
+            logger.info("features of %d of %d clips are ready", num_done, len(own))
     if world_size > 1:
-        keys = [key for clip in unique for key in _keys(clip, features, encoder, codec)]
-        _wait_for(keys, features, patience_s)
+        keys = [key for clip in unique for key in _feature_keys(clip, features, encoder, codec)]
+        _wait_for(keys, features, timeout_s)
         num_computed += sum(_prepare(clip, features, encoder, codec) for clip in unique)
     return num_computed
 
 
-def _keys(
+def _feature_keys(
     clip: TrainingClip, features: ClipFeatures, encoder: WhisperEncoder | None, codec: LatentCodec | None
 ) -> list[str]:
     rows = [] if encoder is None else [features.rows_key(clip)]
     return rows if codec is None else [*rows, features.latents_key(clip)]
 
 
-def _wait_for(keys: Sequence[str], features: ClipFeatures, patience_s: float) -> None:
-    """Return when all arrays are there, or nothing new has come for `patience_s`."""
+def _wait_for(keys: Sequence[str], features: ClipFeatures, timeout_s: float) -> None:
+    """Wait until the cache holds all arrays, or no new one has appeared for `timeout_s`."""
     missing, since = [key for key in keys if not features.cache.holds(key)], time.monotonic()
-    while missing and time.monotonic() - since < patience_s:
-        time.sleep(min(_LOOK_EVERY_S, patience_s))
+    while missing and time.monotonic() - since < timeout_s:
+        time.sleep(min(_POLL_EVERY_S, timeout_s))
         left = [key for key in missing if not features.cache.holds(key)]
         since = since if len(left) == len(missing) else time.monotonic()
         missing = left
@@ -94,37 +93,35 @@ def _wait_for(keys: Sequence[str], features: ClipFeatures, patience_s: float) ->
 def _prepare(
     clip: TrainingClip, features: ClipFeatures, encoder: WhisperEncoder | None, codec: LatentCodec | None
 ) -> bool:
-    cache, wants_rows, wants_latents = features.cache, False, False
+    """Compute the missing features of one clip; return True if any was missing."""
+    missing: dict[str, Callable[[], np.ndarray]] = {}
     if encoder is not None:
-        key = features.rows_key(clip)
-        wants_rows = cache.read(key) is None
-        if wants_rows:
-            cache.get(key, lambda: whisper_rows(clip, encoder))
+        missing[features.rows_key(clip)] = lambda: compute_whisper_rows(clip, encoder)
     if codec is not None:
-        key = features.latents_key(clip)
-        wants_latents = cache.read(key) is None
-        if wants_latents:
-            cache.get(key, lambda: clip_latents(clip, codec, features.resolution))
-    return wants_rows or wants_latents
+        missing[features.latents_key(clip)] = lambda: compute_latents(clip, codec, features.resolution)
+    missing = {key: compute for key, compute in missing.items() if features.cache.read(key) is None}
+    for key, compute in missing.items():
+        features.cache.get(key, compute)
+    return bool(missing)
 
 
-def whisper_rows(clip: TrainingClip, encoder: WhisperEncoder) -> np.ndarray:
-    """All feature rows of a clip's sound (rows, layers+1, width) float16."""
-    sound = WhisperFeatures(encoder, ArraySamples(clip_samples(clip)))
-    return sound.rows(0, sound.num_rows).half().cpu().numpy()
+def compute_whisper_rows(clip: TrainingClip, encoder: WhisperEncoder) -> np.ndarray:
+    """Compute all Whisper rows (rows, layers+1, width) float16 of a clip's audio."""
+    computed = WhisperFeatures(encoder, ArraySamples(clip_samples(clip)))
+    return computed.rows(0, computed.num_rows).half().cpu().numpy()
 
 
 @torch.inference_mode()
-def clip_latents(clip: TrainingClip, codec: LatentCodec, resolution: int) -> np.ndarray:
-    """Latents of all frames (frames, 2, L, h, w) float16: crop, and crop times the mask; the distributions' means."""
+def compute_latents(clip: TrainingClip, codec: LatentCodec, resolution: int) -> np.ndarray:
+    """Compute latents (frames, 2, L, h, w) float16 of all crops and masked crops; the means of their distributions."""
     if resolution % codec.factor:
         raise InputError(f"data.resolution {resolution} is not a multiple of the VAE's {codec.factor}: choose another")
     keep = keep_mask(resolution)
     parts = []
-    for start in range(0, clip.num_frames, _FRAMES_AT_ONCE):
-        indices = range(start, min(start + _FRAMES_AT_ONCE, clip.num_frames))
+    for start in range(0, clip.num_frames, _BATCH_FRAMES):
+        indices = range(start, min(start + _BATCH_FRAMES, clip.num_frames))
         images = torch.from_numpy(model_pixels(read_frames(clip.path, indices, resolution)))
         both = torch.stack([images, images * keep], dim=1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        latents = codec.encode(both, _FRAMES_AT_ONCE).unflatten(0, (-1, 2))
+        latents = codec.encode(both, _BATCH_FRAMES).unflatten(0, (-1, 2))
         parts.append(latents.half().cpu().numpy())
     return np.concatenate(parts)

@@ -1,6 +1,7 @@
-"""Items of the U-Net: a window of frames, its audio tokens, and a reference window that does not overlap it."""
+"""U-Net data set: a window of frames, its audio tokens, and a reference window that does not overlap it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -8,24 +9,74 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from latentsync.audio.frame_tokens import frame_rows
+from latentsync.audio.mel import mel_window
+from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.item_key import ItemKey, item_generator, item_seed
-from latentsync.data.unet_data_config import UNetDataConfig
-from latentsync.data.video_window import read_frames
-from latentsync.data.windows import mel_columns, model_pixels
+from latentsync.data.video_window import model_pixels, read_frames
+
+_MAX_VALUES = {"resolution": 4096, "num_frames": 4096, "video_fps": 240, "num_mel_columns": 1 << 20}
+
+
+@dataclass
+class UNetDataConfig:
+    """Clips and windows of a U-Net training.
+
+    Attributes:
+        resolution: side of the aligned face crop, in pixels; clips of another size are resized.
+        num_frames: frames per window.
+        video_fps: frames per second of the clips; clips at another rate are skipped.
+        audio_sample_rate: samples per second of the audio encoder's input; only 16000 is supported.
+        num_mel_columns: mel columns per window, for the sync loss.
+        train_clips: folder of clips, or a text file with one path per line.
+        validation_clips: the same for held-out clips.
+        cache_dir: folder for features that are computed once per clip (audio features, latents).
+        cache_latents: cache the VAE latents of every clip (the mean of their distribution) instead of encoding frames
+            in every step.
+        sample_latents: sample latents from the VAE's distribution in every step, as published, instead of its mean.
+    """
+
+    resolution: int = 256
+    num_frames: int = 16
+    video_fps: int = 25
+    audio_sample_rate: int = 16000
+    num_mel_columns: int = 52
+    train_clips: str | None = None
+    validation_clips: str | None = None
+    cache_dir: str = "cache"
+    cache_latents: bool = False
+    sample_latents: bool = False
+
+    def __post_init__(self) -> None:
+        for name, max_value in _MAX_VALUES.items():
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}: use at least 1")
+            if getattr(self, name) > max_value:
+                raise ValueError(f"data.{name} is {getattr(self, name)}: use at most {max_value}")
+        if self.audio_sample_rate != 16000:
+            raise ValueError(f"data.audio_sample_rate is {self.audio_sample_rate}: only 16000 is supported")
+        if self.cache_latents and self.sample_latents:
+            raise ValueError(
+                "data.cache_latents stores means, data.sample_latents samples in every step: set one of them to false"
+            )
+
+    @property
+    def min_frames(self) -> int:
+        """Smallest number of frames of a clip: one window and a reference window that does not overlap it."""
+        return 2 * self.num_frames
 
 
 class UNetDataset(Dataset[dict[str, Any]]):
     """One item per clip and epoch, a function of (key, seed) alone.
 
-    An item holds (f frames, R resolution, L, h, w of the latents):
+    Keys of an item (f frames, R resolution; L, h, w of the latents):
         audio: (f, 10 (layers+1), width) float32 tokens of the target window.
         latents, masked_latents, reference_latents: (f, L, h, w) float32, with `cache_latents`.
-        pixels, reference: (f, 3, R, R) float32 in [-1, 1], without `cache_latents`; `pixels` also with `wants_pixels`.
-        mel: (1, 80, columns) float32 of the target window, with `wants_mel`.
-        clip: path of the clip. start: first frame of the target window. reference_start: of the reference window.
-        seed: int in [0, 2**63), for what the training step draws for this item.
+        pixels, reference: (f, 3, R, R) float32 in [-1, 1], without `cache_latents`; `pixels` also with `load_pixels`.
+        mel: (1, 80, columns) float32 of the target window, with `load_mel`.
+        clip: path of the clip.
+        start, reference_start: first frames of the target and the reference window.
+        seed: int in [0, 2**63) of the random draws of the training step.
     """
 
     def __init__(
@@ -34,15 +85,27 @@ class UNetDataset(Dataset[dict[str, Any]]):
         features: ClipFeatures,
         config: UNetDataConfig,
         seed: int,
-        wants_pixels: bool = False,
-        wants_mel: bool = False,
+        load_pixels: bool = False,
+        load_mel: bool = False,
     ) -> None:
-        """clips: of at least `config.min_frames` frames; features: prepared, where they are cached ones."""
+        """Initialize the data set.
+
+        Args:
+            clips: clips of at least `config.min_frames` frames.
+            features: their cache, with Whisper rows and, with `cache_latents`, latents prepared.
+            config: resolution and windows.
+            seed: of all random choices.
+            load_pixels: add `pixels` to items with cached latents.
+            load_mel: add `mel` to the items.
+
+        Raises:
+            ValueError: a clip is too short.
+        """
         short = next((clip for clip in clips if clip.num_frames < config.min_frames), None)
         if short is not None:
             raise ValueError(f"{short.path} has fewer than {config.min_frames} frames")
         self.clips, self.features, self.config, self.seed = list(clips), features, config, seed
-        self.wants_pixels, self.wants_mel = wants_pixels, wants_mel
+        self.load_pixels, self.load_mel = load_pixels, load_mel
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -60,9 +123,11 @@ class UNetDataset(Dataset[dict[str, Any]]):
         if self.config.cache_latents:
             item |= self._latents(clip, start, reference_start)
         item |= self._pixels(clip, start, reference_start)
-        if self.wants_mel:
-            mel = self.features.mel(clip)
-            item["mel"] = mel_columns(mel, start, self.config.video_fps, self.config.num_mel_columns)
+        if self.load_mel:
+            mel = mel_window(
+                self.features.mel(clip), start, self.config.video_fps, self.config.num_mel_columns, repeat_last=True
+            )
+            item["mel"] = mel[None]
         return item
 
     def _tokens(self, clip: TrainingClip, start: int) -> np.ndarray:
@@ -79,7 +144,7 @@ class UNetDataset(Dataset[dict[str, Any]]):
 
     def _pixels(self, clip: TrainingClip, start: int, reference_start: int) -> dict[str, np.ndarray]:
         cached, length = self.config.cache_latents, self.config.num_frames
-        if cached and not self.wants_pixels:
+        if cached and not self.load_pixels:
             return {}
         indices = [*range(start, start + length)]
         if cached:
@@ -90,10 +155,10 @@ class UNetDataset(Dataset[dict[str, Any]]):
 
 
 def draw_windows(rng: np.random.Generator, num_frames: int, length: int) -> tuple[int, int]:
-    """First frames of a target and of a reference window of `length` frames that do not overlap.
+    """Draw the first frames of a target and a reference window of `length` frames that do not overlap.
 
-    The target is uniform over all starts that leave room for a reference, the reference over what is left.
-    Raises ValueError where the clip has fewer than 2 `length` frames.
+    The target start is uniform over all starts that leave room for a reference window, the reference start over all
+    remaining ones. Raises ValueError if the clip has fewer than 2 `length` frames.
     """
     if num_frames < 2 * length:
         raise ValueError(f"{num_frames} frames have no room for two windows of {length}")

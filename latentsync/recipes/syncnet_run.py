@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from latentsync.data.syncnet_data_config import SyncNetDataConfig
+from latentsync.data.syncnet_dataset import SyncNetDataConfig
 from latentsync.models.stable_syncnet import SyncNetConfig
 from latentsync.training.syncnet_step import PairsConfig
 from latentsync.training.trainer_config import TrainerConfig

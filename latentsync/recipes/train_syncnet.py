@@ -5,13 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from latentsync.data.batching import collate
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.clip_features import ClipFeatures, codec_fingerprint
 from latentsync.data.clip_list import list_clips
-from latentsync.data.collate import collate
-from latentsync.data.syncnet_dataset import SyncNetDataset
-from latentsync.data.weights_fingerprint import codec_fingerprint
-from latentsync.data.window_groups import WindowGroups
+from latentsync.data.syncnet_dataset import SyncNetDataset, WindowGroups
 from latentsync.device import frozen_dtype, process_device
 from latentsync.errors import ConfigError
 from latentsync.models.checkpoint import load_syncnet

@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
+from latentsync.data.batching import collate
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.clip_features import ClipFeatures, codec_fingerprint, encoder_fingerprint
 from latentsync.data.clip_list import list_clips
-from latentsync.data.collate import collate
 from latentsync.data.unet_dataset import UNetDataset
-from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.device import frozen_dtype, process_device
 from latentsync.errors import ConfigError
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
@@ -79,7 +78,7 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     step = UNetStep(unet, frozen.codec, losses, run.diffusion, run.data.resolution, recompute, run.data.sample_latents)
     features = _features(run, frozen)
     clips = _clips(run, "train", list_clips(Path(run.data.train_clips)), features, frozen)
-    wants = {"wants_pixels": losses.needs_target_pixels, "wants_mel": losses.needs_mel}
+    wants = {"load_pixels": losses.needs_target_pixels, "load_mel": losses.needs_mel}
     dataset = UNetDataset(clips, features, run.data, run.training.seed, **wants)
     validator = None
     if run.data.validation_clips is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from latentsync.data.unet_data_config import UNetDataConfig
+from latentsync.data.unet_dataset import UNetDataConfig
 from latentsync.losses.loss_config import LossesConfig
 from latentsync.models.unet_config import UNetConfig
 from latentsync.training.trainer_config import TrainerConfig

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from latentsync.data.batching import ItemKey, collate
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
 from latentsync.data.video_window import read_frames
 from latentsync.judges.sync_score import SyncScorer
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.errors import InputError
+from latentsync.errors import FileError, InputError
 from latentsync.storage.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -36,12 +36,12 @@ def content_key(path: Path, index: Path | None = None) -> str:
         index: folder that stores keys by (path, size, modification time), so that unchanged files are not read again.
 
     Raises:
-        InputError: the file cannot be read.
+        FileError: the file cannot be read.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path} is not a regular file: give an existing file")
+            raise FileError.create(path, "is not a regular file", "give an existing file")
         entry = None if index is None else _index_entry(path, index)
         stamp = [status.st_size, status.st_mtime_ns]
         stored = None if entry is None else _stored_key(entry, stamp)
@@ -49,9 +49,9 @@ def content_key(path: Path, index: Path | None = None) -> str:
             return stored
         key = _hash_file(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give an existing file") from error
+        raise FileError.create(path, f"cannot be read ({error.strerror})", "give an existing file") from error
     except ValueError as error:  # a zero byte in the name
-        raise InputError(f"{str(path)!r} is not a valid file name: give an existing file") from error
+        raise FileError.create(repr(str(path)), "is not a valid file name", "give an existing file") from error
     if entry is not None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(entry) as temporary:

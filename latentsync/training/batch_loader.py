@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch.utils.data import DataLoader
 
-from latentsync.data.step_sampler import StepSampler
+from latentsync.data.batching import StepSampler
 from latentsync.errors import LatentSyncError
 from latentsync.training.interrupts import SIGNALS
 

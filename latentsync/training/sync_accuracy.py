@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from latentsync.audio.mel import mel_window
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.syncnet_data_config import SyncNetDataConfig
-from latentsync.data.windows import mel_columns, model_pixels
+from latentsync.data.syncnet_dataset import SyncNetDataConfig
+from latentsync.data.video_window import model_pixels
 from latentsync.device import training_dtype
 from latentsync.training.syncnet_step import stacked_frames
 
@@ -66,8 +67,10 @@ class SyncAccuracy:
         mel, data = self.features.mel(clip), self.data
         parts = []
         for some in _chunks(starts):
-            windows = np.stack([mel_columns(mel, int(start), data.video_fps, data.num_mel_columns) for start in some])
-            parts.append(_embed(syncnet, "audio_encoder", torch.from_numpy(windows).to(device)))
+            windows = [
+                mel_window(mel, int(start), data.video_fps, data.num_mel_columns, repeat_last=True) for start in some
+            ]
+            parts.append(_embed(syncnet, "audio_encoder", torch.from_numpy(np.stack(windows)[:, None]).to(device)))
         return torch.cat(parts)
 
     def _see(self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from latentsync.cli import SIGNAL_EXIT_BASE
-from latentsync.data.step_sampler import StepSampler
+from latentsync.data.batching import StepSampler
 from latentsync.storage.atomic import atomic_write
 from latentsync.training.agreement import is_main_process
 from latentsync.training.batch_loader import Batch, Collate, SizedDataset, batches
@@ -72,7 +72,7 @@ class Trainer:
         config: of the run.
         step: makes losses; its model trains.
         dataset: map-style, of `ItemKey`s; with workers it is pickled.
-        collate: puts items into a batch (`latentsync.data.collate`).
+        collate: puts items into a batch (`latentsync.data.batching`).
         validator: judges the weights every `validate_every` steps.
         resolved_config: the whole configuration as plain data, written into the run folder and every checkpoint.
         callbacks: called on the main process with the step and each row of training metrics; a line that comes back

@@ -11,8 +11,7 @@ import pytest
 import torch
 from accelerate.utils import AutocastKwargs
 
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey, collate
 from latentsync.errors import ConfigError, InputError, LatentSyncError
 from latentsync.training import session
 from latentsync.training.checkpointing import CheckpointFolder

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from latentsync.data.collate import collate
+from latentsync.data.batching import collate
 from latentsync.training.metrics_log import read_rows
 from latentsync.training.trainer import Trainer
 from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_config

@@ -16,8 +16,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from omegaconf import OmegaConf
 from torch import nn
 
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey, item_generator
+from latentsync.data.batching import ItemKey, collate, item_generator
 from latentsync.training import session
 from latentsync.training.launch import build_accelerator
 from latentsync.training.trainer import Trainer, TrainReport

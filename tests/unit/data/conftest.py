@@ -7,9 +7,8 @@ from diffusers import AutoencoderKL
 
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.clip_features import ClipFeatures, codec_fingerprint, encoder_fingerprint
 from latentsync.data.prepare_features import prepare_features
-from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.models.vae import LatentCodec
 from latentsync.storage.content_cache import ArrayCache, content_key
 from tests.golden_values import fill_deterministic

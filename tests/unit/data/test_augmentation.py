@@ -1,16 +1,10 @@
-"""Changes of pictures and sound."""
+"""Augmentation of frames and speech."""
 
 import numpy as np
 import pytest
 
-from latentsync.data.image_augmentation import change_colour, lower_half, random_colour
-from latentsync.data.sound_augmentation import change_sound
+from latentsync.data.augmentation import change_colour, change_speech, random_colour
 from tests.unit.data.clips import speech
-
-
-def test_the_lower_half_is_the_lower_half() -> None:
-    frames = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
-    assert (lower_half(frames) == frames[:, 3:]).all()
 
 
 def test_no_strength_changes_no_colour() -> None:
@@ -43,11 +37,11 @@ def test_changed_sound_keeps_length_range_and_timing() -> None:
     samples = speech(1.0)
     samples[4000:8000] = 0
     for seed in range(5):
-        changed = change_sound(samples, np.random.default_rng(seed))
+        changed = change_speech(samples, np.random.default_rng(seed))
         assert changed.shape == samples.shape
         assert changed.dtype == np.float32
         assert np.abs(changed).max() <= 1
         loudness = np.square(changed).reshape(-1, 500).mean(1)
         assert loudness[9:15].max() < 0.2 * loudness[[*range(7), *range(17, 32)]].mean()
-        assert (changed == change_sound(samples, np.random.default_rng(seed))).all()
-    assert change_sound(np.zeros(1000), np.random.default_rng(0)) == pytest.approx(np.zeros(1000), abs=1e-3)
+        assert (changed == change_speech(samples, np.random.default_rng(seed))).all()
+    assert change_speech(np.zeros(1000), np.random.default_rng(0)) == pytest.approx(np.zeros(1000), abs=1e-3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.data import clip_facts
+from latentsync.data import clip_check
 from latentsync.data.clip_check import check_clips
 from latentsync.errors import InputError
 from latentsync.media.audio_samples import AudioSamples
@@ -40,9 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 REASONS = {
     "short": "is shorter than 32 frames",
     "one_frame": "is shorter than 32 frames",
-    "soundless": "has no sound",
-    "brief_sound": "has sound for fewer than 32 frames",
-    "other_rate": "has 30 frames a second, not 25",
+    "soundless": "has no audio",
+    "brief_sound": "has audio for fewer than 32 frames",
+    "other_rate": "has 30 frames per second, not 25",
     "wide": "is not a square face crop",
     "sound_only": "cannot be decoded",
     "text": "cannot be decoded",
@@ -76,24 +76,24 @@ def test_what_was_found_is_remembered_by_content(folder: Path, tmp_path: Path, m
     paths = [folder / "good.mp4", folder / "soundless.mp4", folder / "text.mp4"]
     first = check_clips(paths, 32, 25, cache=tmp_path)
 
-    def fail(path: Path) -> clip_facts.ClipFacts:
+    def fail(path: Path) -> clip_check.ClipFacts:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(clip_facts, "_look", fail)
+    monkeypatch.setattr(clip_check, "_decode_facts", fail)
     assert check_clips(paths, 32, 25, cache=tmp_path) == first
     assert [clip.path.stem for clip in check_clips(paths, 32, 25, False, tmp_path).usable] == ["good", "soundless"]
     with pytest.raises(InputError, match="is shorter than 61 frames"):
         check_clips([folder / "copy.mp4"], 61, 25, cache=tmp_path)
 
 
-def test_only_frames_with_sound_count(folder: Path, tmp_path: Path) -> None:
+def test_only_frames_with_audio_count(folder: Path, tmp_path: Path) -> None:
     check = check_clips([folder / "brief_sound.mp4"], 10, 25, cache=tmp_path)
     assert check.usable[0].num_frames == 12
-    assert check_clips([folder / "brief_sound.mp4"], 10, 25, with_sound=False).usable[0].num_frames == 60
+    assert check_clips([folder / "brief_sound.mp4"], 10, 25, with_audio=False).usable[0].num_frames == 60
 
 
 def test_the_sound_is_as_long_as_the_decoder_makes_it(folder: Path) -> None:
-    facts = clip_facts.clip_facts(folder / "good.mp4", "x", None)
+    facts = clip_check.read_clip_facts(folder / "good.mp4", "x", None)
     with AudioSamples.decode(folder / "good.mp4") as samples:
         assert facts.num_samples == samples.num_samples == 38400
 

@@ -14,10 +14,9 @@ from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.data import prepare_features as module
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.clip_features import ClipFeatures, clip_samples
+from latentsync.data.clip_features import ClipFeatures, clip_samples, codec_fingerprint, encoder_fingerprint
 from latentsync.data.prepare_features import prepare_features
 from latentsync.data.video_window import read_frames
-from latentsync.data.weights_fingerprint import codec_fingerprint, encoder_fingerprint
 from latentsync.errors import InputError
 from latentsync.face.mask import keep_mask
 from latentsync.models.vae import LatentCodec
@@ -114,8 +113,10 @@ def test_each_content_is_computed_once_over_the_ranks_and_not_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     features = ClipFeatures(ArrayCache(tmp_path), 64, encoder_fingerprint(encoder))
-    computed, compute = [], module.whisper_rows
-    monkeypatch.setattr(module, "whisper_rows", lambda clip, encoder: computed.append(clip) or compute(clip, encoder))
+    computed, compute = [], module.compute_whisper_rows
+    monkeypatch.setattr(
+        module, "compute_whisper_rows", lambda clip, encoder: computed.append(clip) or compute(clip, encoder)
+    )
     clips = [clip, clip, other_clip, clip]
     with pytest.raises(InputError, match=r"clip\.mp4 are not in"):
         features.whisper_rows(clip)
@@ -136,7 +137,7 @@ def test_a_rank_that_hears_nothing_of_the_others_computes_all(
     clip: TrainingClip, other_clip: TrainingClip, encoder: WhisperEncoder, tmp_path: Path
 ) -> None:
     features = ClipFeatures(ArrayCache(tmp_path), 64, encoder_fingerprint(encoder))
-    assert prepare_features([clip, other_clip], features, encoder, rank=1, world_size=2, patience_s=0.01) == 2
+    assert prepare_features([clip, other_clip], features, encoder, rank=1, world_size=2, timeout_s=0.01) == 2
     assert features.whisper_rows(clip).shape == (120, 2, 16)
 
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from latentsync.audio.mel import mel_window
+from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.item_key import ItemKey, item_generator, item_seed
-from latentsync.data.syncnet_data_config import SyncNetDataConfig
-from latentsync.data.syncnet_dataset import SyncNetDataset, draw_pair
+from latentsync.data.syncnet_dataset import SyncNetDataConfig, SyncNetDataset, WindowGroups, draw_pair
 from latentsync.data.video_window import read_frames
 
 
@@ -161,3 +160,40 @@ def test_short_clips_are_refused(clip: TrainingClip, features: ClipFeatures) -> 
 def test_wrong_settings_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"data\.{next(iter(wrong))}"):
         SyncNetDataConfig(**wrong)
+
+
+class Windows:
+    """Data set whose items contain the numbers of their key."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, key: ItemKey) -> dict:
+        return {
+            "frames": np.full((2, 3, 4, 4), key.epoch, dtype=np.float32),
+            "start": 10 * key.epoch,
+            "clip": f"clip {key.index}",
+            "seed": 2**62 + key.epoch,
+        }
+
+
+def test_a_group_is_the_next_windows_of_one_clip() -> None:
+    groups = WindowGroups(Windows(), 3)
+    assert len(groups) == 7
+    item = groups[ItemKey(5, 2)]
+    assert item["frames"].shape == (3, 2, 3, 4, 4)
+    assert item["frames"][:, 0, 0, 0, 0].tolist() == [6.0, 7.0, 8.0]
+    assert torch.equal(item["start"], torch.tensor([60, 70, 80]))
+    assert item["clip"] == "clip 5"
+    assert item["seed"] == 2**62 + 6
+
+
+def test_no_window_is_drawn_twice() -> None:
+    groups = WindowGroups(Windows(), 4)
+    starts = [start for epoch in range(5) for start in groups[ItemKey(0, epoch)]["start"].tolist()]
+    assert len(set(starts)) == 20
+
+
+def test_no_windows_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        WindowGroups(Windows(), 0)

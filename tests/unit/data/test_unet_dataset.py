@@ -11,13 +11,10 @@ from torch.utils.data import DataLoader
 
 from latentsync.audio.frame_tokens import frame_tokens
 from latentsync.audio.mel import mel_window
+from latentsync.data.batching import ItemKey, StepSampler, collate, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey, item_seed
-from latentsync.data.step_sampler import StepSampler
-from latentsync.data.unet_data_config import UNetDataConfig
-from latentsync.data.unet_dataset import UNetDataset, draw_windows
+from latentsync.data.unet_dataset import UNetDataConfig, UNetDataset, draw_windows
 from latentsync.errors import InputError
 from tests.unit.data.clips import frame_number, make_clip
 
@@ -35,7 +32,7 @@ class Rows:
 
 
 def dataset(clips: list[TrainingClip], features: ClipFeatures, **settings: Any) -> UNetDataset:
-    wants = {name: settings.pop(name) for name in ("wants_pixels", "wants_mel") if name in settings}
+    wants = {name: settings.pop(name) for name in ("load_pixels", "load_mel") if name in settings}
     return UNetDataset(clips, features, UNetDataConfig(resolution=64, num_frames=LENGTH, **settings), 7, **wants)
 
 
@@ -44,7 +41,7 @@ def numbers(pixels: np.ndarray) -> list[int]:
 
 
 def test_pixels_reference_tokens_and_mel_belong_to_their_frames(clip: TrainingClip, features: ClipFeatures) -> None:
-    data = dataset([clip], features, wants_mel=True)
+    data = dataset([clip], features, load_mel=True)
     for epoch in range(4):
         item = data[ItemKey(0, epoch)]
         start, reference_start = item["start"], item["reference_start"]
@@ -74,7 +71,7 @@ def test_cached_latents_are_those_of_the_windows(clip: TrainingClip, features: C
     np.testing.assert_array_equal(item["reference_latents"], latents[reference_start : reference_start + LENGTH, 0])
     assert item["latents"].dtype == np.float32
     assert not {"pixels", "reference", "mel"} & item.keys()
-    both = dataset([clip], features, cache_latents=True, wants_pixels=True)[ItemKey(0, 3)]
+    both = dataset([clip], features, cache_latents=True, load_pixels=True)[ItemKey(0, 3)]
     np.testing.assert_array_equal(both["pixels"], pixels["pixels"])
     assert "reference" not in both
 
@@ -104,9 +101,7 @@ def test_clips_too_short_for_two_windows_are_refused(clip: TrainingClip, feature
 def test_workers_read_the_same_items_as_one_process(
     clip: TrainingClip, other_clip: TrainingClip, features: ClipFeatures
 ) -> None:
-    data = pickle.loads(
-        pickle.dumps(dataset([clip, other_clip], features, wants_mel=True))
-    )  # as spawned workers get it
+    data = pickle.loads(pickle.dumps(dataset([clip, other_clip], features, load_mel=True)))  # as spawned workers get it
     sampler = StepSampler(2, 3, seed=0, num_batches=4)
     plain = list(DataLoader(data, batch_sampler=sampler, collate_fn=collate))
     workers = list(DataLoader(data, batch_sampler=sampler, collate_fn=collate, num_workers=2))
@@ -127,7 +122,7 @@ def test_a_clip_lost_later_is_named_by_the_worker(
     loader = DataLoader(
         dataset([lost], features), batch_sampler=StepSampler(1, 1, num_batches=2), num_workers=1, collate_fn=collate
     )
-    with pytest.raises(InputError, match=r"lost\.mp4 is not there any more"):
+    with pytest.raises(InputError, match=r"lost\.mp4 is missing"):
         list(loader)
 
 

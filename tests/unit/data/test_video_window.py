@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.video_window import picture_facts, read_frames
+from latentsync.data.video_window import lower_half, read_frames, read_video_facts
 from latentsync.errors import InputError, ToolError
 from latentsync.media.ffmpeg import run_tool
 from latentsync.media.reader import VideoReader
@@ -45,15 +45,20 @@ def test_another_size_is_resized(clip: TrainingClip, resolution: int) -> None:
     assert [frame_number(frame) for frame in frames] == [5, 40]
 
 
-def test_picture_facts(clip: TrainingClip, other_clip: TrainingClip) -> None:
-    assert picture_facts(clip.path) == (60, 64, 64, 25.0)
-    assert picture_facts(other_clip.path) == (40, 96, 96, 25.0)
+def test_the_lower_half_is_the_lower_half() -> None:
+    frames = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    assert (lower_half(frames) == frames[:, 3:]).all()
+
+
+def test_video_facts(clip: TrainingClip, other_clip: TrainingClip) -> None:
+    assert read_video_facts(clip.path) == (60, 64, 64, 25.0)
+    assert read_video_facts(other_clip.path) == (40, 96, 96, 25.0)
 
 
 def test_frames_beyond_the_end_and_lost_clips_are_named(clip: TrainingClip, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"clip\.mp4 has 60 frames, not 61"):
         read_frames(clip.path, [59, 60], 64)
-    with pytest.raises(InputError, match=r"gone\.mp4 is not there any more"):
+    with pytest.raises(InputError, match=r"gone\.mp4 is missing"):
         read_frames(tmp_path / "gone.mp4", [0], 64)
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(InputError, match=r"text\.mp4 cannot be decoded"):

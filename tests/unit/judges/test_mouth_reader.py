@@ -10,7 +10,7 @@ from demo.synthetic.clip_set import find_clips
 from demo.training.demo_data_config import DemoDataConfig
 from demo.training.mouth_reader_run import MouthReaderRun, build_mouth_reader_trainer
 from demo.training.mouth_reader_step import MouthCrops, soften
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey
 from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.training.trainer import TrainReport
 from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig

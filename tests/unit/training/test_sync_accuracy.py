@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.syncnet_data_config import SyncNetDataConfig
+from latentsync.data.syncnet_dataset import SyncNetDataConfig
 from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, area_under_curve, best_offset, figures
 
 NUM_FRAMES = 60

@@ -12,7 +12,7 @@ from demo.synthetic.clip import TalkingClip, _fixed_box
 from demo.synthetic.dataset import DatasetConfig, clip_folder, make_clip, make_dataset
 from demo.synthetic.mouth_track import mouth_track
 from demo.synthetic.speech import Voice, random_speech, read_wav, speak
-from latentsync.data.video_window import picture_facts
+from latentsync.data.video_window import read_video_facts
 from latentsync.errors import InputError, ToolError
 from latentsync.face.align import alignment_matrices
 from latentsync.storage.owned_folder import LOCK, MARKER
@@ -65,7 +65,7 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
     assert (clip_folder(config, 1) / "crops.npy").stat().st_mtime_ns == stamp
     for index in (0, 1):
         folder = clip_folder(config, index)
-        assert picture_facts(folder / "clip.mp4") == (15, 64, 64, 25.0)
+        assert read_video_facts(folder / "clip.mp4") == (15, 64, 64, 25.0)
         assert np.load(folder / "crops.npy", mmap_mode="r").shape == (15, 64, 64, 3)
         assert np.load(folder / "frames_track.npy").shape == (15, 2)
         assert np.load(folder / "track.npy").shape == (61, 2)

@@ -13,8 +13,7 @@ from demo.training.audio_encoder_run import AudioEncoderRun, build_audio_encoder
 from demo.training.demo_data_config import DemoDataConfig
 from demo.training.spoken_clips import SpokenClips
 from latentsync.audio.whisper_model import PIECE_ROWS, load_whisper_encoder
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey, collate
 from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig
 from tests.unit.eval.demo_weights.clips import NUM_FRAMES, write_clips
 

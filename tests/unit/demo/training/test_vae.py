@@ -13,7 +13,7 @@ from demo.training.textures import random_texture
 from demo.training.vae_pictures import VaePictures
 from demo.training.vae_run import VaeRun, build_vae_trainer, empty_vae
 from demo.training.vae_step import reconstruction_loss, small_crops
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey
 from latentsync.models.vae import load_vae
 from latentsync.training.trainer import TrainReport
 from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig

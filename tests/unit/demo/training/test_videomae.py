@@ -20,8 +20,7 @@ from demo.training.videomae import (
 )
 from demo.training.videomae_run import VideoMaeRun, build_videomae_trainer
 from demo.training.videomae_validator import LIP_SHIFTS, VideoMaeValidator, faulty_runs
-from latentsync.data.collate import collate
-from latentsync.data.item_key import ItemKey
+from latentsync.data.batching import ItemKey, collate
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize, load_small_videomae
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.training_step import StepContext

@@ -1,12 +1,34 @@
-"""Global batches are slices of one stream, whatever the ranks and wherever the run begins."""
+"""Keys, batches and collation of training items."""
 
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
-from latentsync.data.item_key import ItemKey
-from latentsync.data.step_sampler import StepSampler
+from latentsync.data.batching import ItemKey, StepSampler, collate, item_generator, item_seed
+
+
+def test_a_generator_depends_on_seed_index_and_epoch_alone() -> None:
+    def draw(seed: int, index: int, epoch: int) -> int:
+        return int(item_generator(seed, ItemKey(index, epoch)).integers(2**62))
+
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    assert len({draw(1, 2, 3), draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4), draw(1, 3, 2)}) == 5
+
+
+def test_item_seeds_are_distinct_and_fit_a_signed_64_bit_number() -> None:
+    seeds = {item_seed(seed, ItemKey(i, e)) for seed in range(3) for i in range(20) for e in range(20)}
+    assert len(seeds) == 1200
+    assert min(seeds) >= 0
+    assert 2**62 < max(seeds) < 2**63
+    assert item_seed(5, ItemKey(1, 2)) == item_seed(5, ItemKey(1, 2))
+
+
+def test_an_items_seed_is_not_what_its_generator_draws() -> None:
+    key = ItemKey(4, 5)
+    assert item_seed(0, key) != int(item_generator(0, key).integers(2**63, dtype=np.uint64))
 
 
 def keys(sampler: StepSampler) -> list[ItemKey]:
@@ -70,3 +92,23 @@ def test_a_loader_with_workers_keeps_the_order() -> None:
     sampler = StepSampler(9, 4, seed=0, num_batches=5)
     loader = DataLoader(Echo(), batch_sampler=sampler, num_workers=2, collate_fn=list)
     assert list(loader) == list(sampler)
+
+
+def test_arrays_and_tensors_are_stacked_numbers_become_long_and_words_stay() -> None:
+    items = [
+        {"a": np.full((2, 3), i, np.float32), "t": torch.full((4,), float(i)), "seed": 2**63 - 1 - i, "clip": f"c{i}"}
+        for i in range(3)
+    ]
+    batch = collate(items)
+    assert batch["a"].shape == (3, 2, 3)
+    assert batch["a"].dtype == torch.float32
+    assert batch["a"][:, 0, 0].tolist() == [0, 1, 2]
+    assert batch["t"].shape == (3, 4)
+    assert batch["seed"].dtype == torch.int64
+    assert batch["seed"].tolist() == [2**63 - 1, 2**63 - 2, 2**63 - 3]
+    assert batch["clip"] == ["c0", "c1", "c2"]
+
+
+def test_what_cannot_be_stacked_is_named() -> None:
+    with pytest.raises(TypeError, match="dict"):
+        collate([{"x": {}}])
