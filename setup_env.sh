@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Prepares this machine for LatentSync: a Python environment, ffmpeg, and the published weights where they can be had.
+# Prepares this machine for LatentSync: a Python environment, ffmpeg, and the published weights if the hub is reachable.
 #
-#   source setup_env.sh [OPTIONS]     also leaves the environment active in your shell
+#   source setup_env.sh [OPTIONS]     also activates the environment in your shell
 #   ./setup_env.sh      [OPTIONS]     only prepares it
 #
-#   --torch BUILD    another build of PyTorch than pip's own choice: cpu, cuda (of the package index), auto (fits the
-#                    driver), a version such as cu126 or rocm6.4, or the address of an index that has one
-#   --wheels DIR     install from the wheels in DIR and use no network at all (docs/installation.md says how to fill it)
-#   other options    go to scripts/download_weights.py: --training, --version 1.5|1.6
+#   --torch BUILD    install another build of PyTorch than pip's default: cpu, cuda (of the package index), auto (matches
+#                    the driver), a version such as cu126 or rocm6.4, or the address of a package index
+#   --wheels DIR     install from the wheels in DIR without network access (docs/installation.md describes how to fill it)
+#   other options    are passed to scripts/download_weights.py: --training, --version 1.5|1.6
 #
-# It works from any folder, in bash and zsh, and again and again: what is there already is kept. An active virtual
-# environment is used; without one, .venv is made beside this file.
+# The script works from any folder, in bash and zsh, and may be run repeatedly: existing files are kept. An active virtual
+# environment is used; otherwise .venv is created beside this file.
 
-# Sourced (or read by a shell other than bash): the work is done by a bash of its own, so that neither its options nor
-# its failures reach this shell, which only activates the environment afterwards.
+# Sourced (or read by a shell other than bash): a separate bash does the work, so that its options and failures do not
+# affect this shell, which only activates the environment afterwards.
 _latentsync_source() {
     local script="${BASH_SOURCE:-$0}"
     if [ -n "${ZSH_VERSION:-}" ]; then
@@ -46,7 +46,7 @@ main() {
     read_options "$@"
     if [ -x "${VIRTUAL_ENV:-/nowhere}/bin/python" ]; then
         environment="$VIRTUAL_ENV"
-        is_new_enough "$environment/bin/python" || fail "the active environment ($environment) has a Python older than 3.10: deactivate it, or make it anew"
+        is_new_enough "$environment/bin/python" || fail "the active environment ($environment) has a Python older than 3.10: deactivate or recreate it"
     else
         environment="$root/.venv"
         make_environment "$environment" || return 1
@@ -55,7 +55,7 @@ main() {
     find_ffmpeg || return 1
     cd -- "$root" || return 1
     if [ -n "$wheels" ]; then
-        say "weights are not downloaded with --wheels: checkpoints/README.md says which files to copy where"
+        say "weights are not downloaded with --wheels: checkpoints/README.md lists which files to copy to which folder"
         return 0
     fi
     "$environment/bin/python" -m scripts.download_weights ${download_options[@]+"${download_options[@]}"}
@@ -82,9 +82,9 @@ read_options() {
     [ -n "$wheels" ] || return 0
     [ -z "$torch_build" ] || fail "--torch and --wheels exclude each other: the folder holds the build of torch to install"
     [ ${#download_options[@]} = 0 ] || fail "${download_options[0]} needs the network, which --wheels does not use"
-    [ -d "$wheels" ] || fail "--wheels $wheels: there is no such folder"
+    [ -d "$wheels" ] || fail "--wheels $wheels: the folder does not exist"
     wheels="$(cd -- "$wheels" && pwd -P)" || fail "--wheels $wheels: the folder cannot be opened"
-    compgen -G "$wheels/*.whl" >/dev/null || fail "--wheels $wheels: the folder has no wheels; docs/installation.md says how to fill it"
+    compgen -G "$wheels/*.whl" >/dev/null || fail "--wheels $wheels: the folder has no wheels; docs/installation.md describes how to fill it"
 }
 
 say() { printf 'setup_env: %s\n' "$*"; }
@@ -107,20 +107,20 @@ find_python() {
     return 1
 }
 
-# A .venv that was moved or lost its Python is made anew; it holds nothing but what this script installs.
+# A .venv that was moved or has lost its Python is recreated; it contains only what this script installs.
 make_environment() {
     local environment="$1" python
     if is_new_enough "$environment/bin/python" && grep -qF -- "$environment" "$environment/bin/activate"; then
         return 0
     fi
     python="$(find_python)" || fail "no Python 3.10 or newer found: install one (python3 here: $(python3 --version 2>&1))"
-    say "making $environment with $("$python" --version 2>&1)"
+    say "creating $environment with $("$python" --version 2>&1)"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || [ -n "$wheels" ] || install_system_packages python3-venv
-    "$python" -m venv --clear "$environment" || fail "could not make $environment: is the venv module (Debian: python3-venv) installed?"
+    "$python" -m venv --clear "$environment" || fail "could not create $environment: is the venv module (Debian: python3-venv) installed?"
 }
 
-# The stamp holds what the installation depends on, so that a second run has nothing to do. Its last line is the build
-# of torch that was asked for, which stays until another one is.
+# The stamp lists what the installation depends on, so that a second run can skip it. Its last line is the requested
+# build of torch, which is kept until another one is requested.
 install_package() {
     local environment="$1" stamp wanted installed_build="" quiet=--quiet
     stamp="$environment/.latentsync-installed"
@@ -137,7 +137,7 @@ install_package() {
     elif [ -n "$torch_build" ] && [ "$torch_build" != "$installed_build" ]; then
         install_torch "$environment" || fail "installing torch ($torch_build) failed (see above)"
     fi
-    say "installing latentsync and what it needs into $environment (minutes, the first time)"
+    say "installing latentsync and its dependencies into $environment (takes minutes the first time)"
     [ ! -t 1 ] || quiet=--progress-bar=on
     install "$environment" "$quiet" --editable '.[dev]' || fail "installing the packages failed (see above)"
     mend_opencv "$environment" || fail "OpenCV cannot be imported: $("$environment/bin/python" -c 'import cv2' 2>&1 | tail -n 1)"
@@ -150,8 +150,8 @@ install() {
     (cd -- "$root" && "$environment/bin/python" -m pip install "$@" --constraint constraints.txt)
 }
 
-# uv knows where the builds of torch are published, and which one fits the driver. pip cannot be told to leave its
-# configured folders of wheels out for one package only, which may hold another build.
+# uv knows the package index of each build of torch, and which build matches the driver. pip is not used because it
+# cannot ignore its configured folders of wheels, which may contain another build, for one package only.
 install_torch() {
     local environment="$1" source=()
     say "installing the $torch_build build of torch"
@@ -165,10 +165,10 @@ install_torch() {
         --reinstall-package torch --reinstall-package torchvision ${source[@]+"${source[@]}"} torch torchvision)
 }
 
-# The usual OpenCV wheel wants OpenGL's library, which servers lack; the headless one puts its files in the same place.
+# The standard OpenCV wheel requires the OpenGL library, which servers lack; the headless wheel replaces the same files.
 mend_opencv() {
     "$1/bin/python" -c 'import cv2' 2>/dev/null && return 0
-    say "no OpenGL library here: putting the headless OpenCV in place"
+    say "the OpenGL library is missing: installing the headless OpenCV instead"
     install "$1" --quiet --force-reinstall --no-deps opencv-python-headless || return 1
     "$1/bin/python" -c 'import cv2' 2>/dev/null
 }
@@ -185,7 +185,7 @@ find_ffmpeg() {
     fail "ffmpeg and ffprobe are needed and could not be installed: use your package manager (apt-get install ffmpeg, conda install -c conda-forge ffmpeg, brew install ffmpeg) or put them on PATH"
 }
 
-# install_system_packages NAME: with apt-get (as root or through sudo), conda or brew, whichever is there.
+# install_system_packages NAME: with apt-get (as root or through sudo), conda or brew, whichever is installed.
 install_system_packages() {
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         apt_install "$1" && return 0
@@ -202,7 +202,7 @@ install_system_packages() {
     return 1
 }
 
-# apt_install NAME [sudo]: sudo may ask for a password only where someone can answer.
+# apt_install NAME [sudo]: sudo may ask for a password only on an interactive terminal.
 apt_install() {
     local as_root="${2:-}"
     if [ -n "$as_root" ]; then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains the lip-sync U-Net; every argument goes to scripts/train_unet.py (--help lists them):
+# Trains the lip-sync U-Net; all arguments are passed to scripts/train_unet.py (see --help):
 #
 #   ./train_unet.sh --config configs/unet/stage2.yaml data.train_clips=CLIPS training.run_dir=runs/mine
 #   ./train_unet.sh --config configs/unet/stage2.yaml data.train_clips=CLIPS --dry_run
 #
-# The same command again goes on where the last run stopped. On several GPUs or machines, have torchrun or accelerate
-# start `-m scripts.train_unet` with the same arguments (docs/training.md).
+# The same command resumes an interrupted run. On several GPUs or machines, let torchrun or accelerate start
+# `-m scripts.train_unet` with the same arguments (docs/training.md).
 set -eu
 . "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/scripts/environment.sh"
 exec "$python" -m scripts.train_unet "$@"

@@ -1,4 +1,4 @@
-"""The one place where devices and number formats are chosen."""
+"""Choose devices and number formats; no other module does."""
 
 import logging
 import os
@@ -14,16 +14,16 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HALF_CAPABILITY = (8, 0)
-"""The lowest compute capability at which inference takes float16, and training bfloat16, by itself."""
+"""Lowest compute capability for which `auto` selects float16 in inference and bfloat16 in training."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Turns ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device; ``auto`` takes the fastest one present.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device; ``auto`` selects the fastest one.
 
-    Where ``auto`` takes the CPU although the machine has an NVIDIA card, the log gets one warning with the remedy.
+    If ``auto`` selects the CPU although the machine has an NVIDIA card, one warning with the remedy is logged.
 
     Raises:
-        InputError: the name is unknown, or this machine has no such device, or torch cannot use it.
+        InputError: the name is unknown, the machine has no such device, or torch cannot use it.
     """
     if name == "auto":
         device = fastest_device()
@@ -48,10 +48,10 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def process_device(name: str = "auto") -> torch.device:
-    """The device of this process: as `resolve_device`, and each process of a launcher has its own card.
+    """Return the device of this process; processes of a launcher get one card each (``LOCAL_RANK``).
 
     Raises:
-        InputError: as `resolve_device`.
+        InputError: see `resolve_device`.
     """
     device = resolve_device(name)
     if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
@@ -60,19 +60,19 @@ def process_device(name: str = "auto") -> torch.device:
 
 
 def count_accelerators() -> int:
-    """How many devices faster than the CPU this machine has."""
+    """Return the number of devices of this machine that are faster than its CPU."""
     kind = resolve_device().type
     return 0 if kind == "cpu" else torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def worker_device(index: int) -> torch.device:
-    """The device of worker number `index` of several on one machine: each accelerator in turn, else the CPU."""
+    """Return the device of worker number `index` on this machine: the accelerators in turn, else the CPU."""
     kind = fastest_device().type
     return torch.device(kind, index % count_accelerators()) if kind == "cuda" else torch.device(kind)
 
 
 def fastest_device() -> torch.device:
-    """The device that ``auto`` means here; nothing is logged."""
+    """Return the device that ``auto`` selects, without logging."""
     if is_usable():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -80,43 +80,42 @@ def fastest_device() -> torch.device:
 
 @cache
 def _warn_of_unused_card() -> None:
-    """Once a process."""
+    """Log the warning once per process."""
     reason = None if cards_are_hidden() else explain_unusable_card()
     if reason is not None:
         logger.warning("computing on the CPU: %s", reason)
 
 
 def describe_device(device: torch.device) -> str:
-    """A device in words, for reports: the card's name, or the kind of processor and the threads in use."""
+    """Describe a device for reports: name of the card, or architecture and number of threads of the CPU."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives memory that torch keeps for later back to the device; a CPU has none such."""
+    """Release the memory that torch has cached on an accelerator; do nothing on a CPU."""
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()
 
 
 def peak_allocated_bytes(device: torch.device) -> int | None:
-    """Largest memory that this process's tensors have taken on an accelerator; None where it is not counted."""
+    """Return the peak memory of this process's tensors on a CUDA card; None on devices without this statistic."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turns ``auto``, ``float32``, ``bfloat16`` or ``float16`` into a dtype for the networks of inference.
+    """Turn ``auto``, ``float32``, ``bfloat16`` or ``float16`` into a dtype for inference.
 
-    ``auto`` is:
+    ``auto`` selects:
 
     * on CUDA cards float16 from compute capability 8.0, else float32, as in the published code: half precision gives
       NaN on the GTX 16xx cards (7.5);
-    * on CPUs bfloat16 where the hardware multiplies it, else float32: bfloat16 has float32's range
-      and overflows no sooner;
-    * elsewhere (mps) float32: nothing has measured these networks in float16 there.
+    * on CPUs bfloat16 if the hardware multiplies it natively, else float32: bfloat16 has the range of float32;
+    * on other devices (mps) float32, because these networks have not been measured in float16 there.
 
     Raises:
-        InputError: the name is none of these.
+        InputError: the name is unknown.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -129,10 +128,10 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """The number format of a training that names none: bfloat16 where the device multiplies it natively, else float32.
+    """Return the default number format of training: bfloat16 if the device multiplies it natively, else float32.
 
-    CUDA cards multiply it from compute capability 8.0, CPUs with AVX512-BF16 or AMX. Never float16: without loss
-    scaling gradients below 6e-8 are lost in it, and activations above 65504 overflow.
+    CUDA cards do from compute capability 8.0, CPUs with AVX512-BF16 or AMX. float16 is never the default: without loss
+    scaling, gradients below 6e-8 become zero and activations above 65504 overflow.
     """
     if device.type == "cuda":
         is_native = torch.cuda.get_device_capability(device) >= HALF_CAPABILITY
@@ -142,14 +141,14 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
 
 def frozen_dtype(mixed_precision: str) -> torch.dtype:
-    """The format of frozen networks in a training with this resolved mixed precision ("no", "bf16" or "fp16").
+    """Return the number format of frozen networks for a mixed precision of training ("no", "bf16" or "fp16").
 
-    bfloat16 beside "bf16", else float32: a frozen network in float16 loses gradients that only pass through it, and
-    loss scaling cannot prevent that its activations overflow.
+    It is bfloat16 for "bf16", else float32: in float16 small gradients that pass through a frozen network become zero,
+    and its activations may overflow, which loss scaling does not prevent.
     """
     return torch.bfloat16 if mixed_precision == "bf16" else torch.float32
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has bfloat16 instructions (AVX512-BF16 or AMX), so that the format is fast and not emulated."""
+    """Return True if this CPU has bfloat16 instructions (AVX512-BF16 or AMX); otherwise the format is emulated."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""Running out of memory on a device: how it is recognised, retried in smaller batches, and named."""
+"""Recognize out-of-memory errors of a device, retry in smaller batches, and raise errors that name the cause."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from latentsync.device import release_memory
 from latentsync.errors import DeviceMemoryError
 
 _PHRASES = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
-"""How mps, the CPU's allocator, and cuBLAS and cuDNN put it, all as a plain RuntimeError."""
+"""Messages of mps, the CPU allocator, and cuBLAS and cuDNN, which raise a plain RuntimeError."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch means that a device, or this machine, has no memory left."""
+    """Return True if an error of torch means that a device or the machine has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _PHRASES)
@@ -23,20 +23,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 def run_in_batches(
     compute: Callable[[slice], Tensor], num_items: int, batch_size: int, device: torch.device, retry: bool = True
 ) -> tuple[Tensor, int]:
-    """Computes items batch by batch; where the device runs out of memory, again with half as many at once, down to 1.
+    """Compute items in batches; halve the batch size whenever the device runs out of memory, down to 1.
 
     Args:
-        compute: gives the results of some of the items, one row each.
-        num_items: how many there are, from 1.
-        batch_size: how many at once at first.
-        device: its cached memory is given back before a retry.
-        retry: without it the first failure is raised.
+        compute: function that returns the results of a slice of the items, one row per item.
+        num_items: number of items, at least 1.
+        batch_size: initial batch size.
+        device: device whose cached memory is released before a retry.
+        retry: if False, the first error is raised.
 
     Returns:
-        All rows, and the batch size at the end.
+        All rows, and the final batch size.
 
     Raises:
-        RuntimeError: torch's own error, where not even one item fits.
+        RuntimeError: torch's own error, if a single item does not fit.
     """
     parts: list[Tensor] = []
     start = 0
@@ -53,7 +53,7 @@ def run_in_batches(
 
 
 def _compute(compute: Callable[[slice], Tensor], items: slice, may_fail: bool) -> Tensor | None:
-    """The results, or None where memory ran out; by returning, the error lets go of the tensors of its frames."""
+    """Return the results, or None after an out-of-memory error, whose traceback would keep tensors alive."""
     try:
         return compute(items)
     except (RuntimeError, MemoryError) as error:
@@ -64,15 +64,15 @@ def _compute(compute: Callable[[slice], Tensor], items: slice, may_fail: bool) -
 
 @contextmanager
 def naming_memory_errors(what: str, device: torch.device, remedy: str = "") -> Iterator[None]:
-    """Turns out-of-memory errors into one line: what ran out, on which device, and what to change.
+    """Turn out-of-memory errors into a `DeviceMemoryError` that names the part, the device and the remedy.
 
     Args:
-        what: the part, such as "the U-Net".
-        device: where it runs.
-        remedy: what to change; it is also added to an error that an inner part has named already.
+        what: part of the program, such as "the U-Net".
+        device: device that it runs on.
+        remedy: setting to change; also appended to a `DeviceMemoryError` raised inside the block.
 
     Raises:
-        DeviceMemoryError: in place of the error.
+        DeviceMemoryError: instead of the original error.
     """
     ending = f": {remedy}" if remedy else ""
     try:

@@ -1,4 +1,4 @@
-"""``python -m latentsync.doctor``: what is installed here, and what is missing for which task, in plain words."""
+"""``python -m latentsync.doctor``: report what is installed, and what is missing for which task."""
 
 import hashlib
 import importlib.metadata
@@ -28,28 +28,28 @@ from latentsync.weights import (
     recorded_version,
 )
 
-ENCODERS = {"libx264": "writes every video", "aac": "sound of results", "alac": "sound of training clips"}
+ENCODERS = {"libx264": "all videos", "aac": "audio of results", "alac": "audio of training clips"}
 _GIB = 1024**3
 _HASH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something people do with this repository.
+    """One use of this repository and its requirements.
 
     Attributes:
-        name: in plain words.
-        packages: what it imports beyond torch, by distribution name.
-        encoders: of ffmpeg.
-        weights: published files it wants, relative to the checkpoints folder.
-        without: what happens while the weights are missing.
+        name: description in a few words.
+        packages: distribution names of the packages that it imports beside torch.
+        encoders: encoders of ffmpeg that it requires.
+        weights: published files that it uses, relative to the checkpoints folder.
+        fallback: sentence that states what happens while the weights are missing.
     """
 
     name: str
     packages: tuple[str, ...]
     encoders: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
-    without: str = ""
+    fallback: str = ""
 
 
 TASKS = (
@@ -58,7 +58,7 @@ TASKS = (
         ("diffusers", "openai-whisper", "facenet-pytorch", "face-alignment", "scenedetect"),
         ("libx264", "aac"),
         (UNET, "whisper/tiny.pt", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
-        "the demo weights serve: synthetic people only",
+        "the demo weights are used, which are trained on synthetic people only",
     ),
     Task("align faces as published", ("face-alignment",), (), FACE_ALIGNMENT, MTCNN_FALLBACK),
     Task(
@@ -66,15 +66,15 @@ TASKS = (
         ("accelerate", "decord", "tensorboard", "lpips"),
         (),
         ("stable_syncnet.pt", "auxiliary/vit_g_hybrid_pt_1200e_ssv2_ft.pth", "auxiliary/vgg16-397923af.pth"),
-        "a loss whose judge is missing is refused, by name; configs/demo names stand-ins",
+        "an error names each loss whose frozen network is missing; configs/demo uses the demo networks instead",
     ),
     Task("train a SyncNet", ("accelerate", "decord", "tensorboard")),
     Task(
-        "make training clips of raw videos",
+        "turn raw videos into training clips",
         ("scenedetect", "decord", "facenet-pytorch", "face-alignment", "psutil"),
         ("libx264", "alac"),
         ("auxiliary/syncnet_v2.model", "auxiliary/koniq_pretrained.pkl", "auxiliary/s3fd-619a316812.pth"),
-        "score sync with --sync_scorer stable_syncnet, leave the quality step out with --skip_steps 8",
+        "score sync with --sync_scorer stable_syncnet; skip the quality step with --skip_steps 8",
     ),
     Task("the same on a cluster", ("ray",)),
     Task(
@@ -87,17 +87,17 @@ TASKS = (
             "auxiliary/koniq_pretrained.pkl",
             "auxiliary/vgg16-397923af.pth",
         ),
-        "metrics whose judge is missing are reported as not measured",
+        "metrics whose weights are missing are reported as not measured",
     ),
     Task("the app", ("gradio",), ("libx264", "aac")),
 )
 
 
 def report(with_hashes: bool = True) -> Iterator[str]:
-    """The lines of the report, as they are found out.
+    """Yield the lines of the report.
 
     Args:
-        with_hashes: also read every weights file for its SHA-256.
+        with_hashes: read every weights file to compute its SHA-256.
     """
     yield from _machine()
     yield ""
@@ -110,7 +110,7 @@ def report(with_hashes: bool = True) -> Iterator[str]:
 
 
 def can_lipsync() -> bool:
-    """Whether `inference.sh` would run here, with the published weights or the demo's."""
+    """Return True if `inference.sh` can run on this machine, with the published or the demo weights."""
     try:
         find_weight_set(CHECKPOINTS.parent)
     except LatentSyncError:
@@ -134,7 +134,7 @@ def _machine() -> Iterator[str]:
         if reason is not None:
             yield f"WARNING: {reason}"
     device = fastest_device()
-    yield f"computes on {device} in {str(resolve_dtype('auto', device)).removeprefix('torch.')} unless told otherwise"
+    yield f"computes on {device} in {str(resolve_dtype('auto', device)).removeprefix('torch.')} by default"
     for what, folder in {
         "weights": CHECKPOINTS,
         "this folder": Path.cwd(),
@@ -150,15 +150,15 @@ def _ffmpeg() -> Iterator[str]:
         yield f"ffmpeg: MISSING. {error}"
         return
     yield f"ffmpeg {version}: {shutil.which('ffmpeg')}"
-    here = _encoders_here()
+    available = _available_encoders()
     for encoder, purpose in ENCODERS.items():
-        yield f"  {encoder}: {'yes' if encoder in here else 'MISSING'} ({purpose})"
+        yield f"  {encoder}: {'yes' if encoder in available else 'MISSING'} ({purpose})"
 
 
 def _weights(with_hashes: bool) -> Iterator[str]:
     try:
         found = find_weight_set(CHECKPOINTS.parent)
-        yield f"weights: inference would use {found.name} ({found.unet_checkpoint})"
+        yield f"weights: inference uses {found.name} ({found.unet_checkpoint})"
     except LatentSyncError as error:
         yield f"weights: {error}"
     try:
@@ -169,16 +169,16 @@ def _weights(with_hashes: bool) -> Iterator[str]:
     for file in files:
         path = file.find(CHECKPOINTS)
         if path is None:
-            yield f"  {file.path}: not here ({file.repository})"
+            yield f"  {file.path}: missing ({file.repository})"
         else:
-            yield _described(path, with_hashes)
+            yield _describe_file(path, with_hashes)
     for path in sorted(path for path in (CHECKPOINTS / "demo").rglob("*") if path.is_file()):
         if path.suffix in (".pt", ".safetensors"):
-            yield _described(path, with_hashes)
+            yield _describe_file(path, with_hashes)
 
 
-def _described(path: Path, with_hash: bool) -> str:
-    """One file's line: size and the beginning of its SHA-256."""
+def _describe_file(path: Path, with_hash: bool) -> str:
+    """Return the line of one file: size and first digits of its SHA-256."""
     line = f"  {path.relative_to(CHECKPOINTS)}: {path.stat().st_size / 1e6:.1f} MB"
     if not with_hash:
         return line
@@ -196,17 +196,17 @@ def _task(task: Task) -> Iterator[str]:
     packages, encoders = _missing_packages(task), _missing_encoders(task)
     known = {file.path: file for file in published_files()}
     weights = [name for name in task.weights if not known[name].is_here(CHECKPOINTS)]
-    state = "not possible yet" if packages or encoders else "with limits" if weights else "ready"
+    state = "not possible yet" if packages or encoders else "possible with limits" if weights else "ready"
     yield f"{task.name}: {state}"
     if packages:
         yield f"  install: pip install {' '.join(packages)}"
     if encoders:
         yield f"  ffmpeg lacks the encoders {', '.join(encoders)}: install a full build"
     if weights:
-        yield f"  not here: {', '.join(weights)}"
-        yield f"  until then: {task.without}"
+        yield f"  missing: {', '.join(weights)}"
+        yield f"  until then: {task.fallback}"
         option = " --training" if any(known[name].need == "training" for name in weights) else ""
-        yield f"  to get them: python -m scripts.download_weights{option}"
+        yield f"  to download them: python -m scripts.download_weights{option}"
 
 
 def _missing_packages(task: Task) -> list[str]:
@@ -222,11 +222,11 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _missing_encoders(task: Task) -> list[str]:
-    here = _encoders_here() if task.encoders else set()
-    return [name for name in task.encoders if name not in here]
+    available = _available_encoders() if task.encoders else set()
+    return [name for name in task.encoders if name not in available]
 
 
-def _encoders_here() -> set[str]:
+def _available_encoders() -> set[str]:
     try:
         table = run_tool(["ffmpeg", "-hide_banner", "-encoders"])
     except ToolError:
@@ -235,9 +235,9 @@ def _encoders_here() -> set[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the report; exit code 1 where not even the demo would run."""
+    """Print the report; return 1 if lip-sync cannot run even with the demo weights, else 0."""
     parser = OneLineParser(prog="python -m latentsync.doctor", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="do not read the weights for their hashes")
+    parser.add_argument("--quick", action="store_true", help="do not compute the hashes of the weights files")
     arguments = parser.parse_args(argv)
     for line in report(with_hashes=not arguments.quick):
         print(line, flush=True)

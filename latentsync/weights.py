@@ -1,4 +1,4 @@
-"""Weight files: which there are, where they are published, where they belong, and whether they are here."""
+"""Registry of weight files: their repositories on the hub, their local paths, and functions that find them."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ Need = Literal["inference", "training", "optional"]
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """One release of the published U-Net; the releases have the same tensor shapes, so a file does not tell which."""
+    """One release of the published U-Net. All releases have the same tensor shapes: a file does not reveal its own."""
 
     repository: str
     resolution: int
@@ -59,12 +59,12 @@ class WeightFile:
     """One published file.
 
     Attributes:
-        path: where it belongs, relative to the checkpoints folder.
-        repository: its repository on the hub.
-        need: what requires it; "optional" files are never downloaded unasked.
-        older_path: another name under which earlier releases left it, here and in the repository.
-        hub_name: its name in the repository where that is not `path`; always the end of `path`.
-        fallback: what is used while it is missing; None where nothing can replace it.
+        path: local path, relative to the checkpoints folder.
+        repository: repository on the hub.
+        need: purpose that requires it; "optional" files are downloaded only on request.
+        older_path: name of the file in earlier releases, both locally and in the repository.
+        hub_name: name in the repository if it differs from `path`; always the end of `path`.
+        fallback: sentence that states what replaces the file while it is missing; None if nothing does.
     """
 
     path: str
@@ -75,23 +75,23 @@ class WeightFile:
     fallback: str | None = None
 
     def find(self, checkpoints: Path = CHECKPOINTS) -> Path | None:
-        """The file, under either of its names, or None when it is not here.
+        """Return the local path of the file under either of its names, or None if it is missing.
 
-        An empty file does not count, nor does the pointer that git leaves in place of a file without its LFS extension.
+        Empty files and the pointers that git writes for LFS files without the LFS extension count as missing.
         """
         names = [name for name in (self.path, self.older_path) if name]
         return next((checkpoints / name for name in names if _has_content(checkpoints / name)), None)
 
     def is_here(self, checkpoints: Path = CHECKPOINTS) -> bool:
-        """Whether the file is in the checkpoints folder."""
+        """Return True if the file is in the checkpoints folder."""
         return self.find(checkpoints) is not None
 
 
 def published_files(version: str = DEFAULT_VERSION) -> tuple[WeightFile, ...]:
-    """Every published file of a release ("1.6" or "1.5").
+    """Return all published files of a release ("1.6" or "1.5").
 
     Raises:
-        InputError: there is no such release.
+        InputError: the release does not exist.
     """
     repository = _published(version).repository
     auxiliary = (
@@ -114,17 +114,17 @@ def published_files(version: str = DEFAULT_VERSION) -> tuple[WeightFile, ...]:
 
 
 def files_for(needs: Sequence[Need], version: str = DEFAULT_VERSION) -> list[WeightFile]:
-    """The published files that the named purposes want."""
+    """Return the published files that the given purposes require."""
     return [file for file in published_files(version) if file.need in needs]
 
 
 def locate(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
-    """A weights file that a configuration names, relative to the repository (absolute paths stay as they are).
+    """Find a weights file that a configuration names relative to the repository, or by its absolute path.
 
     A published file is also found under its older name.
 
     Raises:
-        CheckpointError: it is not here; the message says how to get it.
+        CheckpointError: the file is missing; the message states how to get it.
     """
     wanted = root / path
     if wanted.is_file():
@@ -139,31 +139,31 @@ def locate(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
 
 
 def locate_initial(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
-    """Weights that a training starts from: relative to the working folder, where runs lie, or else as in `locate`.
+    """Find the initial weights of a training: relative to the working folder, which has the runs, else by `locate`.
 
     Raises:
-        CheckpointError: they are in neither place.
+        CheckpointError: the file is in neither place.
     """
     return Path(path) if Path(path).is_file() else locate(path, root)
 
 
 def find_initial_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
-    """An autoencoder that a training starts from: in the working folder, where runs lie, or else as in `find_vae`.
+    """Find the initial autoencoder of a training: relative to the working folder, else by `find_vae`.
 
     Raises:
-        CheckpointError: it is in neither place.
+        CheckpointError: the folder is in neither place.
     """
     return Path(name) if (Path(name) / "config.json").is_file() else find_vae(name, root)
 
 
 def find_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
-    """The folder of the diffusers autoencoder that a configuration names: a folder, or a repository on the hub.
+    """Find the folder of a diffusers autoencoder by a folder name or the name of its repository on the hub.
 
-    The published one is taken from `checkpoints/vae`, or else from the hub's own cache on this machine; nothing is
-    downloaded here.
+    The published autoencoder is searched in `checkpoints/vae` and then in the local cache of the hub client. Nothing is
+    downloaded.
 
     Raises:
-        CheckpointError: it is not here.
+        CheckpointError: the autoencoder is missing.
     """
     if (root / name / "config.json").is_file():
         return root / name
@@ -179,7 +179,7 @@ def find_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
 
 @dataclass(frozen=True)
 class WeightSet:
-    """Weights that belong together; the configuration names the audio encoder and the VAE.
+    """A U-Net and its configuration, which names the audio encoder and the VAE.
 
     Attributes:
         name: "published-512", "published-256" or "demo".
@@ -193,12 +193,12 @@ class WeightSet:
 
 
 def find_weight_set(root: Path = REPOSITORY_ROOT) -> WeightSet:
-    """The weights to use when the user names none: the published ones if they are all here, else the demo ones.
+    """Return the default weights: the published ones if all files are present, else the demo weights.
 
     Files that have a fallback may be missing.
 
     Raises:
-        CheckpointError: neither are here, or the published U-Net is of an unknown release.
+        CheckpointError: both are missing, or the release of the published U-Net is unknown.
     """
     checkpoints = root / "checkpoints"
     required = [file for file in files_for(["inference"]) if file.fallback is None]
@@ -222,13 +222,13 @@ def find_weight_set(root: Path = REPOSITORY_ROOT) -> WeightSet:
 
 
 def recorded_version(checkpoints: Path = CHECKPOINTS) -> str | None:
-    """The release that `latentsync_unet.pt` was noted to be of, or None.
+    """Return the recorded release of `latentsync_unet.pt`.
 
-    None where there is no note, or where its fingerprint is of another file. A note without a fingerprint, as a person
-    would write it, is taken for any file.
+    The result is None if there is no record or its fingerprint belongs to another file. A record without a fingerprint,
+    written by hand, is valid for any file.
 
     Raises:
-        CheckpointError: the note is damaged.
+        CheckpointError: the record is damaged.
     """
     record, unet = checkpoints / VERSION_RECORD, checkpoints / UNET
     try:
@@ -245,7 +245,7 @@ def recorded_version(checkpoints: Path = CHECKPOINTS) -> str | None:
 
 
 def record_version(version: str, checkpoints: Path = CHECKPOINTS) -> None:
-    """Notes of which release `latentsync_unet.pt` is, in a small file beside it that holds for this file alone."""
+    """Record the release of `latentsync_unet.pt` in a JSON file beside it, with a fingerprint of the weights file."""
     note = {"version": version, "repository": _published(version).repository}
     if (checkpoints / UNET).is_file():
         note["fingerprint"] = _fingerprint(checkpoints / UNET)
@@ -254,7 +254,7 @@ def record_version(version: str, checkpoints: Path = CHECKPOINTS) -> None:
 
 
 def unknown_release(checkpoints: Path = CHECKPOINTS) -> str:
-    """One line on a `latentsync_unet.pt` whose release is unknown: why, and what to do."""
+    """Return an error message for a `latentsync_unet.pt` of unknown release: reason and remedy in one line."""
     unet = checkpoints / UNET
     reason = f"{VERSION_RECORD} beside it was written for another file"
     if not (checkpoints / VERSION_RECORD).is_file():
@@ -263,12 +263,12 @@ def unknown_release(checkpoints: Path = CHECKPOINTS) -> str:
     choices = " or ".join(f"--version {version} ({VERSIONS[version].resolution} px)" for version in sorted(VERSIONS))
     return (
         f"{unet} is of an unknown release, {reason}: run python -m scripts.download_weights{folder} {choices}, which "
-        "only notes it, or name --unet_config_path and --inference_ckpt_path"
+        "only records it, or name --unet_config_path and --inference_ckpt_path"
     )
 
 
 def _fingerprint(path: Path) -> str:
-    """Name of a file's content by its size and last MiB: torch's files end with a checksum of every tensor."""
+    """Hash size and last MiB of a file, which identify its content: torch files end with a checksum of every tensor."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _FINGERPRINT_BYTES))
@@ -279,7 +279,7 @@ def _has_content(path: Path) -> bool:
     if not path.is_file() or path.stat().st_size == 0:
         return False
     if not os.access(path, os.R_OK):
-        return True  # whoever reads it names it
+        return True  # the reader of the file raises an error that names it
     with path.open("rb") as file:
         return file.read(len(_LFS_POINTER)) != _LFS_POINTER
 
@@ -298,7 +298,7 @@ def _remedy(file: WeightFile) -> str:
 
 
 def _cached_vae(repository: str) -> Path | None:
-    """The snapshot folder of a VAE in the hub's cache, if its configuration and weights are both there."""
+    """Return the snapshot folder of a VAE in the hub client's cache if it has configuration and weights."""
     names = ("config.json", "diffusion_pytorch_model.safetensors")
     folders = {
         Path(found).parent for name in names if isinstance(found := try_to_load_from_cache(repository, name), str)

@@ -1,8 +1,8 @@
-"""Downloads the published weights into checkpoints/: `python -m scripts.download_weights [--training]`.
+"""Download the published weights into checkpoints/: `python -m scripts.download_weights [--training]`.
 
-What is there already is kept, and a download that broke off resumes. Where the hub cannot be reached, or lacks a file,
-it says so and succeeds: the demo weights remain. A file that arrives damaged is an error, and so is one that `--verify`
-finds to differ from the published one.
+Existing files are kept, and an interrupted download resumes. If the hub is unreachable or lacks a file, the command
+prints a message and exits with status 0, because the demo weights are available. A damaged download is an error, and so
+is a file that differs from the published one under `--verify`.
 """
 
 import argparse
@@ -35,18 +35,18 @@ from latentsync.weights import (
     unknown_release,
 )
 
-DEMO_FALLBACK = "the demo weights in checkpoints/demo are used, which know only synthetic people"
+DEMO_FALLBACK = "the demo weights in checkpoints/demo are used, which are trained on synthetic people only"
 
 
 def main() -> int:
-    """Runs the command; the exit status is 0 also where the hub lacks files or is out of reach, and 2 on errors."""
+    """Run the command; return 0, also if the hub is unreachable or lacks files, or 2 after an error."""
     parser = OneLineParser(
-        prog="scripts.download_weights", description="Downloads the published weights into checkpoints/."
+        prog="scripts.download_weights", description="Download the published weights into checkpoints/."
     )
-    parser.add_argument("--training", action="store_true", help="also the SyncNet and the auxiliary networks")
+    parser.add_argument("--training", action="store_true", help="also download the SyncNet and the auxiliary networks")
     parser.add_argument("--version", choices=list(VERSIONS), help=f"release of the U-Net (default {DEFAULT_VERSION})")
     parser.add_argument(
-        "--verify", action="store_true", help="compare the files that are here with the hub's, and stop"
+        "--verify", action="store_true", help="compare existing files with the hub's, without a download"
     )
     parser.add_argument("--checkpoints_dir", type=Path, default=CHECKPOINTS, help="folder (default: checkpoints/)")
     options = parser.parse_args()
@@ -62,13 +62,18 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def download_missing(checkpoints: Path, training: bool, version: str | None) -> bool:
-    """Downloads what the purpose requires and the folder lacks, and says what could not be had.
+    """Download the files that are required and missing; print which could not be downloaded.
+
+    Args:
+        checkpoints: folder of the weights.
+        training: also download the files that training requires.
+        version: release of the U-Net; None for the recorded or the default one.
 
     Returns:
-        Whether every file that arrived was the right one.
+        False if a downloaded file was damaged.
 
     Raises:
-        InputError: another release's U-Net is in the way, or a file cannot be written.
+        InputError: the folder has the U-Net of another release, or a file cannot be written.
     """
     known_version = choose_version(checkpoints, version)
     files = files_for(["inference", "training"] if training else ["inference"], known_version or DEFAULT_VERSION)
@@ -86,13 +91,13 @@ def download_missing(checkpoints: Path, training: bool, version: str | None) -> 
     still_missing = [file for file in missing if not file.is_here(checkpoints)]
     if still_missing:
         names, option = ", ".join(file.path for file in still_missing), " --training" if training else ""
-        print(f"Not here yet: {names}; to try again: python -m scripts.download_weights{option}")
+        print(f"Still missing: {names}; to try again: python -m scripts.download_weights{option}")
         print(f"Until then {consequence(still_missing)}.")
     return not damaged
 
 
 def choose_version(checkpoints: Path, wanted: str | None) -> str | None:
-    """The release that the U-Net here is of, or that is to be downloaded; None for a U-Net of an unknown release."""
+    """Return the release of the existing U-Net or of the one to download; None for a U-Net of unknown release."""
     if not (checkpoints / UNET).is_file():
         return wanted or DEFAULT_VERSION
     recorded = recorded_version(checkpoints)
@@ -102,12 +107,12 @@ def choose_version(checkpoints: Path, wanted: str | None) -> str | None:
         print(unknown_release(checkpoints))
     if recorded is None and wanted is not None:
         write_version(wanted, checkpoints)
-        print(f"Noted that {checkpoints / UNET} is of version {wanted}.")
+        print(f"Recorded that {checkpoints / UNET} is of version {wanted}.")
     return wanted or recorded
 
 
 def write_version(version: str, checkpoints: Path) -> None:
-    """Records the release beside its U-Net."""
+    """Record the release beside its U-Net."""
     try:
         record_version(version, checkpoints)
     except OSError as error:
@@ -115,7 +120,7 @@ def write_version(version: str, checkpoints: Path) -> None:
 
 
 def fetch_all(files: list[WeightFile], checkpoints: Path, version: str) -> list[LatentSyncError]:
-    """Downloads files one after the other, naming each, and gives the failures; a broken connection is the last one."""
+    """Download files one after the other; return the failures. Stop after the first broken connection."""
     failures: list[LatentSyncError] = []
     absent: set[str] = set()
     for number, file in enumerate(files, 1):
@@ -137,36 +142,39 @@ def fetch_all(files: list[WeightFile], checkpoints: Path, version: str) -> list[
 
 
 def consequence(missing: list[WeightFile]) -> str:
-    """What happens while these files are missing."""
+    """Return a sentence that states what happens while these files are missing."""
     for_inference = [file for file in missing if file.need == "inference"]
     if any(file.fallback is None for file in for_inference):
         return DEMO_FALLBACK
     fallbacks = sorted({file.fallback for file in for_inference if file.fallback})
-    return "; ".join(fallbacks) or "what needs them is refused, by name"
+    return "; ".join(fallbacks) or "commands that need them stop with an error that names the file"
 
 
 def all_verified(checkpoints: Path, version: str | None) -> bool:
-    """Compares every published file that is here with the hub's, and prints how each does.
+    """Compare every existing published file with the hub's; print one line per file.
+
+    Returns:
+        True if all of them are equal.
 
     Raises:
-        HubUnreachableError: the hub cannot be asked.
-        InputError: the U-Net here is of another release than asked for, or of an unknown one.
+        HubUnreachableError: the hub does not answer.
+        InputError: the existing U-Net is of another or an unknown release.
     """
     if (checkpoints / UNET).is_file() and version is None and recorded_version(checkpoints) is None:
         raise InputError(unknown_release(checkpoints))
     known_version = choose_version(checkpoints, version) or DEFAULT_VERSION
     if not hub_answers(AUXILIARY_REPOSITORY):
-        raise HubUnreachableError("the model hub does not answer: the files here cannot be compared with it")
-    are_right = True
+        raise HubUnreachableError("the model hub does not answer: existing files cannot be compared with it")
+    are_equal = True
     for file in published_files(known_version):
         path = file.find(checkpoints)
         if path is None:
             continue
         fault = difference(path, find_on_hub(file))
-        are_right = are_right and fault is None
+        are_equal = are_equal and fault is None
         remedy = f"{fault}: move it away and run python -m scripts.download_weights"
         print(f"{file.path}: {'as published' if fault is None else remedy}", flush=True)
-    return are_right
+    return are_equal
 
 
 if __name__ == "__main__":

@@ -89,4 +89,4 @@ def test_set_up_and_ready_to_run(clone: Copy, hub: FakeHub, version: str, size: 
         result = clone.run("./inference.sh", "--dry_run", "--device", "cpu")
         assert result.returncode == 2
         assert f"error: {unet} is of an unknown release, the releases have equal shapes" in result.stderr
-        assert "--version 1.5 (256 px) or --version 1.6 (512 px), which only notes it" in result.stderr
+        assert "--version 1.5 (256 px) or --version 1.6 (512 px), which only records it" in result.stderr

@@ -20,7 +20,7 @@ def lines(capsys, *arguments):
 
 @pytest.fixture
 def checkpoints(monkeypatch, tmp_path):
-    """The only weights here: a demo U-Net that nothing loads."""
+    """A checkpoints folder whose only file is a demo U-Net that no test loads."""
     folder = tmp_path / "checkpoints"
     (folder / DEMO_UNET).parent.mkdir(parents=True)
     (folder / DEMO_UNET).write_bytes(b"weights")
@@ -33,7 +33,7 @@ def test_names_the_machine_the_encoders_and_every_published_file(capsys, checkpo
     assert code == 0
     assert any(line.startswith("computes on ") for line in printed)
     for file in published_files():
-        assert f"  {file.path}: not here ({file.repository})" in printed
+        assert f"  {file.path}: missing ({file.repository})" in printed
     for task in doctor.TASKS:
         assert any(line.startswith(f"{task.name}: ") for line in printed)
 
@@ -69,7 +69,7 @@ def test_every_weight_a_task_names_is_a_published_file():
     published = {file.path for file in published_files()}
     for task in doctor.TASKS:
         assert set(task.weights) <= published
-        assert not task.weights or task.without
+        assert not task.weights or task.fallback
 
 
 @pytest.mark.parametrize("task", doctor.TASKS, ids=lambda task: task.name)

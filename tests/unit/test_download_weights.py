@@ -93,7 +93,7 @@ def test_a_missing_repository_is_one_line_and_the_rest_is_downloaded(hub: FakeHu
     named = [line for line in said.splitlines() if "has no repository stabilityai/sd-vae-ft-mse" in line]
     assert len(named) == 1
     assert "HF_ENDPOINT" in named[0]
-    lacking = "Not here yet: vae/config.json, vae/diffusion_pytorch_model.safetensors; to try again: python -m"
+    lacking = "Still missing: vae/config.json, vae/diffusion_pytorch_model.safetensors; to try again: python -m"
     assert any(line.startswith(lacking) for line in said.splitlines())
     assert (folder / UNET).exists()
 
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_an_error_and_never_counts_as_present(hub: FakeHub, fo
     assert len(error.splitlines()) == 1
     assert [path.name for path in (folder / "whisper").iterdir()] == []
     assert (folder / UNET).exists()
-    assert "Not here yet: whisper/tiny.pt;" in said
+    assert "Still missing: whisper/tiny.pt;" in said
     hub.served.clear()
     assert command()[0] == 0
     assert (folder / "whisper" / "tiny.pt").is_file()
@@ -133,7 +133,7 @@ def test_out_of_reach_it_says_so_in_three_lines_and_succeeds(folder: Path, comma
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     status, said, error = command()
     assert (status, error, len(said.splitlines())) == (0, "", 3)
-    assert said.startswith("The model hub does not answer\nNot here yet: latentsync_unet.pt, ")
+    assert said.startswith("The model hub does not answer\nStill missing: latentsync_unet.pt, ")
     assert "checkpoints/demo" in said
     assert not folder.exists()
 
@@ -148,7 +148,7 @@ def test_a_unet_placed_by_hand_must_say_its_release_once(folder: Path, command: 
     assert f"--checkpoints_dir {folder} --version 1.5 (256 px) or --version 1.6 (512 px)" in line
     assert recorded_version(folder) is None
     status, said, _ = command("--version", "1.5")
-    assert (status, said.splitlines()[0]) == (0, f"Noted that {folder / UNET} is of version 1.5.")
+    assert (status, said.splitlines()[0]) == (0, f"Recorded that {folder / UNET} is of version 1.5.")
     assert recorded_version(folder) == "1.5"
     put(folder, UNET, b"another file, put in its place")
     assert "latentsync_unet.json beside it was written for another file" in command()[1]
