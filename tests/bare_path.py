@@ -1,4 +1,4 @@
-"""The programs that only some machines have, and a PATH without them.
+"""Optional programs, and a PATH without them.
 
 A test that starts one of these programs is marked ``needs_<name>`` or requests the fixture ``<name>``; a shared
 fixture that starts one requests it too. Everything else runs on a PATH without them, on every machine: see
@@ -14,11 +14,11 @@ OPTIONAL_PROGRAMS = {
     "espeak": ("espeak-ng", "espeak"),
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
 }
-"""Names of the markers and fixtures, and the programs that any of which will do."""
+"""Names of markers and fixtures, each with alternative programs, of which one is enough."""
 
 
 def bare_path(folder: Path, path: str, programs: Iterable[str]) -> str:
-    """A PATH on which some programs are not found.
+    """Return a PATH on which some programs are not found.
 
     Args:
         folder: where folders of links are made, in place of those that hold one of the programs.
@@ -41,5 +41,5 @@ def bare_path(folder: Path, path: str, programs: Iterable[str]) -> str:
 
 
 def find_program(name: str, path: str) -> str | None:
-    """The first of the programs of that name on a PATH, or None."""
+    """Return the path of the first of these programs on a PATH, or None."""
     return next((found for program in OPTIONAL_PROGRAMS[name] if (found := shutil.which(program, path=path))), None)

@@ -1,4 +1,4 @@
-"""torch's `clamp` with another convention for its gradient at the bounds."""
+"""Replace the gradient of torch's `clamp` at its bounds."""
 
 import math
 
@@ -19,7 +19,7 @@ class _ZeroAtBounds(torch.autograd.Function):
 
 
 def clamp_without_gradient_at_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives `Tensor.clamp` the gradient 0 where a value equals a bound, as in torch 2.15; 2.13 gives 1 there."""
+    """Set the gradient of `Tensor.clamp` to 0 where a value equals a bound, as in torch 2.15; 2.13 gives 1 there."""
     installed = torch.Tensor.clamp
 
     def clamp(values: torch.Tensor, min: float | None = None, max: float | None = None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What every test may ask for, and what every test is kept from."""
+"""Shared fixtures and hooks: optional programs, repository copies, golden values."""
 
 import os
 import signal
@@ -21,18 +21,18 @@ from tests.repository_copy import copy_repository
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-"""Modules of the repository are found by what tests start in any folder."""
+"""Processes that tests start in any folder can import the modules of the repository."""
 WHOLE_PATH = os.environ.get("PATH", os.defpath)
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers more than cores: tests wait a fifth of their time for the programs they start."""
+    """Use two workers more than cores: tests spend a fifth of their time waiting for subprocesses."""
     return (os.cpu_count() or 1) + 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declares the markers."""
+    """Declare the markers."""
     config.addinivalue_line("markers", "slow: takes many seconds; tests.first_contact leaves it out")
     for name, programs in OPTIONAL_PROGRAMS.items():
         config.addinivalue_line("markers", f"needs_{name}: skipped without {programs[0]}, which other tests never see")
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need an optional program through a fixture."""
+    """Mark the tests that require an optional program through a fixture."""
     for item in items:
         for name in OPTIONAL_PROGRAMS:
             if name in getattr(item, "fixturenames", ()):
@@ -49,14 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Hides the optional programs that a test is not marked to need, from what it starts too."""
+    """Hide the optional programs from a test that is not marked as requiring them, and from its subprocesses."""
     with path_with([name for name in OPTIONAL_PROGRAMS if item.get_closest_marker(f"needs_{name}")]):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
-    """Hides them from shared fixtures too, which would otherwise see what the first test to use them sees."""
+    """Hide them from shared fixtures too, whose result would otherwise depend on the first test that uses them."""
     if fixturedef.scope == "function":
         return (yield)
     with path_with([name for name in OPTIONAL_PROGRAMS if name in fixturedef.argnames]):
@@ -64,7 +64,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips tests whose program is not installed."""
+    """Skip tests whose program is not installed."""
     for name in OPTIONAL_PROGRAMS:
         if item.get_closest_marker(f"needs_{name}"):
             installed(name)
@@ -72,7 +72,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @contextmanager
 def path_with(names: Collection[str]) -> Iterator[None]:
-    """PATH with these optional programs, without the others."""
+    """Return a PATH with these optional programs and without the others."""
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = _path_with(frozenset(names))
     try:
@@ -90,11 +90,11 @@ def _path_with(names: frozenset[str]) -> str:
 
 
 _folders: list["tempfile.TemporaryDirectory[str]"] = []
-"""They go at the end of the process."""
+"""Temporary folders, removed when the process ends."""
 
 
 def installed(name: str) -> str:
-    """Path of an optional program; skips the test without it."""
+    """Return the path of an optional program; skip the test if it is missing."""
     found = find_program(name, WHOLE_PATH)
     if found is None:
         program = OPTIONAL_PROGRAMS[name][0]
@@ -104,7 +104,7 @@ def installed(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def espeak() -> str:
-    """Path of espeak-ng, which speaks for synthetic people."""
+    """Path of espeak-ng, the speech synthesizer of the synthetic videos."""
     return installed("espeak")
 
 
@@ -116,20 +116,20 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
-    """Ctrl-C works in the tests and in what they start, even where they run in the background of a shell."""
+    """Restore the default SIGINT handler, which a shell disables for background jobs, for tests and subprocesses."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The checkout's root folder."""
+    """Root folder of the repository."""
     return REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def fresh_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository as a fresh clone: with the demo weights only."""
+    """A copy of the repository without downloaded weights, as after `git clone`."""
     return copy_repository(tmp_path_factory.mktemp("fresh") / "a copy")
 
 
@@ -141,7 +141,7 @@ def golden_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def real_clips() -> Path:
-    """Folder of real talking people: named by LATENTSYNC_REAL_CLIPS, else ``../shared/real`` beside the checkout."""
+    """Folder with videos of real people: named by LATENTSYNC_REAL_CLIPS, else ``../shared/real``."""
     folder = Path(os.environ.get("LATENTSYNC_REAL_CLIPS", REPOSITORY.parent / "shared" / "real"))
     if not folder.is_dir():
         pytest.skip(f"no real clips in {folder} (set LATENTSYNC_REAL_CLIPS)")
@@ -150,7 +150,7 @@ def real_clips() -> Path:
 
 @pytest.fixture(autouse=True)
 def _same_threads() -> Iterator[None]:
-    """Puts the number of torch's threads back after a test that changes it."""
+    """Restore torch's number of threads after a test that changes it."""
     import torch
 
     threads = torch.get_num_threads()

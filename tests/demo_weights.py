@@ -1,4 +1,4 @@
-"""Arguments that make a command use the demo's networks on the CPU, whatever else is on the machine."""
+"""Arguments that make a command use the demo weights on the CPU, whatever weights and devices are available."""
 
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 

@@ -1,4 +1,4 @@
-"""The commands that README and docs tell people to run."""
+"""The commands in README and docs."""
 
 import re
 import runpy
@@ -17,14 +17,14 @@ _MODULE_OF_SCRIPT = re.compile(r'-m ([\w.]+) (?:[\w-]+ )?"\$@"')
 
 @dataclass(frozen=True)
 class Command:
-    """One documented call of one of our programs.
+    """One documented command that starts a program of this repository.
 
     Attributes:
-        document: where it stands, relative to the repository.
-        text: as it stands there.
+        document: path of the document, relative to the repository.
+        text: the command line.
         program: module (``scripts.inference``) or script (``gradio_app.py``) that it starts.
-        arguments: what follows.
-        note: the comment behind it, else the nearest one above it in its block.
+        arguments: arguments of the program.
+        note: the comment at the end of its line, else the nearest comment above it in its block.
     """
 
     document: str
@@ -35,7 +35,7 @@ class Command:
 
 
 def documented_commands(root: Path) -> list[Command]:
-    """Every call of our own programs in the documents, in order; what stands twice is given once, where it is first."""
+    """Return all documented commands of this repository's programs in order; repeated commands only once."""
     by_text: dict[str, Command] = {}
     for command in _all_commands(root):
         by_text.setdefault(command.text, command)
@@ -54,12 +54,12 @@ def _all_commands(root: Path) -> Iterator[Command]:
 
 
 def name_of(command: Command) -> str:
-    """The command as tests call it."""
+    """Return the name of a command in test ids."""
     return f"{command.document}: {command.text[:80]}"
 
 
 def start(program: str) -> None:
-    """Runs a program in this process, with ``sys.argv`` as it is."""
+    """Run a program in this process, with the current ``sys.argv``."""
     if program.endswith(".py"):
         runpy.run_path(str(REPOSITORY_ROOT / program), run_name="__main__")
     else:
@@ -85,7 +85,7 @@ def _block_lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _calls(line: str) -> Iterator[list[str]]:
-    """The simple commands of a shell line; a line that is no shell gives none."""
+    """Yield the simple commands of a shell line; nothing if the line is not valid shell syntax."""
     try:
         words = shlex.split(line, comments=True)
     except ValueError:
@@ -101,7 +101,7 @@ def _calls(line: str) -> Iterator[list[str]]:
 
 
 def _program(words: list[str], root: Path) -> tuple[str, tuple[str, ...]] | None:
-    """The program of ours that a simple command starts, and its arguments."""
+    """Return the program of this repository that a simple command starts, and its arguments; None for others."""
     words = [word for number, word in enumerate(words) if number or "=" not in word]
     if not words:
         return None

@@ -1,4 +1,4 @@
-"""Runs documented training lines with --dry_run, one after the other in one process; tests start it in a copy.
+"""Run documented training commands with --dry_run in one process; tests start it in a repository copy.
 
 Reads [[program, [argument, ...]], ...] as JSON from stdin and writes a list of {"status", "error"} to the file that its
 one argument names. A line leaves the weights that its training would have written, if a later line starts from them.
@@ -24,14 +24,14 @@ SCHEMAS = {"scripts.train_unet": UNetRun, "scripts.train_syncnet": SyncNetRun}
 
 @dataclass
 class Result:
-    """How a dry run ended."""
+    """Result of a dry run."""
 
     status: int
     error: str
 
 
 def configured(program: str, arguments: list[str]) -> UNetRun | SyncNetRun | None:
-    """The configuration of a line; None for the demo's other networks."""
+    """Return the configuration of a command; None for the demo's other networks."""
     if program not in SCHEMAS:
         return None
     overrides = [word for word in arguments if "=" in word]
@@ -39,13 +39,13 @@ def configured(program: str, arguments: list[str]) -> UNetRun | SyncNetRun | Non
 
 
 def initial_weights(program: str, arguments: list[str]) -> str | None:
-    """The weights that a line starts from."""
+    """Return the initial weights that a command names."""
     run = configured(program, arguments)
     return None if run is None else run.initial
 
 
 def dry_run(program: str, arguments: list[str], needed: set[str]) -> Result:
-    """Runs one line and prepares what the next ones find."""
+    """Run one command and prepare the files that the next ones require."""
     sys.argv = [program, *(word for word in arguments if word != "--dry_run"), "--dry_run"]
     run = configured(program, arguments)
     error = StringIO()
@@ -59,7 +59,7 @@ def dry_run(program: str, arguments: list[str], needed: set[str]) -> Result:
 
 
 def exit_status(program: str) -> int:
-    """The exit status of a program that is run in this process."""
+    """Run a program in this process and return its exit status."""
     try:
         start(program)
     except SystemExit as end:

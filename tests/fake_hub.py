@@ -1,8 +1,8 @@
-"""A model hub on 127.0.0.1 that answers as the real one does to what huggingface_hub and latentsync ask.
+"""A model hub on 127.0.0.1 that answers the requests of huggingface_hub and latentsync as the real hub does.
 
-Files stored as LFS objects are announced by a redirect to a storage host, with their SHA-256 and size in
-`X-Linked-ETag` and `X-Linked-Size`; small ones are answered at once, named by git's hash of a blob. Ranges are served.
-A repository or file that is not there is answered as the hub does, with `X-Error-Code`.
+LFS objects are announced by a redirect to a storage host, with their SHA-256 and size in `X-Linked-ETag` and
+`X-Linked-Size`. Small files are served directly, with the git hash of a blob as their ETag. Ranges are supported. A
+missing repository or file gives the hub's `X-Error-Code`.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ _BLOCK_BYTES = 1 << 16
 
 @dataclass
 class FakeHub:
-    """What the server holds, how it misbehaves, and what it was asked.
+    """Content of the server, its simulated faults, and the requests it received.
 
     Attributes:
         repositories: bytes by repository and name; names ending in .json are small files, all others LFS objects.
-        served: other bytes than the announced ones, by name.
-        broken_after: bytes after which every connection for this name breaks off.
-        refused: names that are answered 403.
+        served: bytes to serve instead of the announced ones, by name.
+        broken_after: number of bytes after which every connection for this name breaks.
+        refused: names that are answered with status 403.
         requests: method, repository/name and Range of every request for a file's bytes or its description.
     """
 
@@ -43,13 +43,13 @@ class FakeHub:
     endpoint: str = ""
 
     def ranges(self, name: str) -> list[str | None]:
-        """Ranges of the requests for a file's bytes, in order."""
+        """Return the ranges of the requests for a file's bytes, in order."""
         return [wanted for method, asked, wanted in self.requests if method == "GET" and asked.endswith(f"/{name}")]
 
 
 @contextmanager
 def serving(hub: FakeHub) -> Iterator[FakeHub]:
-    """Serves it on a free port; `endpoint` is what HF_ENDPOINT must be."""
+    """Serve the hub on a free port and set its `endpoint`, the value for HF_ENDPOINT."""
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     hub.endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -64,7 +64,7 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
 
 
 def use_in_this_process(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes this process ask the hub, without pauses; HF_ENDPOINT is read once, when huggingface_hub is imported."""
+    """Make this process use the hub, without pauses; huggingface_hub reads HF_ENDPOINT only when imported."""
     monkeypatch.setattr(hub_module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keeps the test's output clean."""
+        """Log nothing."""
 
     def _answer(self) -> None:
         if self.path.startswith("/api/models/"):

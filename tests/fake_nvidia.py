@@ -1,4 +1,4 @@
-"""A stand-in for nvidia-smi on PATH, and a torch that sees or does not see a card."""
+"""A stand-in for nvidia-smi on PATH, and a torch that finds or does not find a card."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ import torch
 
 HEADER = "| NVIDIA-SMI {release}    Driver Version: {release}    CUDA Version: {cuda}     |"
 ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
-"""Of the CUDA 13 builds."""
+"""Architectures of the CUDA 13 builds."""
 
 
 def put_nvidia_smi(
@@ -22,7 +22,7 @@ def put_nvidia_smi(
     cuda: str = "12.2",
     status: int = 0,
 ) -> None:
-    """A program that answers as nvidia-smi does; a driver without a capability refuses the field `compute_cap`."""
+    """Write a program that answers like nvidia-smi; without a capability it refuses the field `compute_cap`."""
     program, answers = folder / "nvidia-smi", folder / "nvidia_smi.py"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{answers}" "$@"\n')  # its path may hold a space
     answers.write_text(
@@ -42,7 +42,7 @@ def put_nvidia_smi(
 
 
 def hide_system_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without an NVIDIA driver, whatever this one has: no nvidia-smi and none of the driver's files."""
+    """Simulate a machine without an NVIDIA driver: no nvidia-smi and no files of the driver."""
     monkeypatch.setattr("latentsync.accelerator.DRIVER_FILE", folder / "version")
     monkeypatch.setattr("latentsync.accelerator.DEVICE_FOLDER", folder)
     monkeypatch.setenv("PATH", str(folder))
@@ -57,7 +57,7 @@ def set_torch(
     capability: tuple[int, int] | None = None,
     architectures: list[str] = ARCHITECTURES,
 ) -> None:
-    """A build of torch for `cuda` or `hip`; it sees one card of a capability, or none."""
+    """Simulate a build of torch for `cuda` or `hip` that finds one card of this capability, or none."""
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)

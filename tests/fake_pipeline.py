@@ -1,4 +1,4 @@
-"""The command of the data pipeline with the fake steps in place of its own."""
+"""The command of the data pipeline with fake steps."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tests.fake_steps import CheckStep, SplitStep, StampStep, fake_steps
 
 
 def run_command(arguments: Sequence[str], pause_s: float = 0.0) -> int:
-    """Its exit status; the setting `seed` is a setting of the last step."""
+    """Run the command and return its exit status; `seed` is a setting of the last step."""
 
     def build_steps(config: PreprocessConfig) -> Sequence[CheckStep | SplitStep | StampStep]:
         return fake_steps(str(config.seed), pause_s)
@@ -22,7 +22,7 @@ def run_command(arguments: Sequence[str], pause_s: float = 0.0) -> int:
 
 
 def leave_with_status(arguments: Sequence[str], pause_s: float, stderr: str) -> None:
-    """For a process of its own, which writes its errors into a file; workers are forked from it, which is quicker."""
+    """Run the command in a separate process, which writes its errors to a file and forks its workers (faster)."""
     executor = partial(LocalExecutor, start_method="fork")
     with open(stderr, "w", buffering=1) as sys.stderr, patch.object(pipeline, "LocalExecutor", executor):
         sys.exit(run_command(arguments, pause_s))

@@ -1,4 +1,4 @@
-"""A step whose clips do what their names say; its workers import it, so it lies in a file of its own."""
+"""A step whose behaviour depends on the name of the clip, in a module that its workers can import."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from preprocess.verdict import Done, Output, Rejected, Verdict
 
 @dataclass(frozen=True)
 class FakeConfig:
-    """shared: a folder that tests and workers see. load_error: what loading raises, if anything."""
+    """shared: folder of tests and workers. load_error: error that loading raises, if any."""
 
     shared: str
     load_error: str = ""
@@ -26,7 +26,7 @@ class FakeConfig:
 
 @dataclass(frozen=True)
 class FakeStep:
-    """Behaves as the clip is called: fine, dies, raises, hangs, rejected."""
+    """Behave as the name of the clip says: fine, dies, raises, hangs, rejected."""
 
     config: FakeConfig
 

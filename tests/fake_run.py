@@ -1,4 +1,4 @@
-"""Whole runs of the fake steps, and what they leave behind in a form that can be compared."""
+"""Complete runs of the fake steps, and their outputs in a form that can be compared."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def run_steps(
     numbers: Sequence[int] = (1, 2, 3),
     retry_failed: bool = False,
 ) -> None:
-    """Runs the (fake) steps over a folder."""
+    """Run the (fake) steps over a folder."""
     plan = plan_steps(fake_steps() if steps is None else steps, skipped, str)
     files = list(scan_folder(raw, root))
     with open_workspace(root) as workspace:
@@ -41,7 +41,7 @@ def run_steps(
 
 
 def run_in_processes(raw: Path, root: Path, kill_at_line: int | None) -> None:
-    """Runs the fake steps in two worker processes, as the leader of a process group of its own.
+    """Run the fake steps in two worker processes, as the leader of a new process group.
 
     kill_at_line: so many lines of `preprocess` after the end of the first job, SIGKILL goes to the group.
     """
@@ -51,7 +51,7 @@ def run_in_processes(raw: Path, root: Path, kill_at_line: int | None) -> None:
 
 
 class LineCounter:
-    """Counts the lines that this process runs in `preprocess`, and kills its process group at one of them."""
+    """Count the lines that this process executes in `preprocess`; kill its process group at a given line."""
 
     def __init__(self, kill_at_line: int | None) -> None:
         self._kill_at_line = kill_at_line
@@ -60,7 +60,7 @@ class LineCounter:
         self._process = os.getpid()
 
     def trace(self, frame: FrameType, event: str, argument: object) -> TraceFunction | None:
-        """For `sys.settrace`."""
+        """Trace function for `sys.settrace`."""
         if os.getpid() != self._process:
             sys.settrace(None)  # a worker, forked from here
             return None
@@ -73,7 +73,7 @@ class LineCounter:
 
 
 def write_raw(folder: Path, *texts: str) -> Path:
-    """A folder with a file for every text."""
+    """Write a folder with one file per text."""
     folder.mkdir()
     for index, text in enumerate(texts):
         (folder / f"video {index}.mp4").write_text(text)
@@ -81,7 +81,7 @@ def write_raw(folder: Path, *texts: str) -> Path:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """All files of an output folder but the manifests, logs and marks: path and content."""
+    """Return path and content of all files of an output folder except manifests, logs and marks."""
     files = (path for path in root.rglob("*") if path.is_file())
     relative = {path.relative_to(root): path for path in files}
     return {
@@ -92,7 +92,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 def records(root: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of all manifests, without times and generations."""
+    """Return all rows of all manifests, without times and generations."""
     columns = (
         "record_key, clip_key, source, name, path, status, reason, detail, outputs, facts, settings, num_outputs, chain"
     )

@@ -1,4 +1,4 @@
-"""Sections of the GPU report that go wrong, for processes that import them by name."""
+"""Sections of the GPU report that fail, for processes that import them by name."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Three quick steps over text files, for tests of what runs them: what a file says decides what happens to it."""
+"""Three fast steps over text files, for tests of the runner; the text of a file determines what happens to it."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from preprocess.step import Process
 from preprocess.verdict import Done, Output, Rejected, Verdict
 
 HOG_BYTES = 1 << 30
-"""More than the tests allow."""
+"""Longer than the time limit in the tests."""
 
 
 @dataclass(frozen=True)
 class FakeConfig:
-    """word goes into the outputs; pause_s does not change them."""
+    """word: text in the outputs. pause_s: does not change them."""
 
     word: str = "word"
     pause_s: float = 0.0
@@ -29,7 +29,7 @@ class FakeConfig:
 
 @dataclass(frozen=True)
 class CheckStep:
-    """Rejects files that say reject."""
+    """Reject files with the text reject."""
 
     config: FakeConfig = field(default_factory=FakeConfig)
     number: ClassVar[int] = 1
@@ -55,7 +55,7 @@ class CheckStep:
 
 @dataclass(frozen=True)
 class SplitStep:
-    """A clip for every line, each with a sidecar."""
+    """Write one clip per line, each with a sidecar."""
 
     config: FakeConfig = field(default_factory=FakeConfig)
     number: ClassVar[int] = 2
@@ -84,7 +84,7 @@ class SplitStep:
 
 @dataclass(frozen=True)
 class StampStep:
-    """Does to a clip, and to its own worker, what the text asks for; else a stamp is added, or nothing changed."""
+    """Do to a clip and to its worker what the text asks for; otherwise add a stamp or change nothing."""
 
     config: FakeConfig = field(default_factory=FakeConfig)
     number: ClassVar[int] = 3
@@ -112,7 +112,7 @@ class StampStep:
 
 
 def misbehave(text: str, work: Path) -> None:
-    """What a bad clip does to its worker."""
+    """Do to the worker what the text of a bad clip asks for."""
     if "raise" in text:
         raise ValueError("bad\nclip")
     if "crash" in text:
@@ -128,7 +128,7 @@ def misbehave(text: str, work: Path) -> None:
 
 
 def fake_steps(word: str = "word", pause_s: float = 0.0) -> Sequence[CheckStep | SplitStep | StampStep]:
-    """The three; `word` is a setting of the last one."""
+    """Return the three steps; `word` is a setting of the last one."""
     return (
         CheckStep(FakeConfig(pause_s=pause_s)),
         SplitStep(FakeConfig(pause_s=pause_s)),

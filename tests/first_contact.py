@@ -1,11 +1,11 @@
-"""Runs tests as a new user's machine would: without espeak-ng and Chromium, with published weights, from elsewhere.
+"""Run tests as on a new user's machine: without espeak-ng and Chromium, with published weights, from another folder.
 
-    python -m tests.first_contact [pytest's arguments]
+    python -m tests.first_contact [PYTEST_ARGUMENTS]
 
 The tests run in a copy of the repository that has stand-ins (4 kB of zeros) of all published weights, from another
-folder, on a PATH without the optional programs. Without arguments: the test files that name the programs or the
-weights; of the tests marked `slow` only those that need one of the programs, which must skip. Fails also if a test
-leaves files in the copy or in the working folder.
+folder, on a PATH without the optional programs. Without arguments it runs the test files that name the programs or
+the weights; of the tests marked `slow` only those that require one of the programs, which must skip. It also fails if a
+test leaves files in the copy or in the working folder.
 """
 
 import os
@@ -24,13 +24,13 @@ CONCERNED = re.compile(
     "espeak|chromium|bare_path|demo_weights|repository_copy|CHECKPOINTS|AUXILIARY|checkpoints/auxiliary|find_weight_set"
     "|build_judge|build_detector|build_box_detector|doctor"
 )
-"""What a test file says that could notice the difference. Tests that make speech without saying so fail in any full run
-of the tests, where tests/conftest.py hides the programs."""
+"""Words in test files that may depend on the programs or weights. Tests that use espeak-ng without its marker fail in
+every full run, because tests/conftest.py hides the program."""
 BY_PYTHON = ("__pycache__", ".pytest_cache")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the tests; pytest's exit status, or 1 where they left something behind."""
+    """Run the tests; return the exit status of pytest, or 1 if they left files behind."""
     with tempfile.TemporaryDirectory(prefix="latentsync-first-contact-") as folder:
         place = Path(folder)
         copy = copy_repository(place / "a copy")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         for made in (elsewhere, place / "links"):
             made.mkdir()
         environment = environment_of(copy, place)
-        del environment["PYTHONPATH"]  # the tests themselves see to it
+        del environment["PYTHONPATH"]  # tests/conftest.py sets it
         hidden = chain.from_iterable(OPTIONAL_PROGRAMS.values())
         environment["PATH"] = bare_path(place / "links", environment["PATH"], hidden)
         before = contents(copy)
@@ -53,14 +53,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def concerned_tests(root: Path) -> list[str]:
-    """Arguments of pytest for the tests that could notice."""
+    """Return the arguments of pytest that select the tests that may depend on programs or weights."""
     files = (path for path in sorted((root / "tests").rglob("test_*.py")) if CONCERNED.search(path.read_text("utf-8")))
     needs = " or ".join(f"needs_{name}" for name in OPTIONAL_PROGRAMS)
     return ["-m", f"not slow or {needs}", *map(str, files)]
 
 
 def contents(folder: Path) -> set[Path]:
-    """The files in a folder, apart from Python's own."""
+    """Return the files in a folder, except Python's caches."""
     return {
         (Path(where) / name).relative_to(folder)
         for where, _, names in os.walk(folder)

@@ -1,4 +1,4 @@
-"""Deterministic numbers by name: the weights and inputs behind the golden files, without a download."""
+"""Deterministic numbers by name: weights and inputs of the golden files, without a download."""
 
 import zlib
 
@@ -8,13 +8,13 @@ from torch import nn
 
 
 def det(name: str, shape: tuple[int, ...], scale: float = 1.0) -> torch.Tensor:
-    """Normal float32 numbers that depend on the name and the shape alone."""
+    """Return normal float32 numbers that depend only on name and shape."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     return torch.from_numpy(np.asarray(generator.standard_normal(shape).astype(np.float32) * np.float32(scale)))
 
 
 def deterministic_value(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The value a state-dict entry gets: `det` scaled to keep activations near unit size, constants as they are."""
+    """Return the value of a state-dict entry: `det` scaled to keep activations near 1; constants unchanged."""
     shape = tuple(tensor.shape)
     if not tensor.is_floating_point() or name.endswith(".pe") or name == "encoder.positional_embedding":
         return tensor
@@ -29,7 +29,7 @@ def deterministic_value(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def fill_deterministic(model: nn.Module) -> nn.Module:
-    """Overwrites every entry of the model's state dict in place with its deterministic value; returns the model."""
+    """Overwrite every entry of the model's state dict in place with its deterministic value; returns the model."""
     for name, tensor in model.state_dict().items():
         tensor.copy_(deterministic_value(name, tensor))
     return model

@@ -24,7 +24,7 @@ _MODEL: dict[str, Any] = {
 
 
 def shrink_configs(repository: Path) -> None:
-    """Gives the U-Net that every file in `configs/unet` builds on the tiny sizes."""
+    """Set the sizes of the U-Net in the base of `configs/unet` to tiny values."""
     path = repository / "configs" / "unet" / "stage1.yaml"
     content = yaml.safe_load(path.read_text())
     content["model"].update(_MODEL)
@@ -32,7 +32,7 @@ def shrink_configs(repository: Path) -> None:
 
 
 def published_repositories() -> dict[str, dict[str, bytes]]:
-    """What the three repositories hold of what inference downloads; the two releases' U-Nets differ in values only."""
+    """Return the files that inference downloads, by repository; the U-Nets of the releases differ in values only."""
     with TemporaryDirectory() as folder:
         whisper = _whisper(Path(folder))
         vae = _vae(Path(folder))
@@ -69,7 +69,7 @@ def _vae(folder: Path) -> dict[str, bytes]:
 
 
 def _s3fd() -> bytes:
-    """S3FD's names and shapes, every tensor one stored zero."""
+    """Return a state dict with the names and shapes of S3FD; every tensor stores one zero."""
     from face_alignment.detection.sfd.net_s3fd import s3fd
 
     with torch.device("meta"):

@@ -81,7 +81,7 @@ def published_syncnet() -> dict[str, dict[str, Any]]:
 
 
 def write_yaml(path: Path, content: dict[str, Any], **changes: Any) -> Path:
-    """Writes a configuration with other values by dotted key ("model__act_fn"); None takes a key away."""
+    """Write a configuration with changed values by dotted key ("model__act_fn"); None removes a key."""
     for key, value in changes.items():
         *parents, name = key.split("__")
         section = content

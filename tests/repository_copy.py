@@ -1,4 +1,4 @@
-"""Copies of the repository: as a fresh clone, and with stand-ins of the published weights."""
+"""Copies of the repository: as after `git clone`, and with stand-ins for the published weights."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ FOLDERS = (
     "scripts", "tests",
 )  # fmt: skip
 STAND_IN = bytes(4096)
-"""The content of a file that stands where published weights belong: zeros, which no program can load."""
+"""Content of a stand-in for published weights: zeros, which no program can load."""
 
 
 def copy_repository(folder: Path) -> Path:
-    """Copies the repository into a new folder, without downloaded weights, environments and caches."""
+    """Copy the repository into a new folder, without downloaded weights, environments and caches."""
     for source in _files_of_git() if (REPOSITORY_ROOT / ".git").exists() else _files_by_name():
         target = folder / source.relative_to(REPOSITORY_ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def copy_repository(folder: Path) -> Path:
 
 
 def _files_of_git() -> list[Path]:
-    """What git has or would take."""
+    """Return the files that git tracks or would add."""
     listing = ["git", "-C", str(REPOSITORY_ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, capture_output=True, check=True).stdout.decode().split("\0")
     files = [REPOSITORY_ROOT / name for name in filter(None, names)]
@@ -34,7 +34,7 @@ def _files_of_git() -> list[Path]:
 
 
 def _files_by_name() -> list[Path]:
-    """The same where the sources came without git's folder: what lies at the places of ours."""
+    """Return the same files for sources without a .git folder, by the top-level names of the repository."""
     kept = [path for path in REPOSITORY_ROOT.iterdir() if path.is_file()]
     kept.append(REPOSITORY_ROOT / "checkpoints" / "README.md")
     for name in FOLDERS:
@@ -43,7 +43,7 @@ def _files_by_name() -> list[Path]:
 
 
 def add_stand_ins(checkpoints: Path) -> None:
-    """Puts a stand-in at every place of published weights, and the note of the release that setup writes."""
+    """Write a stand-in for every published weights file, and the record of the release that the setup writes."""
     for version in VERSIONS:
         for file in published_files(version):
             (checkpoints / file.path).parent.mkdir(parents=True, exist_ok=True)
@@ -52,12 +52,12 @@ def add_stand_ins(checkpoints: Path) -> None:
 
 
 def is_stand_in(path: Path | None) -> bool:
-    """Whether the file is a stand-in of published weights."""
+    """Return True if the file is a stand-in for published weights."""
     return path is not None and path.stat().st_size == len(STAND_IN) and path.read_bytes() == STAND_IN
 
 
 def environment_of(copy: Path, home: Path) -> dict[str, str]:
-    """Environment variables for commands of a copy.
+    """Return the environment variables for commands of a copy.
 
     Args:
         copy: the copied repository; its modules are imported before those of this one.

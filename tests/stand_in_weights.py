@@ -1,4 +1,4 @@
-"""Stand-ins of the published weights: right names and shapes in the published formats, a few kB each on the disk.
+"""Stand-ins for the published weights: correct names and shapes in the published formats, a few kB each on disk.
 
 Every tensor is one zero seen with strides of 0: `torch.save` stores the one number.
 """
@@ -26,7 +26,7 @@ EXISTENCE_ONLY = ("vgg16-397923af.pth", "vit_g_hybrid_pt_1200e_ssv2_ft.pth", "sy
 
 
 def write_published_stand_ins(checkpoints: Path) -> None:
-    """Stand-ins of what the published trainings read."""
+    """Write stand-ins for the weights that the published trainings read."""
     (checkpoints / "auxiliary").mkdir(parents=True)
     configs = REPOSITORY_ROOT / "configs"
     write_unet(checkpoints / "latentsync_unet.pt", load_config(configs / "unet/stage2.yaml", UNetRun).model)
@@ -40,19 +40,19 @@ def write_published_stand_ins(checkpoints: Path) -> None:
 
 
 def write_unet(path: Path, config: UNetConfig) -> None:
-    """A U-Net's weights."""
+    """Write the weights of a U-Net."""
     with torch.device("meta"):
         write_state(path, UNet3DConditionModel.from_unet_config(config))
 
 
 def write_state(path: Path, model: nn.Module) -> None:
-    """The weights of a network, which may be on the meta device, in the published format."""
+    """Write the weights of a network, which may be on the meta device, in the published format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"global_step": 1, "state_dict": _zeros(model.state_dict().items())}, path)
 
 
 def write_whisper(path: Path, width: int, num_layers: int, num_heads: int) -> None:
-    """An audio encoder in openai-whisper's format."""
+    """Write an audio encoder in the format of openai-whisper."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dims = encoder_dimensions(width, num_layers, num_heads)
     with torch.device("meta"):
@@ -62,7 +62,7 @@ def write_whisper(path: Path, width: int, num_layers: int, num_heads: int) -> No
 
 
 def write_vae(folder: Path) -> None:
-    """The folder of an autoencoder with four latent channels; its weights are empty."""
+    """Write the folder of an autoencoder with four latent channels and empty weights."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(VAE_CONFIG))
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"")

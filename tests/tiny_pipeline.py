@@ -1,4 +1,4 @@
-"""A lip-sync pipeline of tiny random networks and a detector that is told where the face is."""
+"""A lip-sync pipeline of tiny random networks and a detector with a fixed result."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ ANCHORS = np.array([[40.0, 30], [80, 30], [60, 52]], dtype=np.float32)
 
 
 class ToldDetector:
-    """Finds one face at a fixed place in every frame for which ``has_face`` holds."""
+    """Detector that returns one face at a fixed place in every frame for which ``has_face`` is true."""
 
     def __init__(self, has_face: Callable[[np.ndarray], bool]) -> None:
         self.has_face = has_face
@@ -31,7 +31,7 @@ class ToldDetector:
 
 
 def tiny_pipeline(has_face: Callable[[np.ndarray], bool] = lambda frame: True) -> LipsyncPipeline:
-    """Networks with deterministic weights, so that equal calls give equal files."""
+    """Build networks with deterministic weights, so that equal calls give equal files."""
     config = UNetConfig(
         cross_attention_dim=16,
         block_out_channels=[16, 32],

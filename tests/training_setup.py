@@ -1,4 +1,4 @@
-"""A folder in which a U-Net or SyncNet can be trained within seconds: clips, tiny networks, a configuration."""
+"""A folder for training a U-Net or SyncNet within seconds: clips, tiny networks, a configuration."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.tiny_pipeline import RESOLUTION, tiny_pipeline
 
 
 def write_clips(folder: Path, num_clips: int, seconds: float = 1.6, size: int = RESOLUTION) -> Path:
-    """Square clips of moving patterns with a tone each; every clip differs."""
+    """Write square clips of moving patterns, each with a different pattern and tone."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(num_clips):
         picture = f"testsrc2=size={size}x{size}:rate=25:duration={seconds},hue=h={30 * index}"
@@ -27,7 +27,7 @@ def write_clips(folder: Path, num_clips: int, seconds: float = 1.6, size: int = 
 
 
 def write_unet_setup(folder: Path, **training: object) -> Path:
-    """Clips, a VAE, an audio encoder and `unet.yaml` in `folder`; returns the configuration's path."""
+    """Write clips, a VAE, an audio encoder and `unet.yaml` to `folder`; return the path of the configuration."""
     networks = tiny_pipeline().networks
     vae = networks.synthesizer.codec.vae
     vae.save_pretrained(folder / "vae")
@@ -80,7 +80,7 @@ def write_unet_setup(folder: Path, **training: object) -> Path:
 
 
 def _write_syncnet(folder: Path) -> None:
-    """A SyncNet with random weights for windows of 4 frames and 16 mel columns: `syncnet.yaml` and `syncnet.pt`."""
+    """Write a random SyncNet for windows of 4 frames and 16 mel columns: `syncnet.yaml` and `syncnet.pt`."""
     config = {
         "model": {
             "audio_encoder": {

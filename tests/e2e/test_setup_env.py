@@ -179,7 +179,7 @@ def test_a_build_that_cannot_be_installed_stops_the_set_up(sandbox: Sandbox):
         ("--torch banana", "--torch banana: use cpu, cuda, auto, a version such as cu126, or the address of an index"),
         ("--torch", "--torch needs a value"),
         ("--wheels nowhere", "--wheels nowhere: the folder does not exist"),
-        ("--wheels 'my copy'", "the folder has no wheels; docs/installation.md says how to fill it"),
+        ("--wheels 'my copy'", "the folder has no wheels; docs/installation.md describes how to fill it"),
         ("--wheels 'my copy' --torch cpu", "--torch and --wheels exclude each other"),
         ("--wheels 'my copy' --training", "--training needs the network, which --wheels does not use"),
     ],

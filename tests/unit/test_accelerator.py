@@ -1,4 +1,4 @@
-"""Each way in which a card is there and torch cannot use it is one line that names the remedy."""
+"""For every reason why torch cannot use a card, the message is one line with the remedy."""
 
 import logging
 from pathlib import Path

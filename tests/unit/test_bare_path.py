@@ -1,4 +1,4 @@
-"""Tests see the optional programs only where they say so, and fresh copies hold what a clone holds."""
+"""Optional programs are visible only to marked tests, and copies have the files of a clone."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What all commands have in common: one line for every error, and an orderly end at a signal."""
+"""Every error is one line, and a signal ends a command after its cleanup."""
 
 import signal
 import subprocess

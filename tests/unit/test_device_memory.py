@@ -34,7 +34,7 @@ def test_a_real_failed_allocation_is_recognised():
 
 
 class Device:
-    """Has room for so many items at once."""
+    """A computation that runs out of memory above a number of items."""
 
     def __init__(self, room: int) -> None:
         self.room = room

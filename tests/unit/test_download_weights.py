@@ -1,4 +1,4 @@
-"""scripts/download_weights.py against a hub on this machine: what it fetches, says and returns."""
+"""scripts/download_weights.py with a hub on this machine: downloads, messages and exit statuses."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def all_repositories() -> dict[str, dict[str, bytes]]:
-    """Every published file of both releases, its repository and name as content; the SyncNet under its older name."""
+    """A hub with all files of both releases, repository and name as content; the SyncNet has its older name."""
     held: dict[str, dict[str, bytes]] = {}
     for file in (*published_files("1.5"), *published_files("1.6")):
         name = file.older_path or file.hub_name or file.path

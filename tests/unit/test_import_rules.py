@@ -1,4 +1,4 @@
-"""The order of the rooms: pyproject.toml holds it as contracts of import-linter."""
+"""The order of the packages: contracts of import-linter in pyproject.toml."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What documents, docstrings and comments name is there, and defaults name it from any folder."""
+"""Paths in documents, docstrings and comments exist, and default paths do not depend on the working folder."""
 
 import ast
 import re
@@ -15,16 +15,16 @@ PATH = re.compile(
     r"(?<![\w/.~{$-])((?:latentsync|preprocess|eval|configs|scripts|tests|benchmarks|docs|assets|checkpoints/demo|\.ci)"
     r"/[\w./*-]*\w)\b(?![<{])"
 )
-"""A file or folder of the repository, from its root; `*` stands for any name."""
+"""Path of a file or folder of the repository, relative to its root; `*` matches any name."""
 DOCUMENT = re.compile(r"(?<![\w/.-])([A-Z][A-Z_]+\.md)\b")
-"""A document in capitals, as they are named that lie in a root folder."""
+"""Name of a document in a root folder, in capitals."""
 COMMENT = re.compile(r"(?:^|(?<=\s))#.*", re.MULTILINE)
 CLASS = re.compile(r"(?<!`)`([A-Z][a-z]\w*[A-Z]\w*)(?:\.\w+)?`(?!`)")
-"""A name of two words or more in single backticks, as our docstrings name classes."""
+"""Name of two words or more in single backticks, as docstrings name classes."""
 
 
 def texts() -> list[Path]:
-    """Every file that says something: relative to the repository's root."""
+    """Yield all files with text, relative to the repository's root."""
     places = [REPOSITORY_ROOT, *(REPOSITORY_ROOT / name for name in FOLDERS)]
     kinds = ("*.py", "*.md", "*.yaml", "*.sh", "*.toml")
     found = {path for kind in kinds for path in REPOSITORY_ROOT.glob(kind)}
@@ -39,13 +39,13 @@ def source(path: Path) -> str:
 
 @cache
 def nodes(path: Path) -> list[ast.AST]:
-    """Every node of a Python file's syntax tree."""
+    """Return all nodes of a Python file's syntax tree."""
     return list(ast.walk(ast.parse(source(path))))
 
 
 @cache
 def prose(path: Path) -> str:
-    """What a file says to people: a document whole, of programs docstrings and comments."""
+    """Return the text of a document, or the docstrings and comments of a program."""
     text = source(path)
     if path.suffix == ".md":
         return text
@@ -55,7 +55,7 @@ def prose(path: Path) -> str:
 
 
 def docstrings(path: Path) -> Iterator[str]:
-    """Strings that stand for themselves, those behind constants too."""
+    """Yield docstrings, those of constants too."""
     for node in nodes(path):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value
@@ -91,7 +91,7 @@ def test_named_classes_are_there():
 
 
 def relative_defaults(tree: list[ast.AST]) -> Iterator[str]:
-    """Files of ours that a default value of a parameter or an option looks for in the working folder."""
+    """Yield files of the repository that a default of a parameter or option names relative to the working folder."""
     for node in tree:
         defaults: list[ast.expr | None] = []
         if isinstance(node, ast.arguments):

@@ -1,4 +1,4 @@
-"""Every command that fills a folder refuses one that holds files of others, and knows those it made before."""
+"""Commands that write a folder refuse one with files of other programs, and accept one that they made before."""
 
 import hashlib
 import json
@@ -101,7 +101,7 @@ def held_out(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that fills `--out`, its further arguments, and a folder as it was made before folders were marked."""
+    """A command that writes to `--out`, its other arguments, and a folder of a version without marker files."""
 
     main: Callable[[Sequence[str]], int]
     arguments: Callable[[Path], list[str]]

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command still loads."""
+"""Ctrl-C while a command loads its modules."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ sys.meta_path.insert(0, Interrupting())
      ["-m", "latentsync.doctor"], ["gradio_app.py"]],
 )  # fmt: skip
 def test_ctrl_c_while_modules_load_ends_without_a_traceback(repository: Path, tmp_path: Path, command: list[str]):
-    """Ctrl-C comes just as torch would be imported."""
+    """Ctrl-C arrives when torch is about to be imported."""
     (tmp_path / "sitecustomize.py").write_text(_INTERRUPTING)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(repository)])}
     done = subprocess.run(

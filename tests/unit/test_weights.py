@@ -1,4 +1,4 @@
-"""Which weight files there are, where they are looked for, and which set is taken."""
+"""The registry of weight files, where they are searched, and which set is selected."""
 
 import json
 from pathlib import Path
