@@ -23,11 +23,12 @@ WIDTH, HEIGHT = 1920, 1080
 
 def make_inputs(folder: Path, seconds: int) -> tuple[Path, Path]:
     """A 1080p test picture and noise for speech, both of that length."""
-    from latentsync.media.ffmpeg import run_tool
+    from latentsync.media.ffmpeg_tools import generated_input
+    from latentsync.media.transcode import write_media
 
     video, speech = folder / "video.mp4", folder / "speech.wav"
     source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration={seconds}"
-    run_tool(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-preset", "ultrafast", str(video)])
+    write_media([generated_input(source)], video, preset="ultrafast")
     with wave.open(str(speech), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         generator = np.random.default_rng(0)

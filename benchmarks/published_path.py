@@ -28,8 +28,8 @@ from benchmarks.weight_sizes import PUBLISHED, TINY
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
-from latentsync.media.ffmpeg import file_url, run_tool
 from latentsync.media.probe import probe_audio, probe_video
+from latentsync.media.transcode import cut_audio
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import UNET
@@ -140,12 +140,6 @@ def table(resolution: int, result: dict[str, Any]) -> str:
     return f"{line}\n\n{markdown_table(columns, rows)}\n"
 
 
-def cut_audio(audio: Path, num_frames: int, out: Path) -> None:
-    """The beginning of a sound file, as long as some frames, as WAV."""
-    seconds = f"{num_frames / FPS:.3f}"
-    run_tool(["ffmpeg", "-v", "error", "-y", "-i", file_url(audio), "-t", seconds, "-vn", file_url(out)])
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,7 +165,7 @@ def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
         write_weights(folder, SIZES[options.size])
         for resolution in options.resolution:
             audio = folder / f"speech_{resolution}.wav"
-            cut_audio(options.audio, options.frames or DEFAULT_FRAMES[resolution], audio)
+            cut_audio(options.audio, audio, (options.frames or DEFAULT_FRAMES[resolution]) / FPS)
             config = write_config(folder, resolution, SIZES[options.size])
             job = PathRun(folder, config, options.video, audio, options.steps, options.device, options.dtype)
             results[resolution] = measure_apart(job)

@@ -21,7 +21,7 @@ from eval.pairs import Pair
 from eval.results import Making, Results, SetRecord, VideoRecord
 from latentsync.device import describe_device
 from latentsync.errors import LatentSyncError
-from latentsync.media.ffmpeg import run_tool
+from latentsync.media.ffmpeg_tools import ffmpeg_version
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.video_maker import FAILED, FINISHED, read_record
 
@@ -150,11 +150,10 @@ def makings(pairs: Sequence[Pair]) -> list[Making]:
 
 def versions() -> dict[str, str]:
     """Versions of what figures may depend on."""
-    tool = run_tool(["ffmpeg", "-version"]).split()
     return {
         "latentsync": latentsync.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": str(np.__version__),
-        "ffmpeg": tool[2] if len(tool) > 2 else "unknown",
+        "ffmpeg": ffmpeg_version(),
     }

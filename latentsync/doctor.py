@@ -17,7 +17,7 @@ from latentsync.accelerator import explain_unusable_card
 from latentsync.cli import OneLineParser
 from latentsync.device import cpu_multiplies_bfloat16, fastest_device, resolve_dtype
 from latentsync.errors import LatentSyncError, ToolError
-from latentsync.media.ffmpeg import run_tool
+from latentsync.media.ffmpeg_tools import ffmpeg_encoders, ffmpeg_version
 from latentsync.weights import (
     CHECKPOINTS,
     FACE_ALIGNMENT,
@@ -145,7 +145,7 @@ def _machine() -> Iterator[str]:
 
 def _ffmpeg() -> Iterator[str]:
     try:
-        version = run_tool(["ffmpeg", "-version"]).split()[2]
+        version = ffmpeg_version()
     except ToolError as error:
         yield f"ffmpeg: MISSING. {error}"
         return
@@ -228,10 +228,9 @@ def _missing_encoders(task: Task) -> list[str]:
 
 def _available_encoders() -> set[str]:
     try:
-        table = run_tool(["ffmpeg", "-hide_banner", "-encoders"])
+        return ffmpeg_encoders()
     except ToolError:
         return set()
-    return {words[1] for line in table.splitlines() if len(words := line.split()) > 1}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,25 +2,9 @@
 
 from pathlib import Path
 
-from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import file_url, input_options
 from latentsync.media.probe import VideoInfo, probe_video
-from latentsync.media.reader import likely_matrix
-from latentsync.media.written_file import write_file
-from preprocess.encoding import (
-    FPS,
-    ONE_THREAD,
-    QUIET,
-    SAMPLES_PER_FRAME,
-    check_clip,
-    file_options,
-    sound_options,
-    to_bt709,
-    video_options,
-)
-
-_SEEK_EARLY_S = 2
-"""Seeking this much early finds the key frame before, and frames that lean on what precedes it have passed."""
+from latentsync.media.transcode import cut_clip
+from preprocess.encoding import FPS, SAMPLES_PER_FRAME, check_clip
 
 
 class ClipCutter:
@@ -45,20 +29,8 @@ class ClipCutter:
         Raises:
             ToolError: ffmpeg failed, or the clip ends before the piece does.
         """
-        stop = first_frame + num_frames
         first_sample = SAMPLES_PER_FRAME * (first_frame if first_sound_frame is None else first_sound_frame)
-        video = [f"settb=1/{FPS}", f"trim=start_pts={first_frame}:end_pts={stop}", "setpts=PTS-STARTPTS"]
-        samples = f"start_pts={first_sample}:end_pts={first_sample + num_frames * SAMPLES_PER_FRAME}"
-        sound = [f"asettb=1/{SAMPLE_RATE}", f"atrim={samples}", "asetpts=PTS-STARTPTS"]
-        matrix = likely_matrix(self._info) if self._info.color_space == "unknown" else self._info.color_space
-        seek_s = max(0.0, first_frame / FPS - _SEEK_EARLY_S)
-        seek = ["-noaccurate_seek", "-ss", f"{seek_s:.3f}"] if seek_s > 0 else []
-        write_file(
-            [
-                *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *seek),
-                *input_options(self._info.path),
-                *("-map", "0:V:0", "-vf", ",".join([*video, to_bt709(matrix)]), *video_options(self._crf)),
-                *("-map", "0:a:0", "-af", ",".join(sound), *sound_options(), *file_options(), file_url(target)),
-            ]
-        )
+        frames = range(first_frame, first_frame + num_frames)
+        samples = range(first_sample, first_sample + num_frames * SAMPLES_PER_FRAME)
+        cut_clip(self._info, target, frames, samples, fps=FPS, crf=self._crf)
         check_clip(target, num_frames)

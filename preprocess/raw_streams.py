@@ -1,15 +1,14 @@
 """What a raw file says of its first video and its first sound stream, as far as copying or converting needs it."""
 
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg import find_tool, input_options, refusal, tool_command
-from latentsync.media.probe import probe_streams
+from latentsync.media.ffmpeg_tools import MissingToolError, refusal
+from latentsync.media.probe import probe_streams, video_packets
 from preprocess.encoding import FPS
 
 _COPIED_CONTAINERS = {"mov", "mp4", "matroska"}
@@ -60,8 +59,9 @@ def read_raw_streams(path: Path) -> RawStreams:
         content = probe_streams(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a video file") from error
+    except MissingToolError:
+        raise
     except ToolError as error:
-        find_tool("ffprobe")
         why = refusal(str(error))
         raise InputError(f"{path} {why or f'cannot be read as media ({error})'}") from error
     streams: list[Mapping[str, Any]] = content.get("streams", [])
@@ -87,8 +87,8 @@ def count_on_grid(path: Path, video: RawVideo) -> int | None:
     """
     waiting: set[int] = set()
     num_frames = 0
-    for number, (time_s, flags) in enumerate(_packets(path, video.time_base)):
-        place = None if time_s is None else (time_s - video.start_s) * FPS
+    for number, (pts, flags) in enumerate(video_packets(path)):
+        place = None if pts is None else (pts * video.time_base - video.start_s) * FPS
         if place is None or place.denominator != 1 or "D" in flags or (number == 0 and "K" not in flags):
             return None
         waiting.add(int(place))
@@ -98,23 +98,6 @@ def count_on_grid(path: Path, video: RawVideo) -> int | None:
         if len(waiting) > _MAX_REORDER:
             return None
     return num_frames if num_frames and not waiting else None
-
-
-def _packets(path: Path, time_base: Fraction) -> Iterator[tuple[Fraction | None, str]]:
-    """Time in seconds and flags of every packet of the video stream, in the file's order."""
-    command = [
-        *tool_command(["ffprobe", "-v", "error", "-select_streams", "V:0"]),
-        *("-show_entries", "packet=pts,flags", "-of", "csv=p=0", *input_options(path)),
-    ]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                fields = line.strip().split(",")
-                if len(fields) >= 2:
-                    yield (None if fields[0] == "N/A" else int(fields[0]) * time_base), fields[1]
-        finally:
-            process.kill()
 
 
 def _video(stream: Mapping[str, Any], container: Mapping[str, Any]) -> RawVideo:

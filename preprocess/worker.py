@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from latentsync.errors import LatentSyncError
-from latentsync.media.ffmpeg import NO_SPACE
+from latentsync.media.ffmpeg_tools import NO_SPACE
 from preprocess.disk import fault_of
 from preprocess.executor import Finished, Job
 from preprocess.step import Process

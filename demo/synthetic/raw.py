@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,9 +23,9 @@ from demo.synthetic.motion import FPS
 from demo.synthetic.renderer import Renderer
 from demo.synthetic.speech import write_wav
 from latentsync.errors import InputError
-from latentsync.media.ffmpeg import file_url
+from latentsync.media.ffmpeg_tools import Stream, media_input
+from latentsync.media.transcode import combine_streams, write_media
 from latentsync.media.writer import VideoWriter
-from latentsync.media.written_file import write_file
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder, locked
 from latentsync.storage.temporary_files import temporary_folder
@@ -78,6 +79,10 @@ class RawConfig:
             raise InputError(f"--size {self.size}: for --resolution {self.resolution} choose an even one from {least}")
 
 
+Make: TypeAlias = Callable[[Path, Path, Path, RawConfig], None]
+"""Write a file: (first person, second person, target, config)."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """A file to make of two good ones.
@@ -89,7 +94,7 @@ class Fault:
         suffix: of its name.
     """
 
-    make: Callable[[Path, Path, Path, RawConfig], None]
+    make: Make
     ends: tuple[tuple[int, str, int], ...]
     shift_frames: int = 0
     suffix: str = ".mp4"
@@ -179,29 +184,31 @@ def _write_person(path: Path, index: int, config: RawConfig) -> None:
                 video.write(frame)
 
 
-def _convert(inputs: list[str], options: list[str], target: Path) -> None:
-    """Encode; `options` name filters, streams and what differs from H.264 and AAC. One thread makes it repeatable."""
-    encode = ["-c:v", "libx264", "-crf", str(_CRF), "-preset", "veryfast", "-pix_fmt", "yuv420p", "-threads", "1"]
-    sound = ["-c:a", "aac", "-b:a", "96k", "-movflags", "+faststart", "-fflags", "+bitexact"]
-    write_file(["ffmpeg", "-nostdin", "-v", "error", "-y", *inputs, *encode, *sound, *options, file_url(target)])
+def _convert(streams: Sequence[Stream], target: Path, **options: Any) -> None:
+    """Encode; `options` name what differs from H.264 and AAC. One thread makes it repeatable."""
+    defaults = {
+        "vcodec": "libx264", "crf": _CRF, "preset": "veryfast", "pix_fmt": "yuv420p", "threads": 1,
+        "acodec": "aac", "audio_bitrate": "96k", "movflags": "+faststart", "fflags": "+bitexact",
+    }  # fmt: skip
+    write_media(streams, target, options=["-filter_complex_threads", "1"], **{**defaults, **options})
 
 
-def _of_picture(*options: str) -> Callable[[Path, Path, Path, RawConfig], None]:
-    """The first person with other video options; the sound stays."""
+def _of_picture(change: Callable[[Stream, RawConfig], Stream], **options: Any) -> Make:
+    """The first person with another video stream; the sound stays."""
 
     def make(first: Path, second: Path, target: Path, config: RawConfig) -> None:
-        filled = [option.format(size=config.size, half=config.seconds / 2, blur=config.size / 32) for option in options]
-        _convert(["-i", file_url(first)], ["-c:a", "copy", *filled], target)
+        source = media_input(first)
+        _convert([change(source["v:0"], config), source["a:0"]], target, acodec="copy", **options)
 
     return make
 
 
-def _of_sound(*options: str) -> Callable[[Path, Path, Path, RawConfig], None]:
+def _of_sound(change: Callable[[Stream, RawConfig], Stream]) -> Make:
     """The first person with another sound; the picture stays."""
 
     def make(first: Path, second: Path, target: Path, config: RawConfig) -> None:
-        filled = [option.format(seconds=config.seconds) for option in options]
-        _convert(["-i", file_url(first)], ["-c:v", "copy", *filled], target)
+        source = media_input(first)
+        _convert([source["v:0"], change(source["a:0"], config)], target, vcodec="copy")
 
     return make
 
@@ -209,10 +216,16 @@ def _of_sound(*options: str) -> Callable[[Path, Path, Path, RawConfig], None]:
 def _shifted(num_frames: int) -> Fault:
     """Sound that comes so many frames late (early where negative); silence at the end that lacks it."""
     seconds = num_frames / FPS
-    move = f"adelay={round(seconds * 1000)}" if num_frames > 0 else f"atrim=start={-seconds},asetpts=PTS-STARTPTS"
+
+    def move(sound: Stream, config: RawConfig) -> Stream:
+        if num_frames > 0:
+            sound = sound.filter("adelay", round(seconds * 1000))
+        else:
+            sound = sound.filter("atrim", start=-seconds).filter("asetpts", "PTS-STARTPTS")
+        return sound.filter("apad", whole_dur=config.seconds).filter("atrim", end=config.seconds)
+
     ends = _KEPT if abs(num_frames) <= 6 else (7, "offset_too_large", 1)
-    whole = ",apad=whole_dur={seconds},atrim=end={seconds}"
-    return Fault(_of_sound("-af", move + whole), (ends,), shift_frames=num_frames)
+    return Fault(_of_sound(move), (ends,), shift_frames=num_frames)
 
 
 def _truncated(first: Path, second: Path, target: Path, config: RawConfig) -> None:
@@ -220,14 +233,18 @@ def _truncated(first: Path, second: Path, target: Path, config: RawConfig) -> No
     target.write_bytes(content[: len(content) * 6 // 10])
 
 
+def _without_sound(first: Path, second: Path, target: Path, config: RawConfig) -> None:
+    _convert([media_input(first)["v:0"]], target)
+
+
 def _other_speech(first: Path, second: Path, target: Path, config: RawConfig) -> None:
-    inputs = ["-i", file_url(first), "-i", file_url(second)]
-    _convert(inputs, ["-map", "0:v", "-map", "1:a", "-c", "copy"], target)
+    _convert([media_input(first)["v"], media_input(second)["a"]], target, vcodec="copy", acodec="copy")
 
 
 def _rotated(first: Path, second: Path, target: Path, config: RawConfig) -> None:
     """As a phone does it: pixels lie on their side, and the file says so. ffmpeg's option for it changes by version."""
-    _convert(["-i", file_url(first)], ["-vf", "transpose=cclock", "-c:a", "copy"], target)
+    source = media_input(first)
+    _convert([source["v:0"].filter("transpose", "cclock"), source["a:0"]], target, acodec="copy")
     content = target.read_bytes()
     start = content.index(_UPRIGHT, content.index(b"tkhd"))
     target.write_bytes(content[:start] + _TURNED + content[start + len(_TURNED) :])
@@ -235,19 +252,35 @@ def _rotated(first: Path, second: Path, target: Path, config: RawConfig) -> None
 
 def _three_shots(first: Path, second: Path, target: Path, config: RawConfig) -> None:
     """All of the first person, then two shots too short for a segment."""
-    short = ["-t", str(_SHORT_SHOT_S)]
-    inputs = ["-i", file_url(first), *short, "-i", file_url(second), *short, "-ss", "1", "-i", file_url(first)]
-    joined = "[0:v][0:a][1:v][1:a][2:v][2:a]concat=n=3:v=1:a=1[v][a]"
-    _convert(inputs, ["-filter_complex", joined, "-map", "[v]", "-map", "[a]"], target)
+    shots = [
+        media_input(first),
+        media_input(second, t=_SHORT_SHOT_S),
+        media_input(first, t=_SHORT_SHOT_S, ss=1),
+    ]
+    streams = [stream for shot in shots for stream in (shot["v"], shot["a"])]
+    joined = combine_streams(streams, "concat", n=len(shots), v=1, a=1).node
+    _convert([joined[0], joined[1]], target)
 
 
 def _two_faces(first: Path, second: Path, target: Path, config: RawConfig) -> None:
-    inputs = ["-i", file_url(first), "-i", file_url(second)]
-    beside = ["-filter_complex", "[0:v][1:v]hstack[v]", "-map", "[v]", "-map", "0:a", "-c:a", "copy"]
-    _convert(inputs, beside, target)
+    left, right = media_input(first), media_input(second)
+    beside = combine_streams([left["v"], right["v"]], "hstack")
+    _convert([beside, left["a"]], target, acodec="copy")
 
 
-def _with_bytes(content: bytes) -> Callable[[Path, Path, Path, RawConfig], None]:
+def _shrunk(picture: Stream, config: RawConfig) -> Stream:
+    picture = picture.filter("scale", "iw*2/5", -2)
+    return picture.filter("pad", config.size, config.size, "(ow-iw)/2", "(oh-ih)/2", _GREY)
+
+
+def _leaving(picture: Stream, config: RawConfig) -> Stream:
+    """The picture slides off a grey ground, from the middle of the video on."""
+    under, over = (picture.split()[i] for i in range(2))
+    grey = under.filter("drawbox", color=_GREY, t="fill")
+    return grey.overlay(over, x=f"max(0,(t-{config.seconds / 2})*2*{config.size})")
+
+
+def _with_bytes(content: bytes) -> Make:
     def make(first: Path, second: Path, target: Path, config: RawConfig) -> None:
         target.write_bytes(content)
 
@@ -255,32 +288,32 @@ def _with_bytes(content: bytes) -> Callable[[Path, Path, Path, RawConfig], None]
 
 
 _KEPT = (LAST_STEP, KEPT, 1)
-_SLIDE = (
-    f"[0:v]split[under][over];[under]drawbox=color={_GREY}:t=fill[grey];"
-    "[grey][over]overlay=x='max(0,(t-{half})*2*{size})'[v]"
-)
 
 FAULTS: dict[str, Fault] = {
     "truncated": Fault(_truncated, ((1, "broken_stream", 1),)),
     "zero_bytes": Fault(_with_bytes(b""), ((1, "unreadable", 1),)),
     "text": Fault(_with_bytes(b"This is not a video.\n" * 40), ((1, "unreadable", 1),)),
-    "no_sound": Fault(_of_picture("-an"), ((1, "no_sound", 1),)),
-    "silence": Fault(_of_sound("-af", "volume=0"), ((1, "silent", 1),)),
-    "fps_60": Fault(_of_picture("-vf", "fps=60"), (_KEPT,)),
-    "fps_24000_1001": Fault(_of_picture("-vf", "fps=24000/1001"), (_KEPT,)),
-    "variable_rate": Fault(_of_picture("-vf", "select='mod(n,7)-3'", "-vsync", "vfr"), (_KEPT,)),
+    "no_sound": Fault(_without_sound, ((1, "no_sound", 1),)),
+    "silence": Fault(_of_sound(lambda sound, config: sound.filter("volume", 0)), ((1, "silent", 1),)),
+    "fps_60": Fault(_of_picture(lambda picture, config: picture.filter("fps", 60)), (_KEPT,)),
+    "fps_24000_1001": Fault(_of_picture(lambda picture, config: picture.filter("fps", "24000/1001")), (_KEPT,)),
+    "variable_rate": Fault(
+        _of_picture(lambda picture, config: picture.filter("select", "mod(n,7)-3"), vsync="vfr"), (_KEPT,)
+    ),
     "rotated": Fault(_rotated, (_KEPT,)),
     "three_shots": Fault(_three_shots, (_KEPT, (4, "too_short", 2))),
     "two_faces": Fault(_two_faces, ((5, "several_faces", 1),)),
-    "small_face": Fault(
-        _of_picture("-vf", "scale=iw*2/5:-2,pad={size}:{size}:(ow-iw)/2:(oh-ih)/2:" + _GREY), ((5, "small_face", 1),)
+    "small_face": Fault(_of_picture(_shrunk), ((5, "small_face", 1),)),
+    "face_leaves": Fault(_of_picture(_leaving), ((5, "face_gaps", 1),)),
+    "black": Fault(
+        _of_picture(lambda picture, config: picture.filter("drawbox", color="black", t="fill")), ((5, "no_face", 1),)
     ),
-    "face_leaves": Fault(_of_picture("-filter_complex", _SLIDE, "-map", "[v]", "-map", "0:a"), ((5, "face_gaps", 1),)),
-    "black": Fault(_of_picture("-vf", "drawbox=color=black:t=fill"), ((5, "no_face", 1),)),
     "sound_late_5": _shifted(5),
     "sound_early_5": _shifted(-5),
     "sound_late_10": _shifted(10),
     "other_speech": Fault(_other_speech, ((7, "out_of_sync", 1),)),
-    "blur": Fault(_of_picture("-vf", "gblur=sigma={blur}"), ((8, "low_quality", 1),)),
+    "blur": Fault(
+        _of_picture(lambda picture, config: picture.filter("gblur", sigma=config.size / 32)), ((8, "low_quality", 1),)
+    ),
 }
 """What can be wrong with a raw video, and what the pipeline makes of it."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import ConfigError, InputError, ToolError
-from latentsync.media.ffmpeg import PROBE_TIMEOUT_S, input_options, run_tool
+from latentsync.media import audio_samples
+from latentsync.media.ffmpeg_tools import MissingToolError
 from latentsync.media.probe import VideoInfo, probe_audio, probe_streams, probe_video
 
 logger = logging.getLogger(__name__)
@@ -111,9 +112,9 @@ def check_container(path: Path) -> list[tuple[int, int]]:
     """
     try:
         streams = probe_streams(path, CONTAINERS).get("streams", [])
+    except MissingToolError:
+        raise
     except ToolError as error:
-        if str(error).startswith("ffprobe was not found"):
-            raise
         raise InputError(f"{path} is not a video or sound file that can be used: convert it to mp4 or wav") from error
     return [(stream["width"], stream["height"]) for stream in streams if {"width", "height"} <= stream.keys()]
 
@@ -124,15 +125,9 @@ def decoded_seconds(path: Path, most: float) -> float:
     Raises:
         InputError: it cannot be decoded at all.
     """
-    sound = ["-map", "0:a:0", "-f", "null", "-progress", "pipe:1", "-nostats", "-"]
     try:
-        said = run_tool(
-            ["ffmpeg", "-nostdin", "-v", "error", "-t", f"{most:g}", *input_options(path), *sound],
-            PROBE_TIMEOUT_S + most,
-        )
+        return audio_samples.decoded_seconds(path, most)
+    except MissingToolError:
+        raise
     except ToolError as error:
-        if str(error).startswith("ffmpeg was not found"):
-            raise
         raise InputError(f"{path} cannot be decoded: convert it to wav or give another") from error
-    times = [line.removeprefix("out_time_us=") for line in said.splitlines() if line.startswith("out_time_us=")]
-    return max((int(time) for time in times if time.isdecimal()), default=0) / 1e6

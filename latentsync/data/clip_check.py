@@ -17,8 +17,7 @@ from pathlib import Path
 
 from latentsync.data.video_window import read_video_facts
 from latentsync.errors import FileError, InputError
-from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import finished_process, input_options
+from latentsync.media.audio_samples import SAMPLE_RATE, count_samples_strictly
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import content_key
 
@@ -30,9 +29,6 @@ _MAX_LOGGED_REASONS = 3
 _LOG_EVERY_S = 20.0
 _FPS_TOLERANCE = 0.01
 """Between 25 and 24.99 frames per second, audio and video drift apart by half a millisecond per second."""
-_AUDIO_FILTER = "aresample=async=1:first_pts=0"
-"""The filter of `AudioSamples`, so that both count the same samples."""
-_BYTES_PER_SAMPLE = 2
 _FACTS_VERSION = 1
 """Part of the names of cached `ClipFacts`; a change makes all clips be decoded again."""
 
@@ -214,18 +210,7 @@ def read_clip_facts(path: Path, key: str, cache: Path | None) -> ClipFacts:
 
 def _decode_facts(path: Path) -> ClipFacts:
     video = read_video_facts(path)
-    num_samples = _decode_all(path, with_audio=True)
-    if num_samples is None and _decode_all(path, with_audio=False) is None:
+    num_samples = count_samples_strictly(path)
+    if num_samples is None and count_samples_strictly(path, with_audio=False) is None:
         raise FileError.create(path, "is damaged", "convert it again")
     return ClipFacts(*video, num_samples or 0)
-
-
-def _decode_all(path: Path, with_audio: bool) -> int | None:
-    """Decode every frame, and every sample; return the number of samples at 16 kHz, or None if ffmpeg complains."""
-    video = ["-map", "0:V:0", "-f", "null", "-"]
-    audio = ["-map", "0:a:0", "-af", _AUDIO_FILTER, "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"]
-    outputs = [*video, *(audio if with_audio else [])]
-    process = finished_process(["ffmpeg", "-nostdin", "-v", "error", *input_options(path), *outputs])
-    if process.returncode != 0 or process.stderr.strip():
-        return None
-    return len(process.stdout) // _BYTES_PER_SAMPLE

@@ -3,7 +3,8 @@
 import json
 import math
 import stat
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -11,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg import CONTAINERS, MAX_PIXELS, PROBE_TIMEOUT_S, input_options, refusal, run_tool
+from latentsync.media.ffmpeg_tools import (
+    CONTAINERS,
+    MAX_PIXELS,
+    PROBE_TIMEOUT_S,
+    MissingToolError,
+    ffmpeg_command,
+    media_input,
+    probe_command,
+    refusal,
+    run_tool,
+    tool_command,
+)
 
 _MAX_FPS = 240
 _DEFAULT_FPS = Fraction(25)
@@ -63,7 +75,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     stream = _find_stream(content, "video")
     if stream is None:
         raise InputError(f"{path} has no picture: give a video file")
-    _require_frame(path, _stamp(path))
+    _require_frame(path, file_stamp(path))
     width, height = _display_size(stream)
     if width * height > MAX_PIXELS:
         raise InputError(f"{path} has pictures of {width} x {height} pixels: make them smaller")
@@ -111,18 +123,35 @@ def probe_streams(path: Path, formats: Sequence[str] = CONTAINERS) -> Mapping[st
     Raises:
         ToolError: it cannot be read.
     """
-    return _probed(path, tuple(formats), _stamp(path))
+    return _probed(path, tuple(formats), file_stamp(path))
 
 
 @lru_cache(maxsize=64)
 def _probed(path: Path, formats: tuple[str, ...], stamp: object) -> Mapping[str, Any]:
     """Asked once as long as the file is the same: a run looks at its inputs in several places."""
-    entries = ["-show_streams", "-show_format", "-of", "json"]
-    command = ["ffprobe", "-v", "error", *entries, *input_options(path, formats)]
+    command = probe_command(path, "-show_streams", "-show_format", "-of", "json", formats=formats)
     return json.loads(run_tool(command, PROBE_TIMEOUT_S))
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def video_packets(path: Path) -> Iterator[tuple[int | None, str]]:
+    """Yield timestamp (in units of the stream; None if unknown) and flags of the first video stream's packets.
+
+    Packets come in the file's order; nothing is decoded.
+    """
+    options = ["-select_streams", "V:0", "-show_entries", "packet=pts,flags", "-of", "csv=p=0"]
+    command = tool_command(probe_command(path, *options))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                fields = line.strip().split(",")
+                if len(fields) >= 2:
+                    yield (None if fields[0] == "N/A" else int(fields[0])), fields[1]
+        finally:
+            process.kill()
+
+
+def file_stamp(path: Path) -> tuple[int, ...]:
     """What changes when a file does."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -160,9 +189,9 @@ def _probe(path: Path, what: str) -> Mapping[str, Any]:
     require_file(path, what)
     try:
         return probe_streams(path)
+    except MissingToolError:
+        raise
     except ToolError as error:
-        if str(error).startswith("ffprobe was not found"):
-            raise
         _raise_refusal(path, str(error), error)
         raise InputError(f"{path} is not a {what} file that ffmpeg can read: convert it or give another") from error
 
@@ -170,13 +199,13 @@ def _probe(path: Path, what: str) -> Mapping[str, Any]:
 @lru_cache(maxsize=64)
 def _require_frame(path: Path, stamp: object) -> None:
     """Decode one frame, shrunk to a few bytes, to see that there is one."""
-    first = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=4:4", "-pix_fmt", "gray", "-f", "rawvideo", "pipe:1"]
+    video = media_input(path)["V:0"].filter("scale", 4, 4)
+    output = video.output("pipe:1", vframes=1, pix_fmt="gray", format="rawvideo")
     try:
-        command = ["ffmpeg", "-nostdin", "-v", "error", *input_options(path), *first]
-        has_frame = bool(run_tool(command, PROBE_TIMEOUT_S))
+        has_frame = bool(run_tool(ffmpeg_command(output), PROBE_TIMEOUT_S))
+    except MissingToolError:
+        raise
     except ToolError as error:
-        if str(error).startswith("ffmpeg was not found"):
-            raise
         _raise_refusal(path, str(error), error)
         has_frame = False
     if not has_frame:

@@ -10,20 +10,32 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError
-from latentsync.media.ffmpeg import STALL_TIMEOUT_S, StallGuard, StderrTail, input_options, tool_command
+from latentsync.media.ffmpeg_tools import (
+    SCALE_FLAGS,
+    STALL_TIMEOUT_S,
+    StallGuard,
+    StderrTail,
+    Stream,
+    ffmpeg_command,
+    media_input,
+    tool_command,
+)
 from latentsync.media.probe import VideoInfo, probe_video
 
 logger = logging.getLogger(__name__)
 
 _MAX_THREADS = 4
 _PIPE_BYTES = 1 << 20
-_SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+
+_SEEK_EARLY_S = 2
+"""Seek this much early so that decoding starts at an earlier key frame; open-GOP frames that reference frames before it
+are skipped."""
 
 
 class VideoReader:
@@ -128,26 +140,25 @@ class VideoReader:
             )
 
     def _command(self) -> list[str]:
-        threads = str(min(_MAX_THREADS, os.cpu_count() or 1))
-        seek = []
+        seek: dict[str, Any] = {}
         if self._first_frame > 0:
-            # Two seconds early: the key frame before is found, and frames that lean on what precedes it have passed.
-            seek = ["-noaccurate_seek", "-ss", f"{max(0.0, float(self._first_frame / self.fps) - 2):.6f}"]
-        limit = [] if self._max_frames is None else ["-frames:v", str(self._max_frames)]
-        return [
-            *tool_command(["ffmpeg", "-nostdin", "-v", "error", "-threads", threads, "-copyts", *seek]),
-            *(*input_options(self.info.path), "-map", "0:V:0", "-vf", self._filters(), *limit),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
-        ]
+            seek_s = max(0.0, float(self._first_frame / self.fps) - _SEEK_EARLY_S)
+            seek = {"noaccurate_seek": None, "ss": f"{seek_s:.6f}"}
+        source = media_input(self.info.path, threads=min(_MAX_THREADS, os.cpu_count() or 1), **seek)
+        limit = {} if self._max_frames is None else {"vframes": self._max_frames}
+        output = self._filtered(source["V:0"]).output("pipe:1", format="rawvideo", pix_fmt="rgb24", **limit)
+        return tool_command(ffmpeg_command(output, options=["-copyts"]))
 
-    def _filters(self) -> str:
-        """Time first, then colour and size. With -copyts and whole-number pts a seek meets the same grid exactly."""
+    def _filtered(self, video: Stream) -> Stream:
+        """Set the frame rate, then colours and size. With -copyts and integer pts a seek meets the same grid."""
         start = "STARTPTS" if self.info.start_pts is None else str(self.info.start_pts)
-        rate = f"fps={self.fps.numerator}/{self.fps.denominator}"
-        since = [f"trim=start_pts={self._first_frame}"] if self._first_frame > 0 else []
-        matrix = [] if self.info.color_space != "unknown" else [f"in_color_matrix={likely_matrix(self.info)}"]
-        scale = ":".join([f"scale={self.width}:{self.height}", f"flags={_SCALER}", *matrix])
-        return ",".join([f"setpts=PTS-({start})", rate, *since, "setpts=PTS-STARTPTS", scale, "setsar=1"])
+        video = video.filter("setpts", f"PTS-({start})")
+        video = video.filter("fps", f"{self.fps.numerator}/{self.fps.denominator}")
+        if self._first_frame > 0:
+            video = video.filter("trim", start_pts=self._first_frame)
+        video = video.filter("setpts", "PTS-STARTPTS")
+        matrix = {} if self.info.color_space != "unknown" else {"in_color_matrix": likely_matrix(self.info)}
+        return video.filter("scale", self.width, self.height, flags=SCALE_FLAGS, **matrix).filter("setsar", 1)
 
 
 def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] | None:

@@ -1,19 +1,35 @@
 """The finished video: frames in, one H.264 encode, the user's own sound; the file appears whole or not at all."""
 
+import contextlib
 import logging
 import os
 import stat
 import subprocess
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError, LatentSyncError, ToolError
-from latentsync.media.ffmpeg import STALL_TIMEOUT_S, StallGuard, StderrTail, file_url, input_options, tool_command
+from latentsync.media.ffmpeg_tools import (
+    SCALE_FLAGS,
+    STALL_TIMEOUT_S,
+    StallGuard,
+    StderrTail,
+    Stream,
+    ffmpeg_command,
+    file_url,
+    media_input,
+    raw_video_input,
+    tool_command,
+)
 from latentsync.media.probe import AudioInfo, probe_audio, probe_video
+from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import temporary_path
 
 logger = logging.getLogger(__name__)
@@ -37,6 +53,11 @@ _MAX_AAC_CHANNELS = 8
 _MAX_CRF = 51
 _ENCODER_THREADS = "4"
 """A constant, because x264's output depends on it."""
+
+_VIDEO_OPTIONS = {
+    "vcodec": "libx264", "preset": "medium", "pix_fmt": "yuv420p", "threads": _ENCODER_THREADS,
+    "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv",
+}  # fmt: skip
 
 
 class VideoWriter:
@@ -213,35 +234,64 @@ class VideoWriter:
         self._made_folders = []
 
     def _command(self, temporary: Path) -> list[str]:
-        even = f"{self.width + self.width % 2}x{self.height + self.height % 2}"
-        rate = f"{self.fps.numerator}/{self.fps.denominator}"
-        sound = []
+        width, height = self.width + self.width % 2, self.height + self.height % 2
+        streams = [to_bt709(raw_video_input(width, height, self.fps))]
+        options: dict[str, Any] = {**_VIDEO_OPTIONS, "crf": self._crf}
         if self._audio is not None:
-            limit = [] if self._audio_duration_s is None else ["-t", f"{self._audio_duration_s:.6f}"]
-            sound = [*limit, *input_options(self._audio.path)]
-        return [
-            *tool_command(["ffmpeg", "-v", "error", "-y"]),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", even, "-framerate", rate, "-i", "pipe:0"),
-            *sound,
-            *("-map", "0:v:0", "-vf", _TO_BT709, "-c:v", "libx264", "-preset", "medium", "-crf", str(self._crf)),
-            *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
-            *("-color_range", "tv", "-threads", _ENCODER_THREADS),
-            *([] if self._audio is None else ["-map", "1:a:0", *_sound_codec(self._audio, temporary.suffix)]),
-            *([] if temporary.suffix == ".mkv" else ["-movflags", "+faststart"]),
-            *([] if self._comment is None else ["-metadata", f"comment={self._comment}"]),
-            file_url(temporary),
-        ]
+            limit = {} if self._audio_duration_s is None else {"t": f"{self._audio_duration_s:.6f}"}
+            streams.append(media_input(self._audio.path, **limit)["a:0"])
+            options.update(_audio_options(self._audio, temporary.suffix))
+        if temporary.suffix != ".mkv":
+            options["movflags"] = "+faststart"
+        if self._comment is not None:
+            options["metadata"] = f"comment={self._comment}"
+        output = ffmpeg.output(*streams, file_url(temporary), **options)
+        return tool_command(ffmpeg_command(output, options=["-y", "-filter_complex_threads", _ENCODER_THREADS]))
 
 
-_TO_BT709 = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+def encode_frames(
+    frames: Iterable[NDArray[np.uint8]], video: Stream, audio_path: Path, target: Path, **options: Any
+) -> None:
+    """Encode RGB frames and an audio file with options of the caller's choice; the file appears whole or not at all.
+
+    Args:
+        frames: (height, width, 3) uint8 RGB.
+        video: `raw_video_input` of the frames' size, or what filters made of it.
+        audio_path: the audio.
+        target: the file to write; its suffix names the container.
+        **options: ffmpeg options of the output.
+
+    Raises:
+        ToolError: ffmpeg failed or could not write the whole file.
+    """
+    with atomic_write(target) as temporary:
+        output = ffmpeg.output(video, media_input(audio_path)["a:0"], file_url(temporary), **options)
+        command = tool_command(ffmpeg_command(output, options=["-y"]))
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # no shell
+            assert process.stdin is not None
+            assert process.stderr is not None
+            stderr = StderrTail(process.stderr)
+            with contextlib.suppress(BrokenPipeError):
+                for frame in frames:
+                    process.stdin.write(np.ascontiguousarray(frame).data)
+                process.stdin.close()
+            process.wait()
+            reason = stderr.finish()
+        if process.returncode != 0 or stderr.is_cut_short:
+            raise ToolError(f"ffmpeg could not write {target}: {reason or 'no message'}")
 
 
-def _sound_codec(audio: AudioInfo, suffix: str) -> list[str]:
-    """Copy what the container takes, else AAC at the sound's own rate and channels."""
+def to_bt709(video: Stream) -> Stream:
+    """Convert RGB frames to YCbCr with the BT.709 matrix and limited range."""
+    return video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALE_FLAGS)
+
+
+def _audio_options(audio: AudioInfo, suffix: str) -> dict[str, Any]:
+    """Copy a codec that the container takes, or else encode AAC at the source's own rate and channels."""
     is_old_mp3 = audio.codec == "mp3" and audio.sample_rate < _LOWEST_MP3_RATE
     if audio.codec in COPIED_CODECS[suffix] and not is_old_mp3:
-        return ["-c:a", "copy"]
+        return {"acodec": "copy"}
     channels = max(1, audio.channels)
     if channels > _MAX_AAC_CHANNELS:
-        return ["-c:a", "aac", "-b:a", str(2 * _AAC_BITS_PER_CHANNEL), "-ac", "2"]
-    return ["-c:a", "aac", "-b:a", str(channels * _AAC_BITS_PER_CHANNEL)]
+        return {"acodec": "aac", "audio_bitrate": 2 * _AAC_BITS_PER_CHANNEL, "ac": 2}
+    return {"acodec": "aac", "audio_bitrate": channels * _AAC_BITS_PER_CHANNEL}

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import InputError
-from latentsync.media.finite_sound import check_finite_sound
+from latentsync.media.audio_samples import check_finite_samples
 from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_video
 from latentsync.pipelines.output_files import OutputFiles
 
@@ -46,7 +46,7 @@ def check_job(
     fps = picture.fps if video_fps == "source" else Fraction(video_fps)
     if sound.duration_s > 0 and round(sound.duration_s * fps) < 1:
         raise InputError(f"{audio} lasts {sound.duration_s:.3f} s, less than one video frame: give more speech")
-    check_finite_sound(sound)
+    check_finite_samples(sound)
     outputs.check((video, audio, *also_read))
     _check_temporary(temp_dir)
     return CheckedJob(picture, sound, outputs)

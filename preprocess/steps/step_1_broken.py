@@ -18,10 +18,9 @@ from typing import ClassVar
 import torch
 
 from latentsync.errors import ConfigError, InputError, ToolError
-from latentsync.media.ffmpeg import file_url, finished_process, input_options, is_cut_short, last_words
+from latentsync.media.ffmpeg_tools import file_url, is_cut_short, is_write_error, last_line
+from latentsync.media.transcode import list_decoded_frames
 from preprocess.clip import Clip
-from preprocess.disk import is_about_writing
-from preprocess.encoding import ONE_THREAD, QUIET
 from preprocess.raw_streams import read_raw_streams
 from preprocess.step import Process
 from preprocess.verdict import Done, Output, Rejected, Verdict
@@ -122,24 +121,14 @@ class BrokenStep:
         return self._judge(video, sound, streams.stated_duration_s)
 
     def _decode(self, path: Path, work: Path) -> str:
-        """List every decoded frame in `video.txt` and `sound.txt`; ffmpeg's last words where it stopped, else "".
-
-        Each list is an output of its own, so that ffmpeg never holds frames of one stream back for the other.
-        """
-        scale = _HALF_A_SAMPLE / 10 ** (self.config.silence_dbfs / 20)
-        to_zero = f"aformat=sample_fmts=fltp,volume={scale:.9f}:precision=float"
-        process = finished_process(
-            [
-                *(*QUIET, "-xerror", *ONE_THREAD, "-copyts", *input_options(path)),
-                *("-map", "0:V:0", "-c:v", "wrapped_avframe", "-f", "framecrc", file_url(work / "video.txt")),
-                *("-map", "0:a:0", "-af", to_zero, "-c:a", "pcm_s16le", "-f", "framecrc", file_url(work / "sound.txt")),
-            ]
-        )
+        """List every decoded frame in `video.txt` and `sound.txt`; ffmpeg's last line where it stopped, else ""."""
+        gain = _HALF_A_SAMPLE / 10 ** (self.config.silence_dbfs / 20)
+        process = list_decoded_frames(path, work / "video.txt", work / "sound.txt", gain)
         complaint = process.stderr.decode(errors="replace")
         if process.returncode == 0 and not is_cut_short(complaint):
             return ""
-        words = last_words(complaint.splitlines())
-        if is_about_writing(complaint) or str(work) in complaint:
+        words = last_line(complaint.splitlines())
+        if is_write_error(complaint) or str(work) in complaint:
             raise ToolError(f"the frames of {path.name} cannot be listed in {work}: {words}")
         return words.replace(file_url(path), path.name) or f"ffmpeg ended with status {process.returncode}"
 

@@ -20,24 +20,11 @@ import torch
 
 from latentsync.errors import ConfigError, InputError, ToolError
 from latentsync.media.audio_samples import SAMPLE_RATE
-from latentsync.media.ffmpeg import RAW_FORMATS, file_url, input_options
+from latentsync.media.ffmpeg_tools import is_write_error
 from latentsync.media.probe import VideoInfo, probe_video
-from latentsync.media.reader import likely_matrix
-from latentsync.media.written_file import write_file
+from latentsync.media.transcode import decode_audio, join_clip, resample_video
 from preprocess.clip import Clip
-from preprocess.disk import is_about_writing
-from preprocess.encoding import (
-    FPS,
-    ONE_THREAD,
-    QUIET,
-    SAMPLES_PER_FRAME,
-    check_clip,
-    count_frames,
-    file_options,
-    sound_options,
-    to_bt709,
-    video_options,
-)
+from preprocess.encoding import FPS, SAMPLES_PER_FRAME, check_clip, count_frames
 from preprocess.raw_streams import RawStreams, RawVideo, count_on_grid, read_raw_streams
 from preprocess.step import Process
 from preprocess.verdict import Done, Output, Rejected, Verdict
@@ -93,7 +80,7 @@ class ResampleStep:
         info = probe_video(clip.path)
         origin_s = _origin_s(streams)
         sound = work / "sound.s16"
-        _decode_sound(clip.path, origin_s, sound)
+        decode_audio(clip.path, sound, origin_s)
         num_samples = sound.stat().st_size // _BYTES_PER_SAMPLE
         target = work / f"{self.name}.mp4"
         num_frames = _copy(clip.path, streams.video, origin_s, sound, num_samples, target)
@@ -104,7 +91,7 @@ class ResampleStep:
             num_frames = self._encode(info, streams.video, origin_s, max_frames, picture)
             if num_frames == 0:
                 return Rejected("nothing_in_common", f"{num_samples / SAMPLE_RATE:.3f} s of sound, no frame beside it")
-            _join(picture, [], sound, num_frames, target)
+            join_clip(picture, sound, target, num_frames * SAMPLES_PER_FRAME)
             picture.unlink()
             check_clip(target, num_frames)
         sound.unlink()
@@ -116,21 +103,16 @@ class ResampleStep:
         """Write the picture alone, from origin_s, max_frames at most; how many frames it has."""
         if max_frames == 0:
             return 0
-        width, height = _even_size(info)
-        matrix = likely_matrix(info) if video.color_space == "unknown" else video.color_space
-        filters = [
-            *(["bwdif=mode=send_frame:deint=all"] if video.is_interlaced else []),
-            *(f"setpts=PTS-round({float(origin_s):.9f}/TB)", f"fps={FPS}:start_time=0"),
-            f"scale={info.width}:{info.height}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
-            f"crop={width}:{height}:0:0:exact=1",
-            *(to_bt709(matrix, is_full_range=video.is_full_range), "setsar=1"),
-        ]
-        write_file(
-            [
-                *(*QUIET, *ONE_THREAD, "-filter_threads", "1", "-copyts", *input_options(info.path)),
-                *("-map", "0:V:0", "-vf", ",".join(filters), "-frames:v", str(max_frames)),
-                *(*video_options(self.config.crf), *file_options(), file_url(target)),
-            ]
+        resample_video(
+            info,
+            target,
+            fps=FPS,
+            crf=self.config.crf,
+            start_s=origin_s,
+            max_frames=max_frames,
+            color_space=video.color_space,
+            is_full_range=video.is_full_range,
+            is_interlaced=video.is_interlaced,
         )
         return count_frames(target)
 
@@ -143,17 +125,6 @@ def _origin_s(streams: RawStreams) -> Fraction:
     return sound_s if sound_s - picture_s >= Fraction(1, FPS) else picture_s
 
 
-def _decode_sound(path: Path, origin_s: Fraction, target: Path) -> None:
-    """The sound from origin_s as 16-bit samples, mono at 16 kHz; time stamps honoured as players do."""
-    filters = f"asetpts=PTS-round({float(origin_s):.9f}/TB),aresample=async=1:first_pts=0"
-    write_file(
-        [
-            *(*QUIET, *ONE_THREAD, "-copyts", *input_options(path), "-map", "0:a:0", "-af", filters),
-            *("-ac", "1", "-ar", str(SAMPLE_RATE), "-c:a", "pcm_s16le", "-f", "s16le", file_url(target)),
-        ]
-    )
-
-
 def _copy(path: Path, video: RawVideo, origin_s: Fraction, sound: Path, num_samples: int, target: Path) -> int:
     """Join the file's own video stream and the sound, if nothing of the picture has to change; frames, else 0."""
     if not video.is_plain or origin_s != video.start_s:
@@ -161,33 +132,15 @@ def _copy(path: Path, video: RawVideo, origin_s: Fraction, sound: Path, num_samp
     num_frames = count_on_grid(path, video)
     if num_frames is None or num_frames > math.ceil(num_samples / SAMPLES_PER_FRAME):
         return 0
-    moved = ["-itsoffset", f"{-float(origin_s):.6f}"] if origin_s else []
     try:
-        _join(path, moved, sound, num_frames, target)
+        join_clip(path, sound, target, num_frames * SAMPLES_PER_FRAME, -origin_s)
         check_clip(target, num_frames)
     except ToolError as error:  # such as a stream that mp4 does not take
-        if is_about_writing(str(error)):
+        if is_write_error(str(error)):
             raise
         target.unlink(missing_ok=True)
         return 0
     return num_frames
-
-
-def _join(picture: Path, moved: list[str], sound: Path, num_frames: int, target: Path) -> None:
-    """Write a file's video stream as it is, and exactly 640 samples a frame of the sound, silence where it ends.
-
-    moved: ffmpeg's option that puts the stream's first frame at time 0; empty where it is there.
-    """
-    num_samples = num_frames * SAMPLES_PER_FRAME
-    write_file(
-        [
-            *(*QUIET, "-copyts", *moved, *input_options(picture)),
-            *("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", *input_options(sound, RAW_FORMATS)),
-            *("-map", "0:V:0", "-c:v", "copy", "-map", "1:a:0"),
-            *("-af", f"apad=whole_len={num_samples},atrim=end_sample={num_samples}"),
-            *(*sound_options(), *file_options(), file_url(target)),
-        ]
-    )
 
 
 def _even_size(info: VideoInfo) -> tuple[int, int]:

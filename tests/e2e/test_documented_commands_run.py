@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.media.ffmpeg import run_tool
+from latentsync.media.ffmpeg_tools import run_tool
 from latentsync.weights import REPOSITORY_ROOT, published_files
 from tests.demo_weights import DEMO_RUN
 from tests.documented_commands import Command, documented_commands, name_of, start

@@ -11,7 +11,7 @@ import pytest
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.video_window import lower_half, read_frames, read_video_facts
 from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg import run_tool
+from latentsync.media.ffmpeg_tools import run_tool
 from latentsync.media.reader import VideoReader
 from tests.unit.data.clips import frame_number, make_clip
 

@@ -11,7 +11,7 @@ import torch
 from eval.face_clips import SAMPLES_PER_FRAME, FaceClip
 from eval.face_geometry import FaceGeometry
 from eval.metrics.metric import Sample
-from latentsync.media.ffmpeg import find_tool
+from latentsync.media.ffmpeg_tools import find_tool
 
 SIZE = 64
 ANCHORS = np.array([[40.0, 30], [80, 30], [60, 52]], dtype=np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latentsync.media.ffmpeg import file_url
+from latentsync.media.ffmpeg_tools import file_url
 
 NUM_BITS = 8
 BLOCK = 16

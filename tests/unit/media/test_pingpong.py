@@ -83,12 +83,12 @@ def test_seeking_that_misses_is_found_out(
 ) -> None:
     """A file whose seeks land a frame late still gives the right frames."""
     path = make_clip("a.mp4", num_frames=50, fps="25")
-    build = VideoReader._filters
+    build = VideoReader._command
 
-    def late(reader: VideoReader) -> str:
-        return build(reader).replace("trim=start_pts=", "trim=start_pts=1")
+    def late(reader: VideoReader) -> list[str]:
+        return [part.replace("trim=start_pts=", "trim=start_pts=1") for part in build(reader)]
 
-    monkeypatch.setattr(VideoReader, "_filters", late)
+    monkeypatch.setattr(VideoReader, "_command", late)
     with PingPongReader(path, Fraction(25), 50, 130, block_bytes=20 * FRAME_BYTES) as reader:
         shown = {}
         for index, frame in reader:

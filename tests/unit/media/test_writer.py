@@ -8,7 +8,7 @@ import pytest
 
 from latentsync.errors import InputError, ToolError
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg_tools import file_url, run_tool
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter

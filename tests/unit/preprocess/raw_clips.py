@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentsync.media.ffmpeg import file_url
+from latentsync.media.ffmpeg_tools import file_url
 from latentsync.media.reader import VideoReader
 from preprocess.clip import Clip
 from preprocess.verdict import Done, Output, Verdict

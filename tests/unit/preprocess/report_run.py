@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg_tools import file_url, run_tool
 from preprocess.clip import Clip, JsonValue
 from preprocess.keys import FIRST_CHAIN, chain_key
 from preprocess.manifest import Manifest, manifest_path

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentsync.media.ffmpeg import file_url, run_tool
+from latentsync.media.ffmpeg_tools import file_url, run_tool
 from preprocess.report.numbers import Example
 from preprocess.report.sheet import NUM_FRAMES, TILE, clip_tiles, draw_sheet
 

@@ -50,6 +50,6 @@ def test_a_format_ffmpeg_does_not_know_is_an_error_and_leaves_nothing(tmp_path: 
 
 
 def test_missing_ffmpeg_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(film.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match="ffmpeg"):
         film.write_film(CLIP, tmp_path / "film.mp4")
