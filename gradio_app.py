@@ -1,4 +1,4 @@
-"""Serves a page, and an API, over the lip-sync pipeline: ``python gradio_app.py --help``."""
+"""Serve a web page and an API for the lip-sync pipeline: ``python gradio_app.py --help``."""
 
 import argparse
 import logging
@@ -15,16 +15,14 @@ from latentsync.app.limits import Limits
 from latentsync.app.server import ServerSettings, check_server, serving
 from latentsync.app.studio import Studio
 from latentsync.cli import OneLineParser, Stopped, run_command
-from latentsync.device import resolve_device, resolve_dtype
-from latentsync.models.vae import BATCH_SIZE
-from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
+from latentsync.recipes.lipsync_arguments import add_device_arguments, add_weight_arguments, chosen_build
 
 _AWAKE_EVERY_S = 0.5
-"""The system may give a signal to any thread; Python's handler runs in the main one, which a long sleep would keep."""
+"""Python runs signal handlers in the main thread only, which a long sleep would block."""
 
 
 class _PasswordInSight(argparse.Action):
-    """`--auth user:password`, which everybody on the machine could read in the list of processes."""
+    """Reject `--auth user:password`, since any local user can read command lines in the process list."""
 
     def __call__(
         self,
@@ -33,52 +31,78 @@ class _PasswordInSight(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> NoReturn:
-        parser.error(f"--auth is no more, because others can read command lines: {TWO_WAYS}")
+        parser.error(f"--auth was removed, because other users can read command lines: {TWO_WAYS}")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command-line parser."""
     server, limits = ServerSettings(), Limits()
     parser = OneLineParser(prog="gradio_app.py", description=__doc__, allow_abbrev=False)
-    add = parser.add_argument_group("who may come").add_argument
-    add("--host", default=server.host, help="address to listen at; 0.0.0.0 is everybody's (default: %(default)s)")
-    add("--port", type=int, default=server.port, help="0 takes a free one (default: %(default)s)")
-    add("--share", action="store_true", help="a public address through gradio's servers")
-    add("--auth_file", type=Path, metavar="FILE", help=f"ask visitors for its user:password (or that of ${VARIABLE})")
+    add = parser.add_argument_group("access").add_argument
+    add("--host", default=server.host, help="address to listen on; 0.0.0.0 for all interfaces (default: %(default)s)")
+    add("--port", type=int, default=server.port, help="0 selects a free port (default: %(default)s)")
+    add("--share", action="store_true", help="create a public address through gradio's servers")
+    add("--auth_file", type=Path, metavar="FILE", help=f"require the user:password in this file (or in ${VARIABLE})")
     add("--auth", nargs="?", action=_PasswordInSight, help=argparse.SUPPRESS)
-    add = parser.add_argument_group("what they may ask for").add_argument
-    add("--queue_size", type=int, default=server.max_waiting, help="jobs that may wait (default: %(default)s)")
-    add("--max_seconds", type=float, default=limits.max_seconds, help="of speech (default: %(default)s)")
-    add("--max_megabytes", type=float, default=limits.max_megabytes, help="a file (default: %(default)s)")
-    add("--max_side", type=int, default=limits.max_side, help="pixels of a video (default: %(default)s)")
-    add("--max_steps", type=int, default=limits.max_steps, help="denoising steps (default: %(default)s)")
-    add = parser.add_argument_group("files of jobs").add_argument
+    add = parser.add_argument_group("limits").add_argument
+    add(
+        "--queue_size",
+        type=int,
+        default=server.max_waiting,
+        help="maximum number of waiting jobs (default: %(default)s)",
+    )
+    add(
+        "--max_seconds",
+        type=float,
+        default=limits.max_seconds,
+        help="maximum length of the driving audio (default: %(default)s)",
+    )
+    add(
+        "--max_megabytes",
+        type=float,
+        default=limits.max_megabytes,
+        help="maximum size of a file (default: %(default)s)",
+    )
+    add(
+        "--max_side",
+        type=int,
+        default=limits.max_side,
+        help="maximum longer side of a video in pixels (default: %(default)s)",
+    )
+    add(
+        "--max_steps",
+        type=int,
+        default=limits.max_steps,
+        help="maximum number of denoising steps (default: %(default)s)",
+    )
+    add = parser.add_argument_group("job files").add_argument
     add(
         "--work_dir",
         type=Path,
         default=default_work_dir(),
-        help=f"they are in its subfolder {APP_FOLDER}, and nothing else is touched (default: %(default)s)",
+        help=f"job files are stored in its subfolder {APP_FOLDER}; nothing else is changed (default: %(default)s)",
     )
-    add("--keep_hours", type=float, default=server.keep_hours, help="then they are removed (default: %(default)s)")
+    add(
+        "--keep_hours",
+        type=float,
+        default=server.keep_hours,
+        help="age at which job files are removed (default: %(default)s)",
+    )
     add(
         "--grace_seconds",
         type=float,
         default=server.grace_seconds,
-        help="a job outlives its page by (default: %(default)s)",
+        help="a job stops when its page was closed for this time (default: %(default)s)",
     )
-    add = parser.add_argument_group("weights and device (as in inference.sh)").add_argument
-    add("--unet_config_path", type=Path, help="e.g. configs/unet/stage2_512.yaml")
-    add("--inference_ckpt_path", type=Path, help="e.g. checkpoints/latentsync_unet.pt")
-    add("--detector", choices=("auto", "mtcnn", "face_alignment"), default="auto")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    add("--vae_batch_size", type=int, default=BATCH_SIZE, help="VAE images at once (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    weights = parser.add_argument_group("weights and device (as in inference.sh)")
+    add_weight_arguments(weights)
+    add_device_arguments(weights)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Loads the pipeline once and serves until stopped, which is how a server ends; gives the exit code."""
+    """Load the pipeline once and serve until stopped; return the exit code, 0 after a signal."""
     try:
         _serve(arguments)
     except Stopped:
@@ -99,25 +123,21 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     )
     limits = Limits(arguments.max_seconds, arguments.max_megabytes, arguments.max_side, arguments.max_steps)
     check_server(settings)
-    config, unet, weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
-    device = resolve_device(arguments.device)
-    dtype = resolve_dtype(arguments.dtype, device)
-    name = weights.partition(" (")[0] if arguments.unet_config_path is None else unet.name  # visitors see no paths
-    if name == "demo":
-        name = "demo, which know synthetic people only"
-    build = LipsyncBuild(config, unet, device, dtype, arguments.detector)
+    weights, build = chosen_build(arguments)
+    name = "demo, which know synthetic people only" if weights.is_demo else weights.name  # visitors see no paths
     studio = Studio.load(build, name, limits, arguments.vae_batch_size)
-    print(f"weights: {weights}; device: {device}, {str(dtype).removeprefix('torch.')}", flush=True)
+    dtype = str(build.dtype).removeprefix("torch.")
+    print(f"weights: {weights.describe()}; device: {build.device}, {dtype}", flush=True)
     with serving(studio, settings) as served:
         print(f"open {served.url}", flush=True)
         if served.share_url:
-            print(f"for everybody: {served.share_url}", flush=True)
+            print(f"public address: {served.share_url}", flush=True)
         while True:
             time.sleep(_AWAKE_EVERY_S)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; gives its exit code."""
+    """Run the command and return its exit code."""
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     return run_command(lambda: run(arguments), arguments.debug)

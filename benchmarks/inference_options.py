@@ -18,12 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.cli import OneLineParser
-from latentsync.device import resolve_device, resolve_dtype
-from latentsync.face.detector import DETECTORS
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights, default_options
-from scripts.inference import DEEPCACHE_INTERVAL, DEMO_AUDIO, DEMO_VIDEO
+from latentsync.recipes.lipsync import build_pipeline
+from latentsync.recipes.lipsync_arguments import (
+    DEEPCACHE_INTERVAL,
+    add_device_arguments,
+    add_weight_arguments,
+    chosen_build,
+)
+from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
 
 def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
@@ -67,17 +71,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", nargs="+", metavar="WORD", help="options that have one of these words in them")
     parser.add_argument("--steps", type=int, help="denoising steps of the defaults (default: the configuration's)")
-    parser.add_argument("--unet_config_path", type=Path, help="with --inference_ckpt_path: other weights")
-    parser.add_argument("--inference_ckpt_path", type=Path)
-    parser.add_argument("--detector", default="auto", choices=DETECTORS)
-    parser.add_argument("--device", default="auto")
+    add_weight_arguments(parser)
+    add_device_arguments(parser)
     arguments = parser.parse_args()
-    config, unet, weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
-    device = resolve_device(arguments.device)
-    pipeline = build_pipeline(
-        LipsyncBuild(config, unet, device, resolve_dtype("auto", device), detector=arguments.detector)
-    )
-    chosen = variants(default_options(config, arguments.steps))
+    weights, build = chosen_build(arguments)
+    pipeline = build_pipeline(build)
+    chosen = variants(replace(build.default_options(arguments.steps), vae_batch_size=arguments.vae_batch_size))
     if arguments.only:
         chosen = {name: o for name, o in chosen.items() if name == "defaults" or any(w in name for w in arguments.only)}
     seconds: dict[str, float] = {}
@@ -89,7 +88,8 @@ def main() -> None:
                 pipeline(arguments.video, arguments.audio, outputs[option], options)
                 seconds[option] = min(time.process_time() - start, seconds.get(option, math.inf))
         print(
-            f"{weights.partition(' (')[0]}, {device}: {seconds['defaults']:.1f} s of processor time with the defaults\n"
+            f"{weights.version or weights.describe()}, {build.device}: "
+            f"{seconds['defaults']:.1f} s of processor time with the defaults\n"
         )
         print("| option | processor time over the defaults' | PSNR to the defaults' result, dB |\n|---|---|---|")
         for option in list(chosen)[1:]:

@@ -21,7 +21,7 @@ from benchmarks.device_measurement import peak_memory_gib, reset_peak_memory, sy
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.face.paste import FacePaster
 from latentsync.media.writer import VideoWriter
-from latentsync.pipelines import lipsync_job
+from latentsync.pipelines import lipsync_pipeline
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 
 _LOOK_EVERY_S = 0.2
@@ -131,12 +131,11 @@ def resident_memory() -> int:
 @contextmanager
 def parts_counted(pipeline: LipsyncPipeline, clock: PartClock) -> Iterator[None]:
     """While open, every part of a pipeline reports to the clock; its results stay the same."""
-    networks = pipeline.networks
-    codec, unet = networks.synthesizer.codec, networks.synthesizer.unet
+    codec, unet = pipeline.synthesizer.codec, pipeline.synthesizer.unet
     places: list[tuple[Any, str, str, bool]] = [
-        (networks.detector, "detect", "faces", False),
+        (pipeline.detector, "detect", "faces", False),
         (WhisperFeatures, "rows", "audio", True),
-        (lipsync_job, "crop_faces", "align", False),
+        (lipsync_pipeline, "crop_faces", "align", False),
         (codec, "encode", "VAE encode", True),
         (unet, "forward", "U-Net", True),
         (codec, "decode", "VAE decode", True),

@@ -14,7 +14,7 @@ import numpy as np
 
 from latentsync.cli import OneLineParser
 from latentsync.media.reader import VideoReader
-from latentsync.pipelines.timeline import plan_windows
+from latentsync.pipelines.windows import plan_windows
 
 NUM_WINDOW_FRAMES = 16
 REPAINTED_LEVELS = 6

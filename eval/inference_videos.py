@@ -13,7 +13,6 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,18 +23,14 @@ from eval.pairs import MODEL, is_pair_list, write_pairs
 from eval.protocols import PROTOCOLS, RECONSTRUCTION
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
-from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import InputError
-from latentsync.face.detector import DETECTORS
-from latentsync.pipelines.options import SCHEDULERS, LipsyncOptions
-from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoMaker, VideoTask
-from latentsync.recipes.lipsync import (
-    LipsyncBuild,
-    build_pipeline,
-    check_exact,
-    choose_weights,
-    default_options,
-    result_settings,
+from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
+from latentsync.recipes.lipsync import result_settings
+from latentsync.recipes.lipsync_arguments import (
+    ChosenPipeline,
+    add_device_arguments,
+    add_sampling_arguments,
+    add_weight_arguments,
 )
 from latentsync.storage.output_file import check_no_inputs
 from latentsync.storage.owned_folder import claim_folder, locked
@@ -44,7 +39,6 @@ PROGRAM = "evaluation videos"
 WHEN_STOPPED = "the same command goes on from here"
 PAIRS, FOLDERS = "pairs.csv", ("videos", "records")
 _REMEDY = "name another --out"
-DEFAULTS = LipsyncOptions()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +54,7 @@ def _main(options: argparse.Namespace) -> int:
     num_there = sum(outcome.was_there for outcome in outcomes)
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} videos are there ({num_there} from before)")
     for outcome in failed:
-        print(f"failed: {outcome.task.result.stem}: {outcome.error}")
+        print(f"failed: {outcome.job.result.stem}: {outcome.error}")
     print(f"wrote {options.out / PAIRS}: python -m eval.run --pairs {options.out / PAIRS} --out REPORT")
     return EXIT_SOME_FAILED if failed else 0
 
@@ -74,18 +68,18 @@ def make_all(options: argparse.Namespace) -> list[Outcome]:
     jobs = chosen_jobs(options)
     tasks = [job.task(options.out) for job in jobs]
     check_no_inputs(_outputs(tasks, options), _inputs(jobs, options))
-    build, lipsync = chosen_build(options)
+    chosen = ChosenPipeline.of(options)
     claim_folder(options.out, PROGRAM, _REMEDY, _is_of_older_version)
     with locked(options.out, f"wait for it, or {_REMEDY}"):
         for folder in FOLDERS:
             (options.out / folder).mkdir(exist_ok=True)
         made = [job.pair(options.out, options.row) for job in jobs]
         write_pairs(options.out / PAIRS, [*made, *control_pairs(jobs)])
-        maker = VideoMaker(result_settings(build, lipsync), cache(partial(_load, build, lipsync)))
+        maker = VideoMaker(result_settings(chosen.build, chosen.options), cache(partial(_load, chosen)))
         return [maker.make(task) for task in tqdm(tasks, disable=None, unit="video")]
 
 
-def _outputs(tasks: Sequence[VideoTask], options: argparse.Namespace) -> list[Path]:
+def _outputs(tasks: Sequence[VideoJob], options: argparse.Namespace) -> list[Path]:
     return [options.out / PAIRS, *(path for task in tasks for path in (task.result, task.record))]
 
 
@@ -110,30 +104,11 @@ def chosen_jobs(options: argparse.Namespace) -> list[Job]:
     return jobs[: options.limit or None]
 
 
-def chosen_build(options: argparse.Namespace) -> tuple[LipsyncBuild, LipsyncOptions]:
-    """What the pipeline is built from and how it samples."""
-    config, unet, _ = choose_weights(options.unet_config_path, options.inference_ckpt_path)
-    device = resolve_device(options.device)
-    lipsync = replace(
-        default_options(config, options.inference_steps, options.guidance_scale),
-        seed=options.seed,
-        scheduler=options.scheduler,
-        batch_windows=options.batch_size,
-        vae_batch_size=options.vae_batch_size,
-        crf=options.crf,
-        overlap_frames=0 if options.exact else DEFAULTS.overlap_frames,
-        exact=options.exact,
-    )
-    build = LipsyncBuild(config, unet, device, resolve_dtype(options.dtype, device), options.detector)
-    check_exact(build, lipsync)
-    return build, lipsync
-
-
-def _load(build: LipsyncBuild, options: LipsyncOptions) -> Pipeline:
+def _load(chosen: ChosenPipeline) -> Pipeline:
     started = time.monotonic()
-    pipeline = build_pipeline(build)
+    pipeline = chosen.load()
     logging.getLogger(__name__).info("loaded in %.1f s", time.monotonic() - started)
-    return lambda video, audio, out: pipeline(video, audio, out, options)
+    return lambda video, audio, out: pipeline(video, audio, out, chosen.options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,19 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--swap_seed", type=int, default=0, help="decides who gets whose speech (default: %(default)s)")
     add("--limit", type=int, default=0, help="only the first so many videos (0: all)")
     add("--row", default=MODEL, help="what the model is called in the report (default: %(default)s)")
-    add("--unet_config_path", type=Path, help="configuration of the U-Net (default: as ./inference.sh)")
-    add("--inference_ckpt_path", type=Path, help="its weights")
-    add("--inference_steps", type=int, help="denoising steps (default: the configuration's)")
-    add("--guidance_scale", type=float, help="weight of the audio, 1 to 20 (default: the configuration's)")
-    add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
-    add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
-    add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
-    add("--vae_batch_size", type=int, default=DEFAULTS.vae_batch_size, help="VAE images at once (default: %(default)s)")
-    add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode (default: %(default)s)")
-    add("--detector", choices=DETECTORS, default="auto")
-    add("--exact", action="store_true", help="the published behaviour wherever the default differs")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_weight_arguments(parser)
+    add_sampling_arguments(parser)
+    add_device_arguments(parser)
     return parser
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from eval.pairs import GROUND_TRUTH, MODEL, SOURCE, Pair, check_name, check_protocol
 from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
 from latentsync.errors import InputError
-from latentsync.pipelines.video_maker import VideoTask
+from latentsync.pipelines.video_maker import VideoJob
 from latentsync.storage.table_file import read_table
 
 
@@ -37,10 +37,10 @@ class Job:
         """Name of its files."""
         return f"{self.protocol}-{self.name}"
 
-    def task(self, out: Path) -> VideoTask:
+    def task(self, out: Path) -> VideoJob:
         """What is to be made: a video in `<out>/videos`, its record in `<out>/records`."""
         result, record = out / "videos" / f"{self.stem}.mp4", out / "records" / f"{self.stem}.json"
-        return VideoTask(self.video, self.audio, result, record, {"name": self.name, "protocol": self.protocol})
+        return VideoJob(self.video, self.audio, result, record, {"name": self.name, "protocol": self.protocol})
 
     def pair(self, out: Path, row: str = MODEL) -> Pair:
         """The job's line in a list for `eval.run`."""

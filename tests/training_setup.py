@@ -28,10 +28,10 @@ def write_clips(folder: Path, num_clips: int, seconds: float = 1.6, size: int = 
 
 def write_unet_setup(folder: Path, **training: object) -> Path:
     """Write clips, a VAE, an audio encoder and `unet.yaml` to `folder`; return the path of the configuration."""
-    networks = tiny_pipeline().networks
-    vae = networks.synthesizer.codec.vae
+    pipeline = tiny_pipeline()
+    vae = pipeline.synthesizer.codec.vae
     vae.save_pretrained(folder / "vae")
-    save_whisper_encoder(folder / "whisper.pt", networks.audio_encoder)
+    save_whisper_encoder(folder / "whisper.pt", pipeline.audio_encoder)
     write_clips(folder / "clips", 3)
     write_clips(folder / "held out", 2)
     config = {

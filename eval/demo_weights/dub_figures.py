@@ -32,8 +32,8 @@ from latentsync.judges.stable_sync_scorer import StableSyncScorer, in_sync_simil
 from latentsync.judges.vae_distance import VaeEncoderDistance
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
+from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.pipelines.crop_dubber import CropDubber
-from latentsync.pipelines.crop_sheet import write_crop_sheet
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.storage.content_cache import ArrayCache, cache_key

@@ -6,7 +6,7 @@ from demo.synthetic.clip_metrics import image_metrics, reconstruct, reconstructi
 from eval.demo_weights.real_crops import real_crops
 from eval.demo_weights.setup import Evaluation
 from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.pipelines.crop_sheet import write_crop_sheet
+from latentsync.pipelines.contact_sheet import write_crop_sheet
 
 _SHEET_COLUMNS = 8
 _SHEET_PAIRS = 3

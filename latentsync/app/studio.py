@@ -15,7 +15,7 @@ from latentsync.media.probe import probe_video
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, default_options
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
 
 STAGES = {
     "faces": "finding the face",
@@ -76,7 +76,7 @@ class Studio:
             InputError: weights are missing or do not fit.
             ConfigError: vae_batch_size is out of range.
         """
-        options = default_options(build.config)
+        options = build.default_options()
         steps = min(options.num_inference_steps, limits.max_steps)
         defaults = replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
         pipeline = build_pipeline(build)
@@ -90,7 +90,7 @@ class Studio:
         """
         if options.num_inference_steps > self.limits.max_steps:
             raise InputError(f"inference_steps is {options.num_inference_steps}: {self.limits.max_steps} are the most")
-        if options.exact and self.pipeline.networks.exact_detector is None:
+        if options.exact and self.pipeline.exact_detector is None:
             raise CheckpointError(NO_EXACT_DETECTOR)
         info = self.limits.check_video(video)
         seconds = self.limits.check_speech(speech)
@@ -100,16 +100,15 @@ class Studio:
         """The work of a job that makes `video` say `speech`."""
 
         def work(job: Job) -> LipsyncOutcome:
-            networks = self.pipeline.networks
             fps = probe_video(video).fps if options.video_fps == "source" else self.pipeline.model_fps
-            faces = FaceCollector(networks.resolution, round(MAX_SECONDS * fps), self.pipeline.device)
+            faces = FaceCollector(self.pipeline.resolution, round(MAX_SECONDS * fps), self.pipeline.device)
             out = job.folder / "lipsync.mp4"
             chosen = replace(options, compare=True, vae_batch_size=self.defaults.vae_batch_size)
             report = self.pipeline(
                 *(video, speech, out, chosen),
                 temp_dir=job.folder / "work",
                 progress=job.report,
-                watch=faces,
+                frame_callback=faces,
             )
             job.report("sync", 0, 1)
             verdict = judge_sync(
@@ -129,7 +128,7 @@ class Studio:
         most = round(self.limits.max_seconds * FRAMES_PER_SECOND)
 
         def work(job: Job) -> list[tuple[Person, Path]]:
-            detector = self.pipeline.networks.detector
+            detector = self.pipeline.detector
             return find_people(video, detector, job.folder, most, lambda done, n: job.report("people", done, n))
 
         return work

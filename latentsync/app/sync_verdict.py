@@ -64,7 +64,7 @@ def build_judge(device: torch.device, root: Path = REPOSITORY_ROOT) -> SyncJudge
 
 
 class FaceCollector:
-    """Watches a run (`lipsync_job.FrameWatcher`) and keeps crops of the longest unbroken stretch of the face.
+    """Watches a run (`lipsync_job.FrameCallback`) and keeps crops of the longest unbroken stretch of the face.
 
     Args:
         resolution: side of the pipeline's aligned crops in pixels; larger ones than 256 are kept at 256.

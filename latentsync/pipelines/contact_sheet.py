@@ -1,5 +1,6 @@
-"""A picture of evenly spaced frames, source above result, to judge a run at a glance."""
+"""PNG contact sheets: frames of source and result, or rows of aligned crops, side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +13,45 @@ from latentsync.storage.atomic import atomic_write
 
 NUM_COLUMNS = 8
 TILE_WIDTH, TILE_HEIGHT = 192, 256
-"""The shape of the aligned crop before it is squeezed to a square."""
-MARGIN_SHARE = 0.1
-"""What is shown around the aligned crop, as a share of the crop's side."""
+"""Size of a tile in pixels; its 3:4 shape is that of the aligned crop before it is scaled to a square."""
+MARGIN_RATIO = 0.1
+"""Margin shown around the aligned crop, relative to the side of the crop."""
 
 
 class ContactSheet:
-    """Collects a few frames of a run, cut out around the face, and writes them as one PNG.
+    """Collect evenly spaced frames, cropped around the face, and write them as one PNG: source above result.
 
     Args:
-        num_frames: length of the result; the columns are spread evenly over it.
-        resolution: side of the aligned crop, in its own pixels.
+        num_frames: length of the result in frames.
+        resolution: side of the aligned crop in pixels.
     """
 
     def __init__(self, num_frames: int, resolution: int) -> None:
         columns = min(NUM_COLUMNS, num_frames)
-        self._wanted = {int((column + 0.5) * num_frames / columns) for column in range(columns)}
+        self._indices = {int((column + 0.5) * num_frames / columns) for column in range(columns)}
         self._resolution = resolution
         self._tiles: list[Image.Image] = []
 
     def add(self, index: int, source: np.ndarray, result: np.ndarray, matrix: np.ndarray | None) -> None:
-        """Offers frame ``index``; it is kept when it is one of the columns.
+        """Add frame `index` if it is one of the columns.
 
         Args:
-            index: place in the result.
+            index: frame number in the result.
             source, result: (h, w, 3) uint8.
-            matrix: (2, 3) frame to crop; None where the frame was left alone, which is then shown whole.
+            matrix: (2, 3) frame to crop; None for a frame without the face, which is shown in full.
         """
-        if index not in self._wanted:
+        if index not in self._indices:
             return
-        rows, columns = self._shown(source.shape, matrix)
+        rows, columns = self._visible_region(source.shape, matrix)
         tile = Image.new("RGB", (TILE_WIDTH, 2 * TILE_HEIGHT))
         for row, frame in enumerate((source, result)):
-            cut = Image.fromarray(np.ascontiguousarray(frame[rows, columns]))
-            shape = ImageOps.pad if matrix is None else ImageOps.fit
-            tile.paste(shape(cut, (TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (0, row * TILE_HEIGHT))
+            region = Image.fromarray(np.ascontiguousarray(frame[rows, columns]))
+            resize = ImageOps.pad if matrix is None else ImageOps.fit
+            tile.paste(resize(region, (TILE_WIDTH, TILE_HEIGHT), Image.Resampling.LANCZOS), (0, row * TILE_HEIGHT))
         self._tiles.append(tile)
 
     def write(self, path: Path) -> None:
-        """Writes the sheet; it appears whole or not at all."""
+        """Write the sheet atomically."""
         sheet = Image.new("RGB", (TILE_WIDTH * len(self._tiles), 2 * TILE_HEIGHT))
         for column, tile in enumerate(self._tiles):
             sheet.paste(tile, (TILE_WIDTH * column, 0))
@@ -59,15 +60,30 @@ class ContactSheet:
         with atomic_write(path) as beside:
             sheet.save(beside, "PNG", pnginfo=note)
 
-    def _shown(self, shape: tuple[int, ...], matrix: np.ndarray | None) -> tuple[slice, slice]:
-        """Rows and columns of the frame that are shown."""
+    def _visible_region(self, shape: tuple[int, ...], matrix: np.ndarray | None) -> tuple[slice, slice]:
+        """Return the rows and columns of the frame around the face, or the whole frame."""
         height, width = shape[:2]
         if matrix is None:
             return slice(None), slice(None)
         to_frame = invert(matrix)
-        margin = int(MARGIN_SHARE * self._resolution * np.sqrt(abs(np.linalg.det(to_frame[:, :2]))))
+        margin = int(MARGIN_RATIO * self._resolution * np.sqrt(abs(np.linalg.det(to_frame[:, :2]))))
         box = covered_box(to_frame, self._resolution, self._resolution, width, height, margin)
         if box is None:
             return slice(None), slice(None)
         left, top, right, bottom = box
         return slice(top, bottom), slice(left, right)
+
+
+def write_crop_sheet(rows: Sequence[np.ndarray], path: Path, tile: int = 192) -> None:
+    """Write rows of crops as one PNG, atomically.
+
+    Args:
+        rows: from top to bottom, each (n, h, w, 3) uint8 with the same n.
+        path: the PNG; missing parent folders are created.
+        tile: side of a crop in the sheet, in pixels.
+    """
+    sheet = Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]))
+    size = (tile * len(rows[0]), tile * len(rows))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as beside:
+        sheet.resize(size, Image.Resampling.LANCZOS).save(beside, "PNG")

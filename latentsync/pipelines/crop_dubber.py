@@ -1,4 +1,4 @@
-"""Repaints aligned crops for given speech with the pipeline's own parts, without files and without finding faces."""
+"""Lip-sync aligned crops in memory, without video files and face detection; for validation and evaluation."""
 
 from fractions import Fraction
 
@@ -7,20 +7,19 @@ import torch
 
 from latentsync.audio.frame_tokens import FeatureRows
 from latentsync.face.mask import blend_mask
-from latentsync.pipelines.blending import WindowBlender
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import Window, WindowSynthesizer
-from latentsync.pipelines.timeline import plan_windows
+from latentsync.pipelines.windows import WindowBlender, plan_windows
 
 
 class CropDubber:
-    """The same windows, colours and soft edge as `LipsyncPipeline`, in the crop.
+    """Generate crops with the windows, colours and soft edge of `LipsyncPipeline`.
 
     Args:
-        synthesizer: the U-Net and the codec.
+        synthesizer: U-Net and VAE.
         num_frames: frames of one window.
         fps: frames per second.
-        options: steps, guidance, overlap, seed, windows at once.
+        options: steps, guidance, overlap, seed and windows per batch.
     """
 
     def __init__(self, synthesizer: WindowSynthesizer, num_frames: int, fps: int, options: LipsyncOptions) -> None:
@@ -29,22 +28,23 @@ class CropDubber:
 
     @torch.inference_mode()
     def __call__(self, crops: np.ndarray, features: FeatureRows) -> np.ndarray:
-        """Crops (f, R, R, 3) uint8 and the speech's Whisper rows to repainted crops of the same shape."""
+        """Return the generated crops (f, R, R, 3) uint8.
+
+        Args:
+            crops: (f, R, R, 3) uint8 aligned crops.
+            features: Whisper feature rows of the driving audio.
+        """
         images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
         spans = list(plan_windows(len(crops), self._num_frames, self._options.overlap_frames, self._options.exact))
         blender = WindowBlender()
-        painted = []
+        generated = []
         for first in range(0, len(spans), self._options.batch_windows):
             batch = spans[first : first + self._options.batch_windows]
             windows = [Window(span.start, images[span.start : span.stop]) for span in batch]
-            results = self._synthesizer(windows, features, self._fps, self._options, _nobody)
+            results = self._synthesizer(windows, features, self._fps, self._options, lambda fraction: None)
             for span, result in zip(batch, results, strict=True):
-                painted += blender.add(result.cpu(), span.settled - span.start)
-        blended = torch.stack(painted)
+                generated += blender.add(result.cpu(), span.settled - span.start)
+        blended = torch.stack(generated)
         if not self._options.exact:
             blended = torch.lerp(images, blended, blend_mask(images.shape[-1]))
         return ((blended.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-
-
-def _nobody(share: float) -> None:
-    """Tells nobody."""

@@ -1,56 +1,99 @@
-"""The lip-sync pipeline: a video and a speech file in, the same video with moving lips out.
+"""The lip-sync pipeline: source video and driving audio in, the video with matching lip motion out.
 
-Two passes over the video. The first finds and follows the face at every frame and keeps a few numbers a frame. The
-second repaints it (`latentsync.pipelines.lipsync_job`). Whatever the length of the video, only a few windows of frames
-are in memory.
+Two passes over the video. The first detects and tracks the face and keeps a few numbers per frame. The second
+generates the mouth:
+
+    decode -> align -> synthesize (encode, denoise, decode a window) -> paste -> write
+
+The stages of the second pass are generators that run concurrently, each in its own thread (`prefetch`), and are
+connected by bounded queues: memory holds a few windows of frames, whatever the length of the video.
 """
 
-from contextlib import ExitStack
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
+from latentsync.face.align import Aligner, alignment_matrices, crop_faces
 from latentsync.face.detector import FaceDetector
+from latentsync.face.face_plan import FacePlan, plan_face
+from latentsync.face.paste import FacePaster
+from latentsync.face.published import PublishedPaster, crop_faces_as_published
 from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.pingpong import PingPongReader, source_index
+from latentsync.media.reader import VideoReader
+from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
-from latentsync.pipelines.finite import WeightFiles
-from latentsync.pipelines.job_check import check_job
-from latentsync.pipelines.lipsync_job import FrameWatcher, LipsyncJob, LipsyncNetworks, Progress
-from latentsync.pipelines.memory_remedy import memory_remedy
-from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.output_files import OutputFiles, StagedFiles
-from latentsync.pipelines.report import LipsyncReport
-from latentsync.pipelines.synthesis import WindowSynthesizer
-from latentsync.pipelines.timeline import published_length
+from latentsync.pipelines.contact_sheet import ContactSheet
+from latentsync.pipelines.lipsync_job import FrameCallback, LipsyncJob, Progress, check_job, check_length
+from latentsync.pipelines.lipsync_outputs import LipsyncOutputs
+from latentsync.pipelines.options import LipsyncOptions, memory_remedy
+from latentsync.pipelines.prefetch import prefetch
+from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb
+from latentsync.pipelines.synthesis import Cancelled, Chunk, WeightFiles, Window, WindowSynthesizer, batch_chunks
+from latentsync.pipelines.windows import FaceInterval, WindowBlender, find_intervals, plan_windows, published_length
+from latentsync.storage.staged_files import StagedFiles
 from latentsync.storage.temporary_files import temporary_folder
 
+DETECTION_BATCH = 16
+DECODED_AHEAD = 8
+"""Decoded frames that may wait for the next stage."""
+
 NO_EXACT_DETECTOR = (
-    "exact takes the published anchors from face-alignment's landmarks, whose weights are not here: "
-    "python -m scripts.download_weights downloads them, or --detector mtcnn keeps all but the anchors exact"
+    "exact uses the published anchors from face-alignment's landmarks, whose weights are missing: "
+    "python -m scripts.download_weights downloads them, or --detector mtcnn keeps everything but the anchors exact"
 )
+
+MatrixOf = Callable[[int], np.ndarray]
+"""Return the (2, 3) matrix from frame to crop for the next frame of an interval, given its index in the source."""
+
+
+class PastedFrame(NamedTuple):
+    """A frame of the source and of the result, and the (2, 3) matrix to the face crop, None for an unchanged frame."""
+
+    source: np.ndarray
+    result: np.ndarray
+    matrix: np.ndarray | None
 
 
 class LipsyncPipeline:
-    """Networks that together repaint the lips of one face in a video.
+    """Pipeline for lip-syncing one face of a video to driving audio.
+
+    `__call__` runs all steps. They can also be called one by one:
+
+        with pipeline.open_job("face.mp4", "speech.wav", "result.mp4") as job:
+            plan = pipeline.find_face(job)
+            chunks = pipeline.align(job, plan, pipeline.find_intervals(job, plan))
+            frames = pipeline.paste(job, pipeline.synthesize(job, chunks))
+            pipeline.write(job, frames)
 
     Args:
-        unet: sees ``3 L + 1`` channels, L being the codec's latent channels.
-        codec: images to latents and back.
-        audio_encoder: its width is the U-Net's ``cross_attention_dim``.
-        detector: finds faces in frames.
-        resolution: side of the aligned crop the networks work at, in pixels.
+        unet: denoising network with ``3 L + 1`` input channels, L being the codec's latent channels.
+        codec: VAE that maps images to latents and back.
+        audio_encoder: Whisper encoder; its width is the U-Net's ``cross_attention_dim``.
+        detector: face detector.
+        resolution: side of the aligned crops in pixels.
         num_frames: frames of one window.
-        model_fps: frames per second the U-Net was trained at.
-        exact_detector: finds faces for the option `exact`; None refuses that option.
-        files: where the networks were read from, for messages.
+        model_fps: frames per second that the U-Net was trained with.
+        exact_detector: face detector for the option `exact`; None rejects that option.
+        files: weight files of the networks, for error messages.
 
     Raises:
-        ConfigError: the parts do not fit each other.
+        ConfigError: the networks do not fit together.
     """
 
     def __init__(
@@ -65,14 +108,17 @@ class LipsyncPipeline:
         exact_detector: FaceDetector | None = None,
         files: WeightFiles | None = None,
     ) -> None:
-        synthesizer = WindowSynthesizer(unet, codec, resolution, files)
-        self.networks = LipsyncNetworks(synthesizer, audio_encoder, detector, resolution, num_frames, exact_detector)
+        self.synthesizer = WindowSynthesizer(unet, codec, resolution, files)
+        self.audio_encoder = audio_encoder
+        self.detector, self.exact_detector = detector, exact_detector
+        self.resolution = resolution
+        self.num_frames = num_frames
         self.model_fps = model_fps
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.networks.synthesizer.device
+        """Device of the networks."""
+        return self.synthesizer.device
 
     def __call__(
         self,
@@ -82,63 +128,252 @@ class LipsyncPipeline:
         options: LipsyncOptions | None = None,
         temp_dir: Path | str | None = None,
         progress: Progress | None = None,
-        watch: FrameWatcher | None = None,
+        frame_callback: FrameCallback | None = None,
     ) -> LipsyncReport:
-        """Writes the video with lips that follow the audio, as long as the audio, and a contact sheet beside it.
+        """Generate the video, as long as the driving audio, and a contact sheet beside it.
 
         Args:
-            video_path: a video with a face; its own sound is not used.
-            audio_path: speech, or a video whose sound is speech.
-            video_out_path: the result (.mp4, .mov or .mkv); appears when it is complete.
+            video_path: source video; its own audio is ignored.
+            audio_path: driving audio, or a video with an audio stream.
+            video_out_path: the result (.mp4, .mov or .mkv); it appears only when it is complete.
             options: see `LipsyncOptions`.
-            temp_dir: where a folder for temporary files is made, and removed at the end.
-            progress: told of the frames done.
-            watch: shown every finished frame, see `lipsync_job.FrameWatcher`.
+            temp_dir: parent of a folder for temporary files, which is removed at the end.
+            progress: receives the number of finished frames.
+            frame_callback: receives every finished frame, see `lipsync_job.FrameCallback`.
 
         Raises:
             InputError: an input cannot be used, no face is found, or the output cannot be written.
-            DeviceMemoryError: the device has too little memory; the message says what to change.
-            NonFiniteError: a network gave NaN or infinity.
-            CheckpointError: `exact` is asked for and the pipeline has no detector for it.
+            DeviceMemoryError: the device is out of memory; the message names options to change.
+            NonFiniteError: a network returned NaN or infinity.
+            CheckpointError: `exact` is set and the pipeline has no detector for it.
         """
-        video, audio, out = Path(video_path), Path(audio_path), Path(video_out_path)
         options = options or LipsyncOptions()
-        if options.exact and self.networks.exact_detector is None:
-            raise CheckpointError(NO_EXACT_DETECTOR)
-        with ExitStack() as cleanup:
-            outputs = OutputFiles.of(out, options.compare)
-            place = None if temp_dir is None else Path(temp_dir)
-            info = check_job(video, audio, outputs, options.video_fps, place).video
-            folder = cleanup.enter_context(temporary_folder(place))
-            # the video last: where it is, everything of it is
-            staged = cleanup.enter_context(StagedFiles([*outputs.beside(), outputs.video]))
-            samples = cleanup.enter_context(AudioSamples.decode(audio, folder))
-            fps = Fraction(self.model_fps) if options.video_fps == "25" else info.fps
+        remedy = memory_remedy(self.device, self.synthesizer.unet.dtype, self.resolution, options)
+        with (
+            self.open_job(video_path, audio_path, video_out_path, options, temp_dir, progress, frame_callback) as job,
+            naming_memory_errors("lip-sync", self.device, remedy),
+        ):
+            started = time.monotonic()
+            plan = self.find_face(job)
+            detected = time.monotonic()
+            intervals = self.find_intervals(job, plan)
+            chunks = self.align(job, plan, intervals)
+            generated = self.synthesize(job, chunks)
+            frames = self.paste(job, generated)
+            extra_files = self.write(job, frames)
+            return LipsyncReport(
+                video=job.outputs.video,
+                extra_files=extra_files,
+                num_frames=job.num_frames,
+                intervals=intervals,
+                fps=float(job.fps),
+                detection_seconds=detected - started,
+                synthesis_seconds=time.monotonic() - detected,
+                peak_memory_mb=peak_memory_mb(),
+                peak_device_memory_mb=peak_device_memory_mb(self.device),
+            )
+
+    @contextmanager
+    def open_job(
+        self,
+        video_path: Path | str,
+        audio_path: Path | str,
+        video_out_path: Path | str,
+        options: LipsyncOptions | None = None,
+        temp_dir: Path | str | None = None,
+        progress: Progress | None = None,
+        frame_callback: FrameCallback | None = None,
+    ) -> Iterator[LipsyncJob]:
+        """Probe and check the files, open a temporary folder and decode the audio; arguments as in `__call__`.
+
+        When the block ends without an error, the outputs get their names; otherwise nothing remains.
+        """
+        options = options or LipsyncOptions()
+        self.check_options(options)
+        audio, outputs = Path(audio_path), LipsyncOutputs.of(Path(video_out_path), options.compare)
+        temp_dir = None if temp_dir is None else Path(temp_dir)
+        video = check_job(Path(video_path), audio, outputs, options.video_fps, temp_dir).video
+        fps = Fraction(self.model_fps) if options.video_fps == "25" else video.fps
+        with (
+            temporary_folder(temp_dir) as folder,
+            # the video last: once it exists, all its files exist
+            StagedFiles([*outputs.beside(), outputs.video]) as staged,
+            AudioSamples.decode(audio, folder) as samples,
+        ):
             num_frames = round(samples.duration_s * fps)
             if options.exact:
                 num_frames = published_length(samples.num_samples, self.model_fps)
-            if num_frames < 1:
-                length = f"{samples.duration_s:.3f} s"
-                raise InputError(f"{audio} lasts {length}, less than one video frame: give more speech")
-            job = LipsyncJob(
-                networks=self.networks,
-                video=video,
-                audio=audio,
-                outputs=outputs,
-                staged=staged,
-                folder=folder,
-                options=options,
-                fps=fps,
-                num_frames=num_frames,
-                samples=samples,
-                progress=progress or _no_progress,
-                watch=watch,
+            check_length(audio, samples.duration_s, num_frames)
+            progress = progress or _ignore_progress
+            yield LipsyncJob(
+                *(video, audio, samples, outputs, staged, folder, options, fps, num_frames, progress, frame_callback)
             )
-            synthesizer = self.networks.synthesizer
-            remedy = memory_remedy(self.device, synthesizer.unet.dtype, self.networks.resolution, options)
-            with naming_memory_errors("lip-sync", self.device, remedy):
-                return job.run()
+
+    def check_options(self, options: LipsyncOptions) -> None:
+        """Check that the pipeline supports the options.
+
+        Raises:
+            CheckpointError: `exact` is set and the pipeline has no detector for it.
+        """
+        if options.exact and self.exact_detector is None:
+            raise CheckpointError(NO_EXACT_DETECTOR)
+
+    def find_face(self, job: LipsyncJob) -> FacePlan:
+        """Detect and track the face (first pass); return its anchors in every source frame that is needed.
+
+        Raises:
+            InputError: no face is found.
+        """
+        detector = self.exact_detector if job.options.exact else self.detector
+        assert detector is not None  # see check_options
+        with VideoReader(job.video.path, job.fps, max_frames=job.num_frames) as reader:
+            total = min(job.num_frames, reader.info.num_frames_at(job.fps))
+            with closing(prefetch(iter(reader), DECODED_AHEAD)) as frames:
+                plan = plan_face(
+                    frames,
+                    detector,
+                    job.options.face,
+                    DETECTION_BATCH,
+                    lambda done: job.progress("faces", done, max(total, done)),
+                    float(job.fps),
+                    job.options.exact,
+                )
+        if not plan.segments():
+            raise InputError(f"no face was found in {job.video.path}: use a video that shows a face")
+        return plan
+
+    def find_intervals(self, job: LipsyncJob, plan: FacePlan) -> list[FaceInterval]:
+        """Split the result into parts with and without the face; published windows continue across cuts."""
+        exact = job.options.exact
+        segments = np.minimum(plan.segment, 0) if exact else plan.segment
+        return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), exact))
+
+    def align(self, job: LipsyncJob, plan: FacePlan, intervals: list[FaceInterval]) -> Generator[Chunk, None, None]:
+        """Decode the source again and crop the face: yield windows of aligned crops, and frames without the face."""
+        start_interval = interval_matrices(plan, self.resolution, job.options.exact)
+        with (
+            PingPongReader(
+                *(job.video.path, job.fps, len(plan), job.num_frames, job.folder), repeat_turns=job.options.exact
+            ) as reader,
+            closing(prefetch(iter(reader), DECODED_AHEAD)) as frames,
+        ):
+            for interval in intervals:
+                if interval.has_face:
+                    yield from self._align_interval(job, interval, frames, start_interval())
+                else:
+                    for _, frame in islice(frames, len(interval)):
+                        yield Chunk([frame])
+
+    def _align_interval(
+        self, job: LipsyncJob, interval: FaceInterval, frames: Iterator[tuple[int, np.ndarray]], matrix_of: MatrixOf
+    ) -> Generator[Chunk, None, None]:
+        """Yield the windows of one interval; crops that windows share are computed once."""
+        options = job.options
+        crop = crop_faces_as_published if options.exact else crop_faces
+        crops: deque[Tensor] = deque(maxlen=self.num_frames)
+        num_read = 0
+        for span in plan_windows(len(interval), self.num_frames, options.overlap_frames, options.exact):
+            indexed = list(islice(frames, span.stop - num_read))
+            if len(indexed) != span.stop - num_read:
+                raise InputError(f"{job.video.path} has fewer frames on second reading: is it still being written?")
+            num_read = span.stop
+            new = [frame for _, frame in indexed]
+            matrices = np.stack([matrix_of(index) for index, _ in indexed])
+            crops.extend(crop(new, matrices, self.resolution, self.device))
+            window = Window(interval.start + span.start, torch.stack(list(crops)[-(span.stop - span.start) :]))
+            yield Chunk(new, window, matrices, num_settled=span.settled - span.start)
+
+    def synthesize(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[Chunk, None, None]:
+        """Generate the crops of each window, `batch_windows` of them per forward pass."""
+        features = WhisperFeatures(self.audio_encoder, job.samples, job.options.exact)
+        with closing(prefetch(chunks, 1)) as ahead:
+            for batch in batch_chunks(ahead, job.options.batch_windows):
+                yield from self._synthesize_batch(job, batch, features)
+
+    def _synthesize_batch(
+        self, job: LipsyncJob, chunks: list[Chunk], features: WhisperFeatures
+    ) -> Generator[Chunk, None, None]:
+        windows = [chunk.window for chunk in chunks if chunk.window is not None]
+        if not windows:
+            yield from chunks
+            return
+        first = windows[0].start
+        num_new = sum(chunk.num_settled for chunk in chunks)
+
+        def report(fraction: float) -> None:
+            if job.cancelled.is_set():
+                raise Cancelled
+            job.progress("lips", first + fraction * num_new, job.num_frames)
+
+        generated = self.synthesizer(windows, features, job.fps, job.options, report)
+        for chunk, crops in zip(chunks, generated, strict=True):
+            yield replace(chunk, generated=crops)
+
+    def paste(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[PastedFrame, None, None]:
+        """Blend overlapping windows and paste the generated crops into their frames; yield the frames in order."""
+        build_paster = PublishedPaster if job.options.exact else FacePaster
+        paster = build_paster(self.resolution, self.device)
+        blender = WindowBlender()
+        pending: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        with closing(prefetch(chunks, 1)) as ahead:
+            for chunk in ahead:
+                if chunk.generated is None or chunk.matrices is None:
+                    yield from (PastedFrame(frame, frame, None) for frame in chunk.frames)
+                    continue
+                pending.extend(zip(chunk.frames, chunk.matrices, strict=True))
+                for crop in blender.add(chunk.generated, chunk.num_settled):
+                    frame, matrix = pending.popleft()
+                    yield PastedFrame(frame, paster.paste(frame, crop, matrix), matrix)
+
+    def write(self, job: LipsyncJob, frames: Iterator[PastedFrame]) -> list[Path]:
+        """Encode the result with the driving audio; return the files written beside it."""
+        sheet = ContactSheet(job.num_frames, self.resolution)
+        with ExitStack() as stack:
+            comparison = None
+            if job.outputs.comparison is not None:
+                comparison = stack.enter_context(job.open_writer(job.outputs.comparison, 2 * job.video.width, MADE_BY))
+            writer = stack.enter_context(job.open_writer(job.outputs.video, job.video.width))
+            ahead = stack.enter_context(closing(prefetch(frames, DECODED_AHEAD, stop=job.cancelled)))
+            for i, (source, result, matrix) in enumerate(ahead):
+                writer.write(result)
+                if comparison is not None:
+                    comparison.write(np.concatenate((source, result), axis=1))
+                sheet.add(i, source, result, matrix)
+                if job.frame_callback is not None:
+                    job.frame_callback(i, source, result, matrix)
+                job.progress("lips", i + 1, job.num_frames)
+        try:
+            sheet.write(job.staged.path_of(job.outputs.sheet))
+        except OSError as error:
+            raise InputError(
+                f"{job.outputs.sheet} was not written ({error.strerror}): free some space or name another output"
+            ) from error
+        extra = (job.outputs.comparison, job.outputs.sheet)
+        return [path for path in extra if path is not None]
 
 
-def _no_progress(stage: str, done: float, total: int) -> None:
-    """Tells nobody."""
+def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> Callable[[], MatrixOf]:
+    """Return a function that is called at the start of each interval and returns its `MatrixOf`.
+
+    By default the smoothed nose correction restarts with each interval and follows the order of the result. With
+    `exact` it follows the order of the source, across cuts, and frames shown in reverse have the matrices of the
+    forward pass, as in the published system.
+
+    Args:
+        plan: anchors of the face.
+        resolution: side of the crops in pixels.
+        exact: see above.
+    """
+    if exact:
+        matrices = alignment_matrices(plan.anchors, resolution)
+        return lambda: matrices.__getitem__
+
+    def start_interval() -> MatrixOf:
+        aligner = Aligner(resolution)
+        return lambda index: aligner.matrix(plan.anchors[index])
+
+    return start_interval
+
+
+def _ignore_progress(stage: str, done: float, total: int) -> None:
+    pass

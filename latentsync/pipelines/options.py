@@ -1,7 +1,9 @@
-"""What a user may choose for one run of the lip-sync pipeline."""
+"""Options of one lip-sync job, and the options that lower its memory."""
 
 import math
 from dataclasses import dataclass
+
+import torch
 
 from latentsync.errors import ConfigError
 from latentsync.face.tracker import parse_selector
@@ -10,32 +12,34 @@ from latentsync.models.vae import BATCH_SIZE
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
 VIDEO_FPS = ("25", "source")
 PUBLISHED = {"overlap_frames": 0, "scheduler": "ddim", "video_fps": "25"}
-"""Options of which the published system has one value only: `exact` allows no other."""
+"""Options for which the published system has a single value; `exact` requires it."""
+
+_SMALL_RESOLUTION = 256
 
 
 @dataclass(frozen=True)
 class LipsyncOptions:
-    """Choices for one video; every value is checked when the object is made.
+    """Options of one lip-sync job. All values are validated on construction.
 
     Attributes:
-        num_inference_steps: denoising steps.
-        guidance_scale: weight of the audio over no audio; 1 does without the second half of the batch.
-        seed: of the initial noise; equal seed and input give equal output.
+        num_inference_steps: number of denoising steps, 1 to 1000.
+        guidance_scale: classifier-free guidance on the audio, 1 to 20; 1 disables the unconditional half.
+        seed: seed of the initial noise. Equal seeds and inputs give equal results.
         scheduler: one of `SCHEDULERS`.
-        deepcache_interval: the deep layers run at every n-th step only; 1 runs them always.
-        overlap_frames: frames that neighbouring windows share and blend.
-        batch_windows: windows that go through the networks at once; it changes speed and memory, not the result.
-        vae_batch_size: images that go through the VAE at once; it changes speed and memory, not the result.
-        video_fps: frames per second of the result, ``25`` or ``source``.
-        crf: x264's constant rate factor, 0 (lossless) to 51.
-        face: which face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
-        compare: also write source and result side by side.
-        exact: the published system's behaviour wherever the default differs (docs/inference.md has the list). Needs
+        deepcache_interval: run the deep layers of the U-Net at every n-th step only (DeepCache); 1 disables it.
+        overlap_frames: number of frames that neighbouring windows share and blend, 0 to 12.
+        batch_windows: windows per forward pass; affects speed and memory, not the result.
+        vae_batch_size: images per VAE forward pass; affects speed and memory, not the result.
+        video_fps: frame rate of the result, ``25`` or ``source``.
+        crf: x264 constant rate factor, 0 (lossless) to 51.
+        face: face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
+        compare: also write a video with source and result side by side.
+        exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
             overlap_frames 0, scheduler ddim and video_fps 25.
 
     Raises:
         ConfigError: a value is not a number, out of range, or contradicts `exact`.
-        InputError: `face` means nothing.
+        InputError: `face` is not a valid selector.
     """
 
     num_inference_steps: int = 20
@@ -69,14 +73,38 @@ class LipsyncOptions:
                 _check_published(name, getattr(self, name), published)
 
 
+def memory_remedy(
+    device: torch.device, dtype: torch.dtype, resolution: int, options: LipsyncOptions | None = None
+) -> str:
+    """Return the end of an out-of-memory message: the options that lower the memory, the cheapest first.
+
+    Args:
+        device, dtype: device and dtype of the networks.
+        resolution: side of the crops in pixels.
+        options: options of the job; None while the networks are being loaded.
+    """
+    changes = []
+    if options is not None and options.batch_windows > 1:
+        changes.append("--batch_size 1")
+    if options is not None and options.vae_batch_size > 1:
+        changes.append("--vae_batch_size 1")
+    if dtype == torch.float32:
+        changes.append("--dtype bfloat16" if device.type == "cpu" else "--dtype float16")
+    if resolution > _SMALL_RESOLUTION:
+        changes.append("the 256 px weights (source setup_env.sh --version 1.5)")
+    if not changes:
+        return "close other programs that use its memory" + ("" if device.type == "cpu" else ", or use --device cpu")
+    return f"try {' or '.join([', '.join(changes[:-1]), changes[-1]] if len(changes) > 1 else changes)}"
+
+
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} is {value}: it must lie between {low:g} and {high:g}")
+        raise ConfigError(f"{name} is {value}: it must be between {low:g} and {high:g}")
 
 
 def _check_published(name: str, value: object, published: object) -> None:
     if value != published:
-        raise ConfigError(f"{name} is {value}, which contradicts exact: use {published}, or leave exact out")
+        raise ConfigError(f"{name} is {value}, which contradicts exact: use {published}, or omit exact")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Joins the stages of a pipeline by bounded queues, so that they work at the same time in bounded memory."""
+"""Run pipeline stages concurrently, connected by bounded queues."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
@@ -12,7 +12,7 @@ POLL_SECONDS = 0.1
 
 
 class _End:
-    """The source has no more items."""
+    """The source is exhausted."""
 
 
 @dataclass
@@ -26,15 +26,15 @@ class _Item(Generic[T]):
 
 
 def prefetch(source: Iterator[T], capacity: int, stop: Event | None = None) -> Generator[T, None, None]:
-    """Runs ``source`` in a thread of its own and yields its items in order.
+    """Iterate over `source` in a new thread and yield its items in order.
 
-    An error of the source is raised to the consumer. When the consumer stops early, the thread is told to stop, the
-    source is closed in its own thread, and the thread is waited for: nothing outlives this generator.
+    An error in the source is raised in the consumer. If the consumer stops early, the source is closed in its own
+    thread and the thread is joined before this generator ends.
 
     Args:
-        source: iterated, and closed if it can be, in the new thread only.
-        capacity: how many items may wait between the two stages.
-        stop: set when the consumer leaves; slow work inside the source may watch it.
+        source: iterated, and closed if it is a generator, in the new thread only.
+        capacity: number of items that the queue between the two stages holds.
+        stop: set when the consumer stops; slow work inside the source may poll it.
     """
     queue: Queue[_Item[T] | _Failed | _End] = Queue(capacity)
     stop = stop or Event()

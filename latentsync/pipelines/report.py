@@ -1,38 +1,39 @@
-"""What a run did, in figures and in a few lines for a person."""
+"""Report of a finished lip-sync job: frames, times and memory."""
 
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from latentsync.device import peak_allocated_bytes
-from latentsync.pipelines.timeline import Run
+from latentsync.pipelines.windows import FaceInterval
 
 MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class LipsyncReport:
-    """Figures of one finished run.
+    """Report of one finished job.
 
     Attributes:
-        video: the written file.
-        extra_files: what was written beside it.
+        video: the result.
+        extra_files: files written beside it.
         num_frames: frames of the result.
-        runs: stretches of the result with and without the followed face.
+        intervals: parts of the result with and without the followed face.
         fps: frames per second of the result.
-        detection_seconds, synthesis_seconds: wall-clock time of the two passes.
-        peak_memory_mb: largest resident memory of this process, in MiB.
-        peak_device_memory_mb: largest memory on the accelerator, in MiB; None on a CPU.
+        detection_seconds, synthesis_seconds: wall-clock time of the two passes over the video.
+        peak_memory_mb: peak resident memory of this process, in MiB.
+        peak_device_memory_mb: peak memory on the accelerator, in MiB; None on a CPU.
     """
 
     video: Path
     extra_files: Sequence[Path]
     num_frames: int
-    runs: Sequence[Run]
+    intervals: Sequence[FaceInterval]
     fps: float
     detection_seconds: float
     synthesis_seconds: float
@@ -41,37 +42,54 @@ class LipsyncReport:
 
     @property
     def num_synced(self) -> int:
-        """Frames whose lips were repainted."""
-        return sum(len(run) for run in self.runs if run.has_face)
+        """Number of frames with a generated mouth."""
+        return sum(len(interval) for interval in self.intervals if interval.has_face)
 
     def lines(self) -> list[str]:
-        """The report for a person to read."""
+        """Return the report as lines of text."""
         seconds = self.detection_seconds + self.synthesis_seconds
         memory = f"{self.peak_memory_mb:.0f} MiB"
         if self.peak_device_memory_mb is not None:
             memory += f" ({self.peak_device_memory_mb:.0f} MiB on the device)"
         lines = [
             f"wrote {self.video}" + "".join(f", {path}" for path in self.extra_files),
-            f"{self.num_frames} frames, {self.num_synced} synced, {self.num_frames - self.num_synced} left alone; "
+            f"{self.num_frames} frames, {self.num_synced} synced, {self.num_frames - self.num_synced} unchanged; "
             f"{seconds:.1f} s ({self.detection_seconds:.1f} s to find the face), "
             f"{self.num_frames / seconds:.2f} frames per second; peak memory {memory}",
         ]
-        left_alone = [self._stretch(run) for run in self.runs if not run.has_face]
-        if left_alone:
-            lines.append("left alone, the followed face is not there: " + ", ".join(left_alone))
+        unchanged = [self._seconds(interval) for interval in self.intervals if not interval.has_face]
+        if unchanged:
+            lines.append("unchanged, the followed face is absent: " + ", ".join(unchanged))
         return lines
 
-    def _stretch(self, run: Run) -> str:
-        return f"{run.start / self.fps:.2f}-{run.stop / self.fps:.2f} s"
+    def values(self) -> dict[str, Any]:
+        """Return the report as plain values, under the keys of a record (`VideoMaker`)."""
+        seconds = self.detection_seconds + self.synthesis_seconds
+        return {
+            "num_frames": self.num_frames,
+            "num_synced": self.num_synced,
+            "num_passed_through": self.num_frames - self.num_synced,
+            "fps": self.fps,
+            "runs": [asdict(interval) for interval in self.intervals],
+            "seconds": seconds,
+            "detection_seconds": self.detection_seconds,
+            "synthesis_seconds": self.synthesis_seconds,
+            "frames_per_second": self.num_frames / seconds if seconds > 0 else None,
+            "peak_memory_mb": self.peak_memory_mb,
+            "peak_device_memory_mb": self.peak_device_memory_mb,
+        }
+
+    def _seconds(self, interval: FaceInterval) -> str:
+        return f"{interval.start / self.fps:.2f}-{interval.stop / self.fps:.2f} s"
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory this process has had, in MiB."""
+    """Return the peak resident memory of this process, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
 
 
 def peak_device_memory_mb(device: torch.device) -> float | None:
-    """Largest memory that tensors have taken on an accelerator, in MiB; None where it is not counted."""
+    """Return the peak memory of tensors on an accelerator, in MiB, or None if the device does not report it."""
     peak = peak_allocated_bytes(device)
     return None if peak is None else peak / MEGABYTE

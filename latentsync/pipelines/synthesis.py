@@ -1,37 +1,47 @@
-"""Repaints windows of aligned face crops: encode, denoise, decode."""
+"""Generate the mouth in windows of aligned face crops: encode, denoise, decode."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentsync.audio.frame_tokens import FeatureRows, frame_tokens
+from latentsync.device import describe_device
 from latentsync.device_memory import naming_memory_errors
 from latentsync.diffusion.noise import window_noise
 from latentsync.diffusion.sampler import denoise
 from latentsync.diffusion.scheduler import build_scheduler
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, NonFiniteError
 from latentsync.face.colour import match_colour
 from latentsync.face.mask import keep_mask, latent_mask
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
-from latentsync.pipelines.finite import WeightFiles, check_finite
 from latentsync.pipelines.options import LipsyncOptions
 
 
 class Cancelled(Exception):
-    """The run was stopped while a window was being painted."""
+    """The job was stopped during the denoising loop."""
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Files that the networks of a pipeline were loaded from, for error messages; None if unknown."""
+
+    unet: Path | None = None
+    vae: Path | None = None
+    audio_encoder: Path | None = None
 
 
 @dataclass
 class Window:
-    """Aligned crops that are painted together.
+    """Aligned crops that the U-Net processes together.
 
     Attributes:
-        start: the first crop's frame in the result; it chooses the audio.
+        start: index of the first crop in the result, which selects the audio.
         crops: (f, 3, R, R) in [-1, 1].
     """
 
@@ -39,11 +49,52 @@ class Window:
     crops: Tensor
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Frames that pass through the stages of the pipeline together: a window with the face, or a frame without it.
+
+    Attributes:
+        frames: source frames (h, w, 3) uint8 that no earlier chunk contains.
+        window: aligned crops; None without the face.
+        matrices: (n, 2, 3) from frame to crop, one for each frame.
+        num_settled: number of leading crops of the window that no later window contains.
+        generated: (f, 3, R, R) generated crops, once they exist.
+    """
+
+    frames: list[np.ndarray]
+    window: Window | None = None
+    matrices: np.ndarray | None = None
+    num_settled: int = 0
+    generated: Tensor | None = None
+
+
+def batch_chunks(chunks: Iterator[Chunk], batch_windows: int) -> Iterator[list[Chunk]]:
+    """Group up to `batch_windows` successive windows of equal length; a chunk without a window stays alone."""
+    batch: list[Chunk] = []
+    for chunk in chunks:
+        if batch and not (len(batch) < batch_windows and _have_equal_lengths(batch[0].window, chunk.window)):
+            yield batch
+            batch = []
+        batch.append(chunk)
+    if batch:
+        yield batch
+
+
+def _have_equal_lengths(first: Window | None, second: Window | None) -> bool:
+    return first is not None and second is not None and len(first.crops) == len(second.crops)
+
+
 class WindowSynthesizer:
-    """The U-Net and the codec, on one device.
+    """U-Net and VAE on one device, which generate the masked part of windows.
+
+    Args:
+        unet: denoising network.
+        codec: VAE.
+        resolution: side of the crops in pixels.
+        files: weight files of the networks, for error messages.
 
     Raises:
-        ConfigError: the U-Net's channels do not fit the codec's latents.
+        ConfigError: the channels of the U-Net do not match the latents of the VAE.
     """
 
     def __init__(
@@ -72,20 +123,21 @@ class WindowSynthesizer:
         options: LipsyncOptions,
         progress: Callable[[float], None],
     ) -> list[Tensor]:
-        """Paints windows of one length; each as (f, 3, R, R) float32 in [-1, 1].
+        """Generate windows of equal length; return each as (f, 3, R, R) float32 in [-1, 1].
 
-        With `exact` the kept pixels are the crop's and no colour is matched, as in the published system.
+        By default the generated crops are matched in colour to the source crops. With `exact` the kept pixels are
+        copied from the crop and colours are not matched, as in the published system.
 
         Args:
-            windows: what to paint.
-            features: Whisper rows of the whole speech.
+            windows: windows to generate.
+            features: Whisper feature rows of the whole driving audio.
             fps: frames per second of the result.
-            options: steps, guidance, seed, scheduler, DeepCache, exact, images at once in the VAE.
-            progress: told the share of the work done, from 0 to 1; may raise to stop.
+            options: steps, guidance, seed, scheduler, DeepCache, exact and the VAE batch size.
+            progress: receives the fraction of the work done, from 0 to 1; may raise to stop.
 
         Raises:
-            NonFiniteError: a network gave NaN or infinity.
-            DeviceMemoryError: the device has too little memory.
+            NonFiniteError: a network returned NaN or infinity.
+            DeviceMemoryError: the device is out of memory.
         """
         crops = torch.stack([window.crops for window in windows]).to(self.device, torch.float32)
         constant = self._constant_channels(crops, options.vae_batch_size, _vae_noise(windows, options))
@@ -117,12 +169,14 @@ class WindowSynthesizer:
         return list(images.unflatten(0, (num_windows, num_frames)))
 
     def _constant_channels(self, crops: Tensor, vae_batch_size: int, vae_noise: Sequence[torch.Generator]) -> Tensor:
-        """Mask, masked-image and reference latents as (b, 1 + 2 L, f, h, w); the reference is the crop itself.
+        """Return mask, masked-image latents and reference latents as (b, 1 + 2 L, f, h, w).
+
+        The reference image is the unmasked crop itself.
 
         Args:
             crops: (b, f, 3, R, R) in [-1, 1].
-            vae_batch_size: images encoded at a time.
-            vae_noise: a generator a window to draw its latents with; none takes the means.
+            vae_batch_size: images per VAE forward pass.
+            vae_noise: one generator per window to sample its latents; if empty, the means are used.
         """
         num_windows, num_frames = crops.shape[:2]
         images = crops.flatten(0, 1)
@@ -147,8 +201,33 @@ class WindowSynthesizer:
         return frame_tokens(features, frames, fps).to(self.device, self.unet.dtype)
 
 
+def check_finite(values: Tensor, what: str, dtype: torch.dtype, weights: Path | None = None) -> None:
+    """Check the output of a network, since NaN would end as black mouths without an error.
+
+    Args:
+        values: of any shape.
+        what: name of the values for the message, in the plural.
+        dtype: dtype of the network.
+        weights: weight file of the network.
+
+    Raises:
+        NonFiniteError: a value is NaN or infinite.
+    """
+    if bool(values.isfinite().all()):
+        return
+    if dtype == torch.float32:
+        file = "" if weights is None else f" {weights}"
+        remedy = f"the weights{file} or the input may be damaged; download the weights again, or try another input"
+    else:
+        remedy = "run it again with --dtype float32"
+    name = str(dtype).removeprefix("torch.")
+    raise NonFiniteError(
+        f"{what} are not finite (NaN or infinity), in {name} on {describe_device(values.device)}: {remedy}"
+    )
+
+
 def _vae_noise(windows: Sequence[Window], options: LipsyncOptions) -> list[torch.Generator]:
-    """With `exact` a CPU generator for each window, of the seed and the window's place; else none."""
+    """With `exact`, return one CPU generator per window, seeded by the seed and the position; else an empty list."""
     if not options.exact:
         return []
     seeds = (np.random.SeedSequence([options.seed, 1, window.start]).generate_state(1)[0] for window in windows)

@@ -1,8 +1,9 @@
-"""Builds the lip-sync pipeline from a configuration and weights."""
+"""Build the lip-sync pipeline from a configuration and weights."""
 
 import json
 import logging
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from latentsync.face.detector import FaceDetector, build_detector, resolve_detec
 from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
-from latentsync.pipelines.finite import WeightFiles
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
-from latentsync.pipelines.memory_remedy import memory_remedy
-from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.options import LipsyncOptions, memory_remedy
+from latentsync.pipelines.synthesis import WeightFiles
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.storage.content_cache import content_key
 from latentsync.weights import (
@@ -37,18 +37,71 @@ from latentsync.weights import (
 logger = logging.getLogger(__name__)
 
 SECTIONS = ("model", "data", "run", "audio", "vae")
-"""What inference reads of a U-Net configuration; the other sections of a published one are not looked at."""
+"""Sections of a U-Net configuration that inference reads; the others of a published one are ignored."""
+
+GIVEN, FOUND = "given", "found"
+
+
+@dataclass(frozen=True)
+class ChosenWeights:
+    """Weights for inference.
+
+    Attributes:
+        unet_config: U-Net configuration.
+        unet_checkpoint: U-Net weights.
+        version: "published-512", "published-256" or "demo"; None for files named by the user.
+        reason: `GIVEN` if the user named the files, `FOUND` if they were found in the checkpoints folder.
+    """
+
+    unet_config: Path
+    unet_checkpoint: Path
+    version: str | None
+    reason: str
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether these are the demo weights, found by default."""
+        return self.version == "demo"
+
+    @property
+    def name(self) -> str:
+        """Short name without folders: the version, or the name of the checkpoint."""
+        return self.version or self.unet_checkpoint.name
+
+    def describe(self) -> str:
+        """Return one line for the terminal."""
+        if self.reason == GIVEN:
+            return f"{self.unet_checkpoint} with {self.unet_config}"
+        return f"{self.version} ({self.unet_checkpoint})"
+
+
+def choose_weights(config: Path | None = None, unet: Path | None = None) -> ChosenWeights:
+    """Return the weights that the user named, or else those that `weights.find_weight_set` finds.
+
+    Args:
+        config, unet: configuration and checkpoint of the U-Net: both or neither.
+
+    Raises:
+        InputError: only one of them is given.
+        CheckpointError: no weights are found.
+    """
+    if (config is None) != (unet is None):
+        raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
+    if config is not None and unet is not None:
+        return ChosenWeights(config, unet, None, GIVEN)
+    found = find_weight_set()
+    return ChosenWeights(found.unet_config, found.unet_checkpoint, found.name, FOUND)
 
 
 @dataclass(frozen=True)
 class LipsyncBuild:
-    """What the pipeline is built from.
+    """Settings that the pipeline is built from.
 
     Attributes:
-        config: a U-Net configuration; its relative paths start at the repository.
-        unet: the U-Net's checkpoint.
-        device: where the networks run.
-        dtype: number format of the U-Net, the VAE and the audio encoder.
+        config: U-Net configuration; its relative paths start at the repository.
+        unet: checkpoint of the U-Net.
+        device: device of the networks.
+        dtype: dtype of the U-Net, the VAE and the audio encoder.
         detector: ``auto``, ``mtcnn`` or ``face_alignment``.
     """
 
@@ -58,105 +111,94 @@ class LipsyncBuild:
     dtype: torch.dtype
     detector: str = "auto"
 
+    @cached_property
+    def run(self) -> UNetRun:
+        """The parsed configuration.
+
+        Raises:
+            ConfigError: the configuration cannot be read.
+        """
+        return load_config(self.config, UNetRun, sections=SECTIONS)
+
+    def default_options(self, steps: int | None = None, guidance: float | None = None) -> LipsyncOptions:
+        """Return the options of the configuration.
+
+        Args:
+            steps, guidance: replace the denoising steps and the guidance scale of the configuration.
+
+        Raises:
+            ConfigError: the configuration cannot be read, or a number is out of range.
+        """
+        sampling = self.run.run
+        return LipsyncOptions(
+            num_inference_steps=sampling.inference_steps if steps is None else steps,
+            guidance_scale=sampling.guidance_scale if guidance is None else guidance,
+        )
+
 
 def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
-    """Loads every network and joins them.
+    """Load all networks and build the pipeline.
 
     Raises:
-        ConfigError: the configuration cannot be read, or its parts do not fit.
+        ConfigError: the configuration cannot be read, or its parts do not fit together.
         CheckpointError: weights are missing or do not fit the configuration.
-        DeviceMemoryError: the networks do not fit into the device's memory.
+        DeviceMemoryError: the networks do not fit into the memory of the device.
     """
-    run = load_config(build.config, UNetRun, sections=SECTIONS)
-    warn_of_other_anchors(build)
+    run = build.run
+    warn_if_anchors_differ(build)
     remedy = memory_remedy(build.device, build.dtype, run.data.resolution)
     with naming_memory_errors("loading the networks", build.device, remedy):
-        return _load_networks(run, build)
-
-
-def _load_networks(run: UNetRun, build: LipsyncBuild) -> LipsyncPipeline:
-    unet = load_unet(run.model, build.unet, build.device, build.dtype, resolution=run.data.resolution)
-    whisper, vae = locate(run.audio.whisper), find_vae(run.vae)
-    audio_encoder = load_whisper_encoder(whisper, build.device, build.dtype)
-    if audio_encoder.width != run.model.cross_attention_dim:
-        raise CheckpointError(
-            f"{run.audio.whisper} gives audio of width {audio_encoder.width}, but {build.config} wants "
-            f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
+        unet = load_unet(run.model, build.unet, build.device, build.dtype, resolution=run.data.resolution)
+        whisper, vae = locate(run.audio.whisper), find_vae(run.vae)
+        audio_encoder = load_whisper_encoder(whisper, build.device, build.dtype)
+        if audio_encoder.width != run.model.cross_attention_dim:
+            raise CheckpointError(
+                f"{run.audio.whisper} gives audio features of width {audio_encoder.width}, but {build.config} requires "
+                f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
+            )
+        detector = build_detector(build.detector, build.device, AUXILIARY)
+        return LipsyncPipeline(
+            unet=unet.requires_grad_(False),
+            codec=load_vae(vae, build.device, build.dtype),
+            audio_encoder=audio_encoder,
+            detector=detector,
+            resolution=run.data.resolution,
+            num_frames=run.data.num_frames,
+            model_fps=run.data.video_fps,
+            exact_detector=_exact_detector(build.detector, detector),
+            files=WeightFiles(build.unet, vae, whisper),
         )
-    detector = build_detector(build.detector, build.device, AUXILIARY)
-    return LipsyncPipeline(
-        unet=unet.requires_grad_(False),
-        codec=load_vae(vae, build.device, build.dtype),
-        audio_encoder=audio_encoder,
-        detector=detector,
-        resolution=run.data.resolution,
-        num_frames=run.data.num_frames,
-        model_fps=run.data.video_fps,
-        exact_detector=_exact_detector(build.detector, detector),
-        files=WeightFiles(build.unet, vae, whisper),
-    )
 
 
-def warn_of_other_anchors(build: LipsyncBuild) -> None:
-    """Logs one line where the published U-Net would run with anchors of another detector that nobody asked for."""
+def warn_if_anchors_differ(build: LipsyncBuild) -> None:
+    """Log one line if the published U-Net gets its anchors from a fallback detector that the user did not choose."""
     is_published = build.unet.resolve() == (CHECKPOINTS / UNET).resolve()
     missing = missing_weights(AUXILIARY)
     if is_published and build.detector == "auto" and missing:
         names = ", ".join(missing)
-        logger.warning("%s; not here: %s: run python -m scripts.download_weights", MTCNN_FALLBACK, names)
+        logger.warning("%s; missing: %s: run python -m scripts.download_weights", MTCNN_FALLBACK, names)
 
 
 def check_exact(build: LipsyncBuild, options: LipsyncOptions) -> None:
-    """Refuses the option `exact` before any network is loaded where the published anchors cannot be found.
+    """Reject the option `exact` before any network is loaded if the published anchors are not available.
 
     Raises:
-        CheckpointError: face-alignment's weights are missing, and no detector was named instead.
+        CheckpointError: face-alignment's weights are missing and no other detector was chosen.
     """
     if options.exact and build.detector == "auto" and (missing := missing_weights(AUXILIARY)):
         raise CheckpointError(f"{NO_EXACT_DETECTOR} (missing: {', '.join(missing)})")
 
 
 def _exact_detector(name: str, detector: FaceDetector) -> FaceDetector | None:
-    """The detector for the option `exact`: landmarks found in whole frames, or MTCNN where it was named."""
+    """Return the detector for `exact`: landmarks in whole frames, or MTCNN if the user chose it."""
     if isinstance(detector, Landmarks68Detector):
         return detector.in_whole_frames()
     return detector if name == "mtcnn" else None
 
 
-def choose_weights(config: Path | None = None, unet: Path | None = None) -> tuple[Path, Path, str]:
-    """Configuration, U-Net checkpoint and a line that says which weights these are.
-
-    Args:
-        config, unet: what the user names, both or neither; with neither, what `weights.find_weight_set` finds.
-
-    Raises:
-        InputError: only one of them is named.
-        CheckpointError: there are no weights.
-    """
-    if (config is None) != (unet is None):
-        raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
-    if config is not None and unet is not None:
-        return config, unet, f"{unet} with {config}"
-    found = find_weight_set()
-    return found.unet_config, found.unet_checkpoint, f"{found.name} ({found.unet_checkpoint})"
-
-
-def default_options(config: Path, steps: int | None = None, guidance: float | None = None) -> LipsyncOptions:
-    """Options of a U-Net configuration: its denoising steps and guidance scale, where no others are given.
-
-    Raises:
-        ConfigError: the configuration cannot be read, or a number is out of range.
-    """
-    sampling = load_config(config, UNetRun, sections=SECTIONS).run
-    return LipsyncOptions(
-        num_inference_steps=sampling.inference_steps if steps is None else steps,
-        guidance_scale=sampling.guidance_scale if guidance is None else guidance,
-    )
-
-
 def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, Any]:
-    """Everything but the inputs that a result depends on, as plain values: weights by content, sampling, device."""
-    run = load_config(build.config, UNetRun, sections=SECTIONS)
+    """Return everything except the inputs that affects a result, as plain values; weights by their content."""
+    run = build.run
     vae = find_vae(run.vae)
     weights = {"unet": build.unet, "audio_encoder": locate(run.audio.whisper)}
     weights |= {f"vae/{path.name}": path for path in sorted(vae.iterdir()) if path.is_file()}
@@ -164,7 +206,7 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
         "latentsync": latentsync.__version__,
         "options": asdict(options),
         "weights": {name: content_key(path) for name, path in weights.items()},
-        "config": _shown(build.config),
+        "config": _relative_to_repository(build.config),
         "model": json.loads(json.dumps(asdict(run.model))),
         "resolution": run.data.resolution,
         "num_frames": run.data.num_frames,
@@ -176,7 +218,7 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
     }
 
 
-def _shown(path: Path) -> str:
-    """A path as it is written into records: relative to the repository where it lies there, else only its name."""
+def _relative_to_repository(path: Path) -> str:
+    """Return a path for records: relative to the repository, or only the name of a file outside it."""
     path = path.resolve()
     return str(path.relative_to(REPOSITORY_ROOT)) if path.is_relative_to(REPOSITORY_ROOT) else path.name

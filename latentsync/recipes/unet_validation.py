@@ -16,8 +16,8 @@ from latentsync.judges.sync_score import SyncScorer
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
 from latentsync.media.writer import VideoWriter
 from latentsync.models.unet import UNet3DConditionModel
+from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.pipelines.crop_dubber import CropDubber
-from latentsync.pipelines.crop_sheet import write_crop_sheet
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.storage.temporary_files import temporary_folder

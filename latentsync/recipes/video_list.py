@@ -1,68 +1,63 @@
-"""Many lip-sync jobs from one list, with one loaded pipeline."""
+"""Lists of lip-sync jobs: CSV files with one job per line, and the summary of a finished list."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from latentsync.errors import InputError
-from latentsync.pipelines.output_files import RECORD_SUFFIX, OutputFiles, check_together
-from latentsync.pipelines.video_maker import Outcome, VideoMaker, VideoTask, read_record
+from latentsync.pipelines.lipsync_outputs import RECORD_SUFFIX, LipsyncOutputs, check_distinct
+from latentsync.pipelines.video_maker import Outcome, VideoJob
 from latentsync.storage.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
 
 
-def read_tasks(path: Path, compare: bool = False, also_read: Sequence[Path] = ()) -> list[VideoTask]:
-    """The jobs of a CSV file with the columns video_path,audio_path,video_out_path, relative to the file's folder.
+def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ()) -> list[VideoJob]:
+    """Read the jobs of a CSV file with the columns video_path,audio_path,video_out_path.
 
-    A job that could not begin alone is still listed, since it does not hinder the others.
+    Paths are relative to the folder of the file. A job that cannot start is listed too, since it does not affect the
+    others.
 
     Args:
-        path: the file.
-        compare: whether source and result side by side are written too.
+        path: the CSV file.
+        compare: whether each job also writes source and result side by side.
         also_read: files that all jobs read, such as the weights.
 
     Raises:
-        InputError: the file cannot be used, two jobs write to one file, or a job writes over what another reads.
+        InputError: the file cannot be used, two jobs write to one file, or a job overwrites an input of another.
     """
-    tasks = [_task(*(path.parent / line[column] for column in COLUMNS)) for line in read_table(path, COLUMNS, ())]
+    jobs = [_job(*(path.parent / line[column] for column in COLUMNS)) for line in read_table(path, COLUMNS, ())]
     outputs = []
-    for task in tasks:
-        with suppress(InputError):  # an impossible name writes nowhere; the job itself tells so
-            outputs.append(task_outputs(task, compare))
-    inputs = [given for task in tasks for given in (task.video, task.audio)]
-    check_together(outputs, [*inputs, path, *also_read], str(path))
-    return tasks
+    for job in jobs:
+        with suppress(InputError):  # reported when the job itself is checked
+            outputs.append(job_outputs(job, compare))
+    inputs = [given for job in jobs for given in (job.video, job.audio)]
+    check_distinct(outputs, [*inputs, path, *also_read], str(path))
+    return jobs
 
 
-def task_outputs(task: VideoTask, compare: bool) -> OutputFiles:
-    """What a job of a list writes.
+def job_outputs(job: VideoJob, compare: bool) -> LipsyncOutputs:
+    """Return the files that a job of a list writes.
 
     Raises:
-        InputError: the name of its result is none of a video that can be written.
+        InputError: its result is not a video that can be written.
     """
-    return OutputFiles.of(task.result, compare, with_record=True)
+    return LipsyncOutputs.of(job.result, compare, with_record=True)
 
 
-def make_list(tasks: Sequence[VideoTask], maker: VideoMaker) -> Iterator[Outcome]:
-    """Makes one video after the other; a failure does not stop the rest."""
-    yield from (maker.make(task) for task in tasks)
-
-
-def summary(outcomes: Sequence[Outcome], shown: Callable[[Path], str] = str) -> list[str]:
-    """A table of what became of each job, and a line of totals.
+def summary(outcomes: Sequence[Outcome], path_text: Callable[[Path], str] = str) -> list[str]:
+    """Return a table with one line per job and a line of totals.
 
     Args:
         outcomes: in the order of the list.
-        shown: how a path is written.
+        path_text: formats a path.
     """
     rows = [("result", "status", "frames", "synced", "seconds", "")]
     for outcome in outcomes:
-        record = read_record(outcome.task.record) or {}
         status = "failed" if outcome.error is not None else "was there" if outcome.was_there else "made"
-        figures = (str(record.get("num_frames", "-")), str(record.get("num_synced", "-")))
-        seconds = f"{record['seconds']:.1f}" if "seconds" in record else "-"
-        rows.append((shown(outcome.task.result), status, *figures, seconds, outcome.error or ""))
+        counts = (str(outcome.values.get("num_frames", "-")), str(outcome.values.get("num_synced", "-")))
+        seconds = f"{outcome.values['seconds']:.1f}" if "seconds" in outcome.values else "-"
+        rows.append((path_text(outcome.job.result), status, *counts, seconds, outcome.error or ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     num_failed = sum(outcome.error is not None for outcome in outcomes)
@@ -71,6 +66,6 @@ def summary(outcomes: Sequence[Outcome], shown: Callable[[Path], str] = str) -> 
     return lines
 
 
-def _task(video: Path, audio: Path, result: Path) -> VideoTask:
+def _job(video: Path, audio: Path, result: Path) -> VideoJob:
     record = result.parent / (result.name + RECORD_SUFFIX)
-    return VideoTask(video, audio, result, record)
+    return VideoJob(video, audio, result, record)

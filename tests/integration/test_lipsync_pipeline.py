@@ -170,7 +170,7 @@ def test_exact_changes_kept_pixels_of_the_crop_by_resampling_only_and_the_defaul
 
 def test_exact_without_a_detector_for_it_is_refused_before_anything_is_written(tmp_path: Path):
     pipeline = tiny_pipeline(face_is_shown)
-    pipeline.networks = replace(pipeline.networks, exact_detector=None)
+    pipeline.exact_detector = None
     video, speech = make_video(tmp_path / "v.mp4", 8), make_speech(tmp_path / "s.wav", 0.3)
     with pytest.raises(CheckpointError, match="face-alignment"):
         pipeline(video, speech, tmp_path / "new" / "out.mp4", EXACT)
@@ -254,7 +254,7 @@ def test_a_run_that_fails_inside_the_networks_says_why_and_leaves_nothing(
         raise error
 
     pipeline = tiny_pipeline(face_is_shown)
-    monkeypatch.setattr(pipeline.networks.synthesizer.unet, "forward", forward)
+    monkeypatch.setattr(pipeline.synthesizer.unet, "forward", forward)
     video, speech = make_video(tmp_path / "v.mp4", 40), make_speech(tmp_path / "s.wav", 1.6)
     with pytest.raises((DeviceMemoryError, NonFiniteError)) as caught:
         pipeline(video, speech, tmp_path / "out.mp4", replace(QUICK, batch_windows=2))

@@ -22,7 +22,7 @@ def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):
         pass
 
     class Pipeline:
-        networks = SimpleNamespace(resolution=64)
+        resolution = 64
         model_fps = 25
         device = torch.device("cpu")
 

@@ -24,7 +24,7 @@ def pipeline():
 
 @pytest.fixture(scope="module")
 def features(pipeline) -> WhisperFeatures:
-    return WhisperFeatures(pipeline.networks.audio_encoder, ArraySamples(det("speech", (32000,), 0.1).numpy()))
+    return WhisperFeatures(pipeline.audio_encoder, ArraySamples(det("speech", (32000,), 0.1).numpy()))
 
 
 def windows() -> list[Window]:
@@ -32,7 +32,7 @@ def windows() -> list[Window]:
 
 
 def paint(pipeline, features, chosen: list[Window], options: LipsyncOptions = QUICK) -> list[torch.Tensor]:
-    return pipeline.networks.synthesizer(chosen, features, Fraction(25), options, lambda share: None)
+    return pipeline.synthesizer(chosen, features, Fraction(25), options, lambda share: None)
 
 
 def test_a_window_does_not_depend_on_its_company(pipeline, features):
@@ -64,7 +64,7 @@ def test_exact_keeps_the_crop_outside_the_mask_and_matches_no_colour(pipeline, f
 
 def test_exact_draws_the_vaes_latents_by_seed_and_place(pipeline, features, monkeypatch):
     seen: list[list[int] | None] = []
-    codec = pipeline.networks.synthesizer.codec
+    codec = pipeline.synthesizer.codec
     encode = codec.encode
 
     def spy(images, *args, **kwargs):
@@ -85,14 +85,14 @@ def test_exact_draws_the_vaes_latents_by_seed_and_place(pipeline, features, monk
 
 def test_progress_ends_at_one_and_may_stop_the_work(pipeline, features):
     shares: list[float] = []
-    pipeline.networks.synthesizer(windows()[:1], features, Fraction(25), QUICK, shares.append)
+    pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, shares.append)
     assert shares == [0.5, 1.0]
 
     def stop(share: float) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        pipeline.networks.synthesizer(windows()[:1], features, Fraction(25), QUICK, stop)
+        pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, stop)
 
 
 def test_a_vae_of_other_latents_is_refused(pipeline):
@@ -101,7 +101,7 @@ def test_a_vae_of_other_latents_is_refused(pipeline):
         factor = 8
 
     with pytest.raises(ConfigError, match="25 input"):
-        WindowSynthesizer(pipeline.networks.synthesizer.unet, EightChannels(), RESOLUTION)  # type: ignore[arg-type]
+        WindowSynthesizer(pipeline.synthesizer.unet, EightChannels(), RESOLUTION)  # type: ignore[arg-type]
 
 
 def test_the_vaes_batch_size_changes_nothing_but_rounding(pipeline, features):
@@ -113,7 +113,7 @@ def test_the_vaes_batch_size_changes_nothing_but_rounding(pipeline, features):
 
 
 def test_the_vae_sees_no_more_images_at_once_than_wanted(pipeline, features, monkeypatch):
-    vae = pipeline.networks.synthesizer.codec.vae
+    vae = pipeline.synthesizer.codec.vae
     seen = []
     for name in ("encode", "decode"):
         original = getattr(vae, name)
@@ -128,7 +128,7 @@ def test_the_vae_sees_no_more_images_at_once_than_wanted(pipeline, features, mon
 
 
 def test_latents_that_are_not_finite_stop_the_run(pipeline, features, monkeypatch):
-    unet = pipeline.networks.synthesizer.unet
+    unet = pipeline.synthesizer.unet
     monkeypatch.setattr(unet, "forward", lambda sample, *others: torch.full_like(sample[:, :4], torch.nan))
     with pytest.raises(NonFiniteError) as caught:
         paint(pipeline, features, windows()[:1])
@@ -140,17 +140,17 @@ def test_latents_that_are_not_finite_stop_the_run(pipeline, features, monkeypatc
 
 def test_an_overflow_in_float16_stops_the_run_and_names_float32_which_has_none(features):
     made = tiny_pipeline()
-    unet = made.networks.synthesizer.unet
+    unet = made.synthesizer.unet
     with torch.no_grad():
         unet.conv_out.weight.mul_(1e6)  # beyond 65504, the largest float16, and far below float32's
     paint(made, features, windows()[:1])
-    made = LipsyncPipeline(unet.half(), made.networks.synthesizer.codec, *others(made))
+    made = LipsyncPipeline(unet.half(), made.synthesizer.codec, *others(made))
     with pytest.raises(NonFiniteError, match=r"the U-Net's latents are .* in float16 on cpu .*--dtype float32"):
         paint(made, features, windows()[:1])
 
 
 def test_a_vae_that_gives_nan_is_named(pipeline, features, monkeypatch):
-    vae = pipeline.networks.synthesizer.codec.vae
+    vae = pipeline.synthesizer.codec.vae
     original = vae.decode
     monkeypatch.setattr(vae, "decode", lambda *given, **options: (original(*given, **options)[0] * torch.nan,))
     with pytest.raises(NonFiniteError, match="the VAE's decoded images"):
@@ -176,10 +176,10 @@ def test_a_u_net_without_memory_is_named(pipeline, features, monkeypatch):
     def forward(*given):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(pipeline.networks.synthesizer.unet, "forward", forward)
+    monkeypatch.setattr(pipeline.synthesizer.unet, "forward", forward)
     with pytest.raises(DeviceMemoryError, match=r"^the U-Net ran out of memory on cpu$"):
         paint(pipeline, features, windows()[:1])
 
 
 def others(made: LipsyncPipeline) -> tuple:
-    return made.networks.audio_encoder, made.networks.detector, RESOLUTION
+    return made.audio_encoder, made.detector, RESOLUTION

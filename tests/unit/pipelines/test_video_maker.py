@@ -5,8 +5,8 @@ import pytest
 
 from latentsync.errors import InputError
 from latentsync.pipelines.report import LipsyncReport
-from latentsync.pipelines.timeline import Run
-from latentsync.pipelines.video_maker import VideoMaker, VideoTask, read_record
+from latentsync.pipelines.video_maker import VideoJob, VideoMaker, read_record
+from latentsync.pipelines.windows import FaceInterval
 
 
 class FakePipeline:
@@ -25,28 +25,30 @@ class FakePipeline:
         if self.error is not None:
             raise self.error
         out.write_bytes(audio.read_bytes())
-        return LipsyncReport(out, [], 50, [Run(0, 40, True), Run(40, 50, False)], 25.0, 1.0, 4.0, 100.0, None)
+        return LipsyncReport(
+            out, [], 50, [FaceInterval(0, 40, True), FaceInterval(40, 50, False)], 25.0, 1.0, 4.0, 100.0, None
+        )
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> VideoTask:
+def job(tmp_path: Path) -> VideoJob:
     for name in ("face.mp4", "speech.wav"):
         (tmp_path / name).write_text(name)
     video, speech = tmp_path / "face.mp4", tmp_path / "speech.wav"
-    return VideoTask(video, speech, tmp_path / "out.mp4", tmp_path / "record.json", {"name": "a"})
+    return VideoJob(video, speech, tmp_path / "out.mp4", tmp_path / "record.json", {"name": "a"})
 
 
 def maker_of(pipeline: FakePipeline, **settings: int) -> VideoMaker:
     return VideoMaker(settings or {"steps": 20}, pipeline.load)
 
 
-def test_a_finished_video_is_not_made_again(task: VideoTask):
+def test_a_finished_video_is_not_made_again(job: VideoJob):
     pipeline = FakePipeline()
-    first = maker_of(pipeline).make(task)
+    first = maker_of(pipeline).make(job)
     assert (first.error, first.was_there) == (None, False)
-    assert maker_of(pipeline).make(task).was_there
+    assert maker_of(pipeline).make(job).was_there
     assert (pipeline.num_loads, pipeline.num_calls) == (1, 1)  # nothing is loaded for nothing
-    record = read_record(task.record)
+    record = read_record(job.record)
     assert record is not None
     assert (record["name"], record["status"], record["num_frames"], record["num_synced"]) == ("a", "finished", 50, 40)
     assert record["frames_per_second"] == 10.0
@@ -55,70 +57,70 @@ def test_a_finished_video_is_not_made_again(task: VideoTask):
 
 
 @pytest.mark.parametrize("change", ["settings", "speech", "result gone"])
-def test_what_changed_is_made_again(task: VideoTask, change: str):
+def test_what_changed_is_made_again(job: VideoJob, change: str):
     pipeline = FakePipeline()
     maker = maker_of(pipeline)
-    maker.make(task)
+    maker.make(job)
     if change == "settings":
         maker = maker_of(pipeline, steps=10)
     elif change == "speech":
-        task.audio.write_text("other words")
+        job.audio.write_text("other words")
     else:
-        task.result.unlink()
-    assert not maker.make(task).was_there
+        job.result.unlink()
+    assert not maker.make(job).was_there
     assert pipeline.num_calls == 2
-    assert task.result.read_bytes() == task.audio.read_bytes()
+    assert job.result.read_bytes() == job.audio.read_bytes()
 
 
 @pytest.mark.parametrize("error", [InputError("no face was found"), RuntimeError("a fault\nof many lines")])
-def test_a_failure_is_written_down_loses_nothing_and_is_tried_again(task: VideoTask, error: Exception):
+def test_a_failure_is_written_down_loses_nothing_and_is_tried_again(job: VideoJob, error: Exception):
     pipeline = FakePipeline()
-    maker_of(pipeline, steps=1).make(task)
+    maker_of(pipeline, steps=1).make(job)
     maker = maker_of(pipeline, steps=2)
     pipeline.error = error
-    outcome = maker.make(task)
+    outcome = maker.make(job)
     assert outcome.error is not None
     assert " ".join(str(error).split()) in outcome.error
-    assert task.result.read_text() == "speech.wav"  # what was there before is not taken away
-    record = json.loads(task.record.read_text())
+    assert job.result.read_text() == "speech.wav"  # what was there before is not taken away
+    record = json.loads(job.record.read_text())
     assert (record["status"], record["error"]) == ("failed", outcome.error)
     pipeline.error = None
-    assert maker.make(task).error is None
+    assert maker.make(job).error is None
 
 
-def test_an_input_that_is_missing_fails_without_the_pipeline(task: VideoTask):
-    task.audio.unlink()
+def test_an_input_that_is_missing_fails_without_the_pipeline(job: VideoJob):
+    job.audio.unlink()
     pipeline = FakePipeline()
-    outcome = maker_of(pipeline).make(task)
+    outcome = maker_of(pipeline).make(job)
     assert outcome.error is not None
     assert "speech.wav" in outcome.error
     assert pipeline.num_loads == 0
 
 
 @pytest.mark.parametrize("content", ["my notes", '{"key": ', '{"notes": 1}'])
-def test_a_file_in_the_place_of_the_record_that_is_not_ours_stays(task: VideoTask, content: str):
-    task.record.write_text(content)
+def test_a_file_in_the_place_of_the_record_that_is_not_ours_stays(job: VideoJob, content: str):
+    job.record.write_text(content)
     pipeline = FakePipeline()
-    outcome = maker_of(pipeline).make(task)
+    outcome = maker_of(pipeline).make(job)
     assert outcome.error is not None
-    assert "record.json is there already and is no record of ours: move it away" in outcome.error
-    assert task.record.read_text() == content
-    assert (pipeline.num_loads, task.result.exists()) == (0, False)
+    assert "record.json exists and is not a record of this program: move it away" in outcome.error
+    assert job.record.read_text() == content
+    assert (pipeline.num_loads, job.result.exists()) == (0, False)
 
 
-def test_what_cannot_begin_fails_without_the_pipeline(task: VideoTask):
-    def check(task: VideoTask) -> None:
+def test_what_cannot_begin_fails_without_the_pipeline(job: VideoJob):
+    def check(job: VideoJob) -> None:
         raise InputError("the output is an input")
 
     pipeline = FakePipeline()
-    outcome = VideoMaker({}, pipeline.load, check).make(task)
+    outcome = VideoMaker({}, pipeline.load, check).make(job)
     assert outcome.error == "the output is an input"
     assert pipeline.num_loads == 0
 
 
-def test_what_somebody_else_put_there_stays_when_the_video_fails(task: VideoTask):
-    task.result.write_text("not ours")
+def test_what_somebody_else_put_there_stays_when_the_video_fails(job: VideoJob):
+    job.result.write_text("not ours")
     pipeline = FakePipeline()
     pipeline.error = InputError("no face was found")
-    assert maker_of(pipeline).make(task).error is not None
-    assert task.result.read_text() == "not ours"
+    assert maker_of(pipeline).make(job).error is not None
+    assert job.result.read_text() == "not ours"

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
 from latentsync.models.stable_syncnet import SyncEncoderConfig
 from latentsync.models.syncnet_input import read_syncnet_config
-from latentsync.recipes.lipsync import SECTIONS, default_options
+from latentsync.recipes.lipsync import SECTIONS, LipsyncBuild
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.training.unet_step import DiffusionConfig
@@ -127,17 +128,21 @@ def test_ignored_keys_are_named_in_one_line_once(tmp_path: Path, caplog: pytest.
     assert set(record.getMessage().split("ignored: ")[1].split(", ")) == named
 
 
+def build_of(config: Path) -> LipsyncBuild:
+    return LipsyncBuild(config, Path("any.pt"), torch.device("cpu"), torch.float32)
+
+
 def test_inference_reads_the_network_and_looks_at_nothing_of_the_training(tmp_path: Path):
     path = write_yaml(
         tmp_path / "mine.yaml", published_unet(), optimizer__lr_scheduler="polynomial", run__max_train_steps=-1
     )
     run = load_config(path, UNetRun, sections=SECTIONS)
     assert (run.data.resolution, run.model.use_motion_module, run.audio.whisper[-7:]) == (512, True, "tiny.pt")
-    options = default_options(path)
+    options = build_of(path).default_options()
     assert (options.num_inference_steps, options.guidance_scale) == (30, 2.5)
     write_yaml(path, published_unet(), model__act_fn="gelu")
     with pytest.raises(ConfigError, match="write act_fn: silu"):
-        default_options(path)
+        build_of(path).default_options()
 
 
 def test_what_inference_reads_is_enough_without_the_sections_of_the_training(tmp_path: Path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from latentsync.recipes import lipsync
-from latentsync.recipes.lipsync import LipsyncBuild, warn_of_other_anchors
+from latentsync.recipes.lipsync import LipsyncBuild, warn_if_anchors_differ
 from latentsync.weights import FACE_ALIGNMENT, UNET
 
 
@@ -20,13 +20,13 @@ def test_only_the_published_unet_with_an_unasked_detector_is_warned_of(tmp_path,
     boxes, landmarks = (tmp_path / name for name in FACE_ALIGNMENT)
     boxes.parent.mkdir()
     boxes.write_bytes(b"weights")
-    warn_of_other_anchors(build(tmp_path / "demo" / UNET))
-    warn_of_other_anchors(build(tmp_path / UNET, "mtcnn"))
+    warn_if_anchors_differ(build(tmp_path / "demo" / UNET))
+    warn_if_anchors_differ(build(tmp_path / UNET, "mtcnn"))
     assert caplog.messages == []
-    warn_of_other_anchors(build(tmp_path / UNET))
+    warn_if_anchors_differ(build(tmp_path / UNET))
     (message,) = caplog.messages
     assert message.startswith("faces are aligned by MTCNN's points, not by face-alignment's landmarks as published")
-    assert message.endswith(f"not here: {landmarks.name}: run python -m scripts.download_weights")
+    assert message.endswith(f"missing: {landmarks.name}: run python -m scripts.download_weights")
     landmarks.write_bytes(b"weights")
-    warn_of_other_anchors(build(tmp_path / UNET))
+    warn_if_anchors_differ(build(tmp_path / UNET))
     assert len(caplog.messages) == 1

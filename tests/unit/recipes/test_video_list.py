@@ -4,9 +4,9 @@ import pytest
 
 from latentsync.errors import InputError
 from latentsync.pipelines.report import LipsyncReport
-from latentsync.pipelines.timeline import Run
 from latentsync.pipelines.video_maker import VideoMaker
-from latentsync.recipes.video_list import make_list, read_tasks, summary
+from latentsync.pipelines.windows import FaceInterval
+from latentsync.recipes.video_list import read_jobs, summary
 
 HEADER = "video_path,audio_path,video_out_path"
 
@@ -29,20 +29,21 @@ def copying(video: Path, audio: Path, out: Path) -> LipsyncReport:
     if "bad" in out.name:
         raise InputError("no face was found")
     out.write_bytes(audio.read_bytes())
-    return LipsyncReport(out, [], 50, [Run(0, 50, True)], 25.0, 1.0, 4.0, 100.0, None)
+    return LipsyncReport(out, [], 50, [FaceInterval(0, 50, True)], 25.0, 1.0, 4.0, 100.0, None)
 
 
 def test_a_failed_job_does_not_stop_the_rest_and_the_next_run_makes_what_is_missing(folder: Path):
-    tasks = read_tasks(written(folder, "face one.mp4,speech.wav,out/bad.mp4", "face one.mp4,speech.wav,out/b.mp4"))
-    outcomes = list(make_list(tasks, VideoMaker({}, lambda: copying)))
+    jobs = read_jobs(written(folder, "face one.mp4,speech.wav,out/bad.mp4", "face one.mp4,speech.wav,out/b.mp4"))
+    outcomes = [VideoMaker({}, lambda: copying).make(job) for job in jobs]
     assert [outcome.error for outcome in outcomes] == ["no face was found", None]
     assert (folder / "out" / "b.mp4").read_text() == "speech.wav"
     lines = summary(outcomes, lambda path: path.name)
     assert lines[1].split() == ["bad.mp4", "failed", "-", "-", "-", "no", "face", "was", "found"]
     assert lines[2].split() == ["b.mp4", "made", "50", "50", "5.0"]
     assert lines[-1] == "1 of 2 results are there, 0 from before"
-    again = list(make_list(tasks, VideoMaker({}, lambda: copying)))
+    again = [VideoMaker({}, lambda: copying).make(job) for job in jobs]
     assert [outcome.was_there for outcome in again] == [False, True]
+    assert summary(again, lambda path: path.name)[2].split() == ["b.mp4", "was", "there", "50", "50", "5.0"]
 
 
 @pytest.mark.parametrize(
@@ -56,4 +57,4 @@ def test_a_failed_job_does_not_stop_the_rest_and_the_next_run_makes_what_is_miss
 )
 def test_lists_that_cannot_be_meant_are_refused_before_any_work(folder: Path, lines: list[str], message: str):
     with pytest.raises(InputError, match=message):
-        read_tasks(written(folder, *lines))
+        read_jobs(written(folder, *lines))

@@ -30,14 +30,14 @@ def test_what_cannot_be_written_is_one_line_and_nothing_is_made(tmp_path: Path):
     cases = {
         "a.txt": "ends in .md or .json",
         "file/a.md": "file is a file, not a folder",
-        "x" * 300 + ".md": "File name too long",
+        "x" * 300 + ".md": "more than 255 bytes",
         "pipe": "ends in",
     }
     for name, message in cases.items():
         with pytest.raises(InputError, match=message) as raised:
             check_output_file(tmp_path / name, [], suffixes=(".md", ".json"))
         assert "\n" not in str(raised.value)
-    for name, message in (("", "is a folder"), ("pipe", "no ordinary file")):
+    for name, message in (("", "is a folder"), ("pipe", "is a pipe or a device")):
         with pytest.raises(InputError, match=message):
             check_output_file(tmp_path / name, [])
     assert sorted(tmp_path.iterdir()) == before

@@ -14,7 +14,7 @@ FRAMES = 4
 
 @pytest.fixture(scope="module")
 def synthesizer():
-    return tiny_pipeline().networks.synthesizer
+    return tiny_pipeline().synthesizer
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_wrong_distributions_are_refused(wrong):
 
 
 def test_recomputed_activations_give_the_same_gradients():
-    synthesizer = tiny_pipeline().networks.synthesizer
+    synthesizer = tiny_pipeline().synthesizer
     unet, losses = synthesizer.unet.train().requires_grad_(True), LossStack([EpsilonLoss(1.0, RESOLUTION)])
     gradients = []
     for recompute in (False, True):

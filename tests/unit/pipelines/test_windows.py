@@ -1,24 +1,29 @@
 from itertools import pairwise
 
 import pytest
+import torch
 
-from latentsync.pipelines.timeline import Run, find_runs, plan_windows, published_length
+from latentsync.pipelines.windows import FaceInterval, WindowBlender, find_intervals, plan_windows, published_length
 
 
-def test_runs_end_at_gaps_and_at_cuts():
+def test_intervals_end_at_gaps_and_at_cuts():
     segments = [0, 0, 0, -1, -1, 1, 1, 2]
-    assert find_runs(segments, 8, lambda i: i) == [
-        Run(0, 3, True),
-        Run(3, 5, False),
-        Run(5, 7, True),
-        Run(7, 8, True),
+    assert find_intervals(segments, 8, lambda i: i) == [
+        FaceInterval(0, 3, True),
+        FaceInterval(3, 5, False),
+        FaceInterval(5, 7, True),
+        FaceInterval(7, 8, True),
     ]
 
 
-def test_a_run_goes_on_where_the_video_turns_round():
+def test_an_interval_continues_where_the_video_reverses():
     segments = [-1, 0, 0]
     order = [0, 1, 2, 2, 1, 0]
-    assert find_runs(segments, 6, order.__getitem__) == [Run(0, 1, False), Run(1, 5, True), Run(5, 6, False)]
+    assert find_intervals(segments, 6, order.__getitem__) == [
+        FaceInterval(0, 1, False),
+        FaceInterval(1, 5, True),
+        FaceInterval(5, 6, False),
+    ]
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 28, 29, 30, 100])
@@ -51,3 +56,21 @@ def test_published_frames_are_counted_up_to_the_first_beyond_the_rows(num_sample
 
 def test_without_overlap_only_the_last_window_shares_frames():
     assert [(s.start, s.stop) for s in plan_windows(40, 16, 0)] == [(0, 16), (16, 32), (24, 40)]
+
+
+def window(value: float, num_frames: int) -> torch.Tensor:
+    return torch.full((num_frames, 3, 1, 1), value)
+
+
+def test_shared_frames_move_evenly_from_the_old_window_to_the_new():
+    blender = WindowBlender()
+    first = list(blender.add(window(0.0, 6), 3))
+    second = list(blender.add(window(4.0, 6), 6))
+    assert [float(f.mean()) for f in first + second] == [0, 0, 0, 1, 2, 3, 4, 4, 4]
+
+
+def test_windows_that_agree_are_not_changed():
+    blender = WindowBlender()
+    frames = torch.rand(12, 3, 2, 2)
+    out = [*blender.add(frames[:8], 4), *blender.add(frames[4:], 8)]
+    torch.testing.assert_close(torch.stack(out), frames)

@@ -9,11 +9,11 @@ from PIL import Image
 
 from latentsync.errors import InputError
 from latentsync.pipelines.contact_sheet import ContactSheet
-from latentsync.pipelines.output_files import OutputFiles, StagedFiles, check_together
+from latentsync.pipelines.lipsync_outputs import LipsyncOutputs, check_distinct
 
 
-def outputs(path: Path, compare: bool = True) -> OutputFiles:
-    return OutputFiles.of(path, compare, with_record=True)
+def outputs(path: Path, compare: bool = True) -> LipsyncOutputs:
+    return LipsyncOutputs.of(path, compare, with_record=True)
 
 
 def test_names_of_what_is_written(tmp_path: Path):
@@ -23,8 +23,8 @@ def test_names_of_what_is_written(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["", ".", "/", "..", "r.txt", "r", "r.mp3", "a\0b.mp4"])
 def test_a_name_of_no_video_is_refused(name: str):
-    with pytest.raises(InputError, match=r"is a folder|ends in \.mp4|no name of a file"):
-        OutputFiles.of(Path(name), compare=False)
+    with pytest.raises(InputError, match=r"is a folder|ends in \.mp4|not a valid file name"):
+        LipsyncOutputs.of(Path(name), compare=False)
 
 
 def test_a_look_leaves_nothing_behind(tmp_path: Path):
@@ -35,14 +35,14 @@ def test_a_look_leaves_nothing_behind(tmp_path: Path):
 @pytest.mark.parametrize("suffix", ["_sheet.png", "_compare.mp4", ".mp4.lipsync.json"])
 def test_a_file_beside_the_result_that_is_not_ours_is_not_replaced(tmp_path: Path, suffix: str):
     (tmp_path / f"talk{suffix}").write_text("the user's")
-    with pytest.raises(InputError, match=f"talk{suffix} is there already, and it is not ours to replace"):
+    with pytest.raises(InputError, match=f"talk{suffix} exists and was not made by this program"):
         outputs(tmp_path / "talk.mp4").check([])
 
 
 def test_a_picture_of_the_user_is_not_ours_and_a_sheet_is(tmp_path: Path):
     files = outputs(tmp_path / "talk.mp4")
     Image.new("RGB", (8, 8)).save(files.sheet)
-    with pytest.raises(InputError, match="not ours to replace"):
+    with pytest.raises(InputError, match="not made by this program"):
         files.check([])
     files.sheet.unlink()
     sheet = ContactSheet(1, 64)
@@ -74,49 +74,12 @@ def test_an_input_is_never_an_output_under_any_name(tmp_path: Path):
 def test_jobs_of_a_list_leave_each_other_alone(tmp_path: Path, names: list[str], inputs: list[str], said: str):
     jobs = [outputs(tmp_path / name) for name in names]
     with pytest.raises(InputError, match=said):
-        check_together(jobs, [tmp_path / name for name in inputs], "jobs.csv")
-
-
-def test_staged_files_get_their_names_together(tmp_path: Path):
-    first, second = tmp_path / "new" / "first", tmp_path / "new" / "second"
-    with StagedFiles([first, second]) as staged:
-        staged.path_of(first).write_text("1")
-        assert not first.exists()
-        staged.path_of(second).write_text("2")
-    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"first": "1", "second": "2"}
-
-
-def write_staged(paths: list[Path], error: Exception | None = None, blocked: Path | None = None) -> None:
-    with StagedFiles(paths) as staged:
-        for path in paths:
-            staged.path_of(path).write_text("after")
-        if blocked is not None:
-            blocked.mkdir()
-        if error is not None:
-            raise error
-
-
-def test_after_an_error_nothing_is_left_and_nothing_is_lost(tmp_path: Path):
-    (tmp_path / "old").write_text("before")
-    new = tmp_path / "a" / "b" / "new"
-    with pytest.raises(RuntimeError):
-        write_staged([tmp_path / "old", new], RuntimeError())
-    assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    assert (tmp_path / "old").read_text() == "before"
-
-
-def test_if_one_cannot_get_its_name_the_others_are_as_before(tmp_path: Path):
-    old, fresh, blocked = tmp_path / "old", tmp_path / "fresh", tmp_path / "blocked"
-    old.write_text("before")
-    with pytest.raises(InputError, match="blocked cannot be written"):
-        write_staged([old, fresh, blocked], blocked=blocked)
-    assert old.read_text() == "before"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocked", "old"]
+        check_distinct(jobs, [tmp_path / name for name in inputs], "jobs.csv")
 
 
 def test_a_place_that_cannot_be_written_is_told_before(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file is not a folder"):
+    with pytest.raises(InputError, match="file is a file, not a folder"):
         outputs(tmp_path / "file" / "talk.mp4").check([])
     with pytest.raises(InputError, match="cannot write to"):
         outputs(Path("/proc/nowhere/talk.mp4")).check([])

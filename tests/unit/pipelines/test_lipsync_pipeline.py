@@ -2,14 +2,14 @@ import numpy as np
 
 from latentsync.face.align import alignment_matrices
 from latentsync.face.face_plan import FacePlan
-from latentsync.pipelines.alignment import matrices_by_run
+from latentsync.pipelines.lipsync_pipeline import interval_matrices
 
 ANCHORS = np.array([[300.0, 300], [420, 295], [365, 370]]) + np.random.default_rng(0).normal(size=(6, 3, 2)) * 9
 PLAN = FacePlan(ANCHORS.astype(np.float32), np.array([0, 0, 0, 1, 1, 1], dtype=np.int32))
 
 
 def test_by_default_the_nose_correction_begins_anew_and_follows_the_result():
-    begin_run = matrices_by_run(PLAN, 256)
+    begin_run = interval_matrices(PLAN, 256)
     for order in ([0, 1, 2, 1, 0], [3, 4, 5]):
         matrix_of = begin_run()
         expected = alignment_matrices(PLAN.anchors[order], 256)
@@ -17,9 +17,9 @@ def test_by_default_the_nose_correction_begins_anew_and_follows_the_result():
 
 
 def test_exact_follows_the_source_through_cuts_and_keeps_the_matrices_backwards():
-    begin_run = matrices_by_run(PLAN, 256, exact=True)
+    begin_run = interval_matrices(PLAN, 256, exact=True)
     expected = alignment_matrices(PLAN.anchors, 256)
     matrix_of = begin_run()
     assert np.array_equal([matrix_of(index) for index in (3, 2, 1, 0)], expected[[3, 2, 1, 0]])
     assert np.array_equal(begin_run()(3), expected[3])
-    assert np.abs(expected[3] - matrices_by_run(PLAN, 256)()(3)).max() > 1e-3
+    assert np.abs(expected[3] - interval_matrices(PLAN, 256)()(3)).max() > 1e-3

@@ -1,0 +1,128 @@
+"""Command-line arguments shared by the commands that run the lip-sync pipeline."""
+
+import argparse
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latentsync.device import resolve_device, resolve_dtype
+from latentsync.face.detector import DETECTORS
+from latentsync.models.vae import BATCH_SIZE
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
+from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild, build_pipeline, check_exact, choose_weights
+
+DEEPCACHE_INTERVAL = 3
+DEFAULTS = LipsyncOptions()
+
+
+@dataclass(frozen=True)
+class ChosenPipeline:
+    """Weights, build settings and options chosen on a command line; no network is loaded yet."""
+
+    weights: ChosenWeights
+    build: LipsyncBuild
+    options: LipsyncOptions
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "ChosenPipeline":
+        """Check the arguments and return the choice.
+
+        Raises:
+            LatentSyncError: weights are missing, or an argument is out of range.
+        """
+        weights, build = chosen_build(arguments)
+        options = chosen_options(arguments, build)
+        check_exact(build, options)
+        return cls(weights, build, options)
+
+    def load(self) -> LipsyncPipeline:
+        """Build the pipeline."""
+        return build_pipeline(self.build)
+
+    def describe(self) -> str:
+        """Return one line with weights, device and dtype."""
+        mode = "; exact" if self.options.exact else ""
+        dtype = str(self.build.dtype).removeprefix("torch.")
+        return f"weights: {self.weights.describe()}; device: {self.build.device}, {dtype}{mode}"
+
+    def files(self) -> list[Path]:
+        """Return the files that every job reads besides its inputs."""
+        return [self.build.config, self.build.unet]
+
+
+def add_weight_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the arguments that name other weights than the default ones."""
+    add = parser.add_argument
+    add("--unet_config_path", type=Path, help="e.g. configs/unet/stage2_512.yaml")
+    add("--inference_ckpt_path", type=Path, help="e.g. checkpoints/latentsync_unet.pt")
+
+
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the arguments of face detector, device, dtype and VAE batch size."""
+    add = parser.add_argument
+    add("--detector", choices=DETECTORS, default="auto")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--vae_batch_size", type=int, default=BATCH_SIZE, help="VAE images at once (default: %(default)s)")
+
+
+def add_sampling_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the arguments of sampling and encoding that all commands have."""
+    add = parser.add_argument
+    add("--inference_steps", type=int, help="denoising steps (default: from the configuration)")
+    add("--guidance_scale", type=finite_number, help="weight of the audio, 1 to 20 (default: from the configuration)")
+    add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
+    add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
+    add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
+    add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
+    add("--exact", action="store_true", help="reproduce the published system wherever the default differs")
+
+
+def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the arguments that only inference of chosen videos has."""
+    add = parser.add_argument
+    add("--enable_deepcache", action="store_true", help=f"run deep layers at every {DEEPCACHE_INTERVAL}rd step only")
+    add("--overlap_frames", type=int, help=f"shared by windows (default: {DEFAULTS.overlap_frames}, with --exact 0)")
+    add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
+    add("--face", default=DEFAULTS.face, help="largest, left, right, an index from the left, or x,y")
+    add("--compare", action="store_true", help="also write source and result side by side")
+
+
+def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncBuild]:
+    """Return the weights and build settings of `add_weight_arguments` and `add_device_arguments`."""
+    weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
+    device = resolve_device(arguments.device)
+    dtype = resolve_dtype(arguments.dtype, device)
+    return weights, LipsyncBuild(
+        weights.unet_config, weights.unet_checkpoint, device, dtype, detector=arguments.detector
+    )
+
+
+def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild) -> LipsyncOptions:
+    """Return the options of the arguments; arguments that a command does not offer have their default value."""
+    overlap = getattr(arguments, "overlap_frames", None)
+    if overlap is None:
+        overlap = 0 if arguments.exact else DEFAULTS.overlap_frames
+    return replace(
+        build.default_options(arguments.inference_steps, arguments.guidance_scale),
+        seed=arguments.seed,
+        scheduler=arguments.scheduler,
+        deepcache_interval=DEEPCACHE_INTERVAL if getattr(arguments, "enable_deepcache", False) else 1,
+        overlap_frames=overlap,
+        batch_windows=arguments.batch_size,
+        vae_batch_size=arguments.vae_batch_size,
+        video_fps=getattr(arguments, "video_fps", DEFAULTS.video_fps),
+        crf=arguments.crf,
+        face=getattr(arguments, "face", DEFAULTS.face),
+        compare=getattr(arguments, "compare", DEFAULTS.compare),
+        exact=arguments.exact,
+    )
+
+
+def finite_number(text: str) -> float:
+    """Parse a finite number of the command line."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
