@@ -31,7 +31,7 @@ from latentsync.losses.loss_config import (
     SyncLossConfig,
     TrepaLossConfig,
 )
-from latentsync.losses.prediction import Prediction
+from latentsync.losses.loss_stack import Prediction
 from latentsync.models.vae import load_vae
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT

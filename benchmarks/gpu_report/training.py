@@ -21,11 +21,10 @@ from benchmarks.gpu_report.networks import (
 from benchmarks.gpu_report.section import Case, Section, Setup, Values
 from latentsync.device import frozen_dtype
 from latentsync.losses.epsilon_loss import EpsilonLoss
+from latentsync.losses.feature_losses import PerceptualLoss, TrepaLoss
 from latentsync.losses.loss_config import LossesConfig
 from latentsync.losses.loss_stack import LossStack, LossTerm
-from latentsync.losses.perceptual_loss import PerceptualLoss
 from latentsync.losses.sync_loss import SyncLoss
-from latentsync.losses.trepa_loss import TrepaLoss
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.training.launch import resolve_mixed_precision
 from latentsync.training.session import TrainingSession

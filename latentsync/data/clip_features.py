@@ -15,9 +15,9 @@ from latentsync.audio.mel import syncnet_mel
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.data.augmentation import change_speech
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.video_window import lower_half, read_frames
+from latentsync.data.video_window import read_frames
 from latentsync.errors import InputError
-from latentsync.face.mask import keep_mask
+from latentsync.face.mask import keep_mask, lower_half
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.models.vae import LatentCodec
 from latentsync.storage.content_cache import ArrayCache, bytes_key, cache_key
@@ -77,7 +77,7 @@ class ClipFeatures:
 
         def make() -> np.ndarray:
             frames = read_frames(clip.path, range(clip.num_frames), self.resolution)
-            return lower_half(frames) if only_lower_half else frames
+            return lower_half(frames, channels_last=True) if only_lower_half else frames
 
         return self.cache.get(key, make)
 

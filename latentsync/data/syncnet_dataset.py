@@ -12,7 +12,8 @@ from latentsync.data.augmentation import change_colour, random_colour
 from latentsync.data.batching import ItemKey, collate, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
-from latentsync.data.video_window import lower_half, model_pixels, read_frames
+from latentsync.data.video_window import model_pixels, read_frames
+from latentsync.face.mask import lower_half
 from latentsync.models.syncnet_input import SyncNetInput
 
 NEAR_FRAMES = 15
@@ -144,7 +145,7 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
         if self.config.cache_frames:
             return self.features.frames(clip, self.config.lower_half)[window]
         frames = read_frames(clip.path, range(window.start, window.stop), self.config.resolution)
-        return lower_half(frames) if self.config.lower_half else frames
+        return lower_half(frames, channels_last=True) if self.config.lower_half else frames
 
 
 def draw_pair(rng: np.random.Generator, num_frames: int, config: SyncNetDataConfig) -> tuple[int, int]:

@@ -48,11 +48,6 @@ def model_pixels(frames: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def lower_half(frames: np.ndarray) -> np.ndarray:
-    """Return the lower half (f, h / 2, w, 3) of frames (f, h, w, 3)."""
-    return frames[:, frames.shape[1] // 2 :]
-
-
 @contextmanager
 def _open_decoder(path: Path) -> Iterator[Any]:
     """Open a decord.VideoReader; its errors, also those inside the block, are raised as FileError."""

@@ -1,10 +1,12 @@
 """The fixed mask over the lower face: which crop pixels are kept (1) and which are generated (0)."""
 
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 _POLYGON_SIZE = 256
 _POLYGON = (
@@ -18,6 +20,15 @@ _POLYGON = (
 
 FEATHER_SHARE = 0.035
 """Width of the blended edge as a share of the resolution; it lies wholly inside the generated region."""
+
+Images = TypeVar("Images", NDArray[Any], torch.Tensor)
+
+
+def lower_half(images: Images, channels_last: bool = False) -> Images:
+    """Return the lower half (..., h / 2, w) of images (..., h, w), or of images (..., h, w, c) with `channels_last`."""
+    if channels_last:
+        return images[..., images.shape[-3] // 2 :, :, :]
+    return images[..., images.shape[-2] // 2 :, :]
 
 
 @lru_cache(maxsize=8)

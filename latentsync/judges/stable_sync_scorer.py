@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentsync.audio.mel import COLUMNS_PER_SECOND, mel_window, syncnet_mel
 from latentsync.errors import ConfigError, InputError
+from latentsync.face.mask import lower_half
 from latentsync.judges.sync_score import MAX_SHIFT, SHIFTS, SyncScore
 from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
@@ -89,7 +90,7 @@ class StableSyncScorer:
         if frames.shape[-1] != self._resolution:
             frames = _resized(frames, self._resolution)
         if self._lower_half:
-            frames = frames[..., self._resolution // 2 :, :]
+            frames = lower_half(frames)
         windows = [frames[i : i + self._num_frames].flatten(0, 1) for i in range(len(starts))]
         return torch.stack(windows).to(self._dtype)
 

@@ -1,1 +1,1 @@
-"""What the U-Net is trained on: named, weighted terms over one prediction."""
+"""Loss terms of the U-Net's training: named, weighted, computed from one prediction."""

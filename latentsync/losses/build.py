@@ -1,4 +1,4 @@
-"""Builds the loss terms a configuration asks for, with their frozen judges; what has weight 0 is never looked for."""
+"""Build the loss terms of a configuration with their frozen networks; terms of weight 0 load no files."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +11,7 @@ from latentsync.judges.vae_distance import VaeEncoderDistance
 from latentsync.judges.vgg_lpips import load_vgg_lpips
 from latentsync.judges.videomae import load_published_videomae, load_small_videomae
 from latentsync.losses.epsilon_loss import EpsilonLoss
+from latentsync.losses.feature_losses import PerceptualDistance, PerceptualLoss, TrepaLoss
 from latentsync.losses.loss_config import (
     VIDEOMAE_V2,
     LossesConfig,
@@ -19,9 +20,7 @@ from latentsync.losses.loss_config import (
     TrepaLossConfig,
 )
 from latentsync.losses.loss_stack import LossStack, LossTerm
-from latentsync.losses.perceptual_loss import PerceptualDistance, PerceptualLoss
 from latentsync.losses.sync_loss import SyncLoss
-from latentsync.losses.trepa_loss import TrepaLoss
 from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.syncnet_input import SyncNetInput, read_syncnet_config
@@ -42,43 +41,47 @@ def build_losses(
     root: Path = REPOSITORY_ROOT,
     recompute: bool = False,
 ) -> LossStack:
-    """Builds every term with a weight.
+    """Build every term whose weight is above 0.
 
     Args:
-        config: which terms.
-        codec: the VAE; may be None where no term wants pixels.
-        device: where the judges go.
+        config: settings of the terms.
+        codec: the VAE; may be None if no term needs pixels.
+        device: device of the frozen networks.
         dtype: format of the SyncNet and the VideoMAE: float32 or bfloat16 (`latentsync.device.frozen_dtype`). The
             perceptual distance and the losses themselves are computed in float32.
         resolution: side of the face crop in pixels.
-        num_frames: frames of a window.
-        root: folder that relative paths start from.
-        recompute: whether the VideoMAE computes its activations again in the backward pass, to save memory.
+        num_frames: frames per window.
+        root: base folder of relative paths.
+        recompute: recompute the VideoMAE's activations in the backward pass, to save memory.
 
     Raises:
-        CheckpointError: a judge's file is missing or damaged; the message says how to get it.
-        ConfigError: a judge does not fit the windows.
+        CheckpointError: a file of weights is missing or damaged; the message says how to get it.
+        ConfigError: a frozen network does not fit the windows.
+        ValueError: a term needs a codec, and none is given.
     """
     terms: list[LossTerm] = []
     if config.epsilon.weight > 0:
         epsilon = config.epsilon
         terms.append(EpsilonLoss(epsilon.weight, resolution, epsilon.mouth_emphasis, epsilon.high_noise_emphasis))
     if config.sync.weight > 0:
-        terms.append(_sync(config.sync, device, dtype, num_frames, root))
+        terms.append(_build_sync_loss(config.sync, device, dtype, num_frames, root))
     if config.perceptual.weight > 0:
-        terms.append(_perceptual(config.perceptual, codec, device, root))
+        terms.append(_build_perceptual_loss(config.perceptual, codec, device, root))
     if config.trepa.weight > 0:
-        terms.append(_trepa(config.trepa, device, dtype, num_frames, root, recompute))
+        terms.append(_build_trepa_loss(config.trepa, device, dtype, num_frames, root, recompute))
     stack = LossStack(terms)
     if stack.needs_pixels and codec is None:
-        raise ValueError("these losses want pixels, so build_losses needs a codec")
+        raise ValueError("these losses need pixels, so build_losses needs a codec")
     return stack
 
 
 def loss_checks(
     config: LossesConfig, num_frames: int = 16, root: Path = REPOSITORY_ROOT
 ) -> Iterator[Callable[[], object]]:
-    """Checks of the files that `build_losses` reads; each raises CheckpointError or ConfigError, and loads nothing."""
+    """Yield checks of the files that `build_losses` reads, without loading them.
+
+    Each raises CheckpointError or ConfigError.
+    """
     if config.sync.weight > 0:
         yield partial(_check_syncnet_file, config.sync, num_frames, root)
     if config.perceptual.weight > 0 and config.perceptual.network == "vgg16":
@@ -88,22 +91,22 @@ def loss_checks(
 
 
 def _check_syncnet_file(config: SyncLossConfig, num_frames: int, root: Path) -> None:
-    model, _ = _sync_input(config, num_frames, root)
+    model, _ = _read_sync_input(config, num_frames, root)
     checkpoint = locate(config.checkpoint, root)
     with torch.device("meta"):
         check_syncnet(StableSyncNet(model), checkpoint)
 
 
-def _sync(
+def _build_sync_loss(
     config: SyncLossConfig, device: torch.device | str, dtype: torch.dtype, num_frames: int, root: Path
 ) -> SyncLoss:
-    model, syncnet_input = _sync_input(config, num_frames, root)
+    model, syncnet_input = _read_sync_input(config, num_frames, root)
     syncnet = load_syncnet(model, locate(config.checkpoint, root), device, dtype)
     return SyncLoss(config.weight, syncnet, syncnet_input, config.antialias)
 
 
-def _sync_input(config: SyncLossConfig, num_frames: int, root: Path) -> tuple[SyncNetConfig, SyncNetInput]:
-    """The SyncNet that a configuration names, and its input window, which must fit the U-Net's."""
+def _read_sync_input(config: SyncLossConfig, num_frames: int, root: Path) -> tuple[SyncNetConfig, SyncNetInput]:
+    """Read the SyncNet's configuration and check that its input fits the U-Net's windows."""
     model, syncnet_input = read_syncnet_config(root / config.config)
     if syncnet_input.latent_space != (config.space == "latent"):
         space = "latents" if syncnet_input.latent_space else "pixels"
@@ -116,11 +119,8 @@ def _sync_input(config: SyncLossConfig, num_frames: int, root: Path) -> tuple[Sy
     return model, syncnet_input
 
 
-def _perceptual(
-    config: PerceptualLossConfig,
-    codec: LatentCodec | None,
-    device: torch.device | str,
-    root: Path,
+def _build_perceptual_loss(
+    config: PerceptualLossConfig, codec: LatentCodec | None, device: torch.device | str, root: Path
 ) -> PerceptualLoss:
     distance: PerceptualDistance
     if config.network == "vgg16":
@@ -132,7 +132,7 @@ def _perceptual(
     return PerceptualLoss(config.weight, distance)
 
 
-def _trepa(
+def _build_trepa_loss(
     config: TrepaLossConfig,
     device: torch.device | str,
     dtype: torch.dtype,
@@ -146,7 +146,7 @@ def _trepa(
         features = load_small_videomae(locate(config.network, root), device, dtype)
     if features.size.num_frames != num_frames:
         raise ConfigError(
-            f"the VideoMAE {config.network} looks at {features.size.num_frames} frames, a window has {num_frames}: "
+            f"the VideoMAE {config.network} takes {features.size.num_frames} frames, a window has {num_frames}: "
             "name another in losses.trepa.network"
         )
     features.recompute = recompute

@@ -1,4 +1,4 @@
-"""What a configuration may say about the losses of the U-Net; a weight of 0 leaves a term out altogether."""
+"""Settings of the U-Net's loss terms. A term of weight 0 is not built, and its network is not loaded."""
 
 from dataclasses import dataclass, field
 
@@ -9,11 +9,11 @@ SYNC_SPACES = ("pixel", "latent")
 
 @dataclass
 class EpsilonLossConfig:
-    """Noise prediction.
+    """Settings of the epsilon loss (noise prediction).
 
     Attributes:
-        mouth_emphasis: in [0, 1], how much more the mouth counts than the rest; 0 is the published plain MSE.
-        high_noise_emphasis: at least 0, the cap of 1 / SNR that is added to the weight 1 of a timestep; 0 as published.
+        mouth_emphasis: in [0, 1], how much larger the weight of the mouth is; 0 is the published plain MSE.
+        high_noise_emphasis: at least 0, cap of the 1 / SNR added to the weight 1 of a timestep; 0 as published.
     """
 
     weight: float = 1.0
@@ -30,14 +30,14 @@ class EpsilonLossConfig:
 
 @dataclass
 class SyncLossConfig:
-    """A frozen SyncNet; the published weight of stage 2 is 0.05.
+    """Settings of the sync loss; the published weight of stage 2 is 0.05.
 
     Attributes:
         config: YAML of the SyncNet, relative to the repository.
         checkpoint: its weights, relative to the repository.
-        space: "pixel" (lower half of decoded frames) or "latent" (whole latents, nothing decoded).
-        antialias: whether frames larger than the SyncNet's resolution are resized with antialiasing; the published
-            resize has none.
+        space: "pixel" (lower half of decoded frames) or "latent" (whole latents, nothing is decoded).
+        antialias: resize frames larger than the SyncNet's resolution with antialiasing; the published resize has
+            none.
     """
 
     weight: float = 0.0
@@ -49,15 +49,15 @@ class SyncLossConfig:
     def __post_init__(self) -> None:
         _check_weight("sync", self.weight)
         if self.space not in SYNC_SPACES:
-            raise ValueError(f"losses.sync.space {self.space!r} is none of {', '.join(SYNC_SPACES)}")
+            raise ValueError(f"losses.sync.space {self.space!r} is not one of {', '.join(SYNC_SPACES)}")
 
 
 @dataclass
 class PerceptualLossConfig:
-    """LPIPS on the lower half of the frames; the published weight of stage 2 is 0.1.
+    """Settings of the perceptual loss on lower halves; the published weight of stage 2 is 0.1.
 
     Attributes:
-        network: "vgg16" (published), or the declared stand-in "vae_encoder": LPIPS-like on the VAE's own encoder.
+        network: "vgg16" (LPIPS, published) or "vae_encoder", a stand-in: LPIPS' formula on the VAE's own encoder.
     """
 
     weight: float = 0.0
@@ -66,16 +66,18 @@ class PerceptualLossConfig:
     def __post_init__(self) -> None:
         _check_weight("perceptual", self.weight)
         if self.network not in PERCEPTUAL_NETWORKS:
-            raise ValueError(f"losses.perceptual.network {self.network!r} is none of {', '.join(PERCEPTUAL_NETWORKS)}")
+            raise ValueError(
+                f"losses.perceptual.network {self.network!r} is not one of {', '.join(PERCEPTUAL_NETWORKS)}"
+            )
 
 
 @dataclass
 class TrepaLossConfig:
-    """Temporal representation alignment; the published weight of stage 2 is 10.
+    """Settings of TREPA, temporal representation alignment; the published weight of stage 2 is 10.
 
     Attributes:
-        network: "videomae_v2" (published ViT-g), or the path of a stand-in, relative to the repository, as
-            `latentsync.judges.videomae.save_small_videomae` writes it.
+        network: "videomae_v2" (published ViT-g), or the path, relative to the repository, of a small stand-in that
+            `latentsync.judges.videomae.save_small_videomae` wrote.
     """
 
     weight: float = 0.0
@@ -87,7 +89,7 @@ class TrepaLossConfig:
 
 @dataclass
 class LossesConfig:
-    """The terms; the defaults are the published stage 1."""
+    """Settings of all terms; the defaults are the published stage 1."""
 
     epsilon: EpsilonLossConfig = field(default_factory=EpsilonLossConfig)
     sync: SyncLossConfig = field(default_factory=SyncLossConfig)
@@ -96,9 +98,9 @@ class LossesConfig:
 
     def __post_init__(self) -> None:
         if not any(term.weight > 0 for term in (self.epsilon, self.sync, self.perceptual, self.trepa)):
-            raise ValueError("losses: every weight is 0, nothing would be trained")
+            raise ValueError("losses: every weight is 0: set at least one above 0")
 
 
 def _check_weight(name: str, weight: float) -> None:
     if not 0 <= weight < float("inf"):
-        raise ValueError(f"losses.{name}.weight {weight} is not a number from 0 up")
+        raise ValueError(f"losses.{name}.weight {weight} is not a number of at least 0")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from latentsync.losses.limited import limited
+from latentsync.losses.sync_loss import clamp_keep_gradient
 from latentsync.models.checkpoint import save_checkpoint
 from latentsync.training.training_step import StepContext, StepResult
 
@@ -168,4 +168,4 @@ def contrastive_loss(similarity: torch.Tensor, others: torch.Tensor, temperature
 
 
 def _inner(cosine: torch.Tensor) -> torch.Tensor:
-    return _MARGIN + (1 - 2 * _MARGIN) * limited(cosine, 0, 1)
+    return _MARGIN + (1 - 2 * _MARGIN) * clamp_keep_gradient(cosine, 0, 1)

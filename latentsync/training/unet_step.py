@@ -15,8 +15,7 @@ from latentsync.diffusion.noise import mixed_noise
 from latentsync.diffusion.one_step import estimate_clean
 from latentsync.diffusion.scheduler import NUM_TRAIN_TIMESTEPS, build_scheduler
 from latentsync.face.mask import keep_mask, latent_mask
-from latentsync.losses.loss_stack import LossStack
-from latentsync.losses.prediction import Prediction
+from latentsync.losses.loss_stack import LossStack, Prediction
 from latentsync.models.checkpoint import save_checkpoint
 from latentsync.models.vae import LatentCodec
 from latentsync.training.training_step import StepContext, StepResult
@@ -169,7 +168,7 @@ class UNetStep:
             codec=self.codec,
             target_pixels=batch.get("pixels"),
             mel=batch.get("mel"),
-            is_heard=~draw.is_silent.to(clean.device),
+            has_audio=~draw.is_silent.to(clean.device),
             checkpoint_decode=self.checkpoint_decode,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.video_window import lower_half, read_frames, read_video_facts
+from latentsync.data.video_window import read_frames, read_video_facts
 from latentsync.errors import InputError, ToolError
 from latentsync.media.ffmpeg_tools import run_tool
 from latentsync.media.reader import VideoReader
@@ -43,11 +43,6 @@ def test_another_size_is_resized(clip: TrainingClip, resolution: int) -> None:
     frames = read_frames(clip.path, [5, 40], resolution)
     assert frames.shape == (2, resolution, resolution, 3)
     assert [frame_number(frame) for frame in frames] == [5, 40]
-
-
-def test_the_lower_half_is_the_lower_half() -> None:
-    frames = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
-    assert (lower_half(frames) == frames[:, 3:]).all()
 
 
 def test_video_facts(clip: TrainingClip, other_clip: TrainingClip) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from latentsync.face import mask
-from latentsync.face.mask import blend_mask, keep_mask, latent_mask
+from latentsync.face.mask import blend_mask, keep_mask, latent_mask, lower_half
 
 
 def test_number_of_generated_pixels_at_256():
@@ -45,3 +45,10 @@ def test_blend_mask_lies_inside_the_generated_region_and_climbs_softly(resolutio
         )
         == 1
     )
+
+
+def test_the_lower_half_is_the_lower_half() -> None:
+    frames = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    assert (lower_half(frames, channels_last=True) == frames[:, 3:]).all()
+    channels_first = frames.transpose(0, 3, 1, 2)
+    assert (lower_half(torch.from_numpy(channels_first)).numpy() == channels_first[:, :, 3:]).all()

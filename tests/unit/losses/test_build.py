@@ -27,7 +27,7 @@ def build(config: LossesConfig, root: Path, num_frames: int = 16):
 
 def test_published_stage_one_looks_for_no_file(tmp_path, monkeypatch):
     for name in ("locate", "load_syncnet", "load_vgg_lpips", "load_small_videomae", "load_published_videomae"):
-        monkeypatch.setattr(build_module, name, lambda *_: pytest.fail("a judge was looked for"))
+        monkeypatch.setattr(build_module, name, lambda *_: pytest.fail("a frozen network was looked for"))
     stack = build_losses(LossesConfig(), None, "cpu", torch.float32, RESOLUTION, root=tmp_path)
     assert [(term.name, term.weight) for term in stack.terms] == [("epsilon", 1.0)]
     assert [stack.needs_pixels, stack.needs_target_pixels, stack.needs_mel] == [False] * 3
@@ -41,7 +41,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("name", MISSING)
-def test_missing_judges_are_one_line_with_file_and_remedy(name, tmp_path):
+def test_missing_weights_are_one_line_with_file_and_remedy(name, tmp_path):
     with pytest.raises(CheckpointError) as caught:
         build(MISSING[name], tmp_path)
     message = str(caught.value)
@@ -55,7 +55,7 @@ def test_a_missing_stand_in_is_named(tmp_path):
         build(LossesConfig(trepa=TrepaLossConfig(10, "tiny.pt")), tmp_path)
 
 
-def test_judges_of_other_windows_are_refused(tmp_path):
+def test_networks_of_other_windows_are_refused(tmp_path):
     config, checkpoint = write_syncnet(tmp_path)
     with pytest.raises(ConfigError, match="takes 4 frames"):
         build(LossesConfig(sync=SyncLossConfig(1, config, checkpoint)), tmp_path)
@@ -63,7 +63,7 @@ def test_judges_of_other_windows_are_refused(tmp_path):
         build(LossesConfig(sync=SyncLossConfig(1, config, checkpoint, "latent")), tmp_path, num_frames=4)
     size = VideoMaeSize(16, 8, 2, 4, 16, 1, 2, 24)
     save_small_videomae(tmp_path / "tiny.pt", size, VideoFeatures(size).state_dict())
-    with pytest.raises(ConfigError, match="looks at 4 frames"):
+    with pytest.raises(ConfigError, match="takes 4 frames"):
         build(LossesConfig(trepa=TrepaLossConfig(1, "tiny.pt")), tmp_path)
 
 

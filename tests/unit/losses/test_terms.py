@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from latentsync.judges.vae_distance import VaeEncoderDistance
-from latentsync.losses.epsilon_loss import EpsilonLoss, cell_weights, timestep_weights
+from latentsync.losses.epsilon_loss import EpsilonLoss, mouth_weights, timestep_weights
+from latentsync.losses.feature_losses import PerceptualLoss
 from latentsync.losses.loss_stack import LossStack
-from latentsync.losses.perceptual_loss import PerceptualLoss
 from latentsync.losses.sync_loss import SyncLoss
 from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.syncnet_input import SyncNetInput
@@ -36,8 +36,8 @@ def test_plain_epsilon_is_the_mean_squared_error(window):
     torch.testing.assert_close(found, F.mse_loss(predicted.bfloat16().float(), window.noise))
 
 
-def test_cells_of_the_mouth_weigh_most_and_kept_ones_least():
-    weights = cell_weights(256, 32)
+def test_latents_of_the_mouth_weigh_most_and_kept_ones_least():
+    weights = mouth_weights(256, 32)
     assert float(weights.mean()) == pytest.approx(1)
     row, column = divmod(int(weights.argmax()), 32)
     assert 20 <= row <= 23
@@ -50,7 +50,7 @@ def test_cells_of_the_mouth_weigh_most_and_kept_ones_least():
 def test_mouth_emphasis_mixes_plain_and_weighted(window, emphasis):
     predicted = window.noise + det("terms/error", tuple(window.noise.shape), 0.3)
     squared = (predicted - window.noise) ** 2
-    weighted = (squared * cell_weights(RESOLUTION, squared.shape[-1])).mean()
+    weighted = (squared * mouth_weights(RESOLUTION, squared.shape[-1])).mean()
     found = EpsilonLoss(1, RESOLUTION, mouth_emphasis=emphasis)(window.prediction(predicted))
     torch.testing.assert_close(found, (1 - emphasis) * squared.mean() + emphasis * weighted)
 
@@ -72,7 +72,7 @@ def test_high_noise_emphasis_weighs_items(window):
     torch.testing.assert_close(found, weights.mean())
 
 
-def test_pixel_sync_sees_the_lower_half_frame_by_frame(window):
+def test_pixel_sync_uses_the_lower_half_frame_by_frame(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
     prediction = window.prediction(0.7 * window.noise)
     syncnet_input = SyncNetInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
@@ -94,7 +94,7 @@ def test_pixel_sync_resizes_without_antialiasing_on_request(window):
     syncnet_input = SyncNetInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES)
     frames = window.prediction(0.7 * window.noise).pixels
     for antialias in (False, True):
-        found = SyncLoss(1, syncnet, syncnet_input, antialias)._sized(frames)
+        found = SyncLoss(1, syncnet, syncnet_input, antialias)._resize(frames)
         expected = [
             F.interpolate(item, (SYNC_RESOLUTION,) * 2, mode="bicubic", align_corners=False, antialias=antialias)
             for item in frames
@@ -102,22 +102,22 @@ def test_pixel_sync_resizes_without_antialiasing_on_request(window):
         torch.testing.assert_close(found, torch.stack(expected))
 
 
-def test_sync_asks_nothing_of_items_that_heard_nothing(window):
+def test_items_without_audio_have_no_sync_loss(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=False)))
     loss = SyncLoss(1, syncnet, SyncNetInput(resolution=SYNC_RESOLUTION, num_frames=NUM_FRAMES))
     first = window.prediction(0.7 * window.noise)
-    first.is_heard = torch.tensor([True] + [False] * (BATCH - 1))
+    first.has_audio = torch.tensor([True] + [False] * (BATCH - 1))
     none = window.prediction(0.7 * window.noise)
-    none.is_heard = torch.zeros(BATCH, dtype=torch.bool)
+    none.has_audio = torch.zeros(BATCH, dtype=torch.bool)
     every = window.prediction(0.7 * window.noise)
-    every.is_heard = torch.ones(BATCH, dtype=torch.bool)
+    every.has_audio = torch.ones(BATCH, dtype=torch.bool)
     assert loss(none) == 0
     assert loss(first) > 0
     assert loss(first) != loss(every)
     torch.testing.assert_close(loss(every), loss(window.prediction(0.7 * window.noise)))
 
 
-def test_latent_sync_sees_whole_latents_frame_by_frame(window):
+def test_latent_sync_uses_whole_latents_frame_by_frame(window):
     syncnet = fill_deterministic(StableSyncNet(syncnet_config(latent_space=True)))
     prediction = window.prediction(0.7 * window.noise)
     syncnet_input = SyncNetInput(num_frames=NUM_FRAMES, latent_space=True, lower_half=False)
@@ -128,7 +128,7 @@ def test_latent_sync_sees_whole_latents_frame_by_frame(window):
     assert "pixels" not in vars(prediction)
 
 
-def test_perceptual_loss_looks_at_the_lower_half_only(window):
+def test_perceptual_loss_compares_the_lower_half_only(window):
     term = PerceptualLoss(1, VaeEncoderDistance(window.codec.vae.encoder))
     prediction = window.prediction(0.7 * window.noise)
     before = term(prediction)

@@ -1,4 +1,4 @@
-"""Everything a loss term needs, tiny: codec, judges' files, a U-Net and one window to overfit."""
+"""Tiny inputs of loss terms: codec, files of frozen networks, a U-Net and one window to overfit."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from latentsync.diffusion.one_step import estimate_clean
 from latentsync.diffusion.scheduler import build_scheduler
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize, save_small_videomae
-from latentsync.losses.prediction import Prediction
+from latentsync.losses.loss_stack import Prediction
 from latentsync.models.checkpoint import save_checkpoint
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
@@ -61,7 +61,7 @@ def tiny_unet() -> UNet3DConditionModel:
 
 
 def syncnet_config(latent_space: bool) -> SyncNetConfig:
-    """Sees the lower half of 16 px crops, or whole latents; both vectors have 256 numbers."""
+    """Takes the lower half of 16 px crops, or whole latents; both embeddings have 256 values."""
     audio = SyncEncoderConfig(1, [8, 16], [[4, 4], [5, 3]], norm_num_groups=4)
     if latent_space:
         return SyncNetConfig(audio, SyncEncoderConfig(4 * NUM_FRAMES, [16], [[2, 2]], norm_num_groups=4))
@@ -69,7 +69,7 @@ def syncnet_config(latent_space: bool) -> SyncNetConfig:
 
 
 def write_syncnet(root: Path, latent_space: bool = False) -> tuple[str, str]:
-    """Writes a SyncNet's configuration and weights below `root`; their relative paths."""
+    """Write a SyncNet's configuration and weights below `root`; return their relative paths."""
     config = syncnet_config(latent_space)
     content = {
         "model": OmegaConf.structured(config),
@@ -78,7 +78,7 @@ def write_syncnet(root: Path, latent_space: bool = False) -> tuple[str, str]:
             "num_frames": NUM_FRAMES,
             "latent_space": latent_space,
             "lower_half": not latent_space,
-            "train_clips": "clips",  # not the losses' business
+            "train_clips": "clips",  # ignored by the losses
         },
         "trainer": {"max_steps": 3},
     }
@@ -89,13 +89,13 @@ def write_syncnet(root: Path, latent_space: bool = False) -> tuple[str, str]:
 
 
 def write_videomae(root: Path) -> str:
-    judge = fill_deterministic(VideoFeatures(VIDEOMAE_SIZE))
-    save_small_videomae(root / "videomae.pt", VIDEOMAE_SIZE, judge.state_dict())
+    features = fill_deterministic(VideoFeatures(VIDEOMAE_SIZE))
+    save_small_videomae(root / "videomae.pt", VIDEOMAE_SIZE, features.state_dict())
     return "videomae.pt"
 
 
 class Window:
-    """One clip with fixed noise and timesteps: what a U-Net can learn by heart."""
+    """One batch of windows with fixed noise and timesteps, for a U-Net to overfit."""
 
     def __init__(self, codec: LatentCodec):
         self.codec = codec

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from latentsync.losses.limited import limited
-from latentsync.losses.prediction import Prediction
-from latentsync.losses.sync_loss import SyncLoss
+from latentsync.losses.loss_stack import Prediction
+from latentsync.losses.sync_loss import SyncLoss, clamp_keep_gradient
 from latentsync.models.syncnet_input import SyncNetInput
 from latentsync.training.syncnet_step import cross_entropy
 from tests.clamp_gradients import clamp_without_gradient_at_bounds
@@ -26,10 +25,10 @@ def _clamp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_values_inside_are_unchanged_and_the_gradient_is_one() -> None:
     values = torch.tensor(ENDS, requires_grad=True)
-    held = limited(values, 0, 1)
-    held.sum().backward()
-    assert held.tolist() == pytest.approx([0, 0, 0, 0.3, 1, 1, 1], abs=1e-7)
-    assert held[3] == values[3]
+    clamped = clamp_keep_gradient(values, 0, 1)
+    clamped.sum().backward()
+    assert clamped.tolist() == pytest.approx([0, 0, 0, 0.3, 1, 1, 1], abs=1e-7)
+    assert clamped[3] == values[3]
     assert values.grad is not None
     assert values.grad.tolist() == [1.0] * len(ENDS)
 
@@ -47,7 +46,7 @@ def test_both_kinds_of_pairs_have_the_gradient_of_the_logarithm(end: float) -> N
 
 
 class Given(nn.Module):
-    """Stands for the SyncNet: embeds frames as their own values, and every sound as (0, 1)."""
+    """Stand-in for the SyncNet: embeds frames as their own values, and all audio as (0, 1)."""
 
     def __init__(self) -> None:
         super().__init__()
