@@ -20,9 +20,9 @@ from latentsync.audio.mel import mel_window, syncnet_mel
 from latentsync.cli import OneLineParser
 from latentsync.data.video_window import model_pixels
 from latentsync.device import frozen_dtype
-from latentsync.diffusion.one_step import estimate_clean
-from latentsync.diffusion.scheduler import build_scheduler
-from latentsync.judges.vgg_lpips import VggLpips
+from latentsync.diffusion.noise import predict_x0
+from latentsync.diffusion.sampler import build_scheduler
+from latentsync.judges.perceptual_distance import VggLpips
 from latentsync.losses.build import VGG16_FILE, build_losses
 from latentsync.losses.loss_config import (
     EpsilonLossConfig,
@@ -117,7 +117,7 @@ class GradientWindow:
                 predicted_noise=leaf.float(),
                 noise=noise,
                 timestep=times,
-                clean_estimate=estimate_clean(noisy, leaf.float(), times, scheduler.alphas_cumprod),
+                clean_estimate=predict_x0(noisy, leaf.float(), times, scheduler.alphas_cumprod),
                 codec=codec,
                 target_latents=clean,
                 target_pixels=self.pixels[:, :count],

@@ -12,8 +12,7 @@ from latentsync.errors import InputError
 from latentsync.judges.face_tracks import CROP_SIZE, crop_track, link_tracks
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScorer
-from latentsync.judges.syncnet_v2 import load_syncnet_v2
-from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
 from latentsync.media.reader import VideoReader
 from preprocess.clip import Clip
 from preprocess.face_track_file import read_face_track

@@ -12,7 +12,7 @@ from benchmarks.gpu_report.sizes import Sizes
 from benchmarks.random_weights import convert, random_network
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
 from latentsync.config import load_config
-from latentsync.judges.vgg_lpips import VggLpips
+from latentsync.judges.perceptual_distance import VggLpips
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize
 from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.syncnet_input import SyncNetInput, read_syncnet_config

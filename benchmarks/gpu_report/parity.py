@@ -27,8 +27,8 @@ from benchmarks.gpu_report.section import Case, Section, Setup, Values
 from benchmarks.random_weights import random_network
 from latentsync.audio.whisper_model import PIECE_FRAMES, WhisperEncoder
 from latentsync.device import DTYPES
-from latentsync.judges.hyperiqa import PICTURE_SIZE, HyperIqa
-from latentsync.judges.syncnet_v2 import LIP_SIZE, NUM_COEFFICIENTS, NUM_LIP_FRAMES, NUM_SOUND_COLUMNS, SyncNetV2
+from latentsync.judges.hyperiqa import IMAGE_SIZE, HyperIqa
+from latentsync.judges.syncnet_v2 import LIP_SIZE, NUM_COEFFICIENTS, NUM_LIP_FRAMES, NUM_MFCC_COLUMNS, SyncNetV2
 from latentsync.judges.videomae import VideoMaeSize
 from latentsync.models.syncnet_input import read_syncnet_config
 from latentsync.models.vae import LatentCodec
@@ -194,14 +194,14 @@ def _judges(setup: Setup) -> Iterator[Subject]:
     yield Subject(
         "SyncNet-v2, audio",
         lambda: random_network(SyncNetV2),
-        lambda: (10 * _random(0, 2, 1, NUM_COEFFICIENTS, NUM_SOUND_COLUMNS),),
-        lambda network, sound: network.embed_sound(sound),
+        lambda: (10 * _random(0, 2, 1, NUM_COEFFICIENTS, NUM_MFCC_COLUMNS),),
+        lambda network, sound: network.embed_audio(sound),
         is_always_float32=True,
     )
     yield Subject(
         "hyperIQA",
         lambda: random_network(HyperIqa),
-        lambda: (_random(0, 2, 3, PICTURE_SIZE, PICTURE_SIZE),),
+        lambda: (_random(0, 2, 3, IMAGE_SIZE, IMAGE_SIZE),),
         lambda network, images: network(images),
         is_always_float32=True,
     )

@@ -28,8 +28,8 @@ from latentsync.judges.crop_measures import (
     to_images,
 )
 from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_mouth
+from latentsync.judges.perceptual_distance import VaeEncoderDistance
 from latentsync.judges.stable_sync_scorer import StableSyncScorer, in_sync_similarity, score_similarities
-from latentsync.judges.vae_distance import VaeEncoderDistance
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.pipelines.contact_sheet import write_crop_sheet

@@ -10,8 +10,7 @@ import torch
 from eval.face_clips import FaceClips
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric, Sample
-from latentsync.judges.hyperiqa import load_hyperiqa
-from latentsync.judges.image_quality import QualityScorer, judged_frames
+from latentsync.judges.hyperiqa import QualityScorer, load_hyperiqa, scored_frames
 from latentsync.weights import CHECKPOINTS
 
 
@@ -40,7 +39,7 @@ class HyperIqaMetric(Metric):
         def judge(sample: Sample, clips: FaceClips) -> dict[str, float]:
             clip = clips.crops(sample.result, sample.source)
             shown = np.flatnonzero(clip.valid)
-            return {"hyperiqa": scorer.score(clip.crops[shown[list(judged_frames(len(shown)))]])}
+            return {"hyperiqa": scorer.score(clip.crops[shown[list(scored_frames(len(shown)))]])}
 
         return judge
 

@@ -9,7 +9,7 @@ import torch
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric
 from eval.perceptual_judge import perceptual_judge
-from latentsync.judges.vgg_lpips import load_vgg_lpips
+from latentsync.judges.perceptual_distance import load_vgg_lpips
 from latentsync.weights import CHECKPOINTS
 
 

@@ -14,8 +14,7 @@ from eval.not_measured import NotMeasured
 from eval.syncnet_tracks import find_tracks, track_crops
 from latentsync.errors import InputError
 from latentsync.judges.sync_score import SyncScore, SyncScorer
-from latentsync.judges.syncnet_v2 import load_syncnet_v2
-from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import CHECKPOINTS
 

@@ -9,7 +9,7 @@ import torch
 from eval.metrics.command import run_command
 from eval.metrics.metric import Figure, Judge, Metric
 from eval.perceptual_judge import perceptual_judge
-from latentsync.judges.vae_distance import VaeEncoderDistance
+from latentsync.judges.perceptual_distance import VaeEncoderDistance
 from latentsync.models.vae import load_vae
 from latentsync.weights import CHECKPOINTS
 

@@ -12,8 +12,7 @@ from latentsync.errors import InputError
 from latentsync.face.align import crop_faces
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
-from latentsync.judges.syncnet_v2 import load_syncnet_v2
-from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
 from latentsync.weights import REPOSITORY_ROOT
 

@@ -1,1 +1,1 @@
-"""Noise, noise schedule and the sampling loop, for any network that predicts noise."""
+"""Diffusion: noise of the forward process, noise schedule and sampling loop, for any noise-predicting network."""

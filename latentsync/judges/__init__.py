@@ -1,1 +1,1 @@
-"""Frozen networks that measure: video features, perceptual distance, sync."""
+"""Frozen networks that supervise or measure (video features, perceptual distance, quality, sync), and crop metrics."""

@@ -1,7 +1,7 @@
-"""The face tracks and crops that SyncNet-v2 was published with.
+"""Face tracks and crops as SyncNet-v2 was published with.
 
-Joon Son Chung's tracker (syncnet_python, MIT), on boxes of any detector: boxes are linked into tracks, and of each
-track a square around the face, steadied over half a second, is cut out with more room below and at the sides.
+Joon Son Chung's tracker (syncnet_python, MIT) on boxes of any detector: boxes are linked into tracks; for each track, a
+square around the face, smoothed over half a second, is cropped with margins below and at the sides.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,24 +16,24 @@ CROP_SIZE = 224
 """Side of a crop in pixels."""
 
 MEDIAN_FRAMES = 13
-"""Frames the size and the centre are median-filtered over."""
+"""Length of the median filter over size and centre."""
 
 _ABOVE, _BELOW, _ASIDE = 1.0, 1.8, 1.4
-"""What a crop shows around the face's centre, in half sides of the face."""
+"""Extent of a crop from the face's centre, in half sides of the face."""
 
 _PAD_LEVEL = 110
 
 
 @dataclass(frozen=True)
 class FaceTrackConfig:
-    """What makes a track.
+    """Criteria of a track; the defaults are the published ones.
 
     Attributes:
-        min_overlap: intersection over union with the track's last box that a box must exceed to go on the track.
-        max_gap: frames from a track's last box to its next; 25 means up to 24 frames without a box between two.
-        min_frames: boxes that a track needs, at least 7, so that the median filter has something to work on. The
-            published tracker requires more than 50.
-        min_side: pixels that the mean width or the mean height must exceed.
+        min_overlap: intersection over union with the track's last box that a box must exceed to extend the track.
+        max_gap: frames from one box of a track to the next; 25 allows up to 24 frames without a box between two.
+        min_frames: minimum number of boxes, at least 7 (half the median filter). The published tracker requires more
+            than 50.
+        min_side: pixels that the larger of mean width and mean height must exceed.
     """
 
     min_overlap: float = 0.5
@@ -54,12 +54,12 @@ class FaceTrackConfig:
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """One face over successive frames, its gaps filled.
+    """One face over consecutive frames; gaps are interpolated.
 
     Attributes:
-        first_frame: number of its first frame in the video.
+        first_frame: index of its first frame in the video.
         boxes: (n, 4) float64 x0, y0, x1, y1 in pixels of frames first_frame ... first_frame + n - 1.
-        num_detected: in how many of them the face was found; the others are interpolated.
+        num_detected: number of frames in which the face was detected; the others are interpolated.
     """
 
     first_frame: int
@@ -71,7 +71,7 @@ class FaceTrack:
 
     @property
     def stop_frame(self) -> int:
-        """The frame after its last one."""
+        """Index of the frame after the last one."""
         return self.first_frame + len(self)
 
     @property
@@ -81,40 +81,40 @@ class FaceTrack:
 
 
 def link_tracks(boxes_per_frame: Iterable[np.ndarray], config: FaceTrackConfig | None = None) -> list[FaceTrack]:
-    """The tracks in the boxes of successive frames of one shot, in the order in which they begin.
+    """Link the boxes of consecutive frames of one shot into tracks, in the order in which they start.
 
-    A box goes on the track whose last box it overlaps most; at a cut, begin anew with another call.
+    A box extends the track whose last box it overlaps most. Call once per shot, since tracks do not end at cuts.
 
     Args:
-        boxes_per_frame: per frame (k, 4) or more columns, which are not looked at: x0, y0, x1, y1 in pixels.
-        config: what makes a track; the published values by default.
+        boxes_per_frame: per frame (k, 4) x0, y0, x1, y1 in pixels; further columns are ignored.
+        config: criteria of a track; the published values by default.
     """
     config = config or FaceTrackConfig()
     tracks: list[list[tuple[int, np.ndarray]]] = []
     active: list[list[tuple[int, np.ndarray]]] = []
-    for frame, found in enumerate(boxes_per_frame):
-        boxes = np.asarray(found, dtype=np.float64)
+    for frame, detected in enumerate(boxes_per_frame):
+        boxes = np.asarray(detected, dtype=np.float64)
         boxes = boxes[:, :4] if boxes.size else np.empty((0, 4))
         active = [track for track in active if frame - track[-1][0] <= config.max_gap]
-        going_on = _continued(np.array([track[-1][1] for track in active]), boxes, config.min_overlap)
+        extended = _match_boxes(np.array([track[-1][1] for track in active]), boxes, config.min_overlap)
         for i, box in enumerate(boxes):
-            if i in going_on:
-                active[going_on[i]].append((frame, box))
+            if i in extended:
+                active[extended[i]].append((frame, box))
             else:
                 tracks.append([(frame, box)])
                 active.append(tracks[-1])
-    long_enough = (_interpolated(track) for track in tracks if len(track) >= config.min_frames)
+    long_enough = (_interpolate(track) for track in tracks if len(track) >= config.min_frames)
     return [track for track in long_enough if track.mean_side > config.min_side]
 
 
-def _continued(last_boxes: np.ndarray, boxes: np.ndarray, min_overlap: float) -> dict[int, int]:
-    """Which box (by index) goes on which track: the pairs that overlap most first, each box and track once."""
+def _match_boxes(last_boxes: np.ndarray, boxes: np.ndarray, min_overlap: float) -> dict[int, int]:
+    """Return {box index: track index}: pairs with the largest overlap first, each box and track at most once."""
     if len(last_boxes) == 0 or len(boxes) == 0:
         return {}
-    overlaps = _overlaps(last_boxes, boxes)
+    overlaps = _pairwise_iou(last_boxes, boxes)
     linked: dict[int, int] = {}
-    for place in np.argsort(-overlaps, axis=None, kind="stable"):
-        track, box = divmod(int(place), len(boxes))
+    for index in np.argsort(-overlaps, axis=None, kind="stable"):
+        track, box = divmod(int(index), len(boxes))
         if overlaps[track, box] <= min_overlap:
             break
         if box not in linked and track not in linked.values():
@@ -122,8 +122,8 @@ def _continued(last_boxes: np.ndarray, boxes: np.ndarray, min_overlap: float) ->
     return linked
 
 
-def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(m, k) intersection over union of boxes (m, 4) and (k, 4)."""
+def _pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the intersection over union (m, k) of boxes (m, 4) and (k, 4)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.maximum(high - low, 0).prod(axis=2)
@@ -131,25 +131,25 @@ def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12)
 
 
-def _interpolated(track: list[tuple[int, np.ndarray]]) -> FaceTrack:
-    seen, boxes = np.array([frame for frame, _ in track]), np.array([box for _, box in track])
-    span = np.arange(seen[0], seen[-1] + 1)
-    filled = np.stack([np.interp(span, seen, column) for column in boxes.T], axis=1)
-    return FaceTrack(int(seen[0]), filled, len(track))
+def _interpolate(track: list[tuple[int, np.ndarray]]) -> FaceTrack:
+    frames, boxes = np.array([frame for frame, _ in track]), np.array([box for _, box in track])
+    span = np.arange(frames[0], frames[-1] + 1)
+    filled = np.stack([np.interp(span, frames, column) for column in boxes.T], axis=1)
+    return FaceTrack(int(frames[0]), filled, len(track))
 
 
 def crop_squares(track: FaceTrack) -> np.ndarray:
-    """(n, 3) half side, centre x and centre y of the face in every frame of a track, median-filtered, in pixels."""
+    """Return median-filtered half side, centre x and centre y (n, 3) of the face in every frame, in pixels."""
     low, high = track.boxes[:, :2], track.boxes[:, 2:]
     values = np.column_stack([(high - low).max(axis=1) / 2, (low + high) / 2])
-    return np.column_stack([median_filtered(column) for column in values.T])
+    return np.column_stack([median_filter(column) for column in values.T])
 
 
-def median_filtered(values: np.ndarray, num_frames: int = MEDIAN_FRAMES) -> np.ndarray:
-    """Running median of values (n,) over an odd number of frames; beyond both ends there are zeros.
+def median_filter(values: np.ndarray, num_frames: int = MEDIAN_FRAMES) -> np.ndarray:
+    """Return the running median of values (n,) over an odd number of frames, zero-padded at both ends.
 
-    The zeros are the published tracker's (`scipy.signal.medfilt`): the first and last six frames get the smaller of the
-    values around them.
+    The zero padding is the published tracker's (`scipy.signal.medfilt`). It lowers the first and last six values: the
+    first is the smallest of seven.
     """
     reach = num_frames // 2
     padded = np.pad(np.asarray(values, dtype=np.float64), reach)
@@ -157,10 +157,10 @@ def median_filtered(values: np.ndarray, num_frames: int = MEDIAN_FRAMES) -> np.n
 
 
 def crop_track(frames: Iterable[np.ndarray], track: FaceTrack) -> Iterator[np.ndarray]:
-    """The crops of a track, one after the other; memory holds one frame.
+    """Yield the crops of a track; at most one frame is in memory.
 
     Args:
-        frames: all frames of the video from its beginning, uint8 RGB (h, w, 3); those after the track are not read.
+        frames: frames of the video from its beginning, uint8 RGB (h, w, 3); those after the track are not read.
         track: from `link_tracks`, of the same video.
 
     Yields:
@@ -180,9 +180,10 @@ def crop_track(frames: Iterable[np.ndarray], track: FaceTrack) -> Iterator[np.nd
 
 
 def crop_square(frame: np.ndarray, half_side: float, centre_x: float, centre_y: float) -> np.ndarray:
-    """The crop (224, 224, 3) of one frame (h, w, 3), uint8; half side and centre of the face are in pixels.
+    """Return the crop (224, 224, 3) of one frame (h, w, 3), uint8; half side and centre of the face are in pixels.
 
-    Whole pixels are cut, numbered as in the frame padded by int(1.8 s), then resized bilinearly.
+    As published, the region is rounded to whole pixels of the frame padded by int(1.8 half_side), then resized
+    bilinearly.
     """
     pad = int(half_side * _BELOW)
     x, y = centre_x + pad, centre_y + pad

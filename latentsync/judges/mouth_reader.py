@@ -1,4 +1,4 @@
-"""Reads mouth opening and width off an aligned crop: a judge for tests and reports, independent of the SyncNet."""
+"""Network that predicts mouth opening and width from an aligned crop: a metric independent of the SyncNet."""
 
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from latentsync.storage.weight_file import fill_network, read_weight_file
 
 _INPUT_SIZE = 64
 _TOP, _BOTTOM, _LEFT, _RIGHT = 0.42, 1.0, 0.21, 0.79
+"""Input region as shares of the crop's side."""
 _CHANNELS = (16, 24, 32, 48)
 
 
 class MouthReader(nn.Module):
-    """Small convolutional network from crops (n, 3, R, R) in [-1, 1] to (n, 2): opening and width."""
+    """Small convolutional network that predicts mouth opening and width from aligned crops."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,15 +31,22 @@ class MouthReader(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(channels * 16, 48), nn.SiLU(), nn.Linear(48, 2))
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        """Only the lower middle of the crop is looked at, at 64 px."""
+        """Crops (n, 3, R, R) in [-1, 1] to opening and width (n, 2).
+
+        The input is the lower middle of the crop, resized to 64 px.
+        """
         size = crops.shape[-1]
-        part = crops[..., int(_TOP * size) : int(_BOTTOM * size), int(_LEFT * size) : int(_RIGHT * size)]
-        part = F.interpolate(part.float(), (_INPUT_SIZE, _INPUT_SIZE), mode="bilinear", antialias=True)
-        return self.head(self.features(part))
+        region = crops[..., int(_TOP * size) : int(_BOTTOM * size), int(_LEFT * size) : int(_RIGHT * size)]
+        region = F.interpolate(region.float(), (_INPUT_SIZE, _INPUT_SIZE), mode="bilinear", antialias=True)
+        return self.head(self.features(region))
 
 
 def load_mouth_reader(path: Path, device: torch.device | str = "cpu") -> MouthReader:
-    """Reads `mouth_reader.pt`; CheckpointError in one line when it cannot be read."""
+    """Load `mouth_reader.pt` in evaluation mode with frozen parameters.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or contains another network.
+    """
     weights = read_weight_file(path).get("state_dict")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path} has no state_dict: give a mouth_reader.pt")
@@ -50,7 +58,7 @@ def load_mouth_reader(path: Path, device: torch.device | str = "cpu") -> MouthRe
 
 @torch.inference_mode()
 def read_mouth(reader: nn.Module, crops: np.ndarray, batch_size: int = 50) -> np.ndarray:
-    """Opening and width (f, 2) float32 of aligned crops (f, R, R, 3) uint8."""
+    """Predict mouth opening and width (f, 2) float32 from aligned crops (f, R, R, 3) uint8."""
     device = next(reader.parameters()).device
     parts = []
     for start in range(0, len(crops), batch_size):

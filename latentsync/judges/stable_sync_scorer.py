@@ -1,4 +1,4 @@
-"""The same verdict by StableSyncNet: how alike windows of picture and sound are, at every shift of the sound."""
+"""Sync scores by StableSyncNet: similarity of video and audio windows at every shift of the audio."""
 
 import math
 from pathlib import Path
@@ -16,12 +16,12 @@ from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.syncnet_input import SyncNetInput, read_syncnet_config
 
-_LEAST_SHARE = 0.25
-"""Share of the picture windows that must have a partner at a shift for the shift to count."""
+_MIN_SHARE = 0.25
+"""Share of the video windows that must have an audio window at a shift for the shift to count."""
 
 
 class StableSyncScorer:
-    """Scores aligned crops, of any size, with a pixel-space StableSyncNet. Similarities lie in [0, 1].
+    """`SyncScorer` with a pixel-space StableSyncNet, for aligned crops of any size. Similarities lie in [0, 1].
 
     Args:
         syncnet: the network, in pixel space.
@@ -44,51 +44,54 @@ class StableSyncScorer:
         self._device, self._dtype = parameter.device, parameter.dtype
 
     def score(self, crops: np.ndarray, samples: np.ndarray) -> SyncScore:
-        """See `SyncScorer`; confidence is the maximum of the curve less its median, distance is 1 - maximum."""
+        """See `SyncScorer`; confidence is the maximum of the curve minus its median, distance is 1 - maximum."""
         return score_similarities(self.curve(crops, samples))
 
     def curve(self, crops: np.ndarray, samples: np.ndarray) -> np.ndarray:
-        """Mean similarity (31,) at each of `sync_score.SHIFTS`, NaN at shifts the clip is too short for."""
+        """Return the mean similarity (31,) at each of `sync_score.SHIFTS`; NaN if the clip is too short for a shift."""
         return similarity_curve(self.similarities(crops, samples))
 
     @torch.inference_mode()
     def similarities(self, crops: np.ndarray, samples: np.ndarray) -> np.ndarray:
-        """(pictures, sounds) similarity of the windows that begin with each frame.
+        """Return the similarities of all video and audio windows, one window starting at each frame.
 
         Args:
             crops: (n, h, w, 3) uint8 RGB aligned crops.
             samples: (s,) float in [-1, 1] at 16 kHz.
 
+        Returns:
+            (n, n) cosine similarity of video window i and audio window j.
+
         Raises:
-            InputError: picture or sound is shorter than one window.
+            InputError: video or audio is shorter than one window.
         """
         mel = syncnet_mel(samples)
         num_windows = self._num_windows(len(crops), mel.shape[-1])
-        pictures, sounds = [], []
+        video, audio = [], []
         for first in range(0, num_windows, self._batch_windows):
             starts = range(first, min(first + self._batch_windows, num_windows))
-            pictures.append(self._syncnet.visual_encoder(self._pictures(crops, starts)))
-            windows = [mel_window(mel, start, self._fps, self._num_mel_columns) for start in starts]
-            sounds.append(self._syncnet.audio_encoder(torch.stack(windows)[:, None].to(self._device, self._dtype)))
-        return (torch.cat(pictures) @ torch.cat(sounds).T).float().cpu().numpy()
+            video.append(self._syncnet.visual_encoder(self._video_windows(crops, starts)))
+            mels = [mel_window(mel, start, self._fps, self._num_mel_columns) for start in starts]
+            audio.append(self._syncnet.audio_encoder(torch.stack(mels)[:, None].to(self._device, self._dtype)))
+        return (torch.cat(video) @ torch.cat(audio).T).float().cpu().numpy()
 
     def _num_windows(self, num_crops: int, num_columns: int) -> int:
-        """How many frames begin a window of picture and of sound; column int(80 i / fps) begins with frame i."""
+        """Return the number of complete windows; the audio window of frame i starts at column int(80 i / fps)."""
         num_starts = num_columns - self._num_mel_columns + 1
         num_windows = min(num_crops - self._num_frames + 1, -(-num_starts * self._fps // COLUMNS_PER_SECOND))
         if num_windows < 1:
             raise InputError(
-                f"sync needs {self._num_frames} pictures and {self._num_mel_columns / COLUMNS_PER_SECOND:.2f} s of "
-                f"sound, got {num_crops} and {num_columns / COLUMNS_PER_SECOND:.2f} s: give a longer clip"
+                f"sync needs {self._num_frames} frames and {self._num_mel_columns / COLUMNS_PER_SECOND:.2f} s of "
+                f"audio, got {num_crops} and {num_columns / COLUMNS_PER_SECOND:.2f} s: give a longer clip"
             )
         return num_windows
 
-    def _pictures(self, crops: np.ndarray, starts: range) -> Tensor:
-        """Windows (b, 3 f, h, w) in [-1, 1] that begin with the given successive frames."""
+    def _video_windows(self, crops: np.ndarray, starts: range) -> Tensor:
+        """Return the windows (b, 3 f, h, w) in [-1, 1] that start at the given consecutive frames."""
         needed = np.array(crops[starts[0] : starts[-1] + self._num_frames])
         frames = torch.from_numpy(needed).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
         if frames.shape[-1] != self._resolution:
-            frames = _resized(frames, self._resolution)
+            frames = _resize(frames, self._resolution)
         if self._lower_half:
             frames = lower_half(frames)
         windows = [frames[i : i + self._num_frames].flatten(0, 1) for i in range(len(starts))]
@@ -129,8 +132,8 @@ def _read_pixel_syncnet(config: Path) -> tuple[SyncNetConfig, SyncNetInput]:
     return model, syncnet_input
 
 
-def _resized(frames: Tensor, resolution: int) -> Tensor:
-    """Frames (n, 3, h, w) at the network's size, as its training clips are resized: area to shrink, else bicubic."""
+def _resize(frames: Tensor, resolution: int) -> Tensor:
+    """Resize frames (n, 3, h, w) as the training clips: area interpolation to shrink, bicubic to enlarge."""
     size = (resolution, resolution)
     if frames.shape[-1] > resolution:
         return F.interpolate(frames, size, mode="area")
@@ -138,19 +141,23 @@ def _resized(frames: Tensor, resolution: int) -> Tensor:
 
 
 def similarity_curve(similarities: np.ndarray) -> np.ndarray:
-    """Mean of a (pictures, sounds) matrix along each of `SHIFTS`; NaN where too few windows meet."""
-    num_pictures = len(similarities)
-    diagonals = [np.diagonal(similarities, shift) if abs(shift) < num_pictures else np.zeros(0) for shift in SHIFTS]
-    least = max(1, math.ceil(_LEAST_SHARE * num_pictures))
-    return np.array([values.mean() if len(values) >= least else np.nan for values in diagonals], dtype=np.float64)
+    """Return the mean (31,) along the diagonal of each of `SHIFTS`; NaN if it has too few entries.
+
+    Args:
+        similarities: (video windows, audio windows).
+    """
+    num_windows = len(similarities)
+    diagonals = [np.diagonal(similarities, shift) if abs(shift) < num_windows else np.zeros(0) for shift in SHIFTS]
+    min_values = max(1, math.ceil(_MIN_SHARE * num_windows))
+    return np.array([values.mean() if len(values) >= min_values else np.nan for values in diagonals], dtype=np.float64)
 
 
 def in_sync_similarity(curve: np.ndarray) -> float:
-    """The similarity without any shift."""
+    """Return the similarity at shift 0."""
     return float(curve[MAX_SHIFT])
 
 
 def score_similarities(curve: np.ndarray) -> SyncScore:
-    """The verdict on a `similarity_curve`."""
+    """Return the score of a `similarity_curve`."""
     best = int(np.nanargmax(curve))
     return SyncScore(-SHIFTS[best], float(curve[best] - np.nanmedian(curve)), float(1 - curve[best]))

@@ -1,7 +1,7 @@
-"""How well picture and sound of a clip go together, and by how many frames they are apart.
+"""Sync scores: the offset between video and audio of a clip, and how confident a SyncNet is of it.
 
-One sign for every judge, that of the published SyncNet tool: picture i belongs to the sound of frame ``i - offset``. A
-positive offset is a picture that comes late (``ffmpeg -itsoffset`` would have to delay the sound); 0 is in sync.
+All scorers use the sign of the published SyncNet tool: frame i matches the audio of frame ``i - offset``. A positive
+offset means that the video is late (``ffmpeg -itsoffset`` would have to delay the audio); 0 is in sync.
 """
 
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from typing import Protocol
 import numpy as np
 
 MAX_SHIFT = 15
-"""Frames by which the sound is moved either way."""
+"""Largest shift of the audio in either direction, in frames."""
 
 SHIFTS = tuple(range(-MAX_SHIFT, MAX_SHIFT + 1))
-"""Entry k of every curve compares picture i with the sound of frame ``i + SHIFTS[k]``."""
+"""Entry k of every curve compares frame i with the audio of frame ``i + SHIFTS[k]``."""
 
 
 @dataclass(frozen=True)
 class SyncScore:
-    """A judge's verdict on one clip.
+    """Sync score of one clip.
 
     Attributes:
-        offset: frames by which the picture comes after its sound.
-        confidence: how much the best shift stands out from the others; near 0 for unrelated sound.
-        distance: between picture and sound at the best shift, in the judge's own measure.
+        offset: frames by which the video lags behind its audio.
+        confidence: how much the best shift stands out from the others; near 0 for unrelated audio.
+        distance: between video and audio embeddings at the best shift, in the scorer's own unit.
     """
 
     offset: int
@@ -32,30 +32,30 @@ class SyncScore:
 
 
 class SyncScorer(Protocol):
-    """Anything that judges the sync of one face."""
+    """Interface of networks that score the sync of one face."""
 
     def score(self, crops: np.ndarray, samples: np.ndarray) -> SyncScore:
-        """Judges one clip.
+        """Score one clip.
 
         Args:
-            crops: (n, h, w, 3) uint8 RGB crops of one face, 25 a second.
-            samples: (s,) float in [-1, 1] at 16 kHz; its first sample belongs to the first crop.
+            crops: (n, h, w, 3) uint8 RGB crops of one face, 25 per second.
+            samples: (s,) float in [-1, 1] at 16 kHz; its first sample coincides with the first crop.
 
         Raises:
-            InputError: the clip is too short to be judged.
+            InputError: the clip is too short.
         """
         ...
 
 
-def distance_curve(lips: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    """Mean Euclidean distance at each of `SHIFTS`; beyond its ends the sound is all zeros.
+def distance_curve(lips: np.ndarray, audio: np.ndarray) -> np.ndarray:
+    """Return the mean Euclidean distance (31,) at each of `SHIFTS`; the audio is zero-padded at both ends.
 
     Args:
-        lips, sound: (t, d) embeddings, one a frame; the longer one is cut.
+        lips, audio: (t, d) embeddings, one per frame; the longer one is truncated.
     """
-    num_frames = min(len(lips), len(sound))
-    lips, sound = lips[:num_frames].astype(np.float64), sound[:num_frames].astype(np.float64)
-    padded = np.pad(sound, ((MAX_SHIFT, MAX_SHIFT), (0, 0)))
+    num_frames = min(len(lips), len(audio))
+    lips, audio = lips[:num_frames].astype(np.float64), audio[:num_frames].astype(np.float64)
+    padded = np.pad(audio, ((MAX_SHIFT, MAX_SHIFT), (0, 0)))
     return np.array(
         [
             np.linalg.norm(lips - padded[MAX_SHIFT + shift : MAX_SHIFT + shift + num_frames], axis=1).mean()
@@ -65,6 +65,6 @@ def distance_curve(lips: np.ndarray, sound: np.ndarray) -> np.ndarray:
 
 
 def score_distances(curve: np.ndarray) -> SyncScore:
-    """The published verdict on a `distance_curve`: confidence is the median less the minimum."""
+    """Return the score of a `distance_curve` as published: confidence is the median minus the minimum."""
     best = int(np.argmin(curve))
     return SyncScore(-SHIFTS[best], float(np.median(curve) - curve[best]), float(curve[best]))

@@ -1,6 +1,6 @@
-"""VideoMAE (arXiv 2203.12602, v2: 2303.16727): how a run of frames moves, as one vector. The judge behind TREPA.
+"""VideoMAE (arXiv 2203.12602, v2: 2303.16727): motion features of a window of frames, used by the TREPA loss.
 
-The published ViT-g is read into transformers' VideoMAEModel by renaming its weights. Small networks of the same
+The published ViT-g is loaded into transformers' VideoMAEModel by renaming its weights. Small networks of the same
 kind are stored as {"config": {...}, "state_dict": {...}} with transformers' names, matrices in float16.
 """
 
@@ -29,12 +29,12 @@ class VideoMaeSize:
     Attributes:
         image_size: side of the square frames, in pixels.
         patch_size: side of a patch, in pixels.
-        tubelet_size: frames of a patch.
-        num_frames: frames of a run.
-        width: numbers of a token.
-        depth: transformer blocks.
-        num_heads: attention heads.
-        mlp_width: hidden numbers of the feed-forward layers.
+        tubelet_size: frames per patch.
+        num_frames: frames per window.
+        width: channels of a token.
+        depth: number of transformer blocks.
+        num_heads: number of attention heads.
+        mlp_width: hidden channels of the feed-forward layers.
     """
 
     image_size: int = 224
@@ -48,12 +48,14 @@ class VideoMaeSize:
 
     def __post_init__(self) -> None:
         if min(asdict(self).values()) < 1:
-            raise ValueError(f"a VideoMAE has sizes from 1 up, not {self}")
+            raise ValueError(f"all dimensions of a VideoMAE must be at least 1, not {self}")
         if self.image_size % self.patch_size or self.num_frames % self.tubelet_size or self.width % self.num_heads:
-            raise ValueError(f"image_size, num_frames and width of {self} are no multiples of their parts")
+            raise ValueError(
+                f"{self}: image_size, num_frames, width must be multiples of patch_size, tubelet_size, num_heads"
+            )
 
     def transformers_config(self) -> VideoMAEConfig:
-        """The same in transformers' words: exact GELU, no key bias, LayerNorm eps 1e-6, mean pooling."""
+        """Return the configuration for transformers: exact GELU, no key bias, LayerNorm eps 1e-6, mean pooling."""
         return VideoMAEConfig(
             image_size=self.image_size,
             patch_size=self.patch_size,
@@ -75,8 +77,8 @@ class VideoFeatures(nn.Module):
 
     Attributes:
         size: dimensions of the encoder.
-        recompute: whether the backward pass computes the activations of each block again instead of keeping them.
-            Features and gradients are the same; without gradients it has no effect.
+        recompute: True for gradient checkpointing of every block. Features and gradients are the same; without
+            gradients it has no effect.
     """
 
     def __init__(self, size: VideoMaeSize):
@@ -87,10 +89,10 @@ class VideoFeatures(nn.Module):
         self.fc_norm = nn.LayerNorm(size.width, eps=LAYER_NORM_EPS)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames (b, f, 3, h, w) in [-1, 1] to features (b, width), before they are given unit length.
+        """Frames (b, f, 3, h, w) in [-1, 1] to features (b, width), not normalized.
 
-        Frames are resized to the network's size (bicubic, no antialiasing), mapped to [0, 1] and clamped; no mean or
-        standard deviation is taken out, as in the published training.
+        Frames are resized to the network's size (bicubic, no antialiasing), mapped to [0, 1] and clamped. As in the
+        published training, they are not standardized by mean and standard deviation.
         """
         frames = to_unit_range(frames, self.size.image_size).to(self.fc_norm.weight.dtype)
         return self.fc_norm(self._tokens(frames).mean(1))
@@ -101,12 +103,12 @@ class VideoFeatures(nn.Module):
             return self.encoder(frames).last_hidden_state
         tokens = self.encoder.embeddings(frames, None)
         for block in self.encoder.encoder.layer:
-            tokens = checkpoint(block, tokens, use_reentrant=False, preserve_rng_state=False)  # no block drops out
+            tokens = checkpoint(block, tokens, use_reentrant=False, preserve_rng_state=False)  # blocks have no dropout
         return tokens
 
 
 def to_unit_range(frames: torch.Tensor, image_size: int) -> torch.Tensor:
-    """Frames (b, f, 3, h, w) in [-1, 1], resized to squares and mapped to [0, 1]."""
+    """Resize frames (b, f, 3, h, w) in [-1, 1] to squares and map them to [0, 1]."""
     flat = F.interpolate(frames.flatten(0, 1), (image_size, image_size), mode="bicubic", align_corners=False)
     return (flat / 2 + 0.5).clamp(0, 1).unflatten(0, frames.shape[:2])
 
@@ -117,32 +119,37 @@ def load_published_videomae(
     dtype: torch.dtype = torch.float32,
     size: VideoMaeSize | None = None,
 ) -> VideoFeatures:
-    """Reads `vit_g_hybrid_pt_1200e_ssv2_ft.pth`, frozen; its classifier is left aside.
+    """Load `vit_g_hybrid_pt_1200e_ssv2_ft.pth` with frozen parameters; its classifier is ignored.
 
     Args:
-        path: the file; its weights lie at the top or under `model` or `module`.
-        device: where the network goes.
-        dtype: format of its weights.
-        size: of a file with the same names but other dimensions; None is the ViT-g.
+        path: the file; its weights are at the top level or under the key `model` or `module`.
+        device: device of the network.
+        dtype: dtype of its parameters.
+        size: dimensions, for a file with the same names but another size; None is the ViT-g.
 
     Raises:
-        CheckpointError: it is missing, damaged, or no VideoMAE of this size.
+        CheckpointError: the file is missing, damaged, or no VideoMAE of this size.
     """
     size = size or VideoMaeSize()
     content = read_weight_file(path, TRAINING_DOWNLOAD)
     state_dict = next((content[key] for key in ("model", "module") if isinstance(content.get(key), Mapping)), content)
     weights = convert_published_names(state_dict, size.depth, path)
-    return _filled(size, weights, path, device, dtype)
+    return _build(size, weights, path, device, dtype)
 
 
 def convert_published_names(weights: Mapping[str, torch.Tensor], depth: int, path: Path) -> dict[str, torch.Tensor]:
-    """Published names to those of `VideoFeatures`.
+    """Rename published weights to the names of `VideoFeatures`.
 
-    A block's `qkv.weight` is cut in three; queries and values have biases, keys have none. The position embedding is
-    a fixed sinusoid on both sides. `head.*` is dropped.
+    A block's `qkv.weight` is split in three; queries and values have biases, keys have none. The position embedding is
+    a fixed sinusoid in both and not stored. `head.*` is dropped.
+
+    Args:
+        weights: published weights by name.
+        depth: number of transformer blocks.
+        path: the file, for the error message.
 
     Raises:
-        CheckpointError: a block's weights are missing.
+        CheckpointError: weights are missing.
     """
     simple = {
         "attn.proj": "attention.output.dense",
@@ -176,38 +183,38 @@ def convert_published_names(weights: Mapping[str, torch.Tensor], depth: int, pat
 def save_small_videomae(
     path: Path, size: VideoMaeSize, state_dict: Mapping[str, torch.Tensor], global_step: int = 0
 ) -> None:
-    """Writes the weights of a `VideoFeatures` with its size, whole or not at all; matrices in float16."""
+    """Write the weights of a `VideoFeatures` and its size atomically; matrices in float16."""
     weights = {name: stored_precision(tensor.detach().cpu()).contiguous() for name, tensor in state_dict.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as beside:
-        torch.save({"global_step": global_step, "config": asdict(size), "state_dict": weights}, beside)
+    with atomic_write(path) as temporary:
+        torch.save({"global_step": global_step, "config": asdict(size), "state_dict": weights}, temporary)
 
 
 def stored_precision(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor as a file keeps it: float16, but vectors float32, since the last LayerNorm may scale up a lot."""
+    """Return a tensor as stored: float16, but vectors in float32, since the last LayerNorm may have large scales."""
     return tensor.to(torch.float16 if tensor.ndim > 1 else torch.float32)
 
 
 def load_small_videomae(
     path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> VideoFeatures:
-    """Reads what `save_small_videomae` wrote, frozen.
+    """Load a file of `save_small_videomae` with frozen parameters.
 
     Raises:
-        CheckpointError: it is missing, damaged or of another kind.
+        CheckpointError: the file is missing, damaged, or of another kind.
     """
     content = read_weight_file(path, TRAINING_DOWNLOAD)
     config, weights = content.get("config"), content.get("state_dict")
     if not isinstance(config, Mapping) or not isinstance(weights, Mapping):
-        raise CheckpointError(f"{path} has no config and state_dict: give a file that demo.training wrote")
+        raise CheckpointError(f"{path} has no config and state_dict: give a file written by demo.training")
     try:
         size = VideoMaeSize(**{str(name): int(value) for name, value in config.items()})
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} states an impossible VideoMAE ({error}): use another file") from None
-    return _filled(size, weights, path, device, dtype)
+        raise CheckpointError(f"{path} has invalid VideoMAE dimensions ({error}): use another file") from None
+    return _build(size, weights, path, device, dtype)
 
 
-def _filled(
+def _build(
     size: VideoMaeSize,
     weights: Mapping[str, torch.Tensor],
     path: Path,

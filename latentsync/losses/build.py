@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from latentsync.errors import ConfigError
-from latentsync.judges.vae_distance import VaeEncoderDistance
-from latentsync.judges.vgg_lpips import load_vgg_lpips
+from latentsync.judges.perceptual_distance import VaeEncoderDistance, load_vgg_lpips
 from latentsync.judges.videomae import load_published_videomae, load_small_videomae
 from latentsync.losses.epsilon_loss import EpsilonLoss
 from latentsync.losses.feature_losses import PerceptualDistance, PerceptualLoss, TrepaLoss

@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import torch
 
-from latentsync.diffusion.one_step import signal_to_noise
-from latentsync.diffusion.scheduler import build_scheduler
+from latentsync.diffusion.noise import signal_to_noise_ratio
+from latentsync.diffusion.sampler import build_scheduler
 from latentsync.face.mask import latent_mask
 from latentsync.losses.loss_stack import Prediction
 
@@ -75,6 +75,6 @@ def timestep_weights(cap: float) -> torch.Tensor:
     of 6 to 8 minutes on the demo data, the correlation of the mouth opening on held-out clips was 0.42 without these
     weights, about 0.6 with a cap of 10 and 0.71 with 50; colours are learned later with them.
     """
-    inverse = 1 / signal_to_noise(build_scheduler("ddim").alphas_cumprod)
+    inverse = 1 / signal_to_noise_ratio(build_scheduler("ddim").alphas_cumprod)
     weights = 1 + inverse.clamp(max=cap)
     return weights / weights.mean()

@@ -12,7 +12,7 @@ from latentsync.losses.loss_stack import Prediction
 
 
 class PerceptualDistance(Protocol):
-    """Interface of `latentsync.judges.vgg_lpips.VggLpips` and `latentsync.judges.vae_distance.VaeEncoderDistance`."""
+    """Interface of `VggLpips` and `VaeEncoderDistance` in `latentsync.judges.perceptual_distance`."""
 
     def __call__(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the distances (n,) between images and targets (n, 3, h, w) in [-1, 1]."""

@@ -22,7 +22,7 @@ class Prediction:
         predicted_noise: (b, L, f, h, w) output of the network.
         noise: (b, L, f, h, w) added noise, the target.
         timestep: (b,) int64.
-        clean_estimate: (b, L, f, h, w), see `latentsync.diffusion.one_step.estimate_clean`.
+        clean_estimate: (b, L, f, h, w), see `latentsync.diffusion.noise.predict_x0`.
         codec: decodes the estimate; None if no term needs pixels.
         target_latents: (b, L, f, h, w) clean latents, or None.
         target_pixels: (b, f, 3, R, R) target frames in [-1, 1]; None if no term needs them.

@@ -1,1 +1,1 @@
-"""The networks that carry the published weights: U-Net, SyncNet and VAE, and how their files are read."""
+"""Networks with published weights: U-Net, SyncNet and VAE, and the loading of their files."""

@@ -1,5 +1,10 @@
-"""Spatial transformer of the U-Net: self-attention within a frame, cross-attention to the frame's audio tokens."""
+"""Attention layers of the U-Net: spatial transformer and motion module.
 
+The spatial transformer attends within a frame and to the frame's audio tokens; the motion module (AnimateDiff, arXiv
+2307.04725) attends over the frames of a window at every pixel.
+"""
+
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +14,7 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    """Multi-head attention; `to_out` is a list because the published weights name its projection `to_out.0`."""
+    """Multi-head attention; `to_out` is a list because its published parameters are named `to_out.0`."""
 
     def __init__(self, width: int, num_heads: int, context_width: int | None = None, bias: bool = False):
         super().__init__()
@@ -25,7 +30,7 @@ class Attention(nn.Module):
         return self._split_heads(self.to_k(context)), self._split_heads(self.to_v(context))
 
     def forward(self, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
-        """(n, t, width) attends to the given keys and values, or to itself."""
+        """(n, t, width) -> the same shape; attends to the given keys and values, or to itself."""
         keys, values = self.keys_values(x) if keys_values is None else keys_values
         attended = F.scaled_dot_product_attention(self._split_heads(self.to_q(x)), keys, values)
         return self.to_out[0](attended.transpose(1, 2).flatten(2))
@@ -36,16 +41,16 @@ class Attention(nn.Module):
 
 @dataclass(frozen=True)
 class AudioKeysValues:
-    """Keys and values of the audio for every cross-attention of one U-Net, each (b f, heads, s, channels / heads).
+    """Keys and values of the audio for every cross-attention of a U-Net, each (b f, heads, s, channels / heads).
 
-    They do not depend on the timestep, so a window computes them once and uses them in every denoising step.
+    They do not depend on the timestep, so they are computed once per window for all denoising steps.
     """
 
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
 
 class AudioCrossAttention(Attention):
-    """Cross-attention that finds its keys and values by its position in the network."""
+    """Cross-attention to audio; `layer_index` selects its entry of `AudioKeysValues.layers`."""
 
     def __init__(self, width: int, num_heads: int, audio_width: int):
         super().__init__(width, num_heads, audio_width)
@@ -53,7 +58,7 @@ class AudioCrossAttention(Attention):
 
 
 class TransformerBlock(nn.Module):
-    """x + self-attention, x + audio cross-attention, x + GEGLU (exact GELU), each on normalised x."""
+    """Self-attention, audio cross-attention and GEGLU (exact GELU), each x + layer(LayerNorm(x))."""
 
     def __init__(self, width: int, num_heads: int, audio_width: int | None):
         super().__init__()
@@ -75,7 +80,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """One transformer block over the pixels of each frame, between 1x1 convolutions, with an outer residual."""
+    """Transformer block over the pixels of each frame, between 1x1 convolutions, with an outer residual."""
 
     def __init__(self, channels: int, num_heads: int, audio_width: int | None, num_groups: int):
         super().__init__()
@@ -90,3 +95,84 @@ class SpatialTransformer(nn.Module):
         for block in self.transformer_blocks:
             tokens = block(tokens, audio)
         return x + self.proj_out(tokens.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))
+
+
+class PositionEncoding(nn.Module):
+    """Sinusoidal frame positions: sin in even channels, cos in odd ones; a buffer, saved with the weights."""
+
+    pe: torch.Tensor
+
+    def __init__(self, width: int, max_frames: int):
+        super().__init__()
+        frames = torch.arange(max_frames, dtype=torch.float32)[:, None]
+        angles = frames * torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
+        encoding = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+        self.register_buffer("pe", encoding[None].contiguous())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add the positions to (n, f, c)."""
+        return x + self.pe[:, : x.shape[1]].to(x.dtype)
+
+
+class TemporalAttention(Attention):
+    """Self-attention over frames; queries, keys and values include the frame position."""
+
+    def __init__(self, width: int, num_heads: int, max_frames: int):
+        super().__init__(width, num_heads)
+        self.pos_encoder = PositionEncoding(width, max_frames)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, f, c) -> the same shape."""
+        return super().forward(self.pos_encoder(x))
+
+
+class TemporalTransformerBlock(nn.Module):
+    """Two temporal self-attentions and a GEGLU, each x + layer(LayerNorm(x))."""
+
+    def __init__(self, width: int, num_heads: int, max_frames: int):
+        super().__init__()
+        self.attention_blocks = nn.ModuleList([TemporalAttention(width, num_heads, max_frames) for _ in range(2)])
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(2)])
+        self.ff = FeedForward(width, activation_fn="geglu")
+        self.ff_norm = nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, f, c) -> the same shape."""
+        for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
+            x = x + attention(norm(x))
+        return x + self.ff(self.ff_norm(x))
+
+
+class TemporalTransformer(nn.Module):
+    """Per-frame GroupNorm, linear layer, temporal block over f at each pixel, linear layer initialized to zero."""
+
+    def __init__(self, channels: int, num_heads: int, num_groups: int, max_frames: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(num_groups, channels, eps=1e-6)
+        self.proj_in = nn.Linear(channels, channels)
+        self.transformer_blocks = nn.ModuleList([TemporalTransformerBlock(channels, num_heads, max_frames)])
+        self.proj_out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+
+    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """(b f, c, h, w) -> the same shape."""
+        height, width = x.shape[2:]
+        tokens = self.norm(x).permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, x.shape[1])
+        tokens = self.proj_in(tokens.transpose(1, 2).flatten(0, 1))
+        for block in self.transformer_blocks:
+            tokens = block(tokens)
+        tokens = self.proj_out(tokens).unflatten(0, (-1, height, width))
+        return x + tokens.permute(0, 3, 4, 1, 2).flatten(0, 1)
+
+
+class MotionModule(nn.Module):
+    """Wrapper that gives the temporal transformer its published name."""
+
+    def __init__(self, channels: int, num_heads: int, num_groups: int, max_frames: int):
+        super().__init__()
+        self.temporal_transformer = TemporalTransformer(channels, num_heads, num_groups, max_frames)
+
+    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """(b f, c, h, w) -> the same shape."""
+        return self.temporal_transformer(x, num_frames)

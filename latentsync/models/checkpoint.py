@@ -1,4 +1,4 @@
-"""Reading and writing weights in the published format: {"global_step": int, "state_dict": {...}} and more keys."""
+"""Weights in the published format: {"global_step": int, "state_dict": {...}}, plus further keys of plain data."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +9,21 @@ import torch
 from torch import nn
 
 from latentsync.errors import CheckpointError
-from latentsync.models.checkpoint_fit import fit_unet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 from latentsync.storage.atomic import atomic_write
-from latentsync.storage.weight_file import check_fit, plain_tensors, read_safetensors, read_weight_file
+from latentsync.storage.weight_file import abbreviate, check_fit, plain_tensors, read_safetensors, read_weight_file
 
 logger = logging.getLogger(__name__)
+
+_WHISPER_SIZES = {384: "whisper tiny", 512: "whisper base", 768: "whisper small", 1024: "whisper medium"}
+_LAYERS_BY_KEY = {
+    "in_channels": ("conv_in.",),
+    "out_channels": ("conv_out.",),
+    "cross_attention_dim": ("attn2.to_k.", "attn2.to_v."),
+}
+"""Layers whose shape depends on a key of the configuration."""
 
 
 def save_checkpoint(
@@ -26,20 +33,20 @@ def save_checkpoint(
     extra: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Writes weights in the published format; the file appears whole or not at all.
+    """Write weights atomically in the published format.
 
     Args:
-        path: where to; its folder is made when absent.
+        path: the file; missing parent folders are created.
         state_dict: the weights.
-        global_step: training steps done.
+        global_step: number of training steps.
         extra: further top-level keys of plain data, such as {"config": {"resolution": 256}} or the loss lists.
-        dtype: floating-point tensors are stored so (None: as they are).
+        dtype: dtype to store floating-point tensors in; None stores them unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: _stored(tensor, dtype) for name, tensor in state_dict.items()}
-    with atomic_write(path) as beside:
-        torch.save({"global_step": global_step, "state_dict": weights, **(extra or {})}, beside)
+    with atomic_write(path) as temporary:
+        torch.save({"global_step": global_step, "state_dict": weights, **(extra or {})}, temporary)
 
 
 def load_unet(
@@ -52,34 +59,35 @@ def load_unet(
     allow_missing: Sequence[str] = (),
     allow_unused: Sequence[str] = (),
 ) -> UNet3DConditionModel:
-    """Builds the U-Net a configuration describes and fills it from a file in the published format.
+    """Build a U-Net and load its weights.
 
     Args:
-        config: what the U-Net is made of.
-        path: the weights file, stored in any floating-point format; .pt, or diffusers' .safetensors.
-        device: where the network goes.
-        dtype: format of its weights.
-        resolution: pixels of a face crop; refused when the file records another.
-        allow_new_layers: for training: where channels or audio width differ, `conv_in`, `conv_out` and the
-            `attn2.to_k/to_v` tensors concerned keep their initial values and the log says so; without it (inference)
-            such a file is refused.
-        allow_missing: for training: lists of modules ("motion_modules.") whose members may be absent from the file and
-            keep their initial values, and the log says so; a member of which the file has a part is refused.
-        allow_unused: for training: the same for members that the file has and the configuration does not.
+        config: sizes and switches of the U-Net.
+        path: weights in the published format, of any floating-point dtype, or diffusers' .safetensors: a Stable
+            Diffusion 1.5 U-Net has the parameter names of a stage-1 U-Net.
+        device: device of the network.
+        dtype: dtype of its parameters.
+        resolution: side of a face crop in pixels; an error if the file records another.
+        allow_new_layers: for training: layers whose channels or audio width differ (`conv_in`, `conv_out`,
+            `attn2.to_k/to_v`) keep their initial values with a warning. False (inference) refuses such a file.
+        allow_missing: for training: module lists (such as "motion_modules.") whose members may be missing in the file;
+            they keep their initial values with a warning. A member that is partly in the file is an error.
+        allow_unused: for training: module lists whose members in the file may be missing in the configuration; they
+            are ignored with a warning.
 
     Raises:
         CheckpointError: the file cannot be read or does not fit the configuration.
     """
-    weights, recorded = _weights_and_record(path)
+    weights, recorded = _read_weights(path)
     _check_resolution(path, recorded, resolution)
     with torch.device("meta"):
         unet = UNet3DConditionModel.from_unet_config(config)
-    weights = fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
+    weights = _fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
     if len(weights) < len(unet.state_dict()):
         unet = UNet3DConditionModel.from_unet_config(config)
-    # A meta parameter takes over the file's tensor, dtype included; the whole model is converted once, below.
+    # assign=True replaces meta parameters by the file's tensors in the file's dtype; the conversion is below.
     unet.load_state_dict(weights, strict=False, assign=True)
-    # Not unet.to(): diffusers' own warns about modules to keep in float32 even where there are none.
+    # nn.Module.to instead of unet.to: diffusers' override warns about modules to keep in float32 even without any.
     to = cast(Callable[..., nn.Module], nn.Module.to)
     to(unet, device=device, dtype=dtype, memory_format=torch.channels_last)
     return unet
@@ -93,7 +101,7 @@ def check_unet(
     allow_missing: Sequence[str] = (),
     allow_unused: Sequence[str] = (),
 ) -> None:
-    """Compare the names and shapes of a U-Net's file with its network, as `load_unet` does, without loading it.
+    """Check that weights fit a U-Net, as `load_unet` does, without loading them into it.
 
     Args:
         unet: the network, which may be on the meta device.
@@ -103,29 +111,19 @@ def check_unet(
     Raises:
         CheckpointError: the file cannot be read or does not fit the configuration.
     """
-    weights, _ = _weights_and_record(path)
-    fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
-
-
-def check_syncnet(syncnet: nn.Module, path: str | Path) -> None:
-    """Compare the names and shapes of a SyncNet's file with its network, which may be on the meta device.
-
-    Raises:
-        CheckpointError: the file cannot be read or does not fit the configuration.
-    """
-    weights, _ = _weights_and_record(path)
-    check_fit(syncnet.state_dict(), weights, path)
+    weights, _ = _read_weights(path)
+    _fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
 
 
 def load_syncnet(
     config: SyncNetConfig, path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> StableSyncNet:
-    """Builds the SyncNet a configuration describes and fills it from a file in the published format.
+    """Build a SyncNet and load its weights.
 
     Raises:
         CheckpointError: the file cannot be read or does not fit the configuration.
     """
-    weights, _ = _weights_and_record(path)
+    weights, _ = _read_weights(path)
     with torch.device("meta"):
         syncnet = StableSyncNet(config)
     check_fit(syncnet.state_dict(), weights, path)
@@ -133,8 +131,18 @@ def load_syncnet(
     return syncnet.to(device=device, dtype=dtype)
 
 
-def _weights_and_record(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The file's tensors by name, and the configuration it records (empty in the published files)."""
+def check_syncnet(syncnet: nn.Module, path: str | Path) -> None:
+    """Check that weights fit a SyncNet, which may be on the meta device, without loading them into it.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not fit the configuration.
+    """
+    weights, _ = _read_weights(path)
+    check_fit(syncnet.state_dict(), weights, path)
+
+
+def _read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return a file's weights by name and the configuration it records (empty in the published files)."""
     if Path(path).suffix == ".safetensors":
         return read_safetensors(path), {}
     content = read_weight_file(path)
@@ -152,6 +160,88 @@ def _check_resolution(path: str | Path, recorded: Mapping[str, Any], resolution:
             f"checkpoint {path} was made for {made_for} px, the configuration says data.resolution {resolution}: "
             f"use a configuration for {made_for} px, or other weights"
         )
+
+
+def _fit_unet(
+    unet: nn.Module,
+    config: UNetConfig,
+    weights: dict[str, torch.Tensor],
+    path: str | Path,
+    allow_new_layers: bool,
+    allow_missing: Sequence[str],
+    allow_unused: Sequence[str],
+) -> dict[str, torch.Tensor]:
+    """Return the weights that the U-Net loads; allowed differences are logged, others raise CheckpointError."""
+    differing = _differing_sizes(config, weights)
+    if differing and not allow_new_layers:
+        raise CheckpointError(f"checkpoint {path} does not fit the configuration: {_explain(differing)}")
+    expected = unet.state_dict()
+    unused = {name for name in weights if name not in expected and _in_absent_member(name, expected, allow_unused)}
+    if unused:
+        names = abbreviate(sorted(unused))
+        logger.warning("%s: %d tensors have no place in this network: %s", path, len(unused), names)
+    weights = {name: tensor for name, tensor in weights.items() if name not in unused}
+    weights = _drop_differing_layers(weights, differing, path)
+    new_layers = tuple(prefix for key in differing for prefix in _LAYERS_BY_KEY[key])
+    fresh = {
+        name
+        for name in expected
+        if name not in weights and (_is_in_layer(name, new_layers) or _in_absent_member(name, weights, allow_missing))
+    }
+    check_fit({name: tensor for name, tensor in expected.items() if name not in fresh}, weights, path)
+    if fresh:
+        names = abbreviate([name for name in expected if name in fresh])
+        logger.warning("%s: %d tensors start from initial values: %s", path, len(fresh), names)
+    return weights
+
+
+def _differing_sizes(config: UNetConfig, weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, int]]:
+    """Return {configuration key: (value in the file, value in the configuration)} of the sizes that differ."""
+    audio_key = next((name for name in weights if name.endswith("attn2.to_k.weight")), "")
+    places = {"in_channels": ("conv_in.weight", 1), "out_channels": ("conv_out.weight", 0)}
+    if config.add_audio_layer:
+        places["cross_attention_dim"] = (audio_key, 1)
+    differing = {}
+    for key, (name, axis) in places.items():
+        if name in weights and weights[name].ndim > 1 and weights[name].shape[axis] != getattr(config, key):
+            differing[key] = (weights[name].shape[axis], getattr(config, key))
+    return differing
+
+
+def _explain(differing: Mapping[str, tuple[int, int]]) -> str:
+    reasons = []
+    for key, (in_file, in_config) in differing.items():
+        size = f" ({_WHISPER_SIZES[in_file]})" if key == "cross_attention_dim" and in_file in _WHISPER_SIZES else ""
+        name = "audio width" if key == "cross_attention_dim" else key.replace("_", " ")
+        reasons.append(f"made for {name} {in_file}{size}, model.{key} says {in_config}")
+    return "; ".join(reasons) + ": use the configuration these weights were trained with, or other weights"
+
+
+def _drop_differing_layers(
+    weights: dict[str, torch.Tensor], differing: Mapping[str, tuple[int, int]], path: str | Path
+) -> dict[str, torch.Tensor]:
+    for key, (in_file, in_config) in differing.items():
+        layers = _LAYERS_BY_KEY[key]
+        weights = {name: tensor for name, tensor in weights.items() if not _is_in_layer(name, layers)}
+        logger.warning(
+            "%s has %s %d, the configuration %d: %s start from initial values",
+            path, key, in_file, in_config, " and ".join(layer.rstrip(".") for layer in layers),
+        )  # fmt: skip
+    return weights
+
+
+def _is_in_layer(name: str, layers: Sequence[str]) -> bool:
+    return any(name.startswith(layer) or f".{layer}" in name for layer in layers)
+
+
+def _in_absent_member(name: str, others: Mapping[str, torch.Tensor], module_lists: Sequence[str]) -> bool:
+    """Return True if `name` belongs to a member of these module lists of which `others` has no tensor at all."""
+    for module_list in module_lists:
+        head, found, tail = name.partition(module_list)
+        if found:
+            member = f"{head}{module_list}{tail.partition('.')[0]}."
+            return not any(other.startswith(member) for other in others)
+    return False
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""StableSyncNet (arXiv 2412.09262): tells whether a run of mouth frames and a stretch of speech belong together."""
+"""StableSyncNet (arXiv 2412.09262): embeds windows of mouth frames and audio to measure their sync."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,16 +13,16 @@ from latentsync.models.attention import Attention
 
 @dataclass
 class SyncEncoderConfig:
-    """One of the two stacks.
+    """Configuration of the audio or the visual encoder.
 
     Attributes:
         in_channels: 1 for mel; frames x 3 for pixels, frames x 4 for latents.
         block_out_channels: channels of each residual block.
-        downsample_factors: per block [vertical, horizontal] stride of the convolution after it, or one number for both;
-            [1, 1] or 1: none. Pairs after construction.
-        attn_blocks: per block 1 where a self-attention follows, else 0; empty is none at all.
-        dropout: inside the residual blocks, in [0, 1).
-        num_heads: heads of the self-attention.
+        downsample_factors: per block the [vertical, horizontal] stride of the convolution after it, or one number for
+            both; 1 is no downsampling. Converted to pairs.
+        attn_blocks: per block 1 if a self-attention follows, otherwise 0; empty for none.
+        dropout: dropout probability of the residual blocks, in [0, 1).
+        num_heads: attention heads.
         norm_num_groups: groups of every GroupNorm.
     """
 
@@ -39,13 +39,13 @@ class SyncEncoderConfig:
         self.downsample_factors = [_factor_pair(factors) for factors in self.downsample_factors]
         if len(self.downsample_factors) != num_blocks or len(self.attn_blocks) not in (0, num_blocks):
             raise ValueError(
-                f"a SyncNet encoder with {num_blocks} block_out_channels needs as many downsample_factors "
+                f"a SyncNet encoder with {num_blocks} block_out_channels requires as many downsample_factors "
                 "and as many attn_blocks (or none)"
             )
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
                 raise ValueError(
-                    f"block_out_channels: {channels} is no multiple of norm_num_groups {self.norm_num_groups}"
+                    f"block_out_channels: {channels} is not a multiple of norm_num_groups {self.norm_num_groups}"
                 )
 
 
@@ -53,20 +53,20 @@ def _factor_pair(factors: Any) -> list[int]:
     pair = [factors, factors] if isinstance(factors, int) else factors
     is_pair = isinstance(pair, list) and len(pair) == 2 and all(type(factor) is int for factor in pair)
     if not is_pair or min(pair) < 1:
-        raise ValueError(f"downsample_factors are pairs [vertical, horizontal] or numbers from 1 up, not {factors}")
+        raise ValueError(f"downsample_factors must be pairs [vertical, horizontal] or numbers from 1, not {factors}")
     return pair
 
 
 @dataclass
 class SyncNetConfig:
-    """The `model:` section of configs/syncnet/*.yaml: the two stacks, which end in equally long vectors."""
+    """The `model:` section of configs/syncnet/*.yaml: two encoders with embeddings of equal length."""
 
     audio_encoder: SyncEncoderConfig = field(default_factory=SyncEncoderConfig)
     visual_encoder: SyncEncoderConfig = field(default_factory=SyncEncoderConfig)
 
 
 class SyncResidualBlock(nn.Module):
-    """Two normalised 3x3 convolutions and a shortcut, then a strided convolution with its own, uneven padding."""
+    """Two 3x3 convolutions after GroupNorm and SiLU with a shortcut, then a strided convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, factors: tuple[int, int], dropout: float, num_groups: int):
         super().__init__()
@@ -88,7 +88,7 @@ class SyncResidualBlock(nn.Module):
 
 
 def strided_padding(factors: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Zeros (left, right, top, bottom) before a 3x3 convolution strided by (vertical, horizontal)."""
+    """Return the zero padding (left, right, top, bottom) of a 3x3 convolution with stride (vertical, horizontal)."""
     vertical, horizontal = factors
     left, right = (1, 1) if horizontal == 1 else (0, 1)
     top, bottom = (1, 1) if vertical == 1 else (0, 1)
@@ -117,12 +117,12 @@ class SyncAttentionBlock(nn.Module):
 
 
 class SyncEncoder(nn.Module):
-    """A stack of residual blocks, some followed by attention, that turns an input into one vector of unit length."""
+    """Residual blocks, some followed by attention, that embed an input as one vector of unit length."""
 
     def __init__(self, config: SyncEncoderConfig):
         super().__init__()
         if not config.block_out_channels:
-            raise ValueError("a SyncNet encoder needs at least one entry in block_out_channels")
+            raise ValueError("a SyncNet encoder requires at least one entry in block_out_channels")
         channels = config.block_out_channels[0]
         self.conv_in = nn.Conv2d(config.in_channels, channels, 3, padding=1)
         self.down_blocks = nn.ModuleList()
@@ -148,7 +148,7 @@ class SyncEncoder(nn.Module):
 
 
 class StableSyncNet(nn.Module):
-    """Both stacks; the cosine of their vectors is the chance that picture and sound are in sync."""
+    """Visual and audio encoder; the cosine similarity of their embeddings is the probability of being in sync."""
 
     def __init__(self, config: SyncNetConfig):
         super().__init__()
@@ -157,13 +157,13 @@ class StableSyncNet(nn.Module):
         self.visual_encoder = SyncEncoder(config.visual_encoder)
 
     def forward(self, frames: torch.Tensor, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeds pictures and sound.
+        """Embed video and audio windows.
 
         Args:
             frames: (b, f 3, h, w) in [-1, 1], the lower half of f RGB frames stacked frame-major (or latents).
-            mel: (b, 1, 80, columns) as `latentsync.audio.mel` makes it.
+            mel: (b, 1, 80, columns), see `latentsync.audio.mel`.
 
         Returns:
-            Two (b, d) of unit length, picture and sound; no entry is negative, so the cosine lies in [0, 1].
+            Video and audio embeddings (b, d) of unit length without negative entries: the cosine is in [0, 1].
         """
         return self.visual_encoder(frames), self.audio_encoder(mel)

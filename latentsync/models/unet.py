@@ -1,7 +1,7 @@
-"""The denoising U-Net: Stable Diffusion 1.5's layout over windows of frames, driven by Whisper features.
+"""The denoising U-Net: the architecture of Stable Diffusion 1.5 for windows of frames, conditioned on Whisper features.
 
-Weights are named and shaped as in the published `latentsync_unet.pt`. Inside, frames are (b f, c, h, w) with channels
-last in memory (see `latentsync.models.resnet`).
+Parameters have the names and shapes of the published `latentsync_unet.pt`. Inside, frames are (b f, c, h, w) with
+channels last in memory (see `latentsync.models.unet_blocks`).
 """
 
 from dataclasses import asdict, dataclass, field
@@ -15,18 +15,17 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from latentsync.models.attention import AudioCrossAttention, AudioKeysValues
-from latentsync.models.resnet import FrameGroupNorm
-from latentsync.models.unet_blocks import DownBlock, MidBlock, UpBlock
+from latentsync.models.unet_blocks import DownBlock, FrameGroupNorm, MidBlock, UpBlock
 from latentsync.models.unet_config import UNetConfig
 
 
 @dataclass
 class DeepFeatures:
-    """What DeepCache (arXiv 2312.00858) carries from one denoising step to the next.
+    """Features that DeepCache (arXiv 2312.00858) keeps between denoising steps.
 
-    The coarse levels change slowly between neighbouring steps. A full step stores what enters the last up block; a
-    step with `reuse` set takes that, and computes only the finest level: `conv_in`, the first down block without its
-    halving, and the last up block, whose three skips are exactly those outputs.
+    The coarse levels change slowly between neighbouring steps. A full step stores the input of the last up block. A
+    step with `reuse` set reads it and computes only the finest level: `conv_in`, the first down block without its
+    downsampling, and the last up block, whose three skips are exactly those outputs.
     """
 
     reuse: bool = False
@@ -34,7 +33,7 @@ class DeepFeatures:
 
 
 class UNet3DConditionModel(ModelMixin, ConfigMixin):
-    """Predicts the noise in a window of latents from the noisy, masked and reference latents, and the audio."""
+    """Predicts the noise of a window of latents from noisy, masked and reference latents, mask and audio."""
 
     _supports_gradient_checkpointing = True
 
@@ -56,7 +55,7 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         motion_module_decoder_only: bool = False,
         motion_module_max_frames: int = 24,
     ):
-        """Builds the network with fresh weights; `UNetConfig` explains the arguments and raises ValueError."""
+        """Initialize the network; see `UNetConfig` for the arguments and their limits."""
         super().__init__()
         config = UNetConfig(**{name: self.config[name] for name in UNetConfig.__dataclass_fields__})
         self.unet_config = config
@@ -77,14 +76,14 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_unet_config(cls, config: UNetConfig) -> "UNet3DConditionModel":
-        """A network with fresh weights, made as the configuration says."""
+        """Build an initialized network from a configuration."""
         return cls(**asdict(config))
 
     def prepare_audio(self, audio: torch.Tensor) -> AudioKeysValues:
-        """Audio tokens (b, f, s, d) -> keys and values of every cross-attention, for use in all steps of a window.
+        """Compute keys and values of every cross-attention from audio tokens (b, f, s, d), for all steps of a window.
 
         Raises:
-            ValueError: d is not the configuration's `cross_attention_dim`.
+            ValueError: d is not `cross_attention_dim`.
         """
         if audio.ndim != 4 or audio.shape[3] != self.unet_config.cross_attention_dim:
             expected = f"(b, f, s, {self.unet_config.cross_attention_dim})"
@@ -99,16 +98,16 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         audio: torch.Tensor | AudioKeysValues,
         deep_features: DeepFeatures | None = None,
     ) -> torch.Tensor:
-        """Predicts the noise.
+        """Predict the noise.
 
         Args:
             sample: (b, in_channels, f, h, w), h and w multiples of 2^(levels - 1).
-            timestep: 0 to 999, one for all or (b,).
-            audio: tokens (b, f, s, d), or what `prepare_audio` made of them.
-            deep_features: DeepCache's store; None computes everything and keeps nothing.
+            timestep: 0 to 999, a scalar or (b,).
+            audio: tokens (b, f, s, d), or the result of `prepare_audio`.
+            deep_features: store of DeepCache; None computes all levels.
 
         Returns:
-            (b, out_channels, f, h, w) in the dtype of the weights (under autocast: autocast's).
+            (b, out_channels, f, h, w) in the dtype of the parameters, or of autocast.
         """
         batch, _, num_frames = sample.shape[:3]
         self._check_sample(sample)
@@ -125,13 +124,13 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         return x.unflatten(0, (batch, num_frames)).transpose(1, 2).contiguous()
 
     def new_deep_features(self) -> DeepFeatures:
-        """An empty store for DeepCache, to be handed to every step of one window."""
+        """Return an empty store of DeepCache, to be passed to every denoising step of a window."""
         return DeepFeatures()
 
     def _check_sample(self, sample: torch.Tensor) -> None:
         config, factor = self.unet_config, 2 ** (self.unet_config.num_levels - 1)
         if sample.shape[1] != config.in_channels:
-            raise ValueError(f"the U-Net takes {config.in_channels} input channels, not {sample.shape[1]}")
+            raise ValueError(f"the U-Net requires {config.in_channels} input channels, not {sample.shape[1]}")
         if sample.shape[3] % factor or sample.shape[4] % factor:
             raise ValueError(f"latent height and width must be multiples of {factor}, not {tuple(sample.shape[3:])}")
         if config.use_motion_module and sample.shape[2] > config.motion_module_max_frames:
@@ -162,10 +161,10 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
     def _run_coarse_levels(
         self, x: torch.Tensor, time: torch.Tensor, audio: AudioKeysValues, num_frames: int
     ) -> torch.Tensor:
-        """From the finest down block's output to the finest up block's input: everything DeepCache leaves out."""
+        """Compute the input of the finest up block from the output of the finest down block: what DeepCache skips."""
         skips: list[torch.Tensor] = []
         for finer, block in zip(self.down_blocks[:-1], self.down_blocks[1:], strict=True):
-            x = cast(DownBlock, finer).halve(x)
+            x = cast(DownBlock, finer).downsample(x)
             skips.append(x)
             x, layer_outputs = block(x, time, audio, num_frames)
             skips.extend(layer_outputs)

@@ -1,22 +1,81 @@
-"""Down, mid and up blocks of the U-Net. A layer is a ResNet block, then a spatial transformer, then a motion module."""
+"""Down, mid and up blocks of the U-Net, and their convolutional layers.
+
+A layer of a block is a ResNet block, then a spatial transformer, then a motion module.
+
+Tensors are frames (b f, c, h, w), channels last in memory. The same memory read as (b, c, f, h, w) is torch's
+channels-last-3d format, and read as (b f, h w, c) it is the transformer's token layout: the views below copy nothing.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from latentsync.models.attention import AudioKeysValues, SpatialTransformer
-from latentsync.models.motion_module import MotionModule
-from latentsync.models.resnet import Downsample, ResnetBlock, Upsample
+from latentsync.models.attention import AudioKeysValues, MotionModule, SpatialTransformer
 from latentsync.models.unet_config import UNetConfig
 
 
-class LayerStack(nn.Module):
-    """What the three kinds of block share: lists of ResNets, transformers and motion modules, and how one layer runs.
+class FrameGroupNorm(nn.GroupNorm):
+    """GroupNorm with statistics over a whole window (f, h, w) instead of each frame."""
 
-    `gradient_checkpointing` is switched by the model's `enable_gradient_checkpointing`: then a layer's activations
-    are computed again in the backward pass instead of being kept.
+    def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Normalize (b f, c, h, w); the frames of a window are consecutive in the first dimension."""
+        windows = x.unflatten(0, (-1, num_frames)).transpose(1, 2)
+        windows = F.group_norm(windows, self.num_groups, self.weight, self.bias, self.eps)
+        return windows.transpose(1, 2).flatten(0, 1)
+
+
+class ResnetBlock(nn.Module):
+    """Two 3x3 convolutions after GroupNorm and SiLU, with the timestep embedding added between them, and a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, time_channels: int, num_groups: int):
+        super().__init__()
+        self.norm1 = FrameGroupNorm(num_groups, in_channels, eps=1e-5)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = nn.Linear(time_channels, out_channels)
+        self.norm2 = FrameGroupNorm(num_groups, out_channels, eps=1e-5)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """(b f, c, h, w) and timestep embedding (b, t) -> (b f, c', h, w)."""
+        time = self.time_emb_proj(F.silu(time)).repeat_interleave(num_frames, dim=0)
+        hidden = self.conv1(F.silu(self.norm1(x, num_frames)))
+        hidden = self.conv2(F.silu(self.norm2(hidden + time[:, :, None, None], num_frames)))
+        return hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+class Downsample(nn.Module):
+    """Strided convolution that halves height and width."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b f, c, h, w) -> (b f, c, h/2, w/2)."""
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour upsampling by 2, then a convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b f, c, h, w) -> (b f, c, 2 h, 2 w)."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class LayerStack(nn.Module):
+    """Base of the three kinds of blocks: lists of ResNet blocks, transformers and motion modules, run layer by layer.
+
+    The model's `enable_gradient_checkpointing` sets `gradient_checkpointing`: the backward pass then recomputes a
+    layer's activations instead of storing them.
     """
 
     gradient_checkpointing = False
@@ -30,12 +89,12 @@ class LayerStack(nn.Module):
         self.motion_modules = nn.ModuleList()
 
     def add_resnet(self, in_channels: int, out_channels: int) -> None:
-        """Appends a ResNet block."""
+        """Append a ResNet block."""
         time_channels = 4 * self._config.block_out_channels[0]
         self.resnets.append(ResnetBlock(in_channels, out_channels, time_channels, self._config.norm_num_groups))
 
     def add_attention(self, channels: int) -> None:
-        """Appends a spatial transformer."""
+        """Append a spatial transformer."""
         config = self._config
         audio_width = config.cross_attention_dim if config.add_audio_layer else None
         self.attentions.append(
@@ -43,7 +102,7 @@ class LayerStack(nn.Module):
         )
 
     def add_motion(self, channels: int) -> None:
-        """Appends a motion module."""
+        """Append a motion module."""
         config = self._config
         self.motion_modules.append(
             MotionModule(channels, config.attention_head_dim, config.norm_num_groups, config.motion_module_max_frames)
@@ -52,7 +111,7 @@ class LayerStack(nn.Module):
     def run_layer(
         self, index: int, x: torch.Tensor, time: torch.Tensor, audio: AudioKeysValues, num_frames: int
     ) -> torch.Tensor:
-        """ResNet, transformer and motion module number `index`, those of them that this block has."""
+        """Run layer `index`: ResNet block, then transformer and motion module if this block has them."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return self._gradient_checkpointing_func(self._layer, index, x, time, audio, num_frames)
         return self._layer(index, x, time, audio, num_frames)
@@ -69,7 +128,7 @@ class LayerStack(nn.Module):
 
 
 class DownBlock(LayerStack):
-    """Layers of one level on the way down, then a halving unless it is the last level."""
+    """Layers of one encoder level, and a downsampling unless it is the coarsest level."""
 
     def __init__(self, config: UNetConfig, level: int):
         super().__init__(config)
@@ -86,22 +145,22 @@ class DownBlock(LayerStack):
     def forward(
         self, x: torch.Tensor, time: torch.Tensor, audio: AudioKeysValues, num_frames: int
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(b f, c, h, w) -> the output before halving, and the output of every layer for the up blocks."""
+        """(b f, c, h, w) -> output before downsampling, and the skips for the up blocks: the output of every layer."""
         skips = []
         for index in range(len(self.resnets)):
             x = self.run_layer(index, x, time, audio, num_frames)
             skips.append(x)
         return x, skips
 
-    def halve(self, x: torch.Tensor) -> torch.Tensor:
-        """What the next level begins with: (b f, c, h, w) -> (b f, c, h/2, w/2)."""
+    def downsample(self, x: torch.Tensor) -> torch.Tensor:
+        """(b f, c, h, w) -> the input of the next level (b f, c, h/2, w/2)."""
         for downsampler in self.downsamplers:
             x = downsampler(x)
         return x
 
 
 class MidBlock(LayerStack):
-    """ResNet, transformer, optional motion module, ResNet at the coarsest level."""
+    """ResNet block, transformer, optional motion module and ResNet block at the coarsest level."""
 
     def __init__(self, config: UNetConfig):
         super().__init__(config)
@@ -119,7 +178,7 @@ class MidBlock(LayerStack):
 
 
 class UpBlock(LayerStack):
-    """Layers of one level on the way up, each fed with one output of the way down, then a doubling."""
+    """Layers of one decoder level, each concatenated with a skip from the encoder, then an upsampling."""
 
     def __init__(self, config: UNetConfig, level: int):
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What a U-Net is made of: the `model:` section of configs/unet/*.yaml."""
+"""Configuration of the U-Net: the `model:` section of configs/unet/*.yaml."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ _LARGEST = {
     "attention_head_dim": 1024,
     "motion_module_max_frames": 4096,
 }
-"""Far beyond any network of this kind; building one of a size that was mistyped would take for ever."""
+"""Limits far beyond any real network, so that a mistyped size fails at once instead of allocating memory."""
 
 
 @dataclass
@@ -23,17 +23,17 @@ class UNetConfig:
         in_channels: noisy latents, mask, masked-image and reference latents: 3 L + 1 for L latent channels.
         out_channels: latent channels L of the predicted noise.
         cross_attention_dim: width d of an audio token (384 for Whisper tiny, 768 for small).
-        block_out_channels: channels of each level, the finest first; every further level halves height and width.
-        attention_levels: levels with spatial transformers, 0 the finest; None is all but the last, as in SD-1.5.
-        layers_per_block: ResNet blocks of a down block; an up block has one more.
-        attention_head_dim: the *number* of heads (the field keeps its published name).
+        block_out_channels: channels of each level, finest first; each further level halves height and width.
+        attention_levels: levels with spatial transformers, 0 is the finest; None is all but the last, as in SD-1.5.
+        layers_per_block: ResNet blocks per down block; an up block has one more.
+        attention_head_dim: the *number* of attention heads (the published name of this key).
         norm_num_groups: groups of every GroupNorm.
-        add_audio_layer: whether the spatial transformers have a cross-attention to the audio.
-        use_motion_module: whether temporal attention follows each layer at the resolutions below.
-        motion_module_resolutions: downsampling factors 1, 2, 4, ... that get motion modules.
-        motion_module_mid_block: whether the mid block gets one too.
-        motion_module_decoder_only: whether the down blocks go without.
-        motion_module_max_frames: longest window the temporal position encoding covers.
+        add_audio_layer: True if the spatial transformers have cross-attention to the audio.
+        use_motion_module: True if motion modules follow the layers at `motion_module_resolutions`.
+        motion_module_resolutions: downsampling factors (1, 2, 4, ...) of the levels with motion modules.
+        motion_module_mid_block: True if the mid block has one too.
+        motion_module_decoder_only: True if the down blocks have none.
+        motion_module_max_frames: largest number of frames of the temporal position encoding.
     """
 
     in_channels: int = 13
@@ -54,35 +54,35 @@ class UNetConfig:
     def __post_init__(self) -> None:
         for key, largest in _LARGEST.items():
             if not 1 <= getattr(self, key) <= largest:
-                raise ValueError(f"model.{key} must lie between 1 and {largest}, not be {getattr(self, key)}")
+                raise ValueError(f"model.{key} must be between 1 and {largest}, not {getattr(self, key)}")
         if not 1 <= len(self.block_out_channels) <= _MAX_LEVELS:
-            raise ValueError(f"model.block_out_channels must name the channels of 1 to {_MAX_LEVELS} levels")
+            raise ValueError(f"model.block_out_channels must list the channels of 1 to {_MAX_LEVELS} levels")
         for channels in self.block_out_channels:
             if not 1 <= channels <= _MAX_WIDTH:
-                raise ValueError(f"model.block_out_channels: {channels} does not lie between 1 and {_MAX_WIDTH}")
+                raise ValueError(f"model.block_out_channels: {channels} is not between 1 and {_MAX_WIDTH}")
             for key in ("norm_num_groups", "attention_head_dim"):
                 if getattr(self, key) < 1 or channels % getattr(self, key):
                     raise ValueError(
-                        f"model.block_out_channels: {channels} is no multiple of {key} {getattr(self, key)}"
+                        f"model.block_out_channels: {channels} is not a multiple of {key} {getattr(self, key)}"
                     )
         unknown = set(self.attention_levels or []) - set(range(len(self.block_out_channels)))
         if unknown:
             raise ValueError(
-                f"model.attention_levels names level {min(unknown)}, which block_out_channels does not have"
+                f"model.attention_levels contains level {min(unknown)}, which block_out_channels does not have"
             )
 
     @property
     def num_levels(self) -> int:
-        """Number of resolutions the U-Net works at."""
+        """Number of resolution levels."""
         return len(self.block_out_channels)
 
     def has_attention(self, level: int) -> bool:
-        """Whether this level (0 the finest) has spatial transformers."""
+        """Return True if this level (0 is the finest) has spatial transformers."""
         levels = range(self.num_levels - 1) if self.attention_levels is None else self.attention_levels
         return level in levels
 
     def has_motion(self, level: int, is_decoder: bool) -> bool:
-        """Whether this level's down block, or with `is_decoder` its up block, has motion modules."""
+        """Return True if the down block of this level, or with `is_decoder` its up block, has motion modules."""
         if not self.use_motion_module or (self.motion_module_decoder_only and not is_decoder):
             return False
         return 2**level in self.motion_module_resolutions

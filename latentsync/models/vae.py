@@ -1,4 +1,4 @@
-"""The autoencoder between pixels and latents: diffusers' AutoencoderKL with its scaling, in bounded batches."""
+"""The VAE between pixels and latents: diffusers' AutoencoderKL with its latent scaling, in bounded batches."""
 
 import logging
 from collections.abc import Callable
@@ -19,15 +19,19 @@ from latentsync.storage.weight_file import plain_tensors
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
+"""Default number of images per batch."""
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-"""Images at once where nothing else is said."""
 
 
 class LatentCodec:
-    """Turns images in [-1, 1] into latents of about unit size, and back.
+    """Encodes images in [-1, 1] to latents of about unit variance, and decodes latents.
 
-    Where the device runs out of memory without gradients, a batch is halved until it fits; later calls start with that
-    size, and the log gets one warning.
+    If the device runs out of memory without gradients, the batch is halved until it fits, with one warning; later calls
+    start with that size.
+
+    Attributes:
+        latent_channels: channels L of the latents.
+        factor: downsampling factor of height and width.
     """
 
     def __init__(self, vae: AutoencoderKL):
@@ -41,18 +45,18 @@ class LatentCodec:
     def encode(
         self, images: torch.Tensor, batch_size: int = BATCH_SIZE, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """Images to latents, (distribution - shift) x scale.
+        """Encode images to latents, (distribution - shift) * scale.
 
         Args:
             images: (n, 3, h, w) in [-1, 1]; h and w multiples of `factor`.
-            batch_size: images encoded at a time.
-            generator: a CPU generator to draw from the distribution with; None takes its mean, the same every time.
+            batch_size: images per batch.
+            generator: CPU generator to sample from the distribution; None takes its mean.
 
         Returns:
             (n, latent_channels, h / factor, w / factor) in the VAE's dtype.
 
         Raises:
-            DeviceMemoryError: the device has too little memory for one image.
+            DeviceMemoryError: too little memory for one image.
         """
         noise = None if generator is None else self._draw_noise(images, generator)
 
@@ -67,10 +71,10 @@ class LatentCodec:
         return self._in_batches(compute, images, batch_size)
 
     def decode(self, latents: torch.Tensor, batch_size: int = BATCH_SIZE) -> torch.Tensor:
-        """Latents (n, latent_channels, h, w) to images (n, 3, h factor, w factor), about [-1, 1], not clamped.
+        """Decode latents (n, latent_channels, h, w) to images (n, 3, h factor, w factor), about [-1, 1], not clamped.
 
         Raises:
-            DeviceMemoryError: the device has too little memory for one image.
+            DeviceMemoryError: too little memory for one image.
         """
 
         def compute(items: slice) -> torch.Tensor:
@@ -80,37 +84,37 @@ class LatentCodec:
         return self._in_batches(compute, latents, batch_size)
 
     def _draw_noise(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Noise of all latents, image by image, so that it does not depend on the batch size."""
+        """Draw the noise of all latents, image by image, so that it does not depend on the batch size."""
         shape = (self.latent_channels, images.shape[-2] // self.factor, images.shape[-1] // self.factor)
         return torch.stack([torch.randn(shape, generator=generator) for _ in images])
 
     def _in_batches(
         self, compute: Callable[[slice], torch.Tensor], inputs: torch.Tensor, batch_size: int
     ) -> torch.Tensor:
-        wanted = batch_size if self._largest_batch is None else min(batch_size, self._largest_batch)
-        # With gradients a smaller batch saves nothing: the activations of all batches are kept for the backward pass.
+        requested = batch_size if self._largest_batch is None else min(batch_size, self._largest_batch)
+        # With gradients a smaller batch saves no memory: activations of all batches are kept for the backward pass.
         retry = not (torch.is_grad_enabled() and inputs.requires_grad)
         with naming_memory_errors("the VAE", self.vae.device):
-            results, fitting = run_in_batches(compute, len(inputs), wanted, self.vae.device, retry)
-        if fitting < wanted:
+            results, fitting = run_in_batches(compute, len(inputs), requested, self.vae.device, retry)
+        if fitting < requested:
             self._largest_batch = fitting
             logger.warning(
-                "the VAE ran out of memory on %s with %d images at once: it takes %d at once from now on",
-                *(self.vae.device, min(wanted, len(inputs)), fitting),
+                "the VAE ran out of memory on %s with %d images per batch: it uses %d per batch from now on",
+                *(self.vae.device, min(requested, len(inputs)), fitting),
             )
         return results
 
 
 @dataclass(frozen=True)
 class VaeShape:
-    """What an autoencoder makes of an image: so many latent channels, `factor` times smaller in height and width."""
+    """Latent channels of a VAE, and its downsampling factor of height and width."""
 
     latent_channels: int
     factor: int
 
 
 def read_vae_shape(folder: Path) -> VaeShape:
-    """The shape of the autoencoder in a diffusers folder; its weights are not read.
+    """Read the latent shape of the VAE in a diffusers folder from its configuration; its weights are not read.
 
     Raises:
         CheckpointError: the configuration is damaged, or the weights are missing.
@@ -125,16 +129,16 @@ def read_vae_shape(folder: Path) -> VaeShape:
 
 
 def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LatentCodec:
-    """Loads an AutoencoderKL from this machine; nothing is downloaded.
+    """Load an AutoencoderKL with frozen parameters from local files; nothing is downloaded.
 
     Args:
         path: a diffusers folder (config.json and safetensors), or a hub name such as stabilityai/sd-vae-ft-mse that
-            setup_env.sh has fetched into the hub's cache.
-        device: where the network goes.
-        dtype: format of its weights.
+            setup_env.sh has downloaded into the hub's cache.
+        device: device of the network.
+        dtype: dtype of its parameters.
 
     Raises:
-        CheckpointError: it is not on this machine, or is damaged or incomplete.
+        CheckpointError: the VAE is not on this machine, damaged or incomplete.
     """
     folder = _local_folder(path)
     if not (folder / "config.json").is_file():
@@ -158,7 +162,7 @@ def _local_folder(path: str | Path) -> Path:
     folder = Path(path)
     if folder.is_dir():
         return folder
-    missing = CheckpointError(f"VAE {path} is not on this machine: run setup_env.sh, or name a diffusers VAE folder")
+    missing = CheckpointError(f"VAE {path} is not on this machine: run setup_env.sh, or give a diffusers VAE folder")
     if folder.exists() or folder.is_absolute():
         raise missing
     try:

@@ -13,8 +13,7 @@ from latentsync.audio.frame_tokens import FeatureRows, frame_tokens
 from latentsync.device import describe_device
 from latentsync.device_memory import naming_memory_errors
 from latentsync.diffusion.noise import window_noise
-from latentsync.diffusion.sampler import denoise
-from latentsync.diffusion.scheduler import build_scheduler
+from latentsync.diffusion.sampler import build_scheduler, denoise
 from latentsync.errors import ConfigError, NonFiniteError
 from latentsync.face.colour import match_colour
 from latentsync.face.mask import keep_mask, latent_mask

@@ -16,8 +16,7 @@ from latentsync.device import frozen_dtype, process_device
 from latentsync.errors import ConfigError
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScorer
-from latentsync.judges.syncnet_v2 import load_syncnet_v2
-from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
 from latentsync.losses.build import build_losses
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.unet import UNet3DConditionModel

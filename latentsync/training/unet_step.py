@@ -11,9 +11,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from latentsync.diffusion.noise import mixed_noise
-from latentsync.diffusion.one_step import estimate_clean
-from latentsync.diffusion.scheduler import NUM_TRAIN_TIMESTEPS, build_scheduler
+from latentsync.diffusion.noise import mixed_noise, predict_x0
+from latentsync.diffusion.sampler import NUM_TRAIN_TIMESTEPS, build_scheduler
 from latentsync.face.mask import keep_mask, latent_mask
 from latentsync.losses.loss_stack import LossStack, Prediction
 from latentsync.models.checkpoint import save_checkpoint
@@ -163,7 +162,7 @@ class UNetStep:
             predicted_noise=predicted,
             noise=noise,
             timestep=timestep,
-            clean_estimate=estimate_clean(noisy, predicted, timestep, self.scheduler.alphas_cumprod),
+            clean_estimate=predict_x0(noisy, predicted, timestep, self.scheduler.alphas_cumprod),
             target_latents=clean,
             codec=self.codec,
             target_pixels=batch.get("pixels"),

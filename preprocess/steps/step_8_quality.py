@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentsync.judges.hyperiqa import PUBLISHED_WEIGHTS, load_hyperiqa
-from latentsync.judges.image_quality import QualityScorer, judged_frames
+from latentsync.judges.hyperiqa import PUBLISHED_WEIGHTS, QualityScorer, load_hyperiqa, scored_frames
 from latentsync.media.reader import VideoReader
 from latentsync.weights import locate
 from preprocess.clip import Clip
@@ -72,7 +71,7 @@ def read_judged_frames(path: Path) -> NDArray[np.uint8]:
         InputError: no frame can be decoded.
     """
     with VideoReader(path) as reader:
-        middle = judged_frames(reader.info.num_frames_estimate)[1]
+        middle = scored_frames(reader.info.num_frames_estimate)[1]
         kept: list[NDArray[np.uint8]] = []
         last = None
         for index, last in enumerate(reader):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from latentsync.errors import InputError
 from latentsync.judges.stable_sync_scorer import StableSyncScorer
 from latentsync.judges.sync_score import SyncScorer
-from latentsync.judges.syncnet_v2_scorer import SyncNetV2Scorer
+from latentsync.judges.syncnet_v2 import SyncNetV2Scorer
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
 from latentsync.models.syncnet_input import SyncNetInput
 from tests.golden_values import fill_deterministic
@@ -59,7 +59,7 @@ class BrightnessSyncNetV2(nn.Module):
         assert frames.shape[1:] == (3, 224, 224)
         return unit(frames.mean(dim=(1, 2, 3)).unfold(0, 5, 1))
 
-    def embed_sound(self, coefficients: Tensor) -> Tensor:
+    def embed_audio(self, coefficients: Tensor) -> Tensor:
         return unit(coefficients[:, 0, 0].unflatten(1, (5, 4)).mean(dim=2))
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from latentsync.judges.vae_distance import VaeEncoderDistance
+from latentsync.judges.perceptual_distance import VaeEncoderDistance
 from latentsync.losses.epsilon_loss import EpsilonLoss, mouth_weights, timestep_weights
 from latentsync.losses.feature_losses import PerceptualLoss
 from latentsync.losses.loss_stack import LossStack

@@ -6,8 +6,8 @@ import torch
 from diffusers import AutoencoderKL
 from omegaconf import OmegaConf
 
-from latentsync.diffusion.one_step import estimate_clean
-from latentsync.diffusion.scheduler import build_scheduler
+from latentsync.diffusion.noise import predict_x0
+from latentsync.diffusion.sampler import build_scheduler
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize, save_small_videomae
 from latentsync.losses.loss_stack import Prediction
 from latentsync.models.checkpoint import save_checkpoint
@@ -120,7 +120,7 @@ class Window:
             predicted_noise=predicted,
             noise=self.noise,
             timestep=self.timestep,
-            clean_estimate=estimate_clean(self.noisy, predicted, self.timestep, self.scheduler.alphas_cumprod),
+            clean_estimate=predict_x0(self.noisy, predicted, self.timestep, self.scheduler.alphas_cumprod),
             codec=self.codec,
             target_latents=self.clean,
             target_pixels=self.pixels,

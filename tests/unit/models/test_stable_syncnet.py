@@ -49,7 +49,7 @@ def test_small_network_gives_unit_vectors():
     ("arguments", "message"),
     [
         ((1, [32, 64], [[2, 2]]), "as many downsample_factors"),
-        ((1, [33], [[2, 2]]), "33 is no multiple"),
+        ((1, [33], [[2, 2]]), "33 is not a multiple"),
         ((1, [32], [[2]]), "pairs"),
     ],
 )

@@ -221,13 +221,13 @@ def test_wrong_inputs_are_named(sample_shape, audio_shape, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"block_out_channels": [30]}, "30 is no multiple of norm_num_groups 32"),
-        ({"in_channels": 0}, "model.in_channels must lie between 1 and 65536, not be 0"),
-        ({"layers_per_block": 2**31}, "model.layers_per_block must lie between 1 and 64"),
-        ({"motion_module_max_frames": 10**30}, "model.motion_module_max_frames must lie between 1 and 4096"),
-        ({"block_out_channels": [2**31]}, "2147483648 does not lie between 1 and 65536"),
+        ({"block_out_channels": [30]}, "30 is not a multiple of norm_num_groups 32"),
+        ({"in_channels": 0}, "model.in_channels must be between 1 and 65536, not 0"),
+        ({"layers_per_block": 2**31}, "model.layers_per_block must be between 1 and 64"),
+        ({"motion_module_max_frames": 10**30}, "model.motion_module_max_frames must be between 1 and 4096"),
+        ({"block_out_channels": [2**31]}, "2147483648 is not between 1 and 65536"),
         ({"block_out_channels": [32] * 1000}, "1 to 10 levels"),
-        ({"attention_levels": [4]}, "names level 4"),
+        ({"attention_levels": [4]}, "contains level 4"),
         ({"block_out_channels": []}, "1 to 10 levels"),
     ],
 )

@@ -81,7 +81,7 @@ def test_out_of_memory_halves_the_batch_and_is_said_once(vae, caplog, error: Exc
     fitting = 2 if room == 3 else room
     assert device.largest == fitting
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert f"ran out of memory on cpu with 8 images at once: it takes {fitting} at once" in caplog.text
+    assert f"ran out of memory on cpu with 8 images per batch: it uses {fitting} per batch" in caplog.text
 
 
 def test_a_device_without_room_for_one_image_is_an_error_in_one_line(vae):

@@ -8,8 +8,9 @@ from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from latentsync.errors import CheckpointError
-from latentsync.judges.vgg_lpips import load_vgg_lpips
+from latentsync.judges.perceptual_distance import VaeEncoderDistance, load_vgg_lpips
 from tests.golden_values import det
+from tests.unit.losses.tiny_losses import tiny_codec
 
 _TAPS = (3, 8, 15, 22, 29)
 
@@ -84,3 +85,47 @@ def test_distances_and_gradients_are_finite_float32(kind, backbone_file):
     expected = load_vgg_lpips(backbone_file).network(images.detach().float(), targets.float()).flatten()
     if kind != "black_in_every_channel":
         assert torch.equal(distance.detach(), expected)
+
+
+def distance_and_vae():
+    vae = tiny_codec().vae
+    return VaeEncoderDistance(vae.encoder), vae
+
+
+def test_vae_features_are_the_encoders_own():
+    distance, vae = distance_and_vae()
+    images = torch.tanh(det("vae_distance/images", (2, 3, 32, 64)))
+    features = distance.features(images)
+    assert [tuple(level.shape[1:]) for level in features] == [(8, 32, 64), (8, 16, 32), (8, 8, 16)]
+    hidden = vae.encoder.mid_block(features[-1])  # nothing is halved after the last level, so the encoder goes on here
+    moments = vae.quant_conv(vae.encoder.conv_out(vae.encoder.conv_act(vae.encoder.conv_norm_out(hidden))))
+    torch.testing.assert_close(moments[:, :4], vae.encode(images).latent_dist.mean)
+
+
+def test_vae_distance_is_zero_for_equal_images_and_grows_with_noise():
+    distance, _ = distance_and_vae()
+    images, noise = torch.tanh(det("vae_distance/a", (2, 3, 32, 64))), det("vae_distance/b", (2, 3, 32, 64))
+    assert distance(images, images).tolist() == [0, 0]
+    near, far = distance(images + 0.05 * noise, images), distance(images + 0.5 * noise, images)
+    assert (near > 0).all()
+    assert (far > 2 * near).all()
+
+
+def test_the_gradient_of_the_vae_distance_reaches_the_image_alone():
+    distance, _ = distance_and_vae()
+    images = torch.tanh(det("vae_distance/a", (1, 3, 32, 32))).requires_grad_()
+    targets = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    distance(images, targets).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    assert targets.grad is None
+
+
+def test_an_encoder_in_half_precision_is_copied_to_float32():
+    vae = tiny_codec().vae
+    assert VaeEncoderDistance(vae.encoder).encoder is vae.encoder
+    vae.bfloat16()
+    distance = VaeEncoderDistance(vae.encoder)
+    images = torch.tanh(det("vae_distance/a", (1, 3, 32, 32))).bfloat16()
+    assert {level.dtype for level in distance.features(images)} == {torch.float32}
+    assert vae.encoder.conv_in.weight.dtype == torch.bfloat16
