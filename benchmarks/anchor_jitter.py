@@ -11,8 +11,7 @@ import numpy as np
 from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device
 from latentsync.face.detector import DETECTORS, build_detector
-from latentsync.face.face_plan import raw_plan
-from latentsync.face.smoothing import jitter
+from latentsync.face.face_plan import jitter, raw_plan
 from latentsync.media.reader import VideoReader
 from latentsync.weights import AUXILIARY
 

@@ -17,14 +17,11 @@ from torch import Tensor
 
 from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device
-from latentsync.face.align import alignment_matrices, crop_faces, invert
-from latentsync.face.colour import RING_SHARE, match_colour
+from latentsync.face.align import alignment_matrices, crop_faces, crop_faces_as_published, invert
 from latentsync.face.detector import DETECTORS, build_detector
-from latentsync.face.face_plan import FacePlan, raw_plan
+from latentsync.face.face_plan import FacePlan, jitter, raw_plan
 from latentsync.face.mask import distance_inside, keep_mask
-from latentsync.face.paste import FacePaster
-from latentsync.face.published import PublishedPaster, crop_faces_as_published
-from latentsync.face.smoothing import jitter
+from latentsync.face.paste import RING_SHARE, FacePaster, PublishedPaster, match_colour
 from latentsync.media.reader import VideoReader
 from latentsync.models.vae import load_vae
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT

@@ -21,7 +21,8 @@ from eval.not_measured import NotMeasured
 from latentsync.audio.sample_source import SAMPLE_RATE
 from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
-from latentsync.face.detector import FaceDetector, build_detector, resolve_detector
+from latentsync.face.detection import FaceDetector
+from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader

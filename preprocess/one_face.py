@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 from latentsync.face.tracker import FaceTracker, Track, continuations, intersection_over_union, select_track
 from preprocess.face_track_file import ClipFace
 from preprocess.verdict import Rejected

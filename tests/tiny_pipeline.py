@@ -6,7 +6,7 @@ import numpy as np
 from diffusers import AutoencoderKL
 
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 from latentsync.models.vae import LatentCodec

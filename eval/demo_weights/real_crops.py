@@ -8,7 +8,8 @@ import numpy as np
 
 from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
-from latentsync.face.detector import FaceDetector, build_detector
+from latentsync.face.detection import FaceDetector
+from latentsync.face.detector import build_detector
 from latentsync.media.reader import VideoReader
 from latentsync.weights import AUXILIARY
 

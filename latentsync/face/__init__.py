@@ -1,1 +1,1 @@
-"""Faces: find, follow, align, cover the mouth, and paste the generated one back."""
+"""Find a face in video frames, follow it, crop it and paste the generated crop back."""

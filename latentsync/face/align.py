@@ -1,20 +1,23 @@
-"""Brings a face into the square crop the U-Net knows, by three anchor points.
+"""Align a face to the square crop of the U-Net by three anchor points.
 
-The rule is the published one: a similarity transform onto a template in a 210 x 280 (w x h at 256 px) space, with a
-smoothed correction for the nose, and that space squeezed to a square. Matrices here map *frame to square crop*, the
-squeeze included, in pixel coordinates whose integers are pixel centres.
+As published: a similarity transform maps the anchors to a template in a tall crop of 210 x 280 pixels (w x h, at 256
+px), with a smoothed correction for the nose; the tall crop is then scaled to a square. Matrices in this module map
+frame to square crop unless stated otherwise, in pixel coordinates whose integers are pixel centres.
+
+`crop_faces_as_published` reproduces the published crops, artefacts included: the tall crop is sampled without
+antialiasing and rounded down to whole levels, then resized by Lanczos-4 without antialiasing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from latentsync.face.frame_tensor import frame_tensor
+from latentsync.face.frames import frame_tensor
 
 GREY = 127.0
-"""Grey level (0-255) of crop pixels that lie outside the frame."""
+"""Level (0-255) of crop pixels outside the frame."""
 
 _TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]]) * 2.8 / 256
 """Anchors (left brow, right brow, nose; x, y) in the tall crop, in units of the resolution."""
@@ -23,19 +26,22 @@ _TALL_WIDTH, _TALL_HEIGHT = 210 / 256, 280 / 256
 """Size of the tall crop in units of the resolution."""
 
 _NEW_SHARE = 0.8
-"""Share of the newest frame in the smoothed nose correction."""
+"""Weight of the newest frame in the smoothed nose correction."""
 
 _SAMPLES_PER_PIXEL = 1.5
-"""Frame pixels a crop pixel may span before the frame is shrunk first; plain bilinear sampling up to there."""
+"""Frame pixels per crop pixel above which the frame is shrunk first; bilinear sampling suffices up to there."""
+
+_LANCZOS4_TAPS = 4
+"""Pixels on either side from which Lanczos-4 interpolates a resized pixel."""
 
 
 def tall_size(resolution: int) -> tuple[int, int]:
-    """Width and height in pixels of the tall crop the template lives in: (210, 280) at 256 px."""
+    """Return width and height of the tall crop in pixels: (210, 280) at 256 px."""
     return round(_TALL_WIDTH * resolution), round(_TALL_HEIGHT * resolution)
 
 
 class Aligner:
-    """Alignment of one face over successive frames; the nose correction carries over from frame to frame.
+    """Alignment of one face over successive frames; the nose correction is smoothed over time.
 
     Args:
         resolution: side of the square crop in pixels.
@@ -47,11 +53,11 @@ class Aligner:
         self._nose_difference: np.ndarray | None = None
 
     def reset(self) -> None:
-        """Forgets the frames before: call it at every cut, gap and change of face."""
+        """Restart the smoothing; to be called at every cut, gap and change of face."""
         self._nose_difference = None
 
     def tall_matrix(self, points: np.ndarray) -> np.ndarray:
-        """(2, 3) float64 matrix from the frame to the tall crop for the next frame's anchors.
+        """Return the (2, 3) float64 matrix from the next frame to its tall crop.
 
         Args:
             points: (3, 2) left brow, right brow, nose in frame pixels.
@@ -70,33 +76,33 @@ class Aligner:
         return np.column_stack([linear, template_mean - linear @ point_mean + difference])
 
     def matrix(self, points: np.ndarray) -> np.ndarray:
-        """(2, 3) float32 matrix from the frame to the square crop for the next frame's anchors (3, 2)."""
+        """Return the (2, 3) float32 matrix from the next frame, with anchors (3, 2), to its square crop."""
         return compose(self._squeeze, self.tall_matrix(points)).astype(np.float32)
 
 
 def tall_to_square(resolution: int) -> np.ndarray:
-    """(2, 3) matrix that squeezes the tall crop to the square one; pixel areas, not pixel centres, are scaled."""
+    """Return the (2, 3) matrix from tall to square crop; it scales pixel areas, not pixel centres."""
     width, height = tall_size(resolution)
     across, down = resolution / width, resolution / height
     return np.array([[across, 0.0, (across - 1) / 2], [0.0, down, (down - 1) / 2]])
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """(2, 3) matrix of ``inner`` followed by ``outer``, both (2, 3)."""
+    """Return the (2, 3) matrix of ``inner`` followed by ``outer``, both (2, 3)."""
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """(2, 3) inverse of an affine (2, 3) matrix."""
+    """Return the (2, 3) inverse of an affine (2, 3) matrix."""
     linear = np.linalg.inv(np.asarray(matrix, dtype=np.float64)[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
 def alignment_matrices(anchors: np.ndarray, resolution: int) -> np.ndarray:
-    """Frame-to-crop matrices of successive frames.
+    """Return the frame-to-crop matrices of successive frames.
 
     Args:
-        anchors: (n, 3, 2) in frame pixels; a frame with NaN has no face, gets a NaN matrix and restarts the smoothing.
+        anchors: (n, 3, 2) in frame pixels; NaN marks a frame without a face: its matrix is NaN, smoothing restarts.
         resolution: side of the square crop in pixels.
 
     Returns:
@@ -119,16 +125,16 @@ def crop_faces(
     resolution: int,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """Cuts one aligned face out of each frame: bilinear warp to the tall crop, then Lanczos to the square one.
+    """Cut one aligned face out of each frame: bilinear warp to the tall crop, then Lanczos-3 to the square crop.
 
-    Only the surroundings of the face are read. Where the face is much larger than the crop its surroundings are shrunk
-    first, without aliasing.
+    Only the surroundings of the face are read. If the face is much larger than the crop, they are shrunk first, with
+    antialiasing.
 
     Args:
-        frames: n uint8 RGB frames (h, w, 3), their sizes may differ.
+        frames: n uint8 RGB frames (h, w, 3); their sizes may differ.
         matrices: (n, 2, 3) frame to crop, from `alignment_matrices`.
         resolution: side of the crop in pixels.
-        device: where the work is done.
+        device: device of the computation.
 
     Returns:
         (n, 3, resolution, resolution) float32 in [-1, 1] on the device; grey (127) outside the frame.
@@ -136,12 +142,40 @@ def crop_faces(
     width, height = tall_size(resolution)
     across = lanczos_matrix(width, resolution).to(device).T / 127.5
     down = lanczos_matrix(height, resolution).to(device)
-    unsqueeze = invert(tall_to_square(resolution))
     crops = torch.empty(len(frames), 3, resolution, resolution, device=device)
-    for crop, frame, matrix in zip(crops, frames, matrices, strict=True):
-        tall = warp_to_tall(frame, compose(unsqueeze, matrix), width, height, device)
+    for crop, tall in zip(crops, _tall_crops(frames, matrices, resolution, device), strict=True):
         torch.matmul(down @ tall, across, out=crop)
     return crops.add_((GREY - 127.5) / 127.5).clamp_(-1, 1)
+
+
+@torch.inference_mode()
+def crop_faces_as_published(
+    frames: Sequence[np.ndarray], matrices: np.ndarray, resolution: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Cut one aligned face out of each frame as the published system does. See `crop_faces`."""
+    width, height = tall_size(resolution)
+    across = lanczos4_matrix(width, resolution).to(device).T
+    down = lanczos4_matrix(height, resolution).to(device)
+    crops = torch.empty(len(frames), 3, resolution, resolution, device=device)
+    for crop, tall in zip(crops, _tall_crops(frames, matrices, resolution, device, antialias=False), strict=True):
+        # with float32 coordinates a sample can fall a few thousandths below a whole level
+        levels = tall.add_(GREY + 1e-2).clamp_(0, 255).floor_()
+        torch.matmul(down @ levels, across, out=crop)
+    return crops.round_().clamp_(0, 255).div_(127.5).sub_(1)
+
+
+def _tall_crops(
+    frames: Sequence[np.ndarray] | torch.Tensor,
+    matrices: np.ndarray,
+    resolution: int,
+    device: torch.device | str,
+    antialias: bool = True,
+) -> Iterator[torch.Tensor]:
+    """Yield the tall crop of each frame, see `warp_to_tall`."""
+    width, height = tall_size(resolution)
+    to_tall = invert(tall_to_square(resolution))
+    for frame, matrix in zip(frames, matrices, strict=True):
+        yield warp_to_tall(frame, compose(to_tall, matrix), width, height, device, antialias)
 
 
 def warp_to_tall(
@@ -152,14 +186,14 @@ def warp_to_tall(
     device: torch.device | str,
     antialias: bool = True,
 ) -> torch.Tensor:
-    """(3, height, width) bilinear samples of a uint8 frame (h, w, 3), minus `GREY`; zero outside the frame.
+    """Return (3, height, width) bilinear samples of a uint8 frame, minus `GREY`; zero outside the frame.
 
     Args:
         frame: uint8 RGB (h, w, 3).
         matrix: (2, 3) frame to tall crop.
         width, height: size of the tall crop in pixels.
-        device: where the work is done.
-        antialias: whether the frame is shrunk first where the face is much larger than the crop.
+        device: device of the computation.
+        antialias: shrink the frame first if the face is much larger than the crop.
     """
     to_frame = invert(matrix)
     pixels_per_sample = float(np.sqrt(abs(np.linalg.det(to_frame[:, :2]))))
@@ -171,7 +205,7 @@ def warp_to_tall(
     share = min(1.0, _SAMPLES_PER_PIXEL / pixels_per_sample) if antialias else 1.0
     shrunk = [max(2, round(side * share)) for side in region.shape[2:]]
     if tuple(shrunk) != tuple(region.shape[2:]):
-        # on the CPU torch has a fast path for interleaved uint8, and on the GPU none at all
+        # torch resizes interleaved uint8 fast on the CPU, and not at all on the GPU
         region = region if region.device.type == "cpu" else region.float()
         region = F.interpolate(region, shrunk, mode="bilinear", antialias=True, align_corners=False)
     region = region.to(torch.float32, copy=True).sub_(GREY)
@@ -180,13 +214,13 @@ def warp_to_tall(
 
 
 def unit_square(box: tuple[int, int, int, int]) -> np.ndarray:
-    """(2, 3) matrix from pixels to grid_sample's coordinates, -1...1 from edge to edge of the box x0, y0, x1, y1."""
+    """Return the (2, 3) matrix from pixels to grid_sample's coordinates: -1 to 1 across the box x0, y0, x1, y1."""
     low, size = np.array(box[:2]), np.array(box[2:]) - np.array(box[:2])
     return np.column_stack([np.diag(2 / size), (1 - 2 * low) / size - 1])
 
 
 def pixel_grid(matrix: np.ndarray, width: int, height: int, device: torch.device) -> torch.Tensor:
-    """(1, height, width, 2) float32: the image under a (2, 3) matrix of every pixel of a width x height picture."""
+    """Return (1, height, width, 2) float32: every pixel (x, y) of a width x height image, mapped by a (2, 3) matrix."""
     linear = torch.as_tensor(matrix, dtype=torch.float32, device=device)
     columns = torch.arange(width, dtype=torch.float32, device=device)[None, :, None] * linear[:, 0]
     rows = torch.arange(height, dtype=torch.float32, device=device)[:, None, None] * linear[:, 1] + linear[:, 2]
@@ -196,13 +230,13 @@ def pixel_grid(matrix: np.ndarray, width: int, height: int, device: torch.device
 def covered_box(
     to_frame: np.ndarray, width: int, height: int, frame_width: int, frame_height: int, margin: int = 0
 ) -> tuple[int, int, int, int] | None:
-    """Frame pixels x0, y0, x1, y1 (ends open) around the image of a width x height picture; None where outside.
+    """Return the box x0, y0, x1, y1 (ends excluded) of frame pixels that an image covers, or None if it covers none.
 
     Args:
-        to_frame: (2, 3) matrix from the picture to the frame.
-        width, height: size of the picture in pixels.
-        frame_width, frame_height: size of the frame in pixels; the box is cut off there.
-        margin: pixels added on each side before the cut.
+        to_frame: (2, 3) matrix from the image to the frame.
+        width, height: size of the image in pixels.
+        frame_width, frame_height: size of the frame in pixels, to which the box is clipped.
+        margin: pixels added on each side before clipping.
     """
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
     corners = corners @ to_frame[:, :2].T + to_frame[:, 2]
@@ -214,10 +248,24 @@ def covered_box(
 
 
 def lanczos_matrix(num_in: int, num_out: int) -> torch.Tensor:
-    """(num_out, num_in) float32 weights of a Lanczos-3 resize along one axis, antialiased when it shrinks."""
+    """Return (num_out, num_in) float32 weights of a Lanczos-3 resize along one axis, antialiased when it shrinks."""
     scale = num_in / num_out
     support = max(scale, 1.0)
     centres = (torch.arange(num_out, dtype=torch.float64) + 0.5) * scale - 0.5
     distance = (torch.arange(num_in, dtype=torch.float64)[None] - centres[:, None]) / support
     weights = torch.sinc(distance) * torch.sinc(distance / 3) * (distance.abs() < 3)
     return (weights / weights.sum(dim=1, keepdim=True)).float()
+
+
+def lanczos4_matrix(num_in: int, num_out: int) -> torch.Tensor:
+    """Return (num_out, num_in) float32 weights of OpenCV's INTER_LANCZOS4 along one axis.
+
+    There are eight taps at every scale. Beyond the ends the end pixel is repeated.
+    """
+    centres = (torch.arange(num_out, dtype=torch.float64) + 0.5) * (num_in / num_out) - 0.5
+    taps = centres.floor()[:, None] + torch.arange(1 - _LANCZOS4_TAPS, _LANCZOS4_TAPS + 1)
+    distance = taps - centres[:, None]
+    weights = torch.sinc(distance) * torch.sinc(distance / _LANCZOS4_TAPS)
+    weights /= weights.sum(dim=1, keepdim=True)
+    matrix = torch.zeros(num_out, num_in, dtype=torch.float64)
+    return matrix.scatter_add_(1, taps.clamp(0, num_in - 1).long(), weights).float()

@@ -1,4 +1,4 @@
-"""Finds and follows the face through a whole video and writes down where it is in every frame."""
+"""Find and follow one face through a whole video, and smooth its anchors over time."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -6,24 +6,36 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+from scenedetect import ContentDetector, FrameTimecode
 
 from latentsync.errors import InputError
-from latentsync.face.cuts import CutDetector
-from latentsync.face.detector import FaceDetector
-from latentsync.face.smoothing import smooth_anchors
+from latentsync.face.detection import FaceDetector
+from latentsync.face.frames import shrink_frames
 from latentsync.face.tracker import FaceTracker, Track, continuations, select_track
 
 logger = logging.getLogger(__name__)
 
+_CUT_LONGEST_SIDE = 256
+_NOMINAL_FPS = 25.0
+"""PySceneDetect requires timestamps; only their order matters here."""
+
+_SMOOTHING_WIDTH = 2.5
+"""Standard deviation of the smoothing weights in frames at 25 frames per second (100 ms)."""
+
+_SMOOTHING_REACH = 3.0
+"""Standard deviations beyond which frames are ignored."""
+
+_SMOOTHING_DEGREE = 2
+
 
 @dataclass(frozen=True)
 class FacePlan:
-    """Where the followed face is; about 30 bytes a frame.
+    """Position of the followed face in every frame; about 30 bytes per frame.
 
     Attributes:
-        anchors: (n, 3, 2) float32 left brow, right brow, nose in frame pixels, NaN where the face is absent.
-        segment: (n,) int32 number of the stretch the frame belongs to, -1 where the face is absent; a new stretch
-            begins after every gap, cut and change of track.
+        anchors: (n, 3, 2) float32 left brow, right brow, nose in frame pixels; NaN if the face is absent.
+        segment: (n,) int32 number of the frame's segment, -1 if the face is absent; a new segment begins after every
+            gap, cut and change of track.
     """
 
     anchors: np.ndarray
@@ -33,7 +45,7 @@ class FacePlan:
         return len(self.segment)
 
     def segments(self) -> list[tuple[int, int]]:
-        """(start, stop) frames of every stretch with the face, in order, stop not included."""
+        """Return (start, stop) frames of every segment with the face, in order; stop is excluded."""
         if len(self) == 0:
             return []
         starts = [0, *(np.flatnonzero(np.diff(self.segment)) + 1).tolist()]
@@ -41,15 +53,38 @@ class FacePlan:
         return [(start, stop) for start, stop in zip(starts, stops, strict=True) if self.segment[start] >= 0]
 
     def smoothed(self, fps: float = 25.0) -> "FacePlan":
-        """The plan with its anchors smoothed over time, anew in every stretch."""
+        """Return the plan with the anchors of each segment smoothed over time."""
         anchors = self.anchors.copy()
         for start, stop in self.segments():
             anchors[start:stop] = smooth_anchors(anchors[start:stop], fps)
         return FacePlan(anchors, self.segment)
 
     def rounded(self) -> "FacePlan":
-        """The plan with its anchors in whole pixels, halves to the even one, as in the published system."""
+        """Return the plan with anchors in whole pixels, halves to the even one, as in the published system."""
         return FacePlan(self.anchors.round(), self.segment)
+
+
+class CutDetector:
+    """PySceneDetect's content detector, one frame at a time.
+
+    Its adaptive detector tolerates fast camera moves better, but its result comes two frames late. Here a false cut
+    only starts a new window, while a missed cut mixes two faces.
+
+    Args:
+        threshold: mean change of hue, saturation and brightness (0-255) between two frames that counts as a cut.
+    """
+
+    def __init__(self, threshold: float = 27.0) -> None:
+        self._detector = ContentDetector(threshold=threshold, min_scene_len=0)
+        self._num_frames = 0
+
+    def is_cut(self, frame: np.ndarray) -> bool:
+        """Return True if this frame, uint8 RGB (h, w, 3), is the first of a new scene; False for the first frame."""
+        small, _ = shrink_frames([frame], _CUT_LONGEST_SIDE)
+        blue_green_red = np.ascontiguousarray(small[0].flip(0).permute(1, 2, 0).numpy())
+        time = FrameTimecode(self._num_frames, _NOMINAL_FPS)
+        self._num_frames += 1
+        return bool(self._detector.process_frame(time, blue_green_red))
 
 
 def plan_face(
@@ -61,24 +96,24 @@ def plan_face(
     fps: float = 25.0,
     exact: bool = False,
 ) -> FacePlan:
-    """The plan for a video, with smoothed anchors; memory holds one batch of frames and the tracks' numbers.
+    """Return the plan of a video with smoothed anchors; memory holds one batch of frames and the tracks.
 
-    In every scene the track that the selector means is followed (see `tracker.select_track`).
+    In every scene the selected track is followed (see `tracker.select_track`).
 
     Args:
         frames: uint8 RGB (h, w, 3), all of one size.
-        detector: finds the faces.
+        detector: the face detector.
         selector: which face, see `tracker.select_track`.
         batch_size: frames detected together.
-        progress: called with the number of frames done after each batch.
+        progress: called with the number of processed frames after each batch.
         fps: frames per second.
         exact: round the anchors to whole pixels as published, instead of smoothing them.
 
     Returns:
-        A plan as long as the video; without any stretch when the video shows no face at all.
+        A plan as long as the video; it has no segment if the video shows no face.
 
     Raises:
-        InputError: the selector is wrong, or means none of the faces of the video.
+        InputError: the selector is invalid, or selects none of the faces in the video.
     """
     plan = raw_plan(frames, detector, selector, batch_size, progress)
     return plan.rounded() if exact else plan.smoothed(fps)
@@ -91,21 +126,73 @@ def raw_plan(
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> FacePlan:
-    """`plan_face` before smoothing."""
+    """Return the plan before smoothing. See `plan_face`."""
     cuts, tracker, frame_size = CutDetector(), FaceTracker(), (1, 1)
     for batch in _batches(frames, batch_size):
         if tracker.num_frames == 0:
             frame_size = (batch[0].shape[1], batch[0].shape[0])
-            select_track([], selector, frame_size)  # a wrong selector is told before the long work
+            select_track([], selector, frame_size)  # report an invalid selector before the long work
         for frame, detections in zip(batch, detector.detect(batch), strict=True):
             tracker.add(detections, cuts.is_cut(frame))
         if progress is not None:
             progress(tracker.num_frames)
     tracks = tracker.tracks()
-    followed = _followed(tracks, selector, frame_size)
+    followed = _select_tracks(tracks, selector, frame_size)
     if tracks and not followed:
         raise InputError(f"face {selector!r} matches none of the faces found in the video: use largest, left or right")
-    return _written_down(followed, tracker.num_frames)
+    return _interpolated_plan(followed, tracker.num_frames)
+
+
+def smooth_anchors(anchors: np.ndarray, fps: float = 25.0) -> np.ndarray:
+    """Smooth the anchors of one face over successive frames by local regression (Savitzky-Golay with soft weights).
+
+    At every frame a parabola is fitted to the frames around it, near ones with the largest weight. Steady motion and
+    acceleration are preserved without lag; the fit uses frames up to 0.3 s ahead. At both ends it is one-sided.
+
+    Args:
+        anchors: (n, 3, 2) in pixels, without NaN, of one segment.
+        fps: frames per second.
+
+    Returns:
+        (n, 3, 2) of the same dtype.
+    """
+    num_frames, width = len(anchors), _SMOOTHING_WIDTH * fps / 25
+    if num_frames < 3:
+        return anchors.copy()
+    reach = max(1, round(_SMOOTHING_REACH * width))
+    track = anchors.reshape(num_frames, -1).astype(np.float64)
+    smooth = np.empty_like(track)
+    kernel = _smoothing_weights(np.arange(-reach, reach + 1), width)
+    if num_frames > 2 * reach:
+        windows = np.lib.stride_tricks.sliding_window_view(track, 2 * reach + 1, axis=0)
+        smooth[reach:-reach] = windows @ kernel
+    for i in range(num_frames):
+        if i < reach or i >= num_frames - reach:
+            near = np.arange(max(0, i - reach), min(num_frames, i + reach + 1))
+            smooth[i] = _smoothing_weights(near - i, width) @ track[near]
+    return smooth.reshape(anchors.shape).astype(anchors.dtype)
+
+
+def jitter(anchors: np.ndarray) -> float:
+    """Return the mean length of the anchors' second difference over time, relative to the distance between the brows.
+
+    Args:
+        anchors: (n, 3, 2); frames with NaN, and differences across them, are skipped.
+
+    Returns:
+        NaN with fewer than 3 frames.
+    """
+    distance = np.linalg.norm(anchors[:, 1] - anchors[:, 0], axis=1)
+    lengths = np.linalg.norm(np.diff(anchors.astype(np.float64), 2, axis=0), axis=-1)
+    lengths = lengths[~np.isnan(lengths)]
+    return float(lengths.mean() / np.nanmean(distance)) if lengths.size else float("nan")
+
+
+def _smoothing_weights(offsets: np.ndarray, width: float) -> np.ndarray:
+    """Return the weights of frames at these offsets for the fitted polynomial's value at offset 0."""
+    share = np.exp(-0.5 * (offsets / width) ** 2)
+    powers = (offsets[:, None] / width) ** np.arange(min(_SMOOTHING_DEGREE, len(offsets) - 1) + 1)
+    return np.linalg.solve(powers.T @ (share[:, None] * powers), (share[:, None] * powers).T)[0]
 
 
 def _batches(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
@@ -114,8 +201,8 @@ def _batches(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarra
         yield batch
 
 
-def _followed(tracks: list[Track], selector: str, frame_size: tuple[int, int]) -> list[Track]:
-    """The tracks to follow, scene by scene; they never overlap in time."""
+def _select_tracks(tracks: list[Track], selector: str, frame_size: tuple[int, int]) -> list[Track]:
+    """Return the tracks to follow, scene by scene; they do not overlap in time."""
     followed: list[Track] = []
     for scene in sorted({track.scene for track in tracks}):
         candidates = [track for track in tracks if track.scene == scene]
@@ -127,14 +214,14 @@ def _followed(tracks: list[Track], selector: str, frame_size: tuple[int, int]) -
     return followed
 
 
-def _written_down(followed: list[Track], num_frames: int) -> FacePlan:
-    """The plan of these tracks, the short gaps inside them filled by straight lines."""
+def _interpolated_plan(followed: list[Track], num_frames: int) -> FacePlan:
+    """Return the plan of these tracks, with short gaps inside a track filled by linear interpolation."""
     anchors = np.full((num_frames, 3, 2), np.nan, dtype=np.float32)
     segment = np.full(num_frames, -1, dtype=np.int32)
     for number, track in enumerate(followed):
-        seen, values = track.frames, track.anchors.reshape(len(track), -1)
-        span = np.arange(seen[0], seen[-1] + 1)
-        lines = [np.interp(span, seen, values[:, column]) for column in range(values.shape[1])]
+        found, values = track.frames, track.anchors.reshape(len(track), -1)
+        span = np.arange(found[0], found[-1] + 1)
+        lines = [np.interp(span, found, values[:, column]) for column in range(values.shape[1])]
         anchors[span] = np.stack(lines, axis=1).reshape(-1, 3, 2)
         segment[span] = number
     return FacePlan(anchors, segment)

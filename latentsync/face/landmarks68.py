@@ -1,4 +1,4 @@
-"""Face detection and 68 landmarks with the face-alignment package, from weights the user has; nothing is downloaded."""
+"""Detect faces and 68 landmarks with the face-alignment package, from local weights; nothing is downloaded."""
 
 import pickle
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ import numpy as np
 import torch
 
 from latentsync.errors import CheckpointError
-from latentsync.face.detector import Detection
-from latentsync.face.reduced import reduced_frames
+from latentsync.face.detection import Detection
+from latentsync.face.frames import shrink_frames
 from latentsync.storage.weight_file import plain_tensors
 from latentsync.weights import AUXILIARY
 
 _LONGEST_SIDE = 640
 _BOX_WEIGHTS = "s3fd-619a316812.pth"
 _LANDMARK_WEIGHTS = ("2DFAN4-cd938726ad.zip", "2DFAN4-11f355bf06.pth.tar")
-"""The published TorchScript file, or the plain weights the newer package uses."""
+"""The published TorchScript file, or the plain weights that the newer package uses."""
 
 
 class LandmarkNetworks(Protocol):
-    """What is needed of face-alignment."""
+    """Interface of the two networks of face-alignment."""
 
     def boxes(self, images: torch.Tensor) -> list[np.ndarray]:
-        """Per image of (n, 3, h, w) uint8 its faces, (k, 5) x0, y0, x1, y1, score."""
+        """Return the faces of each image of (n, 3, h, w) uint8: (k, 5) x0, y0, x1, y1, score."""
         ...
 
     def landmarks(self, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """(k, 68, 2) points in pixels for (k, 5) boxes in a uint8 RGB frame (h, w, 3)."""
+        """Return (k, 68, 2) points in pixels for (k, 5) boxes in a uint8 RGB frame (h, w, 3)."""
         ...
 
 
@@ -36,10 +36,10 @@ class Landmarks68Detector:
     """`FaceDetector` that averages the 68 landmarks into the three anchors, as the published system does.
 
     Args:
-        device: where the networks run.
-        auxiliary_dir: folder with the weights, looked into before torch's own cache.
-        networks: other networks to use instead of face-alignment's.
-        longest_side: pixels to which frames are reduced for finding boxes; None finds them in whole frames, as the
+        device: device of the networks.
+        auxiliary_dir: folder with the weights, searched before torch's own cache.
+        networks: replacement for face-alignment's networks.
+        longest_side: size in pixels to which frames are reduced for box detection; None keeps their size, as the
             published system does.
 
     Raises:
@@ -57,19 +57,19 @@ class Landmarks68Detector:
         self._longest_side = longest_side
 
     def in_whole_frames(self) -> "Landmarks68Detector":
-        """A detector with the same networks that does not reduce the frames."""
+        """Return a detector with the same networks that does not reduce the frames."""
         return Landmarks68Detector(networks=self._networks, longest_side=None)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
-        """The faces of every frame, best first; frames are uint8 RGB (h, w, 3), all of one size.
+        """See `FaceDetector`.
 
-        Boxes are found in frames reduced to `longest_side`, landmarks in the full frame (they come in whole pixels).
+        Boxes are found in frames reduced to `longest_side`, landmarks in the full frame (in whole pixels).
         """
         if not frames:
             return []
         longest_side = self._longest_side or max(frames[0].shape[:2])
-        small, to_frame = reduced_frames(frames, longest_side)
+        small, to_frame = shrink_frames(frames, longest_side)
         return [
             self._faces(frame, np.asarray(boxes, dtype=np.float64).reshape(-1, 5), to_frame)
             for frame, boxes in zip(frames, self._networks.boxes(small), strict=True)
@@ -88,36 +88,36 @@ class Landmarks68Detector:
 
 
 def anchors_from_68(points: np.ndarray) -> np.ndarray:
-    """(3, 2) float32 means of the left brow (17-21), the right brow (22-26) and the nose (27-35) of (68, 2) points."""
+    """Return (3, 2) float32 means of left brow (17-21), right brow (22-26) and nose (27-35) of (68, 2) points."""
     means = [points[17:22].mean(axis=0), points[22:27].mean(axis=0), points[27:36].mean(axis=0)]
     return np.array(means, dtype=np.float32)
 
 
 def missing_weights(auxiliary_dir: Path | str) -> list[str]:
-    """Names of the files face-alignment lacks in the folder and in torch's cache; empty when it can run."""
+    """Return the names of face-alignment's weight files that are neither in the folder nor in torch's cache."""
     missing = [] if find_box_weights(auxiliary_dir) else [_BOX_WEIGHTS]
     return missing if find_landmark_weights(auxiliary_dir) else [*missing, _LANDMARK_WEIGHTS[0]]
 
 
 def find_box_weights(auxiliary_dir: Path | str) -> Path | None:
-    """S3FD's weights, in the folder or in torch's cache; None where they are in neither."""
+    """Return the path of S3FD's weights in the folder or in torch's cache, or None."""
     return _find(Path(auxiliary_dir), _BOX_WEIGHTS)
 
 
 def find_landmark_weights(auxiliary_dir: Path | str) -> Path | None:
-    """The landmark network's weights, in the folder or in torch's cache; None where they are in neither."""
+    """Return the path of the landmark network's weights in the folder or in torch's cache, or None."""
     return _find(Path(auxiliary_dir), *_LANDMARK_WEIGHTS)
 
 
 def load_landmark_networks(
     device: torch.device | str = "cpu", auxiliary_dir: Path | str = AUXILIARY
 ) -> LandmarkNetworks:
-    """face-alignment's networks; CheckpointError where its weights are missing or unreadable."""
+    """Load face-alignment's networks. Raises CheckpointError if the weights are missing or unreadable."""
     return _FaceAlignmentNetworks(torch.device(device), Path(auxiliary_dir))
 
 
 def _find(folder: Path, *names: str) -> Path | None:
-    """The first of these files that is in the folder or in torch's cache."""
+    """Return the first of these files that exists in the folder or in torch's cache, or None."""
     folders = (folder, Path(torch.hub.get_dir()) / "checkpoints")
     return next((place / name for name in names for place in folders if (place / name).is_file()), None)
 
@@ -150,7 +150,7 @@ class _FaceAlignmentNetworks:
 
 
 def _build_alignment(device: torch.device, box_file: str, landmark_file: str) -> Any:
-    """face-alignment's main class with its networks read from these files."""
+    """Build face-alignment's main class with its networks loaded from these files."""
     import face_alignment
     from face_alignment.models import FAN
 

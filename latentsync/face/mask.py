@@ -1,4 +1,4 @@
-"""The fixed mask over the lower face: which crop pixels are kept (1) and which are generated (0)."""
+"""The fixed mask of the lower face: 1 where a crop's pixels are kept, 0 where they are generated."""
 
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -16,10 +16,10 @@ _POLYGON = (
     (64, 224), (54, 218), (45, 212), (38, 206), (33, 200), (27, 194), (22, 188), (19, 182), (15, 176), (12, 170),
     (12, 164), (11, 152), (10, 140), (9, 128),
 )  # fmt: skip
-"""Corners (x, y) of the generated region at 256 px: cheeks, mouth and chin, with a step around the nose."""
+"""Corners (x, y) of the generated region at 256 px: cheeks, mouth and chin, with a recess around the nose."""
 
 FEATHER_SHARE = 0.035
-"""Width of the blended edge as a share of the resolution; it lies wholly inside the generated region."""
+"""Width of the blended edge as a share of the resolution; the edge lies inside the generated region."""
 
 Images = TypeVar("Images", NDArray[Any], torch.Tensor)
 
@@ -33,25 +33,25 @@ def lower_half(images: Images, channels_last: bool = False) -> Images:
 
 @lru_cache(maxsize=8)
 def keep_mask(resolution: int) -> torch.Tensor:
-    """(resolution, resolution) float32: 1 where the crop's pixels are kept, 0 where they are generated.
+    """Return (resolution, resolution) float32: 1 where the crop's pixels are kept, 0 where they are generated.
 
-    A pixel is generated when its integer coordinates lie in or on the polygon scaled to the resolution. Do not write
-    to the result, it is shared.
+    A pixel is generated if its integer coordinates lie in or on the polygon scaled to the resolution. The result is
+    cached and must not be modified.
     """
     return torch.from_numpy((~_inside_polygon(resolution)).astype(np.float32))
 
 
 def latent_mask(resolution: int, latent_size: int) -> torch.Tensor:
-    """(latent_size, latent_size) float32: `keep_mask` at the size of the latents, by nearest neighbour."""
+    """Return `keep_mask` at the size of the latents, (latent_size, latent_size) float32, by nearest neighbour."""
     return F.interpolate(keep_mask(resolution)[None, None], (latent_size, latent_size), mode="nearest")[0, 0]
 
 
 @lru_cache(maxsize=8)
 def blend_mask(resolution: int) -> torch.Tensor:
-    """(resolution, resolution) float32 weight of the generated pixels for pasting: 0 wherever pixels are kept.
+    """Return (resolution, resolution) float32 weights of the generated pixels for pasting: 0 where pixels are kept.
 
-    The weight climbs smoothly from 0 on the border of the generated region to 1 at `FEATHER_SHARE` inside it. Do not
-    write to the result, it is shared.
+    The weight rises smoothly from 0 on the border of the generated region to 1 at `FEATHER_SHARE` inside it. The
+    result is cached and must not be modified.
     """
     share = distance_inside(resolution) / (FEATHER_SHARE * resolution)
     smooth = np.clip(share, 0, 1)
@@ -60,9 +60,9 @@ def blend_mask(resolution: int) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def distance_inside(resolution: int) -> np.ndarray:
-    """(resolution, resolution) distance in pixels from the polygon's border; negative in the kept region.
+    """Return (resolution, resolution) distances in pixels from the polygon's border; negative in the kept region.
 
-    Do not write to the result, it is shared.
+    The result is cached and must not be modified.
     """
     corners, pixels = _scaled_polygon(resolution), _pixel_coordinates(resolution)
     nearest = np.full(len(pixels), np.inf)
@@ -79,13 +79,13 @@ def _scaled_polygon(resolution: int) -> np.ndarray:
 
 
 def _pixel_coordinates(resolution: int) -> np.ndarray:
-    """(resolution squared, 2) integer (x, y) of every pixel, row by row."""
+    """Return (resolution squared, 2) integer (x, y) of every pixel, row by row."""
     rows, columns = np.mgrid[:resolution, :resolution]
     return np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float64)
 
 
 def _inside_polygon(resolution: int) -> np.ndarray:
-    """(resolution, resolution) bool: in or on the polygon, by counting the borders crossed on the way right."""
+    """Return (resolution, resolution) bool, True in or on the polygon, by counting edges crossed to the right."""
     corners, pixels = _scaled_polygon(resolution), _pixel_coordinates(resolution)
     x, y = pixels[:, 0], pixels[:, 1]
     inside, on_border = np.zeros(len(pixels), dtype=bool), np.zeros(len(pixels), dtype=bool)

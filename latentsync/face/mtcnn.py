@@ -1,7 +1,7 @@
 """Face detection with MTCNN (Zhang et al. 2016, arXiv 1604.02878), whose weights come with facenet-pytorch.
 
-The three networks are that package's; the cascade around them is written here: it works on batches of frames, pads
-faces that reach over the border instead of squeezing them, and needs no compiled torchvision.
+The three networks come from that package. The cascade around them is implemented here: it processes batches of frames,
+pads faces that extend beyond the border instead of squeezing them, and does not require compiled torchvision.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from latentsync.face.detector import Detection
-from latentsync.face.reduced import reduced_frames
+from latentsync.face.detection import Detection
+from latentsync.face.frames import shrink_frames
 
 _LONGEST_SIDE = 640
 _SMALLEST_FACE = 0.045
-"""Smallest face looked for, as a share of the longest side of the frame."""
+"""Smallest detected face, as a share of the longest side of the frame."""
 
 _PYRAMID_FACTOR = 0.709
 _CELL, _STRIDE = 12, 2
@@ -26,12 +26,12 @@ _CELL, _STRIDE = 12, 2
 _THRESHOLDS = (0.6, 0.7, 0.7)
 _NETWORK_BATCH = 512
 _VIEWS = np.array([[0.0, 0.0], [0.05, 0.0], [-0.05, 0.0], [0.0, 0.05], [0.0, -0.05]])
-"""Shifts of the views from which a face's points are averaged, as shares of its box."""
+"""Shifts of the shifted crops whose points are averaged, as shares of the face's box."""
 
 
 @dataclass
 class _Candidates:
-    """Boxes (k, 4) x0, y0, x1, y1 with edges, not centres, as integers; scores (k,); index of each one's frame (k,)."""
+    """Boxes (k, 4) x0, y0, x1, y1 (integers are pixel edges), scores (k,) and frame indices (k,)."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -42,10 +42,10 @@ class _Candidates:
 
 
 class MtcnnDetector:
-    """`FaceDetector` with five points a face, turned into the three anchors.
+    """`FaceDetector` that derives the three anchors from five points per face.
 
     Args:
-        device: where the networks run.
+        device: device of the networks.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -57,25 +57,25 @@ class MtcnnDetector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
-        """The faces of every frame, best first; frames are uint8 RGB (h, w, 3), all of one size."""
+        """See `FaceDetector`."""
         if not frames:
             return []
-        small, to_frame = reduced_frames(frames, _LONGEST_SIDE)
+        small, to_frame = shrink_frames(frames, _LONGEST_SIDE)
         images = (small.to(self._device).float() - 127.5) / 128
         candidates = self._proposals(images)
-        candidates = self._judge(images, candidates, self._refine, 24, _THRESHOLDS[1])
-        candidates = self._judge(images, candidates, self._output, 48, _THRESHOLDS[2])
+        candidates = self._refined(images, candidates, self._refine, 24, _THRESHOLDS[1])
+        candidates = self._refined(images, candidates, self._output, 48, _THRESHOLDS[2])
         points = self._points(images, candidates)
         found: list[list[Detection]] = [[] for _ in frames]
         for i in np.argsort(-candidates.scores, kind="stable"):
             box = (candidates.boxes[i] * np.tile(to_frame, 2)).astype(np.float32)
-            # edges to pixel centres
+            # from pixel edges to pixel centres
             anchors = anchors_from_five(points[i] * to_frame - 0.5)
             found[candidates.frame[i]].append(Detection(box, float(candidates.scores[i]), anchors))
         return found
 
     def _proposals(self, images: torch.Tensor) -> _Candidates:
-        """Windows of every size that may hold a face, from the proposal network run over an image pyramid."""
+        """Return candidate boxes of every size: the proposal network applied to an image pyramid."""
         height, width = images.shape[2:]
         smallest = max(_CELL, _SMALLEST_FACE * max(height, width))
         parts, scale = [], _CELL / smallest
@@ -89,24 +89,24 @@ class MtcnnDetector:
         boxes, scores, frame = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return _suppressed(_Candidates(boxes, scores, frame), 0.7)
 
-    def _judge(
+    def _refined(
         self, images: torch.Tensor, candidates: _Candidates, network: nn.Module, side: int, threshold: float
     ) -> _Candidates:
-        """Candidates that a network fed with their crops accepts, their boxes corrected by it."""
+        """Return the candidates whose crops a network accepts, with its corrections of their boxes."""
         boxes = _squared(candidates.boxes)
         if len(boxes) == 0:
             return candidates
-        # the refinement network gives (shift, face), the output network (shift, points, face)
+        # the refinement network returns (shift, face), the output network (shift, points, face)
         shift, *points, face = _run(network, images, boxes, candidates.frame, side)
-        judged = _Candidates(boxes + shift * _sides(boxes), face[:, 1], candidates.frame)
-        judged = judged.pick(np.flatnonzero(judged.scores > threshold))
-        return judged.pick(_kept_by_suppression(judged, 0.7, of_smaller=bool(points)))
+        refined = _Candidates(boxes + shift * _sides(boxes), face[:, 1], candidates.frame)
+        refined = refined.pick(np.flatnonzero(refined.scores > threshold))
+        return refined.pick(_kept_by_suppression(refined, 0.7, of_smaller=bool(points)))
 
     def _points(self, images: torch.Tensor, candidates: _Candidates) -> np.ndarray:
-        """Five points (k, 5, 2) of each face, the mean over slightly shifted views of it.
+        """Return five points (k, 5, 2) of each face, averaged over slightly shifted crops.
 
-        One view alone trembles with the whole-pixel position of its box: on real clips the mean over five views halves
-        the second difference of the anchors over time.
+        The points of a single crop jitter with the whole-pixel position of its box: on real clips the mean over five
+        crops halves the second difference of the anchors over time.
         """
         squares = _squared(candidates.boxes)
         if len(squares) == 0:
@@ -119,24 +119,24 @@ class MtcnnDetector:
 
 
 def _run(network: nn.Module, images: torch.Tensor, boxes: np.ndarray, frame: np.ndarray, side: int) -> list[np.ndarray]:
-    """What a network says, in float64, of (k, 4) square boxes, each of the image with its index."""
+    """Return a network's outputs in float64 for the crops of (k, 4) square boxes, each from the image of its index."""
     crops = [_padded_crop(images[index], box, side) for index, box in zip(frame, boxes, strict=True)]
     outputs = [network(_batched(crops[i : i + _NETWORK_BATCH])) for i in range(0, len(crops), _NETWORK_BATCH)]
     return [torch.cat(column).cpu().numpy().astype(np.float64) for column in zip(*outputs, strict=True)]
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
-    """(k, 1) sides of square boxes (k, 4)."""
+    """Return the (k, 1) sides of square boxes (k, 4)."""
     return boxes[:, 2:3] - boxes[:, :1]
 
 
 def _batched(crops: list[torch.Tensor]) -> torch.Tensor:
-    """(k, 3, side, side) of k crops; interleaved channels make the networks' pooling several times faster on a CPU."""
+    """Stack k crops to (k, 3, side, side); channels_last makes the pooling several times faster on a CPU."""
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
 
 def anchors_from_five(points: np.ndarray) -> np.ndarray:
-    """(3, 2) float32 left brow, right brow, nose from (5, 2) left eye, right eye, nose, mouth corners.
+    """Return (3, 2) float32 left brow, right brow, nose from (5, 2) left eye, right eye, nose, mouth corners.
 
     With d the distance between the eyes, along the eye line: a brow lies 0.09 d outside and 0.32 d above its eye, the
     nose anchor 0.03 d above the nose point (fitted on 409 real frames to the means of the 68-point brows and nose).
@@ -151,7 +151,13 @@ def anchors_from_five(points: np.ndarray) -> np.ndarray:
 def _windows(
     shift: torch.Tensor, face: torch.Tensor, scale_y: float, scale_x: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Corrected boxes (k, 4), scores (k,) and frames (k,) of the windows of one pyramid level (b, 4 or 1, h, w)."""
+    """Return corrected boxes (k, 4), scores (k,) and frames (k,) of one pyramid level.
+
+    Args:
+        shift: (b, 4, h, w) corrections of the boxes.
+        face: (b, h, w) scores.
+        scale_y, scale_x: size of the level relative to the image.
+    """
     frame, row, column = (index.cpu().numpy() for index in torch.nonzero(face >= _THRESHOLDS[0], as_tuple=True))
     scores = face[frame, row, column].cpu().numpy().astype(np.float64)
     corrections = shift[frame, :, row, column].cpu().numpy().astype(np.float64)
@@ -163,14 +169,14 @@ def _windows(
 
 
 def _squared(boxes: np.ndarray) -> np.ndarray:
-    """(k, 4) squares of whole pixels around the same centres, as long as the longer side."""
+    """Return (k, 4) squares of whole pixels around the same centres, as long as the longer side."""
     side = np.maximum(np.round((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0, keepdims=True)), 1)
     low = np.round((boxes[:, :2] + boxes[:, 2:] - side) / 2)
     return np.concatenate([low, low + side], axis=1)
 
 
 def _padded_crop(image: torch.Tensor, box: np.ndarray, side: int) -> torch.Tensor:
-    """(3, side, side) of an image (3, h, w) inside a square box; mid-grey where it leaves the image."""
+    """Return the part of an image (3, h, w) in a square box as (3, side, side); mid-grey outside the image."""
     height, width = image.shape[1:]
     x0, y0, x1, y1 = (int(value) for value in box)
     left, top = min(max(x0, 0), width), min(max(y0, 0), height)
@@ -184,9 +190,11 @@ def _suppressed(candidates: _Candidates, threshold: float) -> _Candidates:
 
 
 def _kept_by_suppression(candidates: _Candidates, threshold: float, of_smaller: bool = False) -> np.ndarray:
-    """Indices kept when boxes that overlap a better one of the same frame by more than the threshold are dropped.
+    """Return the indices kept by non-maximum suppression within each frame.
 
     Args:
+        candidates: the boxes and their scores.
+        threshold: overlap with a better box above which a box is dropped.
         of_smaller: measure the overlap as a share of the smaller box instead of the union.
     """
     low, high = candidates.boxes[:, :2], candidates.boxes[:, 2:]

@@ -1,29 +1,70 @@
-"""Puts a generated crop back into its frame: only the masked lower face, softly, and only inside the face's box."""
+"""Paste a generated crop back into its frame: match its colours, then blend the masked lower face.
+
+`match_colour` removes the colour cast of a small autoencoder without changing detail. Around the mask lies a ring of
+kept pixels that are known twice: in the source and in the decoded crop. Their difference is the cast at that place; a
+smooth field interpolated from these differences, added to the crop, removes the step at the mask's border.
+"""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from latentsync.face.align import compose, covered_box, invert, pixel_grid, tall_size, unit_square
-from latentsync.face.mask import blend_mask
+from latentsync.face.align import compose, covered_box, invert, pixel_grid, tall_size, tall_to_square, unit_square
+from latentsync.face.mask import blend_mask, distance_inside
+
+RING_SHARE = 0.06
+"""Width of the ring outside the mask as a share of the resolution."""
+
+_NUM_CELLS = 32
+"""Cells of the colour field along each side."""
+
+_SOFTNESS = 2.0
+"""Distance in cells within which ring cells have about the same weight."""
+
+_LARGEST_SHIFT = 0.5
+"""Largest correction of a channel, in units of pixels in [-1, 1]."""
 
 _EDGE_SHARE = 1 / 20
-"""The soft edge of the crop is half way up at this share of the crop's mean side (in the tall crop's pixels)."""
+"""Distance from the border at which the soft edge reaches 0.5, as a share of the tall crop's mean side."""
 
 _SPREAD_SHARE = 0.3
-"""Standard deviation of the soft edge's climb, as a share of that distance."""
+"""Standard deviation of the soft edge's profile, as a share of that distance."""
 
 _SAMPLES_PER_PIXEL = 1.5
-"""Crop pixels a frame pixel may span before the crop is shrunk first; plain sampling up to there."""
+"""Crop pixels per frame pixel above which the crop is shrunk first; plain sampling suffices up to there."""
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels, ends excluded."""
+
+
+@torch.inference_mode()
+def match_colour(generated: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """Add a smooth colour field to generated crops, so that they agree with the source around the mask.
+
+    Args:
+        generated: (n, 3, R, R) decoded crops in [-1, 1]; their kept region must be the decoded source.
+        source: (n, 3, R, R) crops cut from the frames, in [-1, 1].
+
+    Returns:
+        (n, 3, R, R) in [-1, 1], with the dtype and device of `generated`.
+    """
+    resolution = generated.shape[-1]
+    ring, spread = (part.to(generated.device) for part in _ring_and_spread(resolution))
+    difference = (source.to(generated.device).float() - generated.float()) * ring
+    cells = F.adaptive_avg_pool2d(difference, _NUM_CELLS).flatten(2)
+    field = (cells @ spread.T).clamp(-_LARGEST_SHIFT, _LARGEST_SHIFT).unflatten(2, (_NUM_CELLS, _NUM_CELLS))
+    field = F.interpolate(field, (resolution, resolution), mode="bilinear", align_corners=False)
+    return (generated + field.to(generated.dtype)).clamp(-1, 1)
 
 
 def soft_edge(resolution: int) -> torch.Tensor:
-    """(resolution, resolution) float32 weight of a crop's pixels: 0 at its border, 1 well inside.
+    """Return (resolution, resolution) float32 weights of a crop's pixels: 0 at its border, 1 well inside.
 
-    In the frame this is the published look, a rectangle eroded by a twentieth of its mean side and blurred by a
-    Gaussian; a blurred rectangle is the product of two error functions, so it is written down in crop space at once.
+    In the frame this equals the published edge, a rectangle eroded by a twentieth of its mean side and blurred by a
+    Gaussian; a blurred rectangle is the product of two error functions, which are evaluated in crop space.
     """
     size = np.array(tall_size(resolution), dtype=np.float64)
     distance = np.sqrt(size.prod()) * _EDGE_SHARE
@@ -36,11 +77,11 @@ def soft_edge(resolution: int) -> torch.Tensor:
 
 
 class FacePaster:
-    """Blends generated crops into frames.
+    """Blend the masked lower face of generated crops into frames.
 
     Args:
         resolution: side of the crops in pixels.
-        device: where the work is done; only the face's box of a frame travels there and back.
+        device: device of the computation; only the face's box of a frame is transferred.
     """
 
     def __init__(self, resolution: int, device: torch.device | str = "cpu") -> None:
@@ -51,19 +92,19 @@ class FacePaster:
 
     @property
     def weight(self) -> torch.Tensor:
-        """(resolution, resolution) float32 share of the generated pixels, 0 in the kept region."""
+        """(resolution, resolution) float32 weight of the generated pixels, 0 in the kept region."""
         return self._weight[0]
 
     def paste(self, frame: np.ndarray, generated: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
-        """A copy of the frame with the generated lower face blended in.
+        """Return a copy of the frame with the generated lower face blended in.
 
         Args:
-            frame: (h, w, 3) uint8 RGB, left as it is.
+            frame: (h, w, 3) uint8 RGB.
             generated: (3, resolution, resolution) in [-1, 1].
-            matrix: (2, 3) frame to crop, the one the crop was cut with.
+            matrix: (2, 3) frame to crop, with which the crop was cut.
 
         Returns:
-            (h, w, 3) uint8; pixels outside the blended area are the frame's, bit for bit.
+            (h, w, 3) uint8; pixels outside the blended area equal the frame's bit for bit.
         """
         return self.paste_batch([frame], generated[None], matrix[None])[0]
 
@@ -81,27 +122,20 @@ class FacePaster:
         return results
 
     def _blend(self, frame: np.ndarray, crop: torch.Tensor, matrix: np.ndarray) -> None:
-        """Blends one crop into the frame in place."""
+        """Blend one crop into the frame in place."""
         x0, y0, x1, y1 = self._box
-        to_frame = compose(invert(matrix), np.array([[1.0, 0, x0], [0, 1.0, y0]]))
+        to_frame = compose(invert(matrix), _translation(x0, y0))
         box = covered_box(to_frame, x1 - x0, y1 - y0, frame.shape[1], frame.shape[0], margin=1)
         if box is None:
             return
-        left, top, right, bottom = box
-        to_crop = compose(matrix, np.array([[1.0, 0, left], [0, 1.0, top]]))
-        to_unit = compose(unit_square((0, 0, self.resolution, self.resolution)), to_crop)
-        grid = pixel_grid(to_unit, right - left, bottom - top, self.device)
+        grid = _sampling_grid(matrix, (self.resolution, self.resolution), box, self.device)
         pixels, weight = self._shrunk(crop, matrix)
         face = F.grid_sample(pixels[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
         share = F.grid_sample(weight[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-        region = frame[top:bottom, left:right]
-        source = torch.from_numpy(region).to(self.device).permute(2, 0, 1).float()
-        # a weight of zero leaves the whole number the source pixel is
-        face = face.add_(1).mul_(127.5).clamp_(0, 255).sub_(source).mul_(share).add_(source)
-        region[:] = face.round_().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        _blend_into(frame, box, face.add_(1).mul_(127.5).clamp_(0, 255), share, round_down=False)
 
     def _shrunk(self, crop: torch.Tensor, matrix: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """The crop and its weight, made smaller without aliasing where the face in the frame is much smaller."""
+        """Return the crop and its weight, shrunk with antialiasing if the face is much smaller in the frame."""
         density = np.sqrt(abs(np.linalg.det(matrix[:, :2]))) / _SAMPLES_PER_PIXEL
         side = max(16, round(self.resolution / max(density, 1.0)))
         if side >= self.resolution:
@@ -111,10 +145,103 @@ class FacePaster:
         return small[:3], small[3:]
 
 
-def _box_above_zero(weight: torch.Tensor) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 (ends open) of the pixels with a weight, one pixel larger all round where there is room."""
+class PublishedPaster:
+    """Blend whole crops into frames as the published system does: kept pixels included, through two interpolations.
+
+    Args:
+        resolution: side of the crops in pixels.
+        device: device of the computation; only the face's box of a frame is transferred.
+    """
+
+    def __init__(self, resolution: int, device: torch.device | str = "cpu") -> None:
+        self.resolution = resolution
+        self.device = torch.device(device)
+        self._edge = soft_edge(resolution)[None, None].to(self.device)
+        self._unsqueeze = invert(tall_to_square(resolution))
+
+    @torch.inference_mode()
+    def paste(self, frame: np.ndarray, crop: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
+        """Return a copy of the frame with the crop blended in.
+
+        Args:
+            frame: (h, w, 3) uint8 RGB.
+            crop: (3, resolution, resolution) in [-1, 1]: generated pixels in the mask, the source's around it.
+            matrix: (2, 3) frame to crop, with which the crop was cut.
+
+        Returns:
+            (h, w, 3) uint8; pixels outside the crop equal the frame's.
+        """
+        result = frame.copy()
+        matrix = np.asarray(matrix, dtype=np.float64)
+        to_tall = compose(self._unsqueeze, matrix)
+        width, height = tall_size(self.resolution)
+        box = covered_box(invert(to_tall), width, height, frame.shape[1], frame.shape[0], margin=1)
+        if box is None:
+            return result
+        crop = crop.to(self.device, torch.float32)[None]
+        tall = F.interpolate(crop, (height, width), mode="bicubic", antialias=True, align_corners=False)
+        face = self._sample(tall, to_tall, box, "border").div_(2).add_(0.5).clamp_(0, 1).mul_(255)
+        _blend_into(result, box, face, self._sample(self._edge, matrix, box, "zeros"), round_down=True)
+        return result
+
+    def _sample(self, image: torch.Tensor, to_image: np.ndarray, box: Box, padding: str) -> torch.Tensor:
+        """Return (c, h, w) bilinear samples of an image (1, c, h', w') at the frame's pixels in the box."""
+        grid = _sampling_grid(to_image, (image.shape[-1], image.shape[-2]), box, self.device)
+        return F.grid_sample(image, grid, mode="bilinear", padding_mode=padding, align_corners=False)[0]
+
+
+def _sampling_grid(to_image: np.ndarray, size: tuple[int, int], box: Box, device: torch.device) -> torch.Tensor:
+    """Return grid_sample's grid for the frame's pixels in the box.
+
+    Args:
+        to_image: (2, 3) matrix from the frame to the image.
+        size: (w, h) of the image in the matrix's pixels.
+        box: pixels of the frame.
+        device: device of the grid.
+    """
+    left, top, right, bottom = box
+    to_unit = compose(unit_square((0, 0, *size)), compose(to_image, _translation(left, top)))
+    return pixel_grid(to_unit, right - left, bottom - top, device)
+
+
+def _blend_into(frame: np.ndarray, box: Box, face: torch.Tensor, weight: torch.Tensor, round_down: bool) -> None:
+    """Blend a face (3, h, w) in [0, 255] into the box of a frame in place, with weights (1, h, w).
+
+    A weight of 0 keeps the frame's pixels, which are whole numbers, bit for bit.
+    """
+    left, top, right, bottom = box
+    region = frame[top:bottom, left:right]
+    source = torch.from_numpy(region).to(face.device).permute(2, 0, 1).float()
+    blended = face.sub_(source).mul_(weight).add_(source)
+    if not round_down:
+        blended = blended.round_()
+    region[:] = blended.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def _translation(x: int, y: int) -> np.ndarray:
+    return np.array([[1.0, 0, x], [0, 1.0, y]])
+
+
+def _box_above_zero(weight: torch.Tensor) -> Box:
+    """Return the box of the pixels with a positive weight, one pixel larger on each side within the image."""
     rows, columns = torch.nonzero(weight.amax(dim=1)).flatten(), torch.nonzero(weight.amax(dim=0)).flatten()
     height, width = weight.shape
     x0, x1 = max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, width)
     y0, y1 = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 2, height)
     return x0, y0, x1, y1
+
+
+@lru_cache(maxsize=4)
+def _ring_and_spread(resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the ring (R, R) of zeros and ones, and (cells, cells) weights from the ring's cell means to the field.
+
+    The weights fall with the cube of the distance. They include the division by the ring's share of each cell.
+    """
+    distance = torch.from_numpy(distance_inside(resolution)).float()
+    ring = ((distance < 0) & (distance >= -RING_SHARE * resolution)).float()
+    share = F.adaptive_avg_pool2d(ring[None, None], _NUM_CELLS).flatten()
+    axis = torch.arange(_NUM_CELLS, dtype=torch.float32)
+    places = torch.cartesian_prod(axis, axis)
+    closeness = (torch.cdist(places, places).square() + _SOFTNESS**2).pow(-1.5)
+    # a cell's pooled difference is its mean times its share, so every ring pixel has the same weight
+    return ring, closeness / (closeness @ share)[:, None]

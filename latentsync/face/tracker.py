@@ -1,4 +1,4 @@
-"""Links detections of successive frames into tracks, and chooses the track to follow."""
+"""Link detections of successive frames into tracks, and select the track to follow."""
 
 from array import array
 from collections.abc import Sequence
@@ -6,29 +6,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from latentsync.errors import InputError
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 
 MAX_GAP = 8
-"""A face may be missing in this many frames in a row and still be the same track."""
+"""Successive frames without a detection after which a track still continues."""
 
 SHORTEST_TRACK = 5
-"""Tracks with fewer detections are taken for mistakes, unless the whole scene is shorter."""
+"""Tracks with fewer detections are dropped as false, unless the whole scene is shorter."""
 
 _LINK_OVERLAP = 0.3
-"""Smallest intersection over union of a box and the track's last box."""
+"""Smallest intersection over union of a box with the track's last box."""
 
 _BYSTANDER_AREA = 1 / 16
-"""Faces below this share of the scene's largest face do not count for ``left``, ``right`` and an index."""
+"""Faces below this share of the largest face's area are ignored for ``left``, ``right`` and an index."""
 
 _ROW = 10
-"""Numbers kept a detection: box 4, anchors 6."""
+"""Numbers stored per detection: box 4, anchors 6."""
 
 
 class Track:
-    """One face over time, inside one scene; about 44 bytes a frame.
+    """One face over time within one scene; about 44 bytes per frame.
 
     Attributes:
-        scene: number of the scene, counting from 0.
+        scene: index of the scene, from 0.
     """
 
     def __init__(self, scene: int) -> None:
@@ -37,7 +37,7 @@ class Track:
         self._rows = array("f")
 
     def append(self, frame: int, detection: Detection) -> None:
-        """Adds the face as seen in a later frame."""
+        """Add the detection of a later frame."""
         self._frames.append(frame)
         self._rows.extend([*detection.box.tolist(), *detection.anchors.ravel().tolist()])
 
@@ -66,7 +66,7 @@ class Track:
 
     @property
     def last_box(self) -> np.ndarray:
-        """(4,) the box there."""
+        """(4,) box in that frame."""
         return np.array(self._rows[-_ROW : 4 - _ROW], dtype=np.float32)
 
     @property
@@ -83,7 +83,7 @@ class Track:
 
 
 class FaceTracker:
-    """Fed the detections of one frame after the other."""
+    """Collect tracks from the detections of one frame after the other."""
 
     def __init__(self) -> None:
         self._tracks: list[Track] = []
@@ -93,11 +93,11 @@ class FaceTracker:
 
     @property
     def num_frames(self) -> int:
-        """Frames fed so far."""
+        """Frames added so far."""
         return self._num_frames
 
     def add(self, detections: Sequence[Detection], is_cut: bool) -> None:
-        """The faces of the next frame; at a cut every track ends before it."""
+        """Add the detections of the next frame; at a cut all tracks end before it."""
         frame = self._num_frames
         self._num_frames += 1
         if is_cut and frame > 0:
@@ -114,22 +114,22 @@ class FaceTracker:
             track.append(frame, detection)
 
     def tracks(self) -> list[Track]:
-        """The tracks that are long enough, in the order in which they began."""
+        """Return the tracks that are long enough, in the order of their first frames."""
         lengths = np.diff([*self._scene_starts, self._num_frames])
         return [track for track in self._tracks if len(track) >= min(SHORTEST_TRACK, lengths[track.scene])]
 
 
 def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, int]) -> Track | None:
-    """The track of a scene that the selector means, or None where it means none.
+    """Return the selected track of a scene, or None.
 
     Args:
-        tracks: those of one scene.
+        tracks: tracks of one scene.
         selector: ``largest`` (area times time), ``left``, ``right``, an index counting from 0 at the left, or ``x,y``,
             a point in the face in pixels.
         frame_size: (w, h) of the frames in pixels.
 
     Raises:
-        InputError: the selector is none of these, or the point lies outside the frame.
+        InputError: the selector is invalid, or the point lies outside the frame.
     """
     choice = _parse(selector, frame_size)
     if not tracks:
@@ -146,7 +146,10 @@ def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, 
 
 
 def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:
-    """The track and those of the same scene that take it up after a longer gap: near, of like size, never at once."""
+    """Return the track and those of its scene that continue it after a longer gap.
+
+    A continuation is near, similar in size, and does not overlap it in time.
+    """
     chosen, taken = [track], set(track.frames.tolist())
     for other in sorted(tracks, key=len, reverse=True):
         apart = float(np.abs(other.centre - track.centre).max())
@@ -159,10 +162,10 @@ def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:
 
 
 def parse_selector(selector: str) -> str | int | tuple[float, float]:
-    """What the user's words for a face mean: ``largest``, ``left``, ``right``, an index, or a point in pixels.
+    """Parse a face selector: ``largest``, ``left``, ``right``, an index, or a point in pixels.
 
     Raises:
-        InputError: they mean nothing.
+        InputError: the selector is invalid.
     """
     if selector in ("largest", "left", "right"):
         return selector
@@ -187,14 +190,14 @@ def _parse(selector: str, frame_size: tuple[int, int]) -> str | int | tuple[floa
 
 
 def _track_at(tracks: Sequence[Track], point: np.ndarray) -> Track | None:
-    """The track whose box holds the point in the most frames."""
+    """Return the track whose boxes contain the point in the most frames, or None."""
     hits = [int(((track.boxes[:, :2] <= point) & (point < track.boxes[:, 2:])).all(axis=1).sum()) for track in tracks]
     best = int(np.argmax(hits))
     return tracks[best] if hits[best] else None
 
 
 def _people_from_left(tracks: Sequence[Track]) -> list[Track]:
-    """One track a person, from left to right: of tracks that take each other up only the longest counts."""
+    """Return one track per person, from left to right: the longest of tracks that continue each other."""
     people: list[Track] = []
     for track in sorted(tracks, key=len, reverse=True):
         if not any(track in continuations(person, [track]) for person in people):
@@ -203,7 +206,7 @@ def _people_from_left(tracks: Sequence[Track]) -> list[Track]:
 
 
 def _link(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, Track]:
-    """Which detection (by index) goes on which track: the pairs that overlap most first."""
+    """Assign detections (by index) to tracks, pairs with the largest overlap first."""
     pairs = []
     for number, track in enumerate(tracks):
         for i, detection in enumerate(detections):
@@ -220,7 +223,7 @@ def _link(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int,
 
 
 def intersection_over_union(first: np.ndarray, second: np.ndarray) -> float:
-    """Overlap 0 to 1 of two boxes (4,) x0, y0, x1, y1."""
+    """Return the intersection over union, 0 to 1, of two boxes (4,) x0, y0, x1, y1."""
     shared = np.maximum(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0).prod()
     whole = (first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - shared
     return float(shared / whole) if whole > 0 else 0.0

@@ -27,11 +27,10 @@ from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
-from latentsync.face.align import Aligner, alignment_matrices, crop_faces
-from latentsync.face.detector import FaceDetector
+from latentsync.face.align import Aligner, alignment_matrices, crop_faces, crop_faces_as_published
+from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan, plan_face
-from latentsync.face.paste import FacePaster
-from latentsync.face.published import PublishedPaster, crop_faces_as_published
+from latentsync.face.paste import FacePaster, PublishedPaster
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.reader import VideoReader

@@ -15,8 +15,8 @@ from latentsync.device_memory import naming_memory_errors
 from latentsync.diffusion.noise import window_noise
 from latentsync.diffusion.sampler import build_scheduler, denoise
 from latentsync.errors import ConfigError, NonFiniteError
-from latentsync.face.colour import match_colour
 from latentsync.face.mask import keep_mask, latent_mask
+from latentsync.face.paste import match_colour
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.options import LipsyncOptions

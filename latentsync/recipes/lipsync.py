@@ -14,7 +14,8 @@ from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
-from latentsync.face.detector import FaceDetector, build_detector, resolve_detector
+from latentsync.face.detection import FaceDetector
+from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae

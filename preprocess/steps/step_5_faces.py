@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from latentsync.errors import CheckpointError
-from latentsync.face.detector import Detection, FaceDetector, build_detector, resolve_detector
+from latentsync.face.detection import Detection, FaceDetector
+from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.face.landmarks68 import find_box_weights, find_landmark_weights, missing_weights
 from latentsync.media.reader import VideoReader
 from latentsync.weights import CHECKPOINTS

@@ -13,7 +13,7 @@ import torch
 
 from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces, invert
-from latentsync.face.smoothing import smooth_anchors
+from latentsync.face.face_plan import smooth_anchors
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from preprocess.clip import Clip

@@ -4,7 +4,7 @@ from PIL import Image
 
 from latentsync.app.people import PICTURE_SIZE, choices, find_people, picture
 from latentsync.errors import InputError
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 from latentsync.face.tracker import FaceTracker, select_track
 from latentsync.media.writer import VideoWriter
 

@@ -13,7 +13,7 @@ from eval.feature_statistics import FeatureStatistics
 from eval.metrics.metric import Figure, Judge, Metric, Sample, SetFigures, SetJudge, SetMetric
 from eval.not_measured import NotMeasured
 from eval.pairs import Pair
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 from latentsync.media.writer import VideoWriter
 
 SIZE, NUM_FRAMES = 64, 4

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 
 FRAME_SIZE = (640, 480)
 

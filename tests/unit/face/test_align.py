@@ -122,3 +122,14 @@ def test_read_only_frames_and_tensors_are_taken(golden, recwarn):
 
 def test_no_frames_give_no_crops():
     assert crop_faces([], np.empty((0, 2, 3)), 64).shape == (0, 3, 64, 64)
+
+
+def test_square_matrix_is_the_published_matrix_followed_by_the_resize(golden):
+    aligner = Aligner(256)
+    for anchors, matrix in zip(*golden, strict=True):
+        place = anchors.mean(axis=0)
+        in_crop = matrix[:, :2] @ place + matrix[:, 2]
+        resized = (in_crop + 0.5) * 256.0 / np.array([210.0, 280.0]) - 0.5
+        found = aligner.matrix(anchors)
+        np.testing.assert_allclose(found[:, :2] @ place + found[:, 2], resized, atol=2e-3)
+        np.testing.assert_allclose(found[:, :2], matrix[:, :2] * (256.0 / np.array([[210.0], [280.0]])), atol=1e-4)

@@ -6,10 +6,16 @@ import pytest
 import torch
 from PIL import Image
 
-from latentsync.face.align import Aligner, alignment_matrices, crop_faces, invert
+from latentsync.face.align import (
+    Aligner,
+    alignment_matrices,
+    crop_faces,
+    crop_faces_as_published,
+    invert,
+    lanczos4_matrix,
+)
 from latentsync.face.mask import keep_mask
-from latentsync.face.paste import FacePaster, soft_edge
-from latentsync.face.published import PublishedPaster, crop_faces_as_published, lanczos4_matrix
+from latentsync.face.paste import FacePaster, PublishedPaster, soft_edge
 
 POINTS = np.array([[[300.0, 300.0], [420.0, 295.0], [365.0, 370.0]]])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentsync.face.detector import Detection
+from latentsync.face.detection import Detection
 from preprocess.face_track_file import ClipFace
 from preprocess.one_face import REASONS, OneFaceRule, follow_one_face, median_size
 from preprocess.verdict import Rejected
