@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
-from latentsync.app.credentials import TWO_WAYS, VARIABLE, credentials
 from latentsync.app.job_folders import APP_FOLDER, default_work_dir
 from latentsync.app.limits import Limits
-from latentsync.app.server import ServerSettings, check_server, serving
-from latentsync.app.studio import Studio
+from latentsync.app.lipsync_service import LipsyncService
+from latentsync.app.server import TWO_WAYS, VARIABLE, ServerSettings, check_server, credentials, serving
 from latentsync.cli import OneLineParser, Stopped, run_command
 from latentsync.recipes.lipsync_arguments import add_device_arguments, add_weight_arguments, chosen_build
 
@@ -125,10 +124,10 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     check_server(settings)
     weights, build = chosen_build(arguments)
     name = "demo, which know synthetic people only" if weights.is_demo else weights.name  # visitors see no paths
-    studio = Studio.load(build, name, limits, arguments.vae_batch_size)
+    service = LipsyncService.load(build, name, limits, arguments.vae_batch_size)
     dtype = str(build.dtype).removeprefix("torch.")
     print(f"weights: {weights.describe()}; device: {build.device}, {dtype}", flush=True)
-    with serving(studio, settings) as served:
+    with serving(service, settings) as served:
         print(f"open {served.url}", flush=True)
         if served.share_url:
             print(f"public address: {served.share_url}", flush=True)

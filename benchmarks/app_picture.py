@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from latentsync.app.limits import Limits
+from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import ServerSettings, serving
-from latentsync.app.studio import Studio
 from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.recipes.lipsync import LipsyncBuild
@@ -41,10 +41,10 @@ def main(argv: list[str] | None = None) -> int:
     device = resolve_device()
     unet_config = REPOSITORY_ROOT / DEMO_UNET_CONFIG
     build = LipsyncBuild(unet_config, CHECKPOINTS / DEMO_UNET, device, resolve_dtype("auto", device), "mtcnn")
-    studio = Studio.load(build, "demo, which know synthetic people only", Limits())
+    service = LipsyncService.load(build, "demo, which know synthetic people only", Limits())
     with tempfile.TemporaryDirectory() as folder:
         settings = ServerSettings(port=0, work_dir=Path(folder) / "work", grace_seconds=600)
-        with serving(studio, settings) as served, sync_playwright() as playwright:
+        with serving(service, settings) as served, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
             page.set_default_timeout(PATIENCE_MS)

@@ -1,4 +1,4 @@
-"""One piece of work on its way through the queue, as the page sees it and as the work sees it."""
+"""A job of the queue: its state for the page, and its progress and cancellation for the work."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ Work = Callable[["Job"], Any]
 
 
 class JobState(Enum):
-    """Where a job is."""
+    """State of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -22,22 +22,22 @@ class JobState(Enum):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen."""
+        """True after the job has ended."""
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 class JobStopped(Exception):
-    """The job was cancelled, or nobody waits for it any more: its work ends here."""
+    """The job was cancelled, or no page polls it any more."""
 
 
 @dataclass(frozen=True)
 class StageProgress:
-    """How far the present stage is.
+    """Progress of the current stage.
 
     Attributes:
-        stage: its name.
+        stage: name of the stage.
         done, total: units of work.
-        started, reported: when it began and when this was said, in seconds of the job's clock.
+        started, reported: times of its start and of this report, in seconds of the clock of the job.
     """
 
     stage: str
@@ -47,7 +47,7 @@ class StageProgress:
     reported: float
 
     def seconds_left(self, now: float) -> float | None:
-        """Time the rest of the stage takes at the pace so far; None while there is no pace yet."""
+        """Return the estimated remaining seconds of the stage, or None before the first progress."""
         if self.done <= 0 or self.total <= 0:
             return None
         rest = (self.reported - self.started) * (self.total - self.done) / self.done
@@ -56,15 +56,15 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class JobView:
-    """What there is to show of a job.
+    """Snapshot of a job for the page.
 
     Attributes:
-        state: where it is.
-        ahead: jobs before it in the queue, the running one included.
-        progress: of the present stage; None before the first.
-        seconds_left: of the present stage; None where unknown.
-        seconds_running: since the work began.
-        error: one line, where it failed.
+        state: state of the job.
+        ahead: number of jobs before it, including the running one.
+        progress: progress of the current stage; None before the first stage.
+        seconds_left: estimated remaining time of the current stage; None if unknown.
+        seconds_running: seconds since the work started.
+        error: one line if the job failed.
     """
 
     state: JobState
@@ -77,17 +77,17 @@ class JobView:
 
 @dataclass(eq=False)
 class Job:
-    """A piece of work and its folder.
+    """A job of the queue and its folder.
 
     Attributes:
-        id: nobody can guess it; who knows it may watch and cancel the job.
-        folder: its files; removed unless the work succeeds.
-        work: called in the worker's thread with the job; what it returns is `result`. None until `prepare` gave it.
-        prepare: takes in and checks what was uploaded, in a thread for that, and returns the work. None where there is
-            nothing to check.
-        names: what to call files in messages, by path.
-        grace_seconds: the job stops when nobody has watched it for so long.
-        clock: seconds, ever rising.
+        id: unguessable; any visitor who knows it can follow and cancel the job.
+        folder: files of the job; removed unless the work succeeds.
+        work: called with the job in the worker thread; returns `result`. None until `prepare` has returned it.
+        prepare: copies and checks the uploads in a checker thread and returns the work. None if nothing is to be
+            checked.
+        names: names to show for files in messages, by path.
+        grace_seconds: the job stops if no page has polled it for this time.
+        clock: monotonic clock in seconds.
     """
 
     id: str
@@ -109,45 +109,45 @@ class Job:
         self._last_seen = self.clock()
 
     def begin(self) -> None:
-        """The work starts."""
+        """Set the state to running."""
         self._started = self.clock()
         self.state = JobState.RUNNING
 
     def end(self, state: JobState, result: Any = None, error: str = "") -> None:
-        """The work is over, one way or the other."""
+        """Set the final state."""
         self.result, self.error, self.ended = result, error, self.clock()
         self.state = state
 
     def cancel(self) -> None:
-        """Asks the work to stop; it does at its next report of progress."""
+        """Request the work to stop; it stops at its next progress report."""
         self._cancelled.set()
 
     def seen(self) -> None:
-        """Notes that somebody still waits for the result."""
+        """Record that a page has polled the job."""
         self._last_seen = self.clock()
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the job is neither cancelled nor left alone for too long."""
+        """True unless the job was cancelled or has not been polled for `grace_seconds`."""
         return not self._cancelled.is_set() and self.clock() - self._last_seen <= self.grace_seconds
 
     def report(self, stage: str, done: float, total: float) -> None:
-        """The work tells how far it is, as `latentsync.pipelines.lipsync_job.Progress`.
+        """Report progress of the work; a `latentsync.pipelines.lipsync_job.Progress`.
 
         Raises:
-            JobStopped: the work shall end.
+            JobStopped: the work must stop.
         """
         if not self.is_wanted:
             raise JobStopped
         now, last = self.clock(), self._progress
         if last is None or last.stage != stage:
-            began = last.reported if last is not None else self._started
-            self._progress = StageProgress(stage, done, total, now if began is None else began, now)
-        elif done > last.done:  # the painter and the encoder report the same stage, the first ahead of the second
+            previous_end = last.reported if last is not None else self._started
+            self._progress = StageProgress(stage, done, total, now if previous_end is None else previous_end, now)
+        elif done > last.done:  # denoising and encoding report the same stage, and denoising is ahead
             self._progress = StageProgress(stage, done, total, last.started, now)
 
     def view(self, ahead: int = 0) -> JobView:
-        """What to show now."""
+        """Return the current view."""
         now, progress = self.clock(), self._progress
         return JobView(
             state=self.state,

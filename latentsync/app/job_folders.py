@@ -1,8 +1,8 @@
-"""The app's own folder below the user's `--work_dir`: jobs with names nobody can guess, uploads, and what of it is old.
+"""The folder of the app below `--work_dir`: job folders with unguessable names, and uploads; old ones are removed.
 
-The work folder may hold anything else: the app makes one marked subfolder of it and touches nothing beside that. In
-there it removes only what it made itself: jobs that its list names, and entries of the uploads whose names gradio
-gave them. Visitors can read uploads and the copies of results beside them, and nothing else.
+The work folder may contain other files: the app creates one marked subfolder and changes nothing outside it. There it
+removes only its own entries: jobs recorded in its list, and uploads with the names that gradio generates. Visitors can
+read uploads and the copies of results beside them, and nothing else.
 """
 
 import json
@@ -33,31 +33,31 @@ _REMEDY = "name another --work_dir"
 _ID_BYTES = 16
 _JOB = re.compile(r"[0-9a-f]{32}")
 _UPLOADED = re.compile(r"[0-9a-f]{64}")
-"""gradio puts a file into a folder named by a hash of its content."""
+"""gradio stores an upload in a folder named by the hash of its content."""
 _UPLOADING = re.compile(r"tmp[a-z0-9_]{8}")
-"""A file that is being uploaded, or whose upload was cut off."""
+"""Name of an unfinished upload."""
 _SECONDS_PER_HOUR = 3600.0
-_LONGEST_PAUSE_S = 900.0
+_MAX_SWEEP_INTERVAL_S = 900.0
 
 
 def default_work_dir() -> Path:
-    """A folder of this user in the system's temporary one."""
+    """Return a folder of this user in the system's temporary folder."""
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return Path(tempfile.gettempdir()) / f"latentsync-app-{user}"
 
 
 class JobFolders:
-    """Everything the app keeps: ``WORK_DIR/latentsync-app`` with ``jobs/<id>``, their list, and ``uploads``.
+    """All files of the app: ``WORK_DIR/latentsync-app`` with ``jobs/<id>``, the list of jobs, and ``uploads``.
 
-    Nothing is written before the block of this context manager begins; then the folder is this process's alone, and a
-    thread removes what is older than `keep_hours`.
+    A context manager. Nothing is written before its block starts; inside the block this process holds the lock of the
+    folder, and a thread removes entries older than `keep_hours`.
 
     Args:
-        work_dir: any folder of the user; made where it is missing.
+        work_dir: any folder of the user; created if it is missing.
         keep_hours: age at which jobs and uploads are removed, counted from their newest file.
 
     Raises:
-        InputError: keep_hours is out of range, or the folder is somebody else's or cannot be made or written to.
+        InputError: keep_hours is out of range, or the folder belongs to another user or is not writable.
     """
 
     def __init__(self, work_dir: Path, keep_hours: float = 24.0) -> None:
@@ -74,19 +74,19 @@ class JobFolders:
 
     @property
     def jobs(self) -> Path:
-        """The folder of the jobs' folders."""
+        """Folder of the job folders."""
         return self.root / "jobs"
 
     @property
     def uploads(self) -> Path:
-        """Where gradio puts what visitors upload, and copies of what they may read."""
+        """Folder in which gradio stores uploads and copies of the files that visitors may read."""
         return self.root / "uploads"
 
     def check_unused(self) -> None:
-        """Looks whether another app uses the folder now.
+        """Check that no other app is using the folder.
 
         Raises:
-            InputError: one does.
+            InputError: another app holds its lock.
         """
         if (self.root / LOCK).exists():
             with self._locked():
@@ -106,7 +106,7 @@ class JobFolders:
             self._held.close()
             raise InputError(f"cannot use {self.root} for jobs ({error.strerror}): {_REMEDY}") from error
         self._names = self._read_list()
-        sweeper = threading.Thread(target=self._sweep_for_ever, name="latentsync-sweeper", daemon=True)
+        sweeper = threading.Thread(target=self._sweep_until_stopped, name="latentsync-sweeper", daemon=True)
         sweeper.start()
         self._held.callback(sweeper.join)
         return self
@@ -116,10 +116,10 @@ class JobFolders:
         self._held.close()
 
     def new(self) -> Path:
-        """An empty folder for one job; it is not swept before `release`.
+        """Create an empty folder for one job, which is not swept before `release`.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the folder cannot be created.
         """
         name = secrets.token_hex(_ID_BYTES)
         folder = self.jobs / name
@@ -127,7 +127,7 @@ class JobFolders:
             self._in_use.add(folder)
             self._names.add(name)
             try:
-                self._write_list()  # first, so that a folder without an entry can never be there
+                self._write_list()  # first, so that every folder has an entry
                 folder.mkdir(mode=0o700)
             except OSError:
                 self._in_use.discard(folder)
@@ -136,12 +136,12 @@ class JobFolders:
         return folder
 
     def release(self, folder: Path) -> None:
-        """From now on the folder is removed when it is old."""
+        """Allow the folder to be removed when it is old."""
         with self._lock:
             self._in_use.discard(folder)
 
     def remove(self, folder: Path) -> None:
-        """Removes a job's folder now; a later sweep tries again where that fails."""
+        """Remove a job's folder; if that fails, a later sweep tries again."""
         shutil.rmtree(folder, ignore_errors=True)
         with self._lock:
             self._in_use.discard(folder)
@@ -151,19 +151,19 @@ class JobFolders:
 
     @staticmethod
     def adopted_path(upload: Path, folder: Path, stem: str) -> Path:
-        """What an upload is called in a job's folder: `stem` with the upload's suffix."""
+        """Return the path of an upload in a job's folder: `stem` with the suffix of the upload."""
         suffix = "".join(c for c in upload.suffix.lower()[:10] if c.isascii() and (c.isalnum() or c == "."))
         return folder / f"{stem}{suffix}"
 
     def adopt(self, upload: Path, folder: Path, stem: str) -> Path:
-        """Puts an upload into a job's folder (a hard link, or a copy), as `adopted_path`.
+        """Link or copy an upload to its `adopted_path` in a job's folder.
 
         Raises:
-            InputError: it is no upload, or is there no more.
-            OSError: it cannot be copied.
+            InputError: the path is not an upload, or the upload was removed.
+            OSError: the file cannot be copied.
         """
         if not self.may_be_read(upload):
-            raise InputError(f"{upload} is not among the uploads (any more): upload it again")
+            raise InputError(f"{upload} is not among the uploads: upload it again")
         path = self.adopted_path(upload, folder, stem)
         try:
             os.link(upload, path)
@@ -172,7 +172,7 @@ class JobFolders:
         return path
 
     def may_be_read(self, path: Path) -> bool:
-        """Whether visitors may read a file: it is an upload, or a copy of a result beside them; links are followed."""
+        """Return True for uploads and copies of results beside them; links are resolved."""
         try:
             real = path.resolve(strict=True)
             parts = real.relative_to(self.uploads).parts
@@ -187,14 +187,14 @@ class JobFolders:
         )
 
     def sweep(self, now: float | None = None) -> int:
-        """Removes jobs and uploads that are older than allowed; gives how many."""
+        """Remove jobs and uploads that are too old; return their number."""
         before = (time.time() if now is None else now) - self.keep_seconds
         with self._lock:
             jobs = [self.jobs / name for name in self._names if self.jobs / name not in self._in_use]
         gone = [folder for folder in jobs if not os.path.lexists(folder)]
         old = [path for path in (*jobs, *self._uploaded()) if path not in gone and is_older(path, before)]
         for path in old:
-            logger.info("removing %s, which is old", path)
+            logger.info("removing old %s", path)
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         names = {path.name for path in jobs if not os.path.lexists(path)}
         if names:
@@ -211,20 +211,20 @@ class JobFolders:
                 yield Path(entry.path)
 
     def _check(self) -> None:
-        """Raises InputError where the folder is or may become somebody else's; writes nothing."""
+        """Raise InputError if the folder belongs, or could come to belong, to another user; write nothing."""
         check_ownership(self.root, _PROGRAM, _REMEDY)
         folders = [self.root]
-        if _is_everybodys(self.root.parent.parent):
+        if _is_world_writable(self.root.parent.parent):
             folders.append(self.root.parent)
         for folder in folders:
-            if os.path.lexists(folder) and (folder.is_symlink() or not _is_mine(folder)):
-                raise InputError(f"{folder} belongs to somebody else: {_REMEDY}")
+            if os.path.lexists(folder) and (folder.is_symlink() or not _is_own(folder)):
+                raise InputError(f"{folder} belongs to another user: {_REMEDY}")
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self.root, f"stop that app, or {_REMEDY}")
 
     def _read_list(self) -> set[str]:
-        """The names of the jobs of earlier runs."""
+        """Return the names of the jobs of earlier runs."""
         path = self.root / JOB_LIST
         try:
             names = json.loads(path.read_text(encoding="utf-8"))["jobs"]
@@ -232,48 +232,48 @@ class JobFolders:
         except FileNotFoundError:
             return set()
         except (OSError, ValueError, KeyError, TypeError):
-            logger.warning("%s cannot be read: the folders of earlier jobs in %s will stay", path, self.jobs)
+            logger.warning("%s cannot be read: the folders of earlier jobs in %s will not be removed", path, self.jobs)
             return set()
 
     def _write_list(self) -> None:
-        if self._stopped.is_set():  # the folder may be another process's by now
+        if self._stopped.is_set():  # another process may own the folder by now
             return
         with atomic_write(self.root / JOB_LIST) as beside:
             beside.write_text(json.dumps({"jobs": sorted(self._names)}) + "\n", encoding="utf-8")
 
     def _try_to_write_list(self) -> None:
-        """For names that are there no more: an entry too many is dropped by the next sweep."""
+        """Write the list after a removal; after an error, the next sweep drops the surplus entry."""
         try:
             self._write_list()
         except OSError as error:
             logger.warning("the list of jobs could not be written: %s", error)
 
-    def _sweep_for_ever(self) -> None:
+    def _sweep_until_stopped(self) -> None:
         while True:
             try:
                 self.sweep()
             except OSError as error:
                 logger.warning("old jobs could not be removed: %s", error)
-            if self._stopped.wait(min(self.keep_seconds / 4, _LONGEST_PAUSE_S)):
+            if self._stopped.wait(min(self.keep_seconds / 4, _MAX_SWEEP_INTERVAL_S)):
                 return
 
 
 def is_older(path: Path, seconds: float) -> bool:
-    """Whether nothing of a file or folder changed since a time, in seconds since 1970; False where that is unknown."""
+    """Return True if a file or folder has not changed since a time in seconds since 1970; False if unknown."""
     try:
         for entry in [path, *path.rglob("*")]:
             status = entry.lstat()
             if max(status.st_mtime, status.st_ctime) >= seconds:
                 return False
-    except OSError:  # something went away meanwhile, so it changed
+    except OSError:  # an entry was removed meanwhile, so the folder has changed
         return False
     return True
 
 
-def _is_mine(folder: Path) -> bool:
+def _is_own(folder: Path) -> bool:
     return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
 
 
-def _is_everybodys(folder: Path) -> bool:
-    """Whether anybody may make folders there, as in ``/tmp``."""
+def _is_world_writable(folder: Path) -> bool:
+    """Return True if any user may create folders there, as in ``/tmp``."""
     return hasattr(os, "getuid") and folder.is_dir() and bool(folder.stat().st_mode & stat.S_IWOTH)

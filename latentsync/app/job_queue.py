@@ -1,7 +1,6 @@
-"""The queue: one job runs at a time, a limited number waits, the rest is turned away.
+"""The job queue: one job runs at a time, a limited number waits, further ones are rejected.
 
-Whatever looks into an upload is a part of the queue too: a job that waits is first checked, few at a time, and counts
-as a waiting one meanwhile.
+Uploads are inspected in the queue too: a few waiting jobs are checked at a time.
 """
 
 import logging
@@ -9,33 +8,33 @@ import threading
 import time
 from collections import OrderedDict, deque
 
-from latentsync.app.error_line import error_line
 from latentsync.app.job import Job, JobState, JobStopped, JobView
 from latentsync.app.job_folders import JobFolders
+from latentsync.app.visible_text import error_line
 from latentsync.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 _KEPT_JOBS = 200
-"""Jobs that are over and may still be asked for."""
+"""Finished jobs that can still be looked up."""
 
 NUM_CHECKS = 2
-"""Jobs whose files are looked at at the same time."""
+"""Number of jobs whose files are checked concurrently."""
 
-_PATIENCE_WITH_CHECKS_S = 5.0
-"""A check cannot be interrupted; the end of the program does not wait for the tools that it called."""
+_CHECKS_JOIN_TIMEOUT_S = 5.0
+"""Time to wait for running checks at the end; they call external tools and cannot be interrupted."""
 
 
 class QueueFullError(InputError):
-    """No more jobs may wait."""
+    """The queue is full."""
 
 
 class JobQueue:
-    """Threads that check waiting jobs, and one that runs jobs one after the other; a context manager.
+    """Threads that check waiting jobs, and one thread that runs them in order; a context manager.
 
     Args:
-        folders: where the jobs' files are.
-        max_waiting: jobs that may wait, those that are checked included, while one runs.
+        folders: folders of the jobs.
+        max_waiting: maximum number of waiting jobs, including those being checked, while one runs.
     """
 
     def __init__(self, folders: JobFolders, max_waiting: int = 8) -> None:
@@ -62,7 +61,7 @@ class JobQueue:
         self.close()
 
     def close(self) -> None:
-        """Stops what runs, drops what waits, and waits for the threads."""
+        """Stop the running job, drop the waiting ones, and join the threads."""
         with self._changed:
             self._is_closed = True
             for job in self._active():
@@ -70,16 +69,16 @@ class JobQueue:
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-        until = time.monotonic() + _PATIENCE_WITH_CHECKS_S
+        until = time.monotonic() + _CHECKS_JOIN_TIMEOUT_S
         for thread in self._checkers:
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
 
     def submit(self, job: Job) -> None:
-        """Puts a job at the end of the queue.
+        """Append a job to the queue.
 
         Raises:
-            QueueFullError: too many wait already; the job's folder is removed.
+            QueueFullError: too many jobs are waiting; the folder of the job is removed.
         """
         with self._changed:
             for stale in [waiting for waiting in self._waiting if not waiting.is_wanted]:
@@ -93,11 +92,11 @@ class JobQueue:
         raise QueueFullError(
             "the program is being stopped: try again later"
             if self._is_closed
-            else f"one job runs and {self.max_waiting} wait already: try again later"
+            else f"one job is running and {self.max_waiting} are waiting: try again later"
         )
 
     def find(self, job_id: str) -> Job | None:
-        """The job of that id, if it is still known."""
+        """Return the job with this id, or None if it is unknown."""
         with self._changed:
             for job in self._active():
                 if job.id == job_id:
@@ -105,7 +104,7 @@ class JobQueue:
             return self._over.get(job_id)
 
     def cancel(self, job_id: str) -> bool:
-        """Stops a job; whether there was one to stop."""
+        """Cancel a job; return False if it is unknown or has ended."""
         job = self.find(job_id)
         if job is None or job.state.is_over:
             return False
@@ -115,14 +114,14 @@ class JobQueue:
         return True
 
     def view(self, job: Job) -> JobView:
-        """What there is to show of a job; whoever asks still waits for it."""
+        """Return the view of a job, and record that it was polled."""
         job.seen()
         with self._changed:
             active = self._active()
             return job.view(active.index(job) if job in active else 0)
 
     def active(self) -> list[Job]:
-        """The job that runs and those that wait, in order."""
+        """Return the running job and the waiting ones, in order."""
         with self._changed:
             return self._active()
 
@@ -130,7 +129,7 @@ class JobQueue:
         return [*([] if self._running is None else [self._running]), *self._waiting]
 
     def _drop(self, job: Job) -> None:
-        """Ends a job that waits; one whose files are just looked at ends after that."""
+        """End a waiting job; if it is being checked, it ends after the check."""
         if job in self._waiting and job not in self._checking:
             self._waiting.remove(job)
             self._end(job, JobState.CANCELLED)
@@ -154,7 +153,7 @@ class JobQueue:
         try:
             if job.is_wanted and job.prepare is not None:
                 work = job.prepare(job)
-        except Exception as error:  # whatever an upload does to the tools, the next one is checked
+        except Exception as error:  # an error in one check must not stop the thread
             if job.is_wanted:
                 state, line = JobState.FAILED, error_line(error, job.names)
         with self._changed:
@@ -172,7 +171,7 @@ class JobQueue:
     def _next(self) -> Job | None:
         with self._changed:
             while True:
-                # A job whose check takes long lets the ones behind it pass.
+                # Checked jobs overtake one whose check takes long.
                 ready = [job for job in self._waiting if job.work is not None or self._is_closed]
                 job = next((job for job in ready if job not in self._checking), None)
                 if job is not None:
@@ -191,8 +190,8 @@ class JobQueue:
                 result = job.work(job)
                 state = JobState.DONE
             except JobStopped:
-                logger.info("job stopped: cancelled, or nobody waited for it")
-            except Exception as error:  # whatever a job dies of, the next one runs
+                logger.info("job stopped: cancelled, or no page polled it")
+            except Exception as error:  # an error in one job must not stop the thread
                 state, line = JobState.FAILED, error_line(error, job.names)
         with self._changed:
             self._running = None

@@ -1,7 +1,7 @@
-"""What a visitor may hand in; everything else is refused before any work starts.
+"""Limits of uploads and jobs, checked before the work starts.
 
-Uploads are hostile until looked at: ffmpeg also opens playlists and scripts that name other files of this machine, so
-only plain containers pass, and lengths are measured by decoding and not taken from what the file says of itself.
+Uploads are untrusted: ffmpeg also opens playlists and scripts that refer to other files of the server, so only plain
+containers are accepted, and durations are measured by decoding instead of being read from the header.
 """
 
 import logging
@@ -19,23 +19,23 @@ CONTAINERS = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif"),
     *("wav", "w64", "aiff", "mp3", "flac", "aac", "amr", "caf", "ac3", "eac3"),
 )
-"""ffmpeg's names of the containers that hold their own content and cannot name other files."""
+"""ffmpeg's names of the containers that cannot refer to other files."""
 
 MAX_FPS = 60
-"""The length limit counts frames at this rate, where the source's own rate is kept."""
+"""If the frame rate of the source is kept, the result may have at most as many frames as at this rate."""
 
 _MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one job may ask for.
+    """Limits of one job.
 
     Attributes:
-        max_seconds: length of the speech, and so of the result.
-        max_megabytes: size of each file.
-        max_side: longer side of the video in pixels.
-        max_steps: denoising steps.
+        max_seconds: duration of the driving audio, and so of the result.
+        max_megabytes: size of each file, in MiB.
+        max_side: longer side of the video, in pixels.
+        max_steps: number of denoising steps.
 
     Raises:
         ConfigError: a limit is not positive.
@@ -52,10 +52,10 @@ class Limits:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be positive")
 
     def check_video(self, path: Path) -> VideoInfo:
-        """What a video holds.
+        """Check a video and return its properties.
 
         Raises:
-            InputError: it is too large, no plain video, or cannot be decoded.
+            InputError: it is too large, not in a plain container, or cannot be decoded.
         """
         self._check_file(path)
         info = probe_video(path)
@@ -63,26 +63,26 @@ class Limits:
         return info
 
     def check_speech(self, path: Path) -> float:
-        """The length of a speech file in seconds.
+        """Check driving audio and return its duration in seconds.
 
         Raises:
-            InputError: it is too large, too long, no plain sound or video file, or cannot be decoded.
+            InputError: it is too large, too long, not in a plain container, or cannot be decoded.
         """
         self._check_file(path)
         probe_audio(path)
         seconds = decoded_seconds(path, self.max_seconds + 1)
         if seconds > self.max_seconds:
-            raise InputError(f"{path} lasts longer than {self.max_seconds:g} s: cut it into shorter pieces")
+            raise InputError(f"{path} lasts longer than {self.max_seconds:g} s: cut it into shorter parts")
         return seconds
 
     def check_frames(self, video: VideoInfo, seconds: float, video_fps: str) -> None:
-        """Whether the result has not too many frames.
+        """Check the number of frames of the result.
 
         Raises:
-            InputError: it has, because of the source's high frame rate.
+            InputError: the frame rate of the source is too high for this duration.
         """
         if video_fps == "source" and video.fps * seconds > MAX_FPS * self.max_seconds:
-            raise InputError(f"{video.path} has {float(video.fps):g} frames a second: use 25, or a shorter speech")
+            raise InputError(f"{video.path} has {float(video.fps):g} frames per second: use 25, or shorter audio")
 
     def _check_file(self, path: Path) -> None:
         try:
@@ -90,25 +90,27 @@ class Limits:
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}): upload it again") from error
         if size > self.max_megabytes * _MEGABYTE:
-            raise InputError(f"{path} has {size / _MEGABYTE:.0f} MB: {self.max_megabytes:g} MB are the most")
+            raise InputError(f"{path} has {size / _MEGABYTE:.0f} MB: the maximum is {self.max_megabytes:g} MB")
         for width, height in check_container(path):  # before the first frame is decoded
             self._check_side(path, width, height)
 
     def _check_side(self, path: Path, width: int, height: int) -> None:
         if max(width, height) > self.max_side:
-            raise InputError(f"{path} has {width}x{height} pixels: make it {self.max_side} at most on its longer side")
+            raise InputError(
+                f"{path} has {width}x{height} pixels: scale it to at most {self.max_side} pixels on the longer side"
+            )
 
 
 def check_container(path: Path) -> list[tuple[int, int]]:
-    """Refuses files whose container could make ffmpeg open other files or addresses.
+    """Reject files whose container could make ffmpeg open other files or addresses.
 
-    ffmpeg decides by content and name what a file is, so it decides alike when the file is read later.
+    ffmpeg detects the container from content and name, so a later call detects the same one.
 
     Returns:
-        Width and height of every stream that has pictures.
+        Width and height of every video stream.
 
     Raises:
-        InputError: the file is empty or none of `CONTAINERS`.
+        InputError: the file is empty or its container is not in `CONTAINERS`.
     """
     try:
         streams = probe_streams(path, CONTAINERS).get("streams", [])
@@ -119,15 +121,15 @@ def check_container(path: Path) -> list[tuple[int, int]]:
     return [(stream["width"], stream["height"]) for stream in streams if {"width", "height"} <= stream.keys()]
 
 
-def decoded_seconds(path: Path, most: float) -> float:
-    """Seconds of sound that come out when a file is decoded, which stops after `most`; 0 where nothing comes out.
+def decoded_seconds(path: Path, max_seconds: float) -> float:
+    """Return the seconds of audio that decoding yields, at most `max_seconds`.
 
     Raises:
-        InputError: it cannot be decoded at all.
+        InputError: the file cannot be decoded.
     """
     try:
-        return audio_samples.decoded_seconds(path, most)
+        return audio_samples.decoded_seconds(path, max_seconds)
     except MissingToolError:
         raise
     except ToolError as error:
-        raise InputError(f"{path} cannot be decoded: convert it to wav or give another") from error
+        raise InputError(f"{path} cannot be decoded: convert it to wav, or use another file") from error

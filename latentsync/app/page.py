@@ -1,6 +1,7 @@
-"""The page: gradio's components and which event does what. The same events are the API."""
+"""The page: gradio components and events. The same events form the API."""
 
 import asyncio
+import logging
 import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 
-from latentsync.app.guarded_blocks import GuardedBlocks
 from latentsync.app.job import Job, JobState
-from latentsync.app.sessions import Sessions
-from latentsync.app.status_line import CANCELLED, error_html, status_html
-from latentsync.app.studio import LipsyncOutcome
-from latentsync.app.summary import summary_markdown
+from latentsync.app.lipsync_service import LipsyncOutcome, Sessions
+from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
+from latentsync.app.visible_text import error_line, without_paths
 from latentsync.errors import InputError
 from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
+
+logger = logging.getLogger(__name__)
 
 TITLE = "LatentSync"
 CSS = """
@@ -26,42 +28,81 @@ CSS = """
 .job-status .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); margin-top: 0.4em; }
 .job-status .bar div { height: 100%; border-radius: 4px; background: var(--color-accent); transition: width 0.3s; }
 """
-# What belongs to a tab and outlives its reload: the id of its last job.
+# The id of the last job belongs to the browser tab and survives a reload.
 _REMEMBER = "(id) => { if (id) sessionStorage.setItem('latentsync_job', id); return []; }"
 _RECALL = "() => [sessionStorage.getItem('latentsync_job') || '']"
 
 _INTRODUCTION = """# LatentSync
-Give a video of a person and a speech: the lips follow the speech. Use it only with faces of people who agreed to it,
-and say that the result was made.
+Upload a video of a person and a speech: the lips follow the speech. Use it only with faces of people who agreed to it,
+and label the result as generated.
 """
 
 Update = Any
-"""What gradio takes for one component: a value, or `gr.skip()`."""
+"""Value for one gradio component, or `gr.skip()`."""
+
+
+UNUSABLE = "these inputs cannot be used: see the description of the API for what each takes, and upload files first"
+
+
+class GuardedBlocks(gr.Blocks):
+    """gradio's page, restricted: files come by upload only, and errors are one line without paths of the server.
+
+    gradio itself downloads an address that is given as a file, and shows visitors the text of any exception.
+    """
+
+    async def process_api(self, *arguments: Any, **settings: Any) -> dict[str, Any]:
+        """Process an event of the page or the API; see gradio."""
+        try:
+            return await super().process_api(*arguments, **settings)
+        except gr.Error as error:
+            error.message = without_paths(error.message)
+            raise
+        except Exception as error:
+            raise _gradio_error(error_line(error)) from error
+
+    async def preprocess_data(self, block_fn, inputs: list[Any], state, explicit_call: bool = False):
+        """Read the inputs of an event; errors here are errors in the request."""
+        if names_address(inputs):
+            raise _gradio_error("addresses are not fetched here: download the file and upload it")
+        try:
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error:
+            raise
+        except Exception as error:
+            logger.info("inputs were refused: %s", error)
+            raise _gradio_error(UNUSABLE) from error
+
+
+def names_address(data: Any) -> bool:
+    """Return True if the data of an event contain a file given by its address."""
+    if isinstance(data, dict):
+        return is_http_url_like(str(data.get("path", ""))) or any(names_address(value) for value in data.values())
+    return isinstance(data, (list, tuple)) and any(names_address(value) for value in data)
 
 
 @dataclass(frozen=True)
 class Example:
-    """The bundled video and speech, where the page can read them."""
+    """The bundled video and speech."""
 
     video: Path
     speech: Path
 
 
 def build_page(sessions: Sessions, example: Example) -> gr.Blocks:
-    """The page over loaded sessions; see `latentsync.app.server` for how it is served."""
+    """Build the page; `latentsync.app.server` serves it."""
     return _Page(sessions, example).build()
 
 
 class _Page:
-    """Builds the page and holds its events; files and jobs are the sessions' business."""
+    """Components and events of the page; `Sessions` handles files and jobs."""
 
     def __init__(self, sessions: Sessions, example: Example) -> None:
         self.sessions, self.example = sessions, example
 
     def build(self) -> gr.Blocks:
-        """Lays out the components and wires them."""
+        """Create the components and connect the events."""
         with GuardedBlocks(title=TITLE, analytics_enabled=False) as blocks:
-            gr.Markdown(f"{_INTRODUCTION}\nWeights: {escape(self.sessions.studio.weights)}. {self._limits_line()}")
+            gr.Markdown(f"{_INTRODUCTION}\nWeights: {escape(self.sessions.service.weights)}. {self._limits_line()}")
             with gr.Row():
                 with gr.Column():
                     self._inputs()
@@ -71,14 +112,14 @@ class _Page:
         return blocks
 
     def _limits_line(self) -> str:
-        limits = self.sessions.studio.limits
+        limits = self.sessions.service.limits
         return (
-            f"At most {limits.max_seconds:g} s of speech, {limits.max_megabytes:g} MB a file, "
-            f"{limits.max_side} pixels a side."
+            f"At most {limits.max_seconds:g} s of speech, {limits.max_megabytes:g} MB per file, "
+            f"{limits.max_side} pixels per side."
         )
 
     def _inputs(self) -> None:
-        defaults = self.sessions.studio.defaults
+        defaults = self.sessions.service.defaults
         with gr.Row():
             self.video = gr.Video(label="Video", sources=["upload"], height=260, elem_id="video")
             self.speech = gr.Audio(
@@ -87,7 +128,7 @@ class _Page:
         self.example_button = gr.Button("Use the example", size="sm", elem_id="example")
         self.steps = gr.Slider(
             1,
-            self.sessions.studio.limits.max_steps,
+            self.sessions.service.limits.max_steps,
             defaults.num_inference_steps,
             step=1,
             label="Steps",
@@ -155,10 +196,15 @@ class _Page:
     def _wire(self, blocks: gr.Blocks) -> None:
         options = [self.steps, self.guidance, self.seed, self.scheduler, self.face, self.video_fps, self.overlap]
         options.append(self.exact)
-        shown = [self.result, self.comparison, self.sheet, self.summary, self.files, self.status, self.job_id]
+        outputs = [self.result, self.comparison, self.sheet, self.summary, self.files, self.status, self.job_id]
         follow: dict[str, Any] = dict(show_progress="hidden", concurrency_limit=None)
         self.run_button.click(
-            self.lipsync, [self.video, self.speech, *options], shown, api_name="lipsync", trigger_mode="once", **follow
+            self.lipsync,
+            [self.video, self.speech, *options],
+            outputs,
+            api_name="lipsync",
+            trigger_mode="once",
+            **follow,
         )
         found = [self.people, self.selectors, self.status, self.job_id]
         self.people_button.click(self.look, [self.video], found, api_name="people", trigger_mode="once", **follow)
@@ -170,7 +216,7 @@ class _Page:
         self.people.select(self.choose, [self.selectors], [self.face], queue=False, **private)
         self.video.change(self.forget_people, None, [self.people, self.selectors, self.face], queue=False, **private)
         self.job_id.change(None, [self.job_id], None, js=_REMEMBER, api_visibility="private")
-        blocks.load(self.resume, [self.job_id], shown, js=_RECALL, concurrency_limit=None, **private)
+        blocks.load(self.resume, [self.job_id], outputs, js=_RECALL, concurrency_limit=None, **private)
 
     async def lipsync(
         self,
@@ -185,29 +231,29 @@ class _Page:
         overlap: float = 4,
         exact: bool = False,
     ) -> AsyncGenerator[list[Update], None]:
-        """Makes the lips in the video follow the speech."""
+        """Generate a video whose lips follow the speech."""
         nothing = [None, None, None, "", None]
         try:
             options = LipsyncOptions(
-                num_inference_steps=whole("steps", steps),
-                guidance_scale=number("guidance", guidance),
-                seed=whole("seed", seed),
+                num_inference_steps=integer("steps", steps),
+                guidance_scale=finite_number("guidance", guidance),
+                seed=integer("seed", seed),
                 scheduler=scheduler,
                 face=(face or "").strip() or "largest",
                 video_fps=video_fps,
-                overlap_frames=0 if exact else whole("overlap", overlap),
+                overlap_frames=0 if exact else integer("overlap", overlap),
                 exact=bool(exact),
             )
             job = await asyncio.to_thread(self.sessions.start_lipsync, _path(video), _path(speech), options)
         except InputError as error:
             yield [*nothing, error_html(str(error)), ""]
-            raise _told(str(error)) from error
+            raise _gradio_error(str(error)) from error
         yield [*nothing, gr.skip(), job.id]
         async for update in self.follow(job):
             yield update
 
     async def follow(self, job: Job) -> AsyncGenerator[list[Update], None]:
-        """The status line of a job until it is over, then what it made."""
+        """Yield the status line of a job until it has ended, then its result."""
         async for view in self.sessions.follow(job):
             if view.state is not JobState.DONE:
                 yield [*[gr.skip()] * 5, status_html(view), job.id]
@@ -215,10 +261,10 @@ class _Page:
         if view.state is JobState.DONE and isinstance(job.result, LipsyncOutcome):
             yield [*_outcome(job.result), status_html(view), job.id]
         else:
-            raise _told(view.error or CANCELLED)
+            raise _gradio_error(view.error or CANCELLED)
 
     async def resume(self, job_id: str) -> AsyncGenerator[list[Update], None]:
-        """After a reload: goes on with the tab's last job, or shows again what it made."""
+        """After a reload, follow the last job of the tab, or show its result again."""
         job = self.sessions.queue.find(job_id or "")
         is_shown = isinstance(job.result, LipsyncOutcome) and job.result.video.is_file() if job else False
         if job is None or (job.state.is_over and not is_shown):
@@ -228,59 +274,59 @@ class _Page:
             yield update
 
     async def look(self, video: str | None) -> AsyncGenerator[list[Update], None]:
-        """Looks for the people of a video: pictures with captions, and their selectors."""
+        """Find the people of a video; return images with captions, and their selectors."""
         try:
             job = await asyncio.to_thread(self.sessions.start_people, _path(video))
         except InputError as error:
             yield [None, [], error_html(str(error)), ""]
-            raise _told(str(error)) from error
+            raise _gradio_error(str(error)) from error
         async for view in self.sessions.follow(job):
             if view.state is not JobState.DONE:
                 yield [None, [], status_html(view), job.id]
         if job.state is not JobState.DONE:
-            raise _told(job.error or CANCELLED)
-        pictures = [(str(path), f"{person.caption}: {person.selector}") for person, path in job.result]
-        yield [pictures, [person.selector for person, _ in job.result], status_html(job.view()), job.id]
+            raise _gradio_error(job.error or CANCELLED)
+        images = [(str(path), f"{person.caption}: {person.selector}") for person, path in job.result]
+        yield [images, [person.selector for person, _ in job.result], status_html(job.view()), job.id]
 
     def cancel(self, job_id: str) -> None:
-        """Stops a job and removes what it wrote."""
+        """Cancel a job and remove its files."""
         self.sessions.queue.cancel(job_id or "")
 
     def use_example(self) -> list[str]:
-        """The bundled video and speech."""
+        """Return the bundled video and speech."""
         return [str(self.example.video), str(self.example.speech)]
 
     def choose(self, selectors: list[str], event: gr.SelectData) -> str:
-        """The selector of the person clicked on."""
+        """Return the selector of the selected person."""
         index = event.index if isinstance(event.index, int) else event.index[0]
         return selectors[index] if index < len(selectors) else "largest"
 
     def forget_people(self) -> list[Update]:
-        """Another video has other people."""
-        return [None, [], self.sessions.studio.defaults.face]
+        """Reset the people after a change of the video."""
+        return [None, [], self.sessions.service.defaults.face]
 
 
 def _path(value: str | None) -> Path | None:
     return Path(value) if value else None
 
 
-def number(name: str, value: float | None) -> float:
-    """A number of the page; InputError where the field is empty."""
+def finite_number(name: str, value: float | None) -> float:
+    """Return a number of the page; raise InputError if the field is empty."""
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InputError(f"{name} is empty: give a number")
     return value
 
 
-def whole(name: str, value: float | None) -> int:
-    """A whole number of the page; InputError where the field is empty or has another."""
-    given = number(name, value)
+def integer(name: str, value: float | None) -> int:
+    """Return an integer of the page; raise InputError if the field is empty or not an integer."""
+    given = finite_number(name, value)
     if given != int(given):
         raise InputError(f"{name} is {given}: give a whole number")
     return int(given)
 
 
-def _told(message: str) -> gr.Error:
-    """What ends an event of the API in an error; the page has its own line already."""
+def _gradio_error(message: str) -> gr.Error:
+    """Return the error that ends an event; the page shows its own status line."""
     return gr.Error(message, visible=False, print_exception=False)
 
 
@@ -290,6 +336,6 @@ def _outcome(outcome: LipsyncOutcome) -> list[Update]:
         str(outcome.video),
         str(outcome.comparison),
         str(outcome.sheet),
-        summary_markdown(outcome.verdict, outcome.lines),
+        summary_markdown(outcome.sync, outcome.lines),
         [str(path) for path in files],
     ]

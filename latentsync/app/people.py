@@ -1,4 +1,4 @@
-"""The people of a video, with a picture of each and the selector that makes the pipeline follow them."""
+"""Find the people of a video: an image of each and the selector with which the pipeline follows them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from latentsync.face.tracker import FaceTracker, Track, select_track
 from latentsync.media.reader import VideoReader
 
 FRAMES_PER_SECOND = 25
-PICTURE_SIZE = 192
+IMAGE_SIZE = 192
 _MARGIN = 0.35
-"""What is shown around a face's box on each side, as a share of its size."""
+"""Margin around the box of a face on each side, relative to its size."""
 
 _DETECTION_BATCH = 16
 _MAX_PEOPLE = 24
@@ -26,13 +26,13 @@ _MAX_PEOPLE = 24
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody whom the pipeline can follow.
+    """A person whom the pipeline can follow.
 
     Attributes:
-        selector: for `LipsyncOptions.face`.
-        caption: who that is.
-        frame: of the video, at 25 a second, in which the face is shown.
-        box: (4,) of the face there.
+        selector: value for `LipsyncOptions.face`.
+        caption: caption of the image: number, scene and time.
+        frame: index of the frame for the image, at 25 frames per second.
+        box: (4,) face box in that frame.
     """
 
     selector: str
@@ -44,34 +44,41 @@ class Person:
 def find_people(
     video: Path, detector: FaceDetector, folder: Path, max_frames: int, progress: Callable[[int, int], None]
 ) -> list[tuple[Person, Path]]:
-    """Everybody in the beginning of a video, scene by scene from left to right, with a PNG of each in `folder`.
+    """Return the people of a video, scene by scene from left to right, and write an image of each.
+
+    Args:
+        video: the video.
+        detector: face detector.
+        folder: folder for the PNG files.
+        max_frames: frames to search, from the start of the video.
+        progress: called with (frames done, total frames).
 
     Raises:
-        InputError: nobody is there, or the video cannot be decoded.
+        InputError: no face is found, or the video cannot be decoded.
     """
     rate = Fraction(FRAMES_PER_SECOND)
     with VideoReader(video, rate, max_frames=max_frames) as frames:
         total = min(max_frames, frames.info.num_frames_at(rate))
         tracks = _track(frames, detector, lambda done: progress(done, max(done, total)))
         size = (frames.width, frames.height)
-    people = choices(tracks, size)[:_MAX_PEOPLE]
+    people = list_people(tracks, size)[:_MAX_PEOPLE]
     if not people:
-        raise InputError(f"no face was found in {video}: give a video in which a face can be seen")
-    wanted = {person.frame for person in people}
+        raise InputError(f"no face was found in {video}: use a video that shows a face")
+    frame_indices = {person.frame for person in people}
     paths = [folder / f"person_{number}.png" for number in range(len(people))]
-    with VideoReader(video, rate, max_frames=max(wanted) + 1) as frames:
+    with VideoReader(video, rate, max_frames=max(frame_indices) + 1) as frames:
         for i, frame in enumerate(frames):
             for person, path in zip(people, paths, strict=True):
                 if person.frame == i:
-                    picture(frame, person.box).save(path)
+                    face_image(frame, person.box).save(path)
     return list(zip(people, paths, strict=True))
 
 
-def choices(tracks: list[Track], frame_size: tuple[int, int]) -> list[Person]:
-    """Who can be followed.
+def list_people(tracks: list[Track], frame_size: tuple[int, int]) -> list[Person]:
+    """Return the people of the tracks.
 
-    In a video of one scene a person is named by a point of the face. Where there are several scenes a point of one
-    means nothing in the next, so people are counted from the left, which the pipeline does anew in every scene.
+    In a video of one scene the selector is a point of the face. With several scenes a point is ambiguous, so the
+    selector is the index from the left, which the pipeline counts in every scene.
     """
     scenes = sorted({track.scene for track in tracks})
     people: list[Person] = []
@@ -89,14 +96,14 @@ def choices(tracks: list[Track], frame_size: tuple[int, int]) -> list[Person]:
     return people
 
 
-def picture(frame: np.ndarray, box: np.ndarray) -> Image.Image:
-    """A square picture of a face (4,) of a frame (h, w, 3)."""
+def face_image(frame: np.ndarray, box: np.ndarray) -> Image.Image:
+    """Return a square image of a face, given the frame (h, w, 3) uint8 and the face box (4,)."""
     centre, half = (box[:2] + box[2:]) / 2, (0.5 + _MARGIN) * float((box[2:] - box[:2]).max())
     height, width = frame.shape[:2]
     left, top = np.maximum(centre - half, 0).astype(int)
     right, bottom = np.minimum(np.ceil(centre + half), (width, height)).astype(int)
     cut = Image.fromarray(np.ascontiguousarray(frame[top : max(bottom, top + 1), left : max(right, left + 1)]))
-    return ImageOps.pad(cut, (PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.LANCZOS)
+    return ImageOps.pad(cut, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
 def _track(frames: Iterable[np.ndarray], detector: FaceDetector, progress: Callable[[int], None]) -> list[Track]:
@@ -109,7 +116,7 @@ def _track(frames: Iterable[np.ndarray], detector: FaceDetector, progress: Calla
 
 
 def _point(track: Track, candidates: list[Track], frame_size: tuple[int, int]) -> str | None:
-    """A point that means this track, or None where another one is there more often."""
+    """Return a point that selects this track, or None if it selects another one."""
     x, y = np.clip(np.round(track.centre), 0, np.array(frame_size) - 1).astype(int)
     selector = f"{x},{y}"
     return selector if select_track(candidates, selector, frame_size) is track else None

@@ -1,22 +1,24 @@
-"""Refuses what our page does not need, before gradio sees it: routes, visitors without login, files of the server.
+"""Access control in front of gradio: allowed routes, logins and files.
 
-gradio has rules of its own, a different one for each route: some answer without login, and those for files go by the
-name of a path. Here is one rule for all: a route that is not in `latentsync.app.routes` does not exist, one that is
-not open needs a login where the app asks for one, and a file is given out only where `may_be_read` says so. No body
-of an error has an absolute path of the server in it.
+gradio's rules differ from route to route: some routes answer without login, and those for files check the spelling of
+a path. `RouteGuard` applies one rule to all: a route that is not in `SERVED` is refused, a route that is not open
+requires a login if the app has one, and a file is served only if `may_be_read` allows it. Bodies of errors contain no
+absolute path of the server.
+
+Routes are spelled as in gradio, so that a test can compare both lists: it fails if a release of gradio has a route that
+is in neither table.
 """
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.routing import compile_path
 
-from latentsync.app.error_line import error_line
-from latentsync.app.routes import FILE_ROUTE, SERVED, Route
-from latentsync.app.visible_text import without_paths
+from latentsync.app.visible_text import error_line, without_paths
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,16 +27,130 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _COOKIES = ("access-token", "access-token-unsecure")
-_LARGEST_ERROR_BYTES = 1 << 16
+_MAX_ERROR_BYTES = 1 << 16
+
+_GET, _READ, _POST = frozenset({"GET"}), frozenset({"GET", "HEAD"}), frozenset({"POST"})
+
+
+@dataclass(frozen=True)
+class Route:
+    """A served route.
+
+    Attributes:
+        path: spelled as in gradio, with variable parts in braces.
+        methods: allowed HTTP methods.
+        is_open: whether it answers without login even if the app has one.
+    """
+
+    path: str
+    methods: frozenset[str]
+    is_open: bool = False
+
+
+FILE_ROUTE = "/gradio_api/file={path_or_url:path}"
+
+SERVED = (
+    # The login form, its scripts and styles (files of gradio's package), and the login itself.
+    Route("/", _READ, is_open=True),
+    Route("/login", _POST, is_open=True),
+    Route("/login/", _POST, is_open=True),
+    Route("/assets/{path:path}", _READ, is_open=True),
+    Route("/static/{path:path}", _READ, is_open=True),
+    Route("/theme.css", _READ, is_open=True),
+    Route("/gradio_api/theme.css", _READ, is_open=True),
+    Route("/favicon.ico", _READ, is_open=True),
+    Route("/manifest.json", _READ, is_open=True),
+    Route("/robots.txt", _READ, is_open=True),
+    # gradio requests this from itself during its start; the answer is true or false.
+    Route("/gradio_api/startup-events", _GET, is_open=True),
+    # The page and the client of the API.
+    Route("/logout", _GET),
+    Route("/config", _GET),
+    Route("/config/", _GET),
+    Route("/gradio_api/info", _GET),
+    Route("/gradio_api/info/", _GET),
+    Route("/gradio_api/app_id", _GET),
+    Route("/gradio_api/app_id/", _GET),
+    Route("/gradio_api/user", _GET),
+    Route("/gradio_api/user/", _GET),
+    Route("/gradio_api/login_check", _GET),
+    Route("/gradio_api/login_check/", _GET),
+    Route("/gradio_api/upload", _POST),
+    Route("/gradio_api/upload_progress", _GET),
+    Route(FILE_ROUTE, _READ),
+    Route("/gradio_api/queue/join", _POST),
+    Route("/gradio_api/queue/data", _GET),
+    Route("/gradio_api/queue/status", _GET),
+    Route("/gradio_api/run/{api_name}", _POST),
+    Route("/gradio_api/run/{api_name}/", _POST),
+    Route("/gradio_api/api/{api_name}", _POST),
+    Route("/gradio_api/api/{api_name}/", _POST),
+    Route("/gradio_api/call/{api_name}", _POST),
+    Route("/gradio_api/call/{api_name}/", _POST),
+    Route("/gradio_api/call/{api_name}/{event_id}", _GET),
+    Route("/gradio_api/call/v2/{api_name}", _POST),
+    Route("/gradio_api/call/v2/{api_name}/", _POST),
+    Route("/gradio_api/call/v2/{api_name}/{event_id}", _GET),
+    Route("/gradio_api/cancel", _POST),
+    Route("/gradio_api/reset", _POST),
+    Route("/gradio_api/reset/", _POST),
+    Route("/gradio_api/heartbeat/{session_hash}", _GET),
+)
+
+REFUSED = frozenset(
+    {
+        # Other spellings for files, files and addresses of other servers, files that gradio would write.
+        "/gradio_api/file/{path:path}",
+        "/gradio_api/proxy={url_path:path}",
+        "/gradio_api/deep_link",
+        "/gradio_api/process_recording",
+        "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}",
+        "/gradio_api/component_server",
+        "/gradio_api/component_server/",
+        # Streams, which the page does not use.
+        "/gradio_api/stream/{event_id}",
+        "/gradio_api/stream/{event_id}/close",
+        "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist.m3u8",
+        "/gradio_api/stream/{session_hash}/{run}/{component_id}/{segment_id}.{ext}",
+        "/gradio_api/stream/{session_hash}/{run}/{component_id}/playlist-file",
+        # Records of the requests of other visitors.
+        "/gradio_api/runs",
+        "/gradio_api/runs/",
+        "/gradio_api/run-history/connect",
+        "/gradio_api/run-history/buckets",
+        "/gradio_api/run-history/records",
+        "/gradio_api/run-history/records/{endpoint}/{record_id}/assets/{asset_id}",
+        "/monitoring",
+        "/monitoring/summary",
+        "/monitoring/{key}",
+        # For developers of gradio apps, and for applications installed from the browser.
+        "/gradio_api/token",
+        "/gradio_api/token/",
+        "/gradio_api/openapi.json",
+        "/gradio_api/dev/reload",
+        "/gradio_api/vibe-edit",
+        "/gradio_api/vibe-edit/",
+        "/gradio_api/undo-vibe-edit",
+        "/gradio_api/undo-vibe-edit/",
+        "/gradio_api/vibe-code",
+        "/gradio_api/vibe-code/",
+        "/gradio_api/vibe-starter-queries",
+        "/gradio_api/vibe-starter-queries/",
+        "/svelte/{path:path}",
+        "/pwa_icon",
+        "/pwa_icon/{size}",
+        "/openapi.json",
+    }
+)
 
 
 class RouteGuard:
-    """ASGI middleware; see the module.
+    """ASGI middleware that applies the rules of this module.
 
     Args:
-        app: what is guarded, inside of a gradio app.
-        needs_login: whether visitors must have logged in, but for open routes.
-        may_be_read: whether a file may be given out.
+        app: the application to guard, inside a gradio app.
+        needs_login: whether routes that are not open require a login.
+        may_be_read: returns True for a file that may be served.
     """
 
     def __init__(self, app: App, needs_login: bool, may_be_read: Callable[[Path], bool]) -> None:
@@ -44,7 +160,7 @@ class RouteGuard:
         self._routes = [(compile_path(route.path)[0], route) for route in SERVED]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or answers 403 or 401."""
+        """Forward the request, or answer 403 or 401."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http":
@@ -74,11 +190,11 @@ class RouteGuard:
         return None
 
     def route(self, method: str, path: str) -> Route | None:
-        """The served route of a request; None where it shall be refused.
+        """Return the served route of a request, or None if it must be refused.
 
         Args:
-            method: of HTTP.
-            path: of the request, percent signs decoded.
+            method: HTTP method.
+            path: path of the request, percent-decoded.
         """
         for pattern, route in self._routes:
             if method in route.methods and pattern.fullmatch(path):
@@ -87,7 +203,7 @@ class RouteGuard:
 
 
 def is_logged_in(scope: Scope) -> bool:
-    """Whether a request has the cookie of a session that gradio's login began."""
+    """Return True if a request has the cookie of a session of gradio's login."""
     app, cookies = scope["app"], Request(scope).cookies
     return any(cookies.get(f"{name}-{app.cookie_id}", "") in app.tokens for name in _COOKIES)
 
@@ -97,7 +213,7 @@ def _is_plain(path: str) -> bool:
 
 
 class _WithoutPaths:
-    """Sends an answer on; the body of an error first loses all absolute paths."""
+    """Forward a response; remove absolute paths from the body of an error."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -112,7 +228,7 @@ class _WithoutPaths:
         elif self._start is None:
             await self._send(message)
         elif message["type"] == "http.response.body":
-            self._body = (self._body + message.get("body", b""))[:_LARGEST_ERROR_BYTES]
+            self._body = (self._body + message.get("body", b""))[:_MAX_ERROR_BYTES]
             if not message.get("more_body", False):
                 await self._send_error(self._start)
 

@@ -1,36 +1,42 @@
-"""Serves the page: where from, to whom, and with which of gradio's doors shut."""
+"""The server of the page: address, login, and the gradio settings that keep files private."""
 
 import os
 import socket
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentsync.app.job_folders import JobFolders, default_work_dir
 from latentsync.app.job_queue import JobQueue
-from latentsync.app.sessions import Sessions
-from latentsync.app.studio import Studio
+from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.errors import ConfigError, InputError
 from latentsync.weights import REPOSITORY_ROOT
 
 EXAMPLE_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 EXAMPLE_SPEECH = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
 
+VARIABLE = "LATENTSYNC_AUTH"
+TWO_WAYS = f"write user:password into a file for --auth_file, or into the environment variable {VARIABLE}"
+"""The password is never an argument, since any local user can list the command lines of processes."""
+
+_MAX_AUTH_BYTES = 4096
+
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How the app is served.
+    """Settings of the server.
 
     Attributes:
-        host: address to listen at; only this machine unless asked otherwise.
-        port: 0 takes any free one.
-        share: whether gradio makes a public address, through its own servers.
-        auth: user and password (`latentsync.app.credentials`), or None for nobody to ask.
-        max_waiting: jobs that may wait while one runs.
+        host: address to listen on; by default only this machine can connect.
+        port: 0 selects a free port.
+        share: create a public address through gradio's servers.
+        auth: user and password (`credentials`); None for a page without login.
+        max_waiting: maximum number of waiting jobs while one runs.
         keep_hours: age at which files of jobs and uploads are removed.
-        grace_seconds: a job whose page went away stops after so long.
-        work_dir: any folder of the user; those files are in a subfolder.
+        grace_seconds: a job stops when its page was closed for this time.
+        work_dir: any folder of the user; job files are stored in a subfolder.
         example_video, example_speech: the bundled example.
 
     Raises:
@@ -50,9 +56,9 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
-            raise ConfigError(f"port is {self.port}: it must lie between 0 and 65535")
+            raise ConfigError(f"port is {self.port}: it must be between 0 and 65535")
         if not 0 <= self.max_waiting <= 1000:
-            raise ConfigError(f"queue_size is {self.max_waiting}: it must lie between 0 and 1000")
+            raise ConfigError(f"queue_size is {self.max_waiting}: it must be between 0 and 1000")
         if not 0 < self.grace_seconds < float("inf"):
             raise ConfigError(f"grace_seconds is {self.grace_seconds}: it must be positive")
 
@@ -62,8 +68,8 @@ class Served:
     """A running server.
 
     Attributes:
-        url: where it is on this machine.
-        share_url: where it is for everybody, if that was asked for.
+        url: local address.
+        share_url: public address, if requested.
         sessions: its jobs.
     """
 
@@ -72,17 +78,66 @@ class Served:
     sessions: Sessions
 
 
-def check_server(settings: ServerSettings) -> None:
-    """Looks whether the app could be served, before anything is loaded; leaves nothing behind.
+def credentials(auth_file: Path | None, environment: MutableMapping[str, str] = os.environ) -> tuple[str, str] | None:
+    """Return user and password from a file or the environment, or None for a page without login.
+
+    Args:
+        auth_file: file with one line ``user:password``; takes precedence over the environment.
+        environment: `VARIABLE` is removed from it, so that child processes do not inherit the password.
 
     Raises:
-        InputError: the work folder is somebody else's or in use, or the port is taken.
+        InputError: the file cannot be used or is readable by other users, or user or password is missing.
+    """
+    text = environment.pop(VARIABLE, None)
+    if auth_file is not None:
+        return parse_credentials(_read_line(auth_file), str(auth_file))
+    return None if text is None else parse_credentials(text, VARIABLE)
+
+
+def parse_credentials(text: str, source: str) -> tuple[str, str]:
+    """Parse ``user:password``; the password may contain colons.
+
+    Raises:
+        InputError: one of them is empty, or there is more than one line; the message names the `source`, not the text.
+    """
+    user, _, password = text.partition(":")
+    if not user.strip() or not password or not text.isprintable():
+        raise InputError(f"{source} must contain user:password in one line, both not empty")
+    return user.strip(), password  # gradio strips the user name of the login form
+
+
+def _read_line(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{path} is not a regular file: {TWO_WAYS}")
+            if os.name == "posix" and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise InputError(f"{path} can be read or changed by other users: chmod 600 {path}")
+            content = file.read(_MAX_AUTH_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {TWO_WAYS}") from error
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {TWO_WAYS}") from error
+    if len(content) > _MAX_AUTH_BYTES:
+        raise InputError(f"{path} is longer than {_MAX_AUTH_BYTES} bytes: {TWO_WAYS}")
+    return text.removeprefix("\ufeff").rstrip("\r\n")
+
+
+def check_server(settings: ServerSettings) -> None:
+    """Check work folder and port before any network is loaded; leave nothing behind.
+
+    Raises:
+        InputError: the work folder belongs to another user or is in use, or the port is taken.
     """
     JobFolders(settings.work_dir, settings.keep_hours).check_unused()
     if settings.port:
         try:
             with socket.socket(_family(settings.host)) as probe:
-                if os.name == "posix":  # as the server does: a port that was just closed is free
+                if os.name == "posix":  # as the server does: a port that was just closed counts as free
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((settings.host, settings.port))
         except OSError as error:
@@ -90,8 +145,8 @@ def check_server(settings: ServerSettings) -> None:
 
 
 @contextmanager
-def serving(studio: Studio, settings: ServerSettings) -> Iterator[Served]:
-    """Serves the page while the block inside runs; then jobs are stopped and the server is closed.
+def serving(service: LipsyncService, settings: ServerSettings) -> Iterator[Served]:
+    """Serve the page while the block runs; then stop the jobs and close the server.
 
     Raises:
         InputError: the work folder or the port cannot be used.
@@ -103,7 +158,7 @@ def serving(studio: Studio, settings: ServerSettings) -> Iterator[Served]:
     ):
         from latentsync.app.page import Example, build_page
 
-        sessions = Sessions(studio, queue, folders, settings.grace_seconds)
+        sessions = Sessions(service, queue, folders, settings.grace_seconds)
         blocks = build_page(sessions, Example(settings.example_video, settings.example_speech))
         blocks.queue(default_concurrency_limit=None)
         try:
@@ -114,16 +169,16 @@ def serving(studio: Studio, settings: ServerSettings) -> Iterator[Served]:
 
 @contextmanager
 def _gradio_environment(uploads: Path) -> Iterator[None]:
-    """gradio reads these variables all the time; they are put back in the end."""
-    wanted = {
+    """Set the environment variables that gradio reads while it runs; restore them at the end."""
+    values = {
         "GRADIO_TEMP_DIR": str(uploads),
         "GRADIO_EXAMPLES_CACHE": str(uploads),
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GRADIO_ALLOWED_PATHS": "",
     }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
@@ -154,8 +209,8 @@ def _launch(blocks, sessions: Sessions, settings: ServerSettings) -> Served:
             server_port=settings.port or _free_port(settings.host),
             share=settings.share,
             auth=settings.auth,
-            max_file_size=int(sessions.studio.limits.max_megabytes * 1024 * 1024),
-            # What gradio may copy to the uploads; it would serve these too, but the guard does not let it.
+            max_file_size=int(sessions.service.limits.max_megabytes * 1024 * 1024),
+            # Files that gradio may copy to the uploads; it would also serve them, which the guard prevents.
             allowed_paths=[str(path) for path in (folders.jobs, settings.example_video, settings.example_speech)],
             app_kwargs={"middleware": [guard]},
             theme=theme,
@@ -174,12 +229,12 @@ def _launch(blocks, sessions: Sessions, settings: ServerSettings) -> Served:
     except OSError as error:
         raise _port_error(settings) from error
     if settings.share and not share_url:
-        raise InputError("gradio's servers gave no public address: check the internet connection, or leave out --share")
+        raise InputError("gradio's servers returned no public address: check the internet connection, or omit --share")
     return Served(url, share_url, sessions)
 
 
 def _port_error(settings: ServerSettings) -> InputError:
-    return InputError(f"cannot listen at {settings.host}, port {settings.port}: choose another --host or --port")
+    return InputError(f"cannot listen on {settings.host}, port {settings.port}: choose another --host or --port")
 
 
 def _free_port(host: str) -> int:

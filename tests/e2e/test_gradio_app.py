@@ -20,9 +20,9 @@ import torch
 from gradio_client import Client, handle_file
 
 from latentsync.app.limits import Limits
+from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import Served, ServerSettings, serving
-from latentsync.app.studio import Studio
-from latentsync.app.sync_verdict import build_judge
+from latentsync.app.sync_comparison import load_scorer
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
 from latentsync.recipes.lipsync import LipsyncBuild
@@ -66,8 +66,10 @@ def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFact
         REPOSITORY_ROOT / DEMO_UNET_CONFIG, CHECKPOINTS / DEMO_UNET, torch.device("cpu"), torch.float32, "mtcnn"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentsync.app.studio.build_judge", partial(build_judge, root=fresh_copy))  # the demo SyncNet
-        studio = Studio.load(build, "demo", Limits(max_seconds=2, max_megabytes=2, max_side=300))
+        patch.setattr(
+            "latentsync.app.lipsync_service.load_scorer", partial(load_scorer, root=fresh_copy)
+        )  # the demo SyncNet
+        service = LipsyncService.load(build, "demo", Limits(max_seconds=2, max_megabytes=2, max_side=300))
     settings = ServerSettings(
         port=0,
         grace_seconds=120,
@@ -75,7 +77,7 @@ def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFact
         example_video=clips.face,
         example_speech=clips.speech,
     )
-    with serving(studio, settings) as served:
+    with serving(service, settings) as served:
         yield served
 
 
@@ -356,7 +358,7 @@ def test_the_server_listens_to_this_machine_only_and_sends_no_telemetry(served: 
 
 def test_a_port_in_use_is_one_line(served: Served, tmp_path: Path):
     settings = ServerSettings(port=httpx.URL(served.url).port or 0, work_dir=tmp_path / "work")
-    with pytest.raises(InputError, match="another --host or --port"), serving(served.sessions.studio, settings):
+    with pytest.raises(InputError, match="another --host or --port"), serving(served.sessions.service, settings):
         pytest.fail("two servers at one port")
 
 

@@ -15,8 +15,7 @@ from latentsync.app.job import JobState
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
-from latentsync.app.sessions import Sessions
-from latentsync.app.studio import Studio
+from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.cli import run_command
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.options import LipsyncOptions
@@ -46,10 +45,10 @@ def run_app_job(arguments: Sequence[str]) -> int:
 
     def work() -> int:
         options = LipsyncOptions(num_inference_steps=1, compare=True)
-        studio = Studio(tiny_pipeline(), None, options, "tiny", Limits())
+        service = LipsyncService(tiny_pipeline(), None, options, "tiny", Limits())
         with JobFolders(work_dir) as folders, JobQueue(folders) as queue:
             video, speech = (_uploaded(path, folders.uploads) for path in files)
-            job = Sessions(studio, queue, folders).start_lipsync(video, speech, options)
+            job = Sessions(service, queue, folders).start_lipsync(video, speech, options)
             while not (view := queue.view(job)).state.is_over:
                 time.sleep(0.01)
         if view.state is not JobState.DONE:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from latentsync.app.job_folders import APP_FOLDER
 from latentsync.app.limits import Limits
+from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import ServerSettings, serving
-from latentsync.app.studio import Studio
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
@@ -43,11 +43,13 @@ def target(example: bytes) -> Target:
     (folder / "letter.txt").write_text("the user's")
     (folder / "example.mp4").write_bytes(example)
     options = LipsyncOptions(num_inference_steps=1, compare=True)
-    studio = Studio(tiny_pipeline(), None, options, "tiny", Limits(max_seconds=2, max_megabytes=1, max_side=300))
+    service = LipsyncService(
+        tiny_pipeline(), None, options, "tiny", Limits(max_seconds=2, max_megabytes=1, max_side=300)
+    )
     settings = ServerSettings(
         port=0, work_dir=folder, example_video=folder / "example.mp4", example_speech=folder / "example.mp4"
     )
-    served = stack.enter_context(serving(studio, settings))
+    served = stack.enter_context(serving(service, settings))
     atexit.register(stack.close)
     return Target(stack.enter_context(httpx.Client(base_url=served.url, timeout=_PATIENCE_S)), folder)
 

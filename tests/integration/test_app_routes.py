@@ -13,14 +13,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError, AuthenticationError
 
-from latentsync.app.error_line import UNEXPECTED
-from latentsync.app.guarded_blocks import UNUSABLE
 from latentsync.app.limits import Limits
-from latentsync.app.page import Example, build_page
-from latentsync.app.routes import REFUSED, SERVED
+from latentsync.app.lipsync_service import LipsyncService
+from latentsync.app.page import UNUSABLE, Example, build_page
+from latentsync.app.route_guard import REFUSED, SERVED
 from latentsync.app.server import Served, ServerSettings, serving
-from latentsync.app.studio import Studio
-from latentsync.app.visible_text import without_paths
+from latentsync.app.visible_text import UNEXPECTED, without_paths
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.weights import REPOSITORY_ROOT
@@ -41,8 +39,8 @@ def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(work_dir: Path) -> Iterator[Served]:
-    studio = Studio(cast(Any, None), None, LipsyncOptions(), "demo", Limits(max_megabytes=1))
-    with serving(studio, ServerSettings(port=0, auth=("me", "secret"), work_dir=work_dir)) as served:
+    service = LipsyncService(cast(Any, None), None, LipsyncOptions(), "demo", Limits(max_megabytes=1))
+    with serving(service, ServerSettings(port=0, auth=("me", "secret"), work_dir=work_dir)) as served:
         yield served
 
 
@@ -94,7 +92,7 @@ def file_data(path: str) -> dict[str, Any]:
 
 def test_every_route_of_gradio_is_served_or_refused_by_name(routes: set[str]):
     known = REFUSED | {route.path for route in SERVED}
-    assert sorted(routes - known) == [], "decide about these in latentsync/app/routes.py"
+    assert sorted(routes - known) == [], "decide about these in latentsync/app/route_guard.py"
 
 
 def test_without_login_only_open_routes_answer(served: Served, routes: set[str]):

@@ -187,7 +187,7 @@ def test_a_link_instead_of_our_folder_is_refused(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / APP_FOLDER).symlink_to(tmp_path / "real")
-    with pytest.raises(InputError, match="belongs to somebody else"):
+    with pytest.raises(InputError, match="belongs to another user"):
         JobFolders(tmp_path / "work")
 
 
@@ -196,7 +196,7 @@ def test_a_link_where_anybody_can_make_one_is_refused(tmp_path: Path):
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp").chmod(0o1777)
     (tmp_path / "tmp" / "work").symlink_to(tmp_path / "real")
-    with pytest.raises(InputError, match="belongs to somebody else"):
+    with pytest.raises(InputError, match="belongs to another user"):
         JobFolders(tmp_path / "tmp" / "work")
 
 

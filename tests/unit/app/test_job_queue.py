@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from latentsync.app.error_line import UNEXPECTED
 from latentsync.app.job import Job, JobState
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import NUM_CHECKS, JobQueue, QueueFullError
-from latentsync.app.visible_text import A_FILE
+from latentsync.app.visible_text import A_FILE, UNEXPECTED
 from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
 
 PATIENCE = 30
@@ -93,7 +92,7 @@ def test_a_full_queue_turns_jobs_away(queue: JobQueue, folders: JobFolders):
     for work in (blocked, print, idle):
         queue.submit(make_job(folders, work))
     refused = make_job(folders, idle)
-    with pytest.raises(QueueFullError, match="2 wait already"):
+    with pytest.raises(QueueFullError, match="2 are waiting"):
         queue.submit(refused)
     assert not refused.folder.exists()
     blocked.go.set()
@@ -126,7 +125,7 @@ def test_files_are_looked_at_few_at_a_time_and_count_as_waiting(folders: JobFold
         for _ in range(NUM_CHECKS):
             assert checks.changed.acquire(timeout=PATIENCE)
         refused = make_checked_job(folders, checks)
-        with pytest.raises(QueueFullError, match="5 wait already"):
+        with pytest.raises(QueueFullError, match="5 are waiting"):
             queue.submit(refused)
         assert not refused.folder.exists()
         assert [queue.view(job).ahead for job in jobs] == list(range(6))

@@ -31,8 +31,8 @@ def test_what_is_within_the_limits_passes(files: Path):
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (Limits(max_side=63), "63 at most"),
-        (Limits(max_megabytes=0.001), "0.001 MB are the most"),
+        (Limits(max_side=63), "at most 63 pixels"),
+        (Limits(max_megabytes=0.001), "the maximum is 0.001 MB"),
     ],
 )
 def test_a_video_over_a_limit_is_refused(files: Path, limits: Limits, said: str):
@@ -48,7 +48,7 @@ def test_large_pictures_are_refused_before_one_is_decoded(
     tool.write_text(f"#!/bin/sh\ntouch {tmp_path}/decoded\nexit 1\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(InputError, match="64x48 pixels: make it 63 at most"):
+    with pytest.raises(InputError, match="64x48 pixels: scale it to at most 63"):
         getattr(Limits(max_side=63), check)(files / "video.mp4")
     assert not (tmp_path / "decoded").exists()
 

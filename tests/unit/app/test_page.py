@@ -1,20 +1,34 @@
 import pytest
 
-from latentsync.app.page import number, whole
+from latentsync.app.page import finite_number, integer, names_address
 from latentsync.errors import InputError
 
 
 def test_numbers_of_the_page():
-    assert whole("seed", 3.0) == 3
-    assert number("guidance", 1.5) == 1.5
+    assert integer("seed", 3.0) == 3
+    assert finite_number("guidance", 1.5) == 1.5
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "3"])
 def test_empty_fields_are_one_line(value):
     with pytest.raises(InputError, match="seed is empty"):
-        whole("seed", value)
+        integer("seed", value)
 
 
 def test_half_a_step_is_refused():
     with pytest.raises(InputError, match=r"steps is 2.5"):
-        whole("steps", 2.5)
+        integer("steps", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ([{"path": "http://127.0.0.1/x.mp4"}, 20], True),
+        ([{"video": {"path": "https://example.com/x.mp4"}}], True),
+        ([[("a", {"path": "https://example.com"})]], True),
+        ([{"path": "/tmp/x/video.mp4", "url": "http://127.0.0.1:7860/gradio_api/file=/tmp/x/video.mp4"}], False),
+        ([None, "http://in.a.text.box", 3], False),
+    ],
+)
+def test_only_files_at_addresses_are_found(data: list, expected: bool):
+    assert names_address(data) is expected

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentsync.app.people import PICTURE_SIZE, choices, find_people, picture
+from latentsync.app.people import IMAGE_SIZE, face_image, find_people, list_people
 from latentsync.errors import InputError
 from latentsync.face.detection import Detection
 from latentsync.face.tracker import FaceTracker, select_track
@@ -26,7 +26,7 @@ def tracks(scenes: list[list[tuple[int, ...]]]):
 
 def test_in_one_scene_a_person_is_a_point_of_the_face():
     found = tracks([[RIGHT, LEFT]])
-    people = choices(found, SIZE)
+    people = list_people(found, SIZE)
     assert [person.caption for person in people] == ["person 1 (0.0-0.4 s)", "person 2 (0.0-0.4 s)"]
     chosen = [select_track(found, person.selector, SIZE) for person in people]
     assert [tuple(track.last_box) for track in chosen if track is not None] == [LEFT, RIGHT]
@@ -34,7 +34,7 @@ def test_in_one_scene_a_person_is_a_point_of_the_face():
 
 
 def test_in_several_scenes_people_are_counted_from_the_left():
-    people = choices(tracks([[RIGHT, LEFT], [MIDDLE]]), SIZE)
+    people = list_people(tracks([[RIGHT, LEFT], [MIDDLE]]), SIZE)
     assert [(person.selector, person.caption) for person in people] == [
         ("0", "person 1, scene 1 (0.0-0.4 s)"),
         ("1", "person 2, scene 1 (0.0-0.4 s)"),
@@ -46,8 +46,8 @@ def test_in_several_scenes_people_are_counted_from_the_left():
 def test_a_picture_shows_the_face_and_is_square_at_the_border_too():
     frame = np.zeros((240, 320, 3), dtype=np.uint8)
     frame[0:50, 0:40] = (255, 0, 0)
-    shown = picture(frame, np.array([0, 0, 40, 50], dtype=np.float32))
-    assert shown.size == (PICTURE_SIZE, PICTURE_SIZE)
+    shown = face_image(frame, np.array([0, 0, 40, 50], dtype=np.float32))
+    assert shown.size == (IMAGE_SIZE, IMAGE_SIZE)
     assert shown.getpixel((60, 60)) == (255, 0, 0)
 
 

@@ -9,14 +9,14 @@ import pytest
 from latentsync.app.route_guard import RouteGuard
 from latentsync.app.visible_text import A_FILE
 
-READABLE = Path("/work/uploads/0a/video.mp4").absolute()
+READABLE = Path("/srv/uploads/0a/video.mp4").absolute()
 APP = SimpleNamespace(cookie_id="c", tokens={"right": "me"})
 
 
 async def served(scope, receive, send):
     """What is guarded: answers with the status that the query names, and with a path of the server."""
     status = int(scope["query_string"] or b"200")
-    body = b"no such file: /home/me/secret.txt"
+    body = b"no such file: /srv/me/secret.txt"
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body[:10], "more_body": True})
@@ -149,7 +149,7 @@ def test_bodies_of_errors_have_no_paths(code: int):
 
 
 def test_other_answers_pass_unchanged():
-    assert b"".join(message.get("body", b"") for message in ask("/")) == b"no such file: /home/me/secret.txt"
+    assert b"".join(message.get("body", b"") for message in ask("/")) == b"no such file: /srv/me/secret.txt"
 
 
 def test_a_refusal_is_one_line_of_json():

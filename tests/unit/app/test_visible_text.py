@@ -8,10 +8,10 @@ from latentsync.app.visible_text import A_FILE, without_paths
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("/home/me/video.mp4 has no face: give another", f"{A_FILE} has no face: give another"),
-        ("cannot read /home/me/video.mp4: try another", f"cannot read {A_FILE}: try another"),
-        ("[Errno 2] No such file: '/home/me/my secret/x.mp4'", f"[Errno 2] No such file: '{A_FILE}'"),
-        ("error:/home/me (/opt/x), //etc/passwd.", f"error:{A_FILE} ({A_FILE}), {A_FILE}."),
+        ("/srv/me/video.mp4 has no face: give another", f"{A_FILE} has no face: give another"),
+        ("cannot read /srv/me/video.mp4: try another", f"cannot read {A_FILE}: try another"),
+        ("[Errno 2] No such file: '/srv/me/my secret/x.mp4'", f"[Errno 2] No such file: '{A_FILE}'"),
+        ("error:/srv/me (/opt/x), //etc/passwd.", f"error:{A_FILE} ({A_FILE}), {A_FILE}."),
         ("file:/etc/passwd, file:///etc/passwd", f"file:{A_FILE}, file:{A_FILE}"),
         (r"C:\Users\me\a.mp4 and c:/Users/me; \\server\share\a", f"{A_FILE} and {A_FILE}; {A_FILE}"),
         ('{"detail":"File not allowed: /etc/passwd"}', f'{{"detail":"File not allowed: {A_FILE}"}}'),
@@ -36,8 +36,8 @@ def test_other_text_stays(text: str):
 
 
 def test_files_are_called_by_what_visitors_call_them():
-    names = {Path("/work/jobs/0a"): "the job's folder", Path("/work/jobs/0a/video.mp4"): "my holiday.mp4"}
-    text = "/work/jobs/0a/video.mp4 and /work/jobs/0a/x and /work/jobs/1b"
+    names = {Path("/srv/jobs/0a"): "the job's folder", Path("/srv/jobs/0a/video.mp4"): "my holiday.mp4"}
+    text = "/srv/jobs/0a/video.mp4 and /srv/jobs/0a/x and /srv/jobs/1b"
     assert without_paths(text, names) == f"my holiday.mp4 and the job's folder/x and {A_FILE}"
 
 

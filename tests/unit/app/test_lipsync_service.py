@@ -6,19 +6,48 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 
-from latentsync.app.error_line import UNEXPECTED
 from latentsync.app.job import JobState
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
-from latentsync.app.sessions import Sessions
+from latentsync.app.limits import Limits
+from latentsync.app.lipsync_service import LipsyncService, Sessions
+from latentsync.app.visible_text import UNEXPECTED
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
+
+
+def test_too_many_steps_are_refused_before_any_file_is_looked_at():
+    service = LipsyncService(cast(Any, SimpleNamespace()), None, LipsyncOptions(), "demo", Limits(max_steps=5))
+    with pytest.raises(InputError, match="the maximum is 5"):
+        service.check(Path("nowhere"), Path("nowhere"), LipsyncOptions(num_inference_steps=6))
+
+
+def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):
+    class Stop(Exception):
+        pass
+
+    class Pipeline:
+        resolution = 64
+        model_fps = 25
+        device = torch.device("cpu")
+
+        def __call__(self, video: Path, speech: Path, out: Path, options: LipsyncOptions, **others: object) -> None:
+            assert options.vae_batch_size == 3
+            assert options.seed == 9
+            raise Stop
+
+    service = LipsyncService(cast(Any, Pipeline()), None, LipsyncOptions(vae_batch_size=3), "demo", Limits())
+    work = service.lipsync(Path("nowhere"), Path("nowhere"), LipsyncOptions(seed=9))
+    with pytest.raises(Stop):
+        work(cast(Any, SimpleNamespace(folder=tmp_path, report=None)))
+
 
 OPTIONS = LipsyncOptions()
 
 
-class FakeStudio:
+class FakeService:
     """Refuses what it is told to, and else gives the names of the files it got."""
 
     def __init__(self) -> None:
@@ -43,7 +72,7 @@ class FakeStudio:
 @pytest.fixture
 def sessions(tmp_path: Path) -> Iterator[Sessions]:
     with JobFolders(tmp_path / "work") as folders, JobQueue(folders) as queue:
-        yield Sessions(cast(Any, FakeStudio()), queue, folders)
+        yield Sessions(cast(Any, FakeService()), queue, folders)
 
 
 @pytest.fixture
@@ -94,7 +123,7 @@ def test_a_refusal_is_one_line_in_the_visitors_words_and_leaves_nothing(
     def refuse(video: Path, speech: Path, options: LipsyncOptions) -> None:
         raise refusal(video)
 
-    cast(Any, sessions.studio).check = refuse
+    cast(Any, sessions.service).check = refuse
     job = sessions.start_lipsync(*files, OPTIONS)
     assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
     assert line in job.error
@@ -107,7 +136,7 @@ def test_an_upload_that_went_away_is_one_line(sessions: Sessions, files: tuple[P
     files[1].unlink()
     job = sessions.start_lipsync(*files, OPTIONS)
     assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
-    assert job.error == "my voice.wav is not among the uploads (any more): upload it again"
+    assert job.error == "my voice.wav is not among the uploads: upload it again"
 
 
 def test_a_work_folder_that_went_away_is_one_line(sessions: Sessions, files: tuple[Path, Path]):

@@ -1,0 +1,222 @@
+"""The work behind the page, independent of gradio: loaded networks, and jobs that visitors start and follow."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latentsync.app.job import Job, JobView, Work
+from latentsync.app.job_folders import JobFolders
+from latentsync.app.job_queue import JobQueue
+from latentsync.app.limits import Limits
+from latentsync.app.page_text import options_line, summary_text
+from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
+from latentsync.app.sync_comparison import (
+    MAX_SECONDS,
+    FaceCollector,
+    NamedSyncScorer,
+    SyncComparison,
+    compare_sync,
+    load_scorer,
+)
+from latentsync.app.visible_text import error_line
+from latentsync.errors import InputError
+from latentsync.media.probe import probe_video
+from latentsync.models.vae import BATCH_SIZE
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+
+POLL_SECONDS = 0.25
+"""Interval at which a page polls its job."""
+
+
+@dataclass(frozen=True)
+class LipsyncOutcome:
+    """Result of a finished lip-sync job.
+
+    Attributes:
+        video, comparison, sheet, summary: files in the folder of the job.
+        sync: sync before and after.
+        lines: report of the job.
+    """
+
+    video: Path
+    comparison: Path
+    sheet: Path
+    summary: Path
+    sync: SyncComparison
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class LipsyncService:
+    """The pipeline, loaded once, and the settings that all jobs share.
+
+    Attributes:
+        pipeline: used by one job at a time.
+        scorer: sync scorer; None if its weights are missing.
+        defaults: default options.
+        weights: description of the weights for the page.
+        limits: limits of a job.
+    """
+
+    pipeline: LipsyncPipeline
+    scorer: NamedSyncScorer | None
+    defaults: LipsyncOptions
+    weights: str
+    limits: Limits
+
+    @classmethod
+    def load(
+        cls, build: LipsyncBuild, weights: str, limits: Limits, vae_batch_size: int = BATCH_SIZE
+    ) -> "LipsyncService":
+        """Load all networks.
+
+        Args:
+            build: settings that the pipeline is built from.
+            weights: description of the weights for the page.
+            limits: limits of a job.
+            vae_batch_size: images per VAE forward pass, in every job.
+
+        Raises:
+            InputError: weights are missing or do not fit.
+            ConfigError: vae_batch_size is out of range.
+        """
+        options = build.default_options()
+        steps = min(options.num_inference_steps, limits.max_steps)
+        defaults = replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
+        pipeline = build_pipeline(build)
+        return cls(pipeline, load_scorer(build.device), defaults, weights, limits)
+
+    def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
+        """Check inputs and options against the limits before the work starts.
+
+        Raises:
+            InputError: an input exceeds a limit or cannot be read.
+        """
+        if options.num_inference_steps > self.limits.max_steps:
+            raise InputError(
+                f"inference_steps is {options.num_inference_steps}: the maximum is {self.limits.max_steps}"
+            )
+        self.pipeline.check_options(options)
+        info = self.limits.check_video(video)
+        seconds = self.limits.check_speech(speech)
+        self.limits.check_frames(info, seconds, options.video_fps)
+
+    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions) -> Callable[[Job], LipsyncOutcome]:
+        """Return the work of a lip-sync job."""
+
+        def work(job: Job) -> LipsyncOutcome:
+            fps = probe_video(video).fps if options.video_fps == "source" else self.pipeline.model_fps
+            faces = FaceCollector(self.pipeline.resolution, round(MAX_SECONDS * fps), self.pipeline.device)
+            out = job.folder / "lipsync.mp4"
+            chosen = replace(options, compare=True, vae_batch_size=self.defaults.vae_batch_size)
+            report = self.pipeline(
+                *(video, speech, out, chosen),
+                temp_dir=job.folder / "work",
+                progress=job.report,
+                frame_callback=faces,
+            )
+            job.report("sync", 0, 1)
+            sync = compare_sync(
+                *(self.scorer, faces, report.fps, speech, job.folder), check=lambda: job.report("sync", 0.5, 1)
+            )
+            shutil.rmtree(job.folder / "work", ignore_errors=True)
+            lines = [*report.lines()[1:], f"weights: {self.weights}", options_line(options)]
+            comparison, sheet = report.extra_files
+            summary = job.folder / "summary.txt"
+            summary.write_text(summary_text(sync, lines), encoding="utf-8")
+            return LipsyncOutcome(report.video, comparison, sheet, summary, sync, lines)
+
+        return work
+
+    def people(self, video: Path) -> Callable[[Job], list[tuple[Person, Path]]]:
+        """Return the work of a job that finds the people of a video."""
+        max_frames = round(self.limits.max_seconds * FRAMES_PER_SECOND)
+
+        def work(job: Job) -> list[tuple[Person, Path]]:
+            detector = self.pipeline.detector
+            return find_people(video, detector, job.folder, max_frames, lambda done, n: job.report("people", done, n))
+
+        return work
+
+
+@dataclass
+class Sessions:
+    """Jobs of all visitors: start them and follow their progress.
+
+    Attributes:
+        service: does the work.
+        queue: runs the jobs.
+        folders: stores the files.
+        grace_seconds: a job that no page has polled for this time is stopped.
+    """
+
+    service: LipsyncService
+    queue: JobQueue
+    folders: JobFolders
+    grace_seconds: float = 30.0
+
+    def start_lipsync(self, video: Path | None, speech: Path | None, options: LipsyncOptions) -> Job:
+        """Add a lip-sync job to the queue, which checks its files before it runs.
+
+        Raises:
+            InputError: a file is missing, or the queue is full.
+        """
+        uploads = {"video": _required(video, "video"), "speech": _required(speech, "speech")}
+
+        def prepare(job: Job) -> Work:
+            files = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in uploads.items()}
+            self.service.check(files["video"], files["speech"], options)
+            return self.service.lipsync(files["video"], files["speech"], options)
+
+        return self._submit(prepare, uploads)
+
+    def start_people(self, video: Path | None) -> Job:
+        """Add a job that finds the people of a video; see `start_lipsync`."""
+        upload = _required(video, "video")
+
+        def prepare(job: Job) -> Work:
+            file = self.folders.adopt(upload, job.folder, "video")
+            self.service.limits.check_video(file)
+            return self.service.people(file)
+
+        return self._submit(prepare, {"video": upload})
+
+    async def follow(self, job: Job) -> AsyncGenerator[JobView, None]:
+        """Yield the view of a job whenever it changes, until the job has ended."""
+        last: JobView | None = None
+        while True:
+            view = self.queue.view(job)
+            if last is None or _without_clock(view) != _without_clock(last):
+                yield view
+                last = view
+            if view.state.is_over:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _submit(self, prepare: Callable[[Job], Work], uploads: dict[str, Path]) -> Job:
+        try:
+            folder = self.folders.new()
+        except OSError as error:
+            raise InputError(error_line(error, {})) from error
+        adopted = {self.folders.adopted_path(path, folder, stem): path.name for stem, path in uploads.items()}
+        names = {**adopted, **{path: path.name for path in uploads.values()}, folder: "the job's folder"}
+        job = Job(folder.name, folder, None, prepare, names, self.grace_seconds)
+        self.queue.submit(job)
+        return job
+
+
+def _required(path: Path | None, what: str) -> Path:
+    if path is None:
+        raise InputError(f"there is no {what} yet: upload one, or use the example")
+    return path
+
+
+def _without_clock(view: JobView) -> JobView:
+    """Return the view without its running time, so that nothing is sent while nothing changes."""
+    return replace(
+        view, seconds_running=0.0, seconds_left=None if view.seconds_left is None else round(view.seconds_left)
+    )

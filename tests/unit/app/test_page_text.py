@@ -1,0 +1,59 @@
+import pytest
+
+from latentsync.app.job import JobState, JobView, StageProgress
+from latentsync.app.page_text import duration, error_html, options_line, status_html, summary_markdown, sync_lines
+from latentsync.app.sync_comparison import SyncComparison
+from latentsync.judges.sync_score import SyncScore
+from latentsync.pipelines.options import LipsyncOptions
+
+
+def test_running_says_stage_share_and_time_left():
+    progress = StageProgress("lips", 10, 40, 0.0, 5.0)
+    html = status_html(JobView(JobState.RUNNING, progress=progress, seconds_left=15.2))
+    assert "generating lips: 25 %, about 15 s left" in html
+    assert "width:25.0%" in html
+    assert 'data-state="running"' in html
+
+
+def test_waiting_says_how_many_come_first():
+    assert "1 job ahead" in status_html(JobView(JobState.WAITING, ahead=1))
+    assert "3 jobs ahead" in status_html(JobView(JobState.WAITING, ahead=3))
+
+
+def test_what_visitors_named_is_escaped_and_kept_in_one_line():
+    html = error_html('<img src=x onerror="alert(1)">.mp4\nis empty')
+    assert "<img" not in html
+    assert "error: &lt;img" in html
+    assert "\n" not in html
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (150, "2 min"), (7200, "2.0 h")])
+def test_durations_are_for_people(seconds: float, text: str):
+    assert duration(seconds) == text
+
+
+SYNC = SyncComparison("a scorer", SyncScore(-3, 0.125, 0.5), SyncScore(0, 0.75, 0.2))
+
+
+def test_the_summary_has_both_scores_their_scorer_and_the_report():
+    text = summary_markdown(SYNC, ["25 frames, 25 synced", "face <b>"])
+    assert "measured by a scorer" in text
+    assert "| the source video | 0.12 | -3 frames |" in text
+    assert "| the result | 0.75 | 0 frames |" in text
+    assert "* 25 frames, 25 synced" in text
+    assert "<b>" not in text
+
+
+def test_the_text_file_says_the_same():
+    assert sync_lines(SYNC)[1:] == [
+        "  before: confidence 0.12, offset -3 frames",
+        "  after: confidence 0.75, offset 0 frames",
+    ]
+    assert sync_lines(SyncComparison("a scorer", reason="too short")) == ["sync: not measured (too short)"]
+
+
+def test_choices_are_written_down():
+    line = options_line(LipsyncOptions(num_inference_steps=7, seed=3, face="1"))
+    assert "steps 7" in line
+    assert "seed 3" in line
+    assert "face 1," in line
