@@ -28,9 +28,9 @@ from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.train_syncnet import build_syncnet_trainer
 from latentsync.recipes.train_unet import build_unet_trainer
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.training.batch_loader import batches
 from latentsync.training.session import TrainingSession
 from latentsync.training.trainer import Trainer
+from latentsync.training.training_data import batches
 from latentsync.training.training_step import StepContext
 
 Batch = dict[str, Any]

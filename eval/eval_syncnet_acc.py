@@ -22,8 +22,7 @@ from latentsync.data.clip_list import list_clips
 from latentsync.data.prepare_features import prepare_features
 from latentsync.device import resolve_device
 from latentsync.models.checkpoint import load_syncnet
-from latentsync.recipes.syncnet_run import SyncNetRun
-from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
+from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
 from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
 from latentsync.storage.output_file import atomic_output, check_output_file
 from latentsync.storage.temporary_files import temporary_folder

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 from latentsync.accelerator import cards_are_hidden, explain_unusable_card, is_usable
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,22 @@ def training_dtype(device: torch.device) -> torch.dtype:
     else:
         is_native = device.type == "cpu" and cpu_multiplies_bfloat16()
     return torch.bfloat16 if is_native else torch.float32
+
+
+def resolve_mixed_precision(name: str, device: torch.device) -> str:
+    """Resolve "auto" to the choice of `accelerate launch`, else to "bf16" or "no" as `training_dtype`.
+
+    Raises:
+        ConfigError: fp16 on a CPU, which has no loss scaling for it.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("training.mixed_precision: a CPU does not train in fp16: use bf16, no or auto")
+    if name != "auto":
+        return name
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched != "no":
+        return launched
+    return "bf16" if training_dtype(device) is torch.bfloat16 else "no"
 
 
 def frozen_dtype(mixed_precision: str) -> torch.dtype:

@@ -11,14 +11,13 @@ from benchmarks.gpu_report.talking_clips import TalkingClips
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.data.batching import collate
-from latentsync.device import frozen_dtype
+from latentsync.device import frozen_dtype, resolve_mixed_precision
 from latentsync.losses.build import build_losses
 from latentsync.models.vae import load_vae
 from latentsync.recipes.train_unet import initial_unet
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.storage.temporary_files import temporary_folder
-from latentsync.training.launch import resolve_mixed_precision
-from latentsync.training.metrics_log import FILE_NAME, read_rows
+from latentsync.training.metrics import FILE_NAME, read_rows
 from latentsync.training.trainer import Trainer
 from latentsync.training.unet_step import UNetStep
 from latentsync.weights import REPOSITORY_ROOT, find_vae, locate

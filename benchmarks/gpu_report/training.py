@@ -19,16 +19,15 @@ from benchmarks.gpu_report.networks import (
     unet_run,
 )
 from benchmarks.gpu_report.section import Case, Section, Setup, Values
-from latentsync.device import frozen_dtype
+from latentsync.device import frozen_dtype, resolve_mixed_precision
 from latentsync.losses.epsilon_loss import EpsilonLoss
 from latentsync.losses.feature_losses import PerceptualLoss, TrepaLoss
 from latentsync.losses.loss_config import LossesConfig
 from latentsync.losses.loss_stack import LossStack, LossTerm
 from latentsync.losses.sync_loss import SyncLoss
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.training.launch import resolve_mixed_precision
+from latentsync.training.optimizers import select_trainable
 from latentsync.training.session import TrainingSession
-from latentsync.training.trainable import select_trainable
 from latentsync.training.training_step import StepContext
 from latentsync.training.unet_step import UNetStep
 

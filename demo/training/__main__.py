@@ -23,8 +23,7 @@ from demo.training.mouth_reader_run import MouthReaderRun, build_mouth_reader_tr
 from demo.training.vae_run import VaeRun, build_vae_trainer, empty_vae
 from demo.training.videomae_run import VideoMaeRun, build_videomae_trainer, empty_videomae
 from latentsync.cli import OneLineParser
-from latentsync.recipes.file_checks import faults_of
-from latentsync.recipes.train_command import run_training
+from latentsync.training.train_command import Check, run_training
 from latentsync.training.trainer import Trainer
 from latentsync.weights import REPOSITORY_ROOT, find_initial_vae, locate_initial
 
@@ -39,22 +38,22 @@ class DemoNetwork:
         description: one line for the help.
         schema: dataclass of its root configuration.
         build_trainer: configuration and its plain copy to the trainer.
-        build_empty_model: the network on the meta device.
+        build_meta_model: builds the network on the meta device.
         find_initial: finds the weights that it starts from, where its configuration may name some.
     """
 
     description: str
     schema: type[Any]
     build_trainer: Callable[[Any, dict[str, Any]], Trainer]
-    build_empty_model: Callable[[Any], nn.Module]
+    build_meta_model: Callable[[Any], nn.Module]
     find_initial: Callable[[str], Path] | None = None
 
-    def file_faults(self, run: Any, model: nn.Module) -> list[str]:
-        """Lists what the files that its training reads lack."""
+    def file_checks(self, run: Any, model: nn.Module) -> list[Check]:
+        """Return checks of the files that its training reads."""
         checks = clip_checks(run.data, run.training)
         if self.find_initial is not None and run.initial is not None:
             checks.append(partial(self.find_initial, run.initial))
-        return faults_of(checks)
+        return checks
 
 
 NETWORKS = {
@@ -97,11 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network = NETWORKS[name]
     return run_training(
         name=f"{_PROGRAM} {name}",
-        description=f"{network.description} The same command again goes on where the last run stopped.",
+        description=f"{network.description} The same command resumes a stopped training.",
         schema=network.schema,
         build_trainer=network.build_trainer,
-        build_empty_model=network.build_empty_model,
-        file_faults=network.file_faults,
+        build_meta_model=network.build_meta_model,
+        file_checks=network.file_checks,
         arguments=arguments[1:],
         default_config=REPOSITORY_ROOT / "configs" / "demo" / f"{name}.yaml",
     )

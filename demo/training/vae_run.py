@@ -16,7 +16,7 @@ from demo.training.vae_pictures import VaePictures
 from demo.training.vae_step import VaeStep
 from latentsync.data.batching import ItemKey, collate
 from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.training.trainable import select_trainable
+from latentsync.training.optimizers import select_trainable
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.weights import find_initial_vae

@@ -9,9 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from latentsync.errors import ConfigError
-from latentsync.published_configs.syncnet import SYNCNET_KEYS
-from latentsync.published_configs.unet import UNET_KEYS
-from latentsync.published_configs.values import KeyTable, PublishedValues
+from latentsync.published_configs.key_tables import SYNCNET_KEYS, UNET_KEYS, KeyTable, PublishedValues
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,7 @@
-"""Builds the training of a SyncNet from its configuration."""
+"""Build the training of a SyncNet from its configuration, and the checks that precede it."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,34 +12,35 @@ from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures, codec_fingerprint
 from latentsync.data.clip_list import list_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset, WindowGroups
-from latentsync.device import frozen_dtype, process_device
+from latentsync.device import frozen_dtype, process_device, resolve_mixed_precision
 from latentsync.errors import ConfigError
-from latentsync.models.checkpoint import load_syncnet
+from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet
-from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.recipes.syncnet_run import SyncNetRun
-from latentsync.recipes.syncnet_shapes import check_syncnet_shapes
-from latentsync.recipes.usable_clips import usable_clips
+from latentsync.models.vae import LatentCodec, load_vae, read_vae_shape
+from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
 from latentsync.storage.content_cache import ArrayCache
-from latentsync.training.launch import resolve_mixed_precision
-from latentsync.training.sync_accuracy import SyncAccuracy
-from latentsync.training.syncnet_step import SyncNetStep
-from latentsync.training.syncnet_validator import SyncNetValidator
+from latentsync.training.sync_accuracy import SyncAccuracy, SyncNetValidator
+from latentsync.training.syncnet_step import ChanceWatchdog, SyncNetStep
+from latentsync.training.train_command import Check
 from latentsync.training.trainer import Trainer
-from latentsync.training.watchdog import ChanceWatchdog
-from latentsync.weights import find_vae, locate_initial
+from latentsync.training.training_data import check_cache_folder, check_clip_source, usable_clips
+from latentsync.weights import REPOSITORY_ROOT, find_vae, locate_initial
 
-_FEW_PAIRS = 256
-_BEST_NUM_FRAMES = 16
-_HIGH_RATE = 1e-4
+_PUBLISHED_NUM_PAIRS = 256
+_PUBLISHED_NUM_FRAMES = 16
+_HIGH_LEARNING_RATE = 1e-4
 
 
 def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
-    """Checks the clips, computes the latents that are missing, and joins network, pairs and validation with a trainer.
+    """Check the clips, compute missing latents, and build the trainer.
+
+    Args:
+        run: the configuration.
+        resolved_config: the configuration as plain data, for the run folder and the checkpoints.
 
     Raises:
-        InputError: there are no usable clips.
-        ConfigError: parts of the configuration do not fit.
+        InputError: no clip is usable.
+        ConfigError: parts of the configuration do not fit each other.
         CheckpointError: weights are missing or do not fit.
     """
     if run.data.train_clips is None or run.data.validation_clips is None:
@@ -59,13 +62,28 @@ def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
 
 
 def initial_syncnet(run: SyncNetRun) -> nn.Module:
-    """The network the training starts from, float32 on the CPU."""
+    """Return the network that the training starts from, float32 on the CPU."""
     torch.manual_seed(run.training.seed)
     return StableSyncNet(run.model) if run.initial is None else load_syncnet(run.model, locate_initial(run.initial))
 
 
+def meta_syncnet(run: SyncNetRun) -> StableSyncNet:
+    """Return the network; called on the meta device.
+
+    Raises:
+        ConfigError: its parts do not fit. A network on latents is not checked here: its shapes depend on the VAE.
+    """
+    if not run.data.latent_space:
+        check_syncnet_shapes(run)
+    return StableSyncNet(run.model)
+
+
 def syncnet_codec(run: SyncNetRun) -> LatentCodec | None:
-    """The autoencoder of a SyncNet on latents, else None. Raises CheckpointError where it is missing."""
+    """Load the VAE of a SyncNet on latents; return None for one on pixels.
+
+    Raises:
+        CheckpointError: the VAE is missing.
+    """
     if not run.data.latent_space:
         return None
     device = process_device(run.training.device)
@@ -74,33 +92,51 @@ def syncnet_codec(run: SyncNetRun) -> LatentCodec | None:
 
 
 def syncnet_features(run: SyncNetRun, codec: LatentCodec | None) -> ClipFeatures:
-    """The cached views of clips this SyncNet looks at."""
+    """Return the feature cache for the clips of a SyncNet."""
     codec_key = None if codec is None else codec_fingerprint(codec)
     return ClipFeatures(ArrayCache(Path(run.data.cache_dir)), run.data.resolution, codec_key=codec_key)
 
 
 def advice(run: SyncNetRun) -> list[str]:
-    """What this configuration could change to leave chance, the most effective first (docs/syncnet_convergence.md)."""
+    """Return changes that help this configuration leave chance, the most effective first.
+
+    docs/syncnet_convergence.md has the measurements.
+    """
     lines = []
     if run.pairs.windows_per_clip == 1:
         lines.append("compare more pairs with pairs.windows_per_clip=4")
     if run.pairs.contrastive_weight == 0:
         lines.append("warm up with pairs.contrastive_weight=1")
-    if run.training.optimizer.name == "adamw" and run.training.optimizer.lr > _HIGH_RATE:
-        lines.append(f"lower training.optimizer.lr to {_HIGH_RATE:g} or less")
+    if run.training.optimizer.name == "adamw" and run.training.optimizer.lr > _HIGH_LEARNING_RATE:
+        lines.append(f"lower training.optimizer.lr to {_HIGH_LEARNING_RATE:g} or less")
     num_pairs = run.training.batch_size * run.training.gradient_accumulation * run.pairs.windows_per_clip
-    if num_pairs < _FEW_PAIRS:
-        lines.append(f"raise training.batch_size ({num_pairs} windows a step, published {_FEW_PAIRS})")
-    if run.data.num_frames != _BEST_NUM_FRAMES:
-        lines.append(f"use data.num_frames={_BEST_NUM_FRAMES}")
-    lines.append("check that the clips are aligned and their sound in sync")
+    if num_pairs < _PUBLISHED_NUM_PAIRS:
+        lines.append(f"raise training.batch_size ({num_pairs} windows a step, published {_PUBLISHED_NUM_PAIRS})")
+    if run.data.num_frames != _PUBLISHED_NUM_FRAMES:
+        lines.append(f"use data.num_frames={_PUBLISHED_NUM_FRAMES}")
+    lines.append("check that the clips are aligned and their audio in sync")
     return lines
 
 
 def _clips(
     run: SyncNetRun, source: str, name: str, features: ClipFeatures, codec: LatentCodec | None
 ) -> list[TrainingClip]:
-    """The usable clips of a source, with their latents where the network sees those."""
+    """Return the usable clips of a source; `codec` computes their missing latents."""
     report = Path(run.training.run_dir) / f"{name}_clips.json"
     paths = list_clips(Path(source))
     return usable_clips(paths, run.data.min_frames, run.data.video_fps, features, report, codec=codec)
+
+
+def syncnet_checks(run: SyncNetRun, syncnet: nn.Module, root: Path = REPOSITORY_ROOT) -> Iterator[Check]:
+    """Yield checks of all files that a SyncNet training reads; arguments as for `train_unet.unet_checks`."""
+    yield partial(check_clip_source, "train_clips", run.data.train_clips)
+    yield partial(check_clip_source, "validation_clips", run.data.validation_clips)
+    yield partial(check_cache_folder, run.data.cache_dir)
+    if run.data.latent_space:
+        yield lambda: check_syncnet_shapes(run, read_vae_shape(find_vae(run.vae, root)))
+    if run.initial is not None:
+        yield partial(_check_initial, syncnet, run.initial, root)
+
+
+def _check_initial(syncnet: nn.Module, initial: str, root: Path) -> None:
+    check_syncnet(syncnet, locate_initial(initial, root))

@@ -1,4 +1,4 @@
-"""Root configuration of the lip-sync U-Net: what ``configs/unet/*.yaml`` and ``configs/demo/unet*.yaml`` may say."""
+"""Root configuration of the lip-sync U-Net (``configs/unet/*.yaml``, ``configs/demo/unet*.yaml``)."""
 
 from dataclasses import dataclass, field
 
@@ -21,21 +21,21 @@ class SamplingConfig:
 
 @dataclass
 class AudioConfig:
-    """The Whisper checkpoint whose encoder hears the speech; relative to the repository."""
+    """Whisper checkpoint that computes the audio features; relative to the repository."""
 
     whisper: str = "checkpoints/whisper/tiny.pt"
 
 
 @dataclass
 class UNetValidationConfig:
-    """What is looked at on held-out clips.
+    """Validation of a U-Net on held-out clips.
 
     Attributes:
-        num_windows: windows whose loss is taken, the same ones each time.
-        num_videos: clips that are repainted to the speech of the next one, written as videos and scored.
+        num_windows: windows for the validation loss, the same ones each time.
+        num_videos: clips that are lip-synced to the speech of the next one, written as videos and scored.
         num_frames: frames of each video.
-        scorer: who scores their sync: none, stable_syncnet or syncnet_v2.
-        syncnet: configuration of the StableSyncNet that scores.
+        scorer: sync scorer of the videos: none, stable_syncnet or syncnet_v2.
+        syncnet: configuration of the StableSyncNet for stable_syncnet, relative to the repository.
         syncnet_checkpoint: its weights.
     """
 
@@ -55,21 +55,21 @@ class UNetValidationConfig:
 
 @dataclass
 class UNetRun:
-    """Everything one U-Net configuration says.
+    """Everything that the configuration of a U-Net sets.
 
     Attributes:
         model: the network.
-        data: the clips and their windows.
+        data: clips and windows.
         run: sampling defaults.
-        audio: who hears the speech.
+        audio: the audio encoder.
         vae: folder of a diffusers AutoencoderKL, relative to the repository, or its name on the hub.
-        initial: weights the training starts from (ours, published ones, or a Stable Diffusion 1.5 U-Net as
-            .safetensors); relative to the working folder or the repository; None starts from nothing.
-        trainable: parts of the names of the weights that train; empty is all.
-        diffusion: how training windows are disturbed.
-        losses: the weighted terms.
-        training: the loop.
-        validation: what is looked at on held-out clips.
+        initial: weights that the training starts from (ours, published ones, or a Stable Diffusion 1.5 U-Net as
+            .safetensors); relative to the working folder or the repository; None: random weights.
+        trainable: substrings of the names of parameters to train; empty: all parameters.
+        diffusion: forward diffusion of training windows.
+        losses: weighted loss terms.
+        training: the training loop.
+        validation: validation on held-out clips.
     """
 
     model: UNetConfig = field(default_factory=UNetConfig)

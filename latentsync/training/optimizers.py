@@ -1,13 +1,20 @@
 """AdamW, and Muon for the weight matrices beside AdamW for the rest, each as one optimizer object."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from torch.optim.adamw import adamw
+from torch.optim.lr_scheduler import LambdaLR
 
-from latentsync.training.trainer_config import OptimizerConfig
+from latentsync.errors import ConfigError
+from latentsync.training.trainer_config import OptimizerConfig, ScheduleConfig
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -130,3 +137,100 @@ def state_names(group: dict[str, Any]) -> set[str]:
 
 def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
+
+
+def learning_rate_factor(step: int, config: ScheduleConfig, max_steps: int) -> float:
+    """Share of the peak rate at `step` (from 0): a linear rise, then the configured fall to the floor at `max_steps`.
+
+    The first step of a warm-up is not lost at rate 0: step s of w has (s + 1) / (w + 1).
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    fraction = min((step - config.warmup_steps) / max(max_steps - config.warmup_steps, 1), 1.0)
+    falls = {"constant": 1.0, "linear": 1 - fraction, "cosine": 0.5 * (1 + math.cos(math.pi * fraction))}
+    return config.floor + (1 - config.floor) * falls[config.name]
+
+
+def build_schedule(optimizer: Optimizer, config: ScheduleConfig, max_steps: int) -> LambdaLR:
+    """The curve applied to every group of the optimizer; one call of its `step` per optimizer step."""
+    return LambdaLR(optimizer, partial(learning_rate_factor, config=config, max_steps=max_steps))
+
+
+def select_trainable(model: nn.Module, parts: Sequence[str]) -> int:
+    """Lets the parameters train whose names contain one of `parts` (all of them where `parts` is empty).
+
+    The published second stage trains "motion_modules." and "attentions.", its efficient variant "motion_modules." and
+    "attn2.".
+
+    Returns:
+        How many numbers train.
+
+    Raises:
+        ConfigError: a part is in no name.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    unknown = [part for part in parts if not any(part in name for name in names)]
+    if unknown:
+        raise ConfigError(f"trainable: no weight's name contains {unknown[0]!r}; a name reads like {names[0]!r}")
+    num_trainable = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not parts or any(part in name for part in parts))
+        num_trainable += parameter.numel() if parameter.requires_grad else 0
+    return num_trainable
+
+
+class WeightAverage:
+    """Exponential moving average; early on it is shorter, so that the start is forgotten.
+
+    The decay is min(decay, (1 + n) / (10 + n)) after n updates, as in diffusers' EMAModel. That class is not used:
+    importing it takes seconds, and it knows nothing of sharding. Under FSDP every process averages its own part.
+
+    Args:
+        model: the prepared network; its parameters that train are averaged, in their own format.
+        decay: share of the average that stays at each step, in the long run.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.num_updates = 0
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._averages = [part.clone() for part in self._own_parts()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes the current weights in."""
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.num_updates else 0.0
+        self.num_updates += 1
+        torch._foreach_lerp_(self._averages, self._own_parts(), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The network has the averaged weights while inside."""
+        kept = [part.clone() for part in self._own_parts()]
+        self._write(self._averages)
+        try:
+            yield
+        finally:
+            self._write(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """This process' part, as plain data."""
+        return {"num_updates": self.num_updates, "averages": self._averages}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` gave; the decay stays that of the configuration.
+
+        Raises:
+            ValueError: it belongs to another set of weights.
+        """
+        self.num_updates = state["num_updates"]
+        for average, value in zip(self._averages, state["averages"], strict=True):
+            average.copy_(value)
+
+    def _write(self, values: list[torch.Tensor]) -> None:
+        torch._foreach_copy_(self._own_parts(), values)
+
+    def _own_parts(self) -> list[torch.Tensor]:
+        """What this process holds of each parameter: all of it, or its part of a tensor that FSDP2 distributes."""
+        parts = [parameter.detach() for parameter in self._parameters]
+        return [part.to_local() if isinstance(part, DTensor) else part for part in parts]

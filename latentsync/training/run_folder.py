@@ -9,10 +9,10 @@ from pathlib import Path
 
 from latentsync.errors import CheckpointError, InputError
 from latentsync.storage.owned_folder import check_ownership, check_unlocked, claim_folder, locked
-from latentsync.training.agreement import decided_by_main
+from latentsync.training.checkpoint_files import has_manifest
 from latentsync.training.checkpointing import CONFIG_FILE, STATE_FILE, CheckpointFolder, damage, step_of
-from latentsync.training.manifest import has_manifest
-from latentsync.training.metrics_log import FILE_NAME
+from latentsync.training.launch import decided_by_main
+from latentsync.training.metrics import FILE_NAME
 from latentsync.training.trainer_config import TrainerConfig
 
 logger = logging.getLogger(__name__)

@@ -2,24 +2,23 @@
 
 import copy
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate.utils import DistributedType, broadcast_object_list, gather_object, set_seed
 from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME, SCALER_NAME, SCHEDULER_NAME
 from torch import nn
 
 from latentsync.errors import CheckpointError, ConfigError
+from latentsync.training.checkpoint_files import check_average, check_like, check_model, check_optimizer, read_plain
 from latentsync.training.launch import build_accelerator, is_sharded
-from latentsync.training.optimizers import build_optimizer
-from latentsync.training.random_state import random_state, restore_random_state
-from latentsync.training.schedules import build_schedule
-from latentsync.training.state_files import check_average, check_like, check_model, check_optimizer, read_plain
+from latentsync.training.optimizers import WeightAverage, build_optimizer, build_schedule
 from latentsync.training.trainer_config import TrainerConfig
-from latentsync.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -192,3 +191,28 @@ def _enable_gradient_checkpointing(model: nn.Module) -> None:
         logger.warning("%s keeps its activations: it knows no gradient checkpointing", type(model).__name__)
     else:
         enable()
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """State of the generators of Python, NumPy and torch, on the CPU and on `device`."""
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "python": [version, list(internal), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type != "cpu":
+        state["device"] = torch.get_device_module(device).get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Puts back what `random_state` gave."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if "device" in state and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state["device"], device)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -142,3 +143,19 @@ def _embed(syncnet: nn.Module, encoder: str, windows: torch.Tensor) -> torch.Ten
 
 def _chunks(starts: np.ndarray) -> list[np.ndarray]:
     return [starts[begin : begin + _WINDOWS_AT_ONCE] for begin in range(0, len(starts), _WINDOWS_AT_ONCE)]
+
+
+class SyncNetValidator:
+    """Scores the current weights on held-out clips; the trainer calls it.
+
+    Args:
+        accuracy: looks at one clip.
+        clips: held-out clips, always the same.
+    """
+
+    def __init__(self, accuracy: SyncAccuracy, clips: Sequence[TrainingClip]) -> None:
+        self.accuracy, self.clips = accuracy, list(clips)
+
+    def __call__(self, model: nn.Module, folder: Path, global_step: int) -> dict[str, float]:
+        """The figures of `latentsync.training.sync_accuracy.figures`; nothing is written."""
+        return figures([self.accuracy.score(model, clip) for clip in self.clips])

@@ -18,19 +18,16 @@ from tqdm import tqdm
 from latentsync.cli import SIGNAL_EXIT_BASE
 from latentsync.data.batching import StepSampler
 from latentsync.storage.atomic import atomic_write
-from latentsync.training.agreement import is_main_process
-from latentsync.training.batch_loader import Batch, Collate, SizedDataset, batches
-from latentsync.training.charts import draw_charts
-from latentsync.training.checkpoint_saver import CheckpointSaver
-from latentsync.training.checkpointing import CONFIG_FILE, CheckpointFolder, Progress, read_state
-from latentsync.training.failures import NonFiniteLossError, writing
+from latentsync.training.checkpointing import CONFIG_FILE, CheckpointFolder, CheckpointSaver, Progress, read_state
 from latentsync.training.interrupts import Interrupted, StopRequest, stop_requested
-from latentsync.training.metric_window import MetricWindow
-from latentsync.training.metrics_log import MetricsLog, Row
+from latentsync.training.launch import is_main_process
+from latentsync.training.metrics import MetricsLog, MetricWindow, Row, draw_charts
 from latentsync.training.run_folder import Resume, hold_run
 from latentsync.training.session import TrainingSession
 from latentsync.training.trainer_config import TrainerConfig
+from latentsync.training.training_data import Batch, Collate, SizedDataset, batches
 from latentsync.training.training_step import StepContext, TrainingStep, Validator
+from latentsync.training.write_errors import NonFiniteLossError, writing
 
 logger = logging.getLogger(__name__)
 

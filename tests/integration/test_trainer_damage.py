@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
+from latentsync.training.checkpoint_files import write_manifest
 from latentsync.training.checkpointing import CheckpointFolder, damage
-from latentsync.training.manifest import write_manifest
 from latentsync.training.run_folder import hold_run
 from tests.integration.test_trainer_resume import MUON, assert_equal_checkpoints
 from tests.integration.tiny_training import TinyStep, fit, tiny_config

@@ -15,10 +15,10 @@ from latentsync.data.batching import ItemKey, collate
 from latentsync.errors import ConfigError, InputError, LatentSyncError
 from latentsync.training import session
 from latentsync.training.checkpointing import CheckpointFolder
-from latentsync.training.failures import CheckpointSaveError, NonFiniteLossError
 from latentsync.training.launch import build_accelerator
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
+from latentsync.training.write_errors import CheckpointSaveError, NonFiniteLossError
 from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_config
 
 

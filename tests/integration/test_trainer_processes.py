@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from latentsync.training.metrics_log import read_rows
+from latentsync.training.metrics import read_rows
 from tests.integration.tiny_training import fit, mean_output
 
 AVERAGED = {"ema_decay": 0.9, "optimizer": {"lr": 0.01}, "validate_every": 4}

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from latentsync.errors import CheckpointError
-from latentsync.training.metrics_log import read_rows
+from latentsync.training.metrics import read_rows
 from tests.integration.tiny_training import TinyStep, fit
 
 MUON = {

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from latentsync.data.batching import collate
-from latentsync.training.metrics_log import read_rows
+from latentsync.training.metrics import read_rows
 from latentsync.training.trainer import Trainer
 from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_config
 

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from latentsync.training.dry_run import describe_run, model_size
-from latentsync.training.memory_estimate import estimate_memory
+from latentsync.training.dry_run import describe_run, estimate_memory, model_size
 from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig
 
 GIB = 1024**3
@@ -42,7 +41,9 @@ def test_memory() -> None:
 
 
 def test_the_text() -> None:
-    text = describe_run({"model": {"width": 3}}, Large, TrainerConfig(mixed_precision="no", device="cpu"))
+    with torch.device("meta"):
+        model = Large()
+    text = describe_run({"model": {"width": 3}}, model, TrainerConfig(mixed_precision="no", device="cpu"))
     assert "model:\n  width: 3" in text
     assert "parameters: 536.9 M (536,887,296) in total, 268.5 M (268,451,840) train (50.0 %)" in text
     assert "state dict: 536.9 M (536,887,303) in 4 entries" in text

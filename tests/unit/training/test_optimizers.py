@@ -2,10 +2,22 @@
 
 import pytest
 import torch
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
 from torch import nn
 
-from latentsync.training.optimizers import Muon, build_optimizer, orthogonalized
-from latentsync.training.trainer_config import OptimizerConfig
+from latentsync.errors import ConfigError
+from latentsync.training.optimizers import (
+    Muon,
+    WeightAverage,
+    build_optimizer,
+    build_schedule,
+    learning_rate_factor,
+    orthogonalized,
+    select_trainable,
+)
+from latentsync.training.trainer_config import OptimizerConfig, ScheduleConfig
+from tests.unit.models.tiny_unet import tiny_config, tiny_unet
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (6, 6)])
@@ -101,3 +113,103 @@ def test_groups(config: OptimizerConfig, expected: list[tuple[int, float, float]
     groups = build_optimizer(model, config).param_groups
     assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups] == expected
     assert [group.get("use_muon", False) for group in groups] == [False, False, True][: len(groups)]
+
+
+def rates(schedule: torch.optim.lr_scheduler.LambdaLR, num_steps: int) -> list[float]:
+    values = []
+    for _ in range(num_steps):
+        values.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    return values
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant"])
+def test_falls_as_in_diffusers(name: str) -> None:
+    def optimizer() -> torch.optim.Optimizer:
+        return torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+
+    own = rates(build_schedule(optimizer(), ScheduleConfig(name, warmup_steps=5), 40), 40)
+    reference = {"constant": "constant_with_warmup"}.get(name, name)
+    theirs = rates(get_scheduler(reference, optimizer(), num_warmup_steps=5, num_training_steps=40), 40)
+    assert own[5:] == pytest.approx(theirs[5:])
+
+
+def test_no_step_of_the_warm_up_is_lost() -> None:
+    config = ScheduleConfig("cosine", warmup_steps=4)
+    assert [learning_rate_factor(step, config, 20) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_ends_at_the_floor(name: str) -> None:
+    config = ScheduleConfig(name, floor=0.1)
+    values = [learning_rate_factor(step, config, 10) for step in range(13)]
+    assert values[10:] == pytest.approx([0.1] * 3)
+    assert values == sorted(values, reverse=True)
+
+
+def trained_names(unet) -> list[str]:
+    return [name for name, parameter in unet.named_parameters() if parameter.requires_grad]
+
+
+def test_without_parts_everything_trains():
+    unet = tiny_unet().requires_grad_(False)
+    assert select_trainable(unet, []) == sum(parameter.numel() for parameter in unet.parameters())
+    assert len(trained_names(unet)) == len(list(unet.parameters()))
+
+
+def test_stage_2_trains_motion_modules_and_attentions_only():
+    unet = tiny_unet()
+    num_trainable = select_trainable(unet, ["motion_modules.", "attentions."])
+    names = trained_names(unet)
+    assert any("motion_modules." in name for name in names)
+    assert any("attentions." in name for name in names)
+    assert not any("resnets." in name or name.startswith("conv_") for name in names)
+    assert num_trainable == sum(p.numel() for p in unet.parameters() if p.requires_grad)
+
+
+def test_a_part_of_no_name_is_refused():
+    unet = tiny_unet()
+    assert tiny_config().use_motion_module
+    with pytest.raises(ConfigError, match=r"no weight's name contains 'motion_module_s'"):
+        select_trainable(unet, ["motion_module_s"])
+
+
+def test_is_diffusers_average() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    own, theirs = WeightAverage(model, 0.6), EMAModel(model.parameters(), decay=0.6)
+    for _ in range(30):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += torch.randn_like(parameter)
+        own.update()
+        theirs.step(model.parameters())
+    with own.applied():
+        for parameter, expected in zip(model.parameters(), theirs.shadow_params, strict=True):
+            torch.testing.assert_close(parameter.data, expected)
+
+
+def test_the_model_gets_its_own_weights_back() -> None:
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    average = WeightAverage(model, 0.9)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        model.weight += 1
+    with average.applied():
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert torch.equal(model.weight, before["weight"] + 1)
+
+
+def test_continues_from_its_state() -> None:
+    model = nn.Linear(2, 2)
+    average = WeightAverage(model, 0.9)
+    average.update()
+    average.update()
+    other_model = nn.Linear(2, 2)
+    other = WeightAverage(other_model, 0.9)
+    other.load_state_dict(average.state_dict())
+    assert other.num_updates == 2
+    with other.applied():
+        assert torch.equal(other_model.weight, model.weight)

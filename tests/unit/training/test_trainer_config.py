@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from latentsync.config import load_config
+from latentsync.device import resolve_mixed_precision
 from latentsync.errors import ConfigError
-from latentsync.training.launch import build_accelerator, resolve_mixed_precision
+from latentsync.training.launch import build_accelerator
 from latentsync.training.trainer_config import TrainerConfig
 
 

@@ -1,6 +1,8 @@
-"""What becomes of the keys of a published U-Net configuration (configs/unet/*.yaml there)."""
+"""The values of a published configuration by dotted key, and the tables that say what becomes of each."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,113 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from latentsync.errors import ConfigError
-from latentsync.published_configs.values import KeyTable, PublishedValues, first_named, training_values
 from latentsync.weights import REPOSITORY_ROOT
+
+
+class PublishedValues:
+    """Values of a published configuration by dotted key, such as "model.motion_module_kwargs.zero_initialize"."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self.path = path
+        self._values = dict(_flattened(content))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    @property
+    def keys(self) -> list[str]:
+        """All dotted keys, in the file's order."""
+        return list(self._values)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or the default where the file does not have it."""
+        return self._values.get(key, default)
+
+    def require(self, key: str, remedy: str) -> Any:
+        """The value of a key that must be there. Raises ConfigError with the remedy."""
+        if key not in self._values:
+            raise ConfigError(f"{self.path}: {key} is missing: {remedy}")
+        return self._values[key]
+
+    def refusal(self, key: str, remedy: str) -> ConfigError:
+        """The error for a value that has no equivalent here."""
+        return ConfigError(f"{self.path}: {key} is {_shown(self.get(key))}, which has no equivalent here: {remedy}")
+
+    def demand(self, key: str, allowed: Any) -> None:
+        """Raise ConfigError unless the key is absent or has the one value that this implementation has."""
+        if key in self._values and self._values[key] != allowed:
+            raise self.refusal(key, f"write {key.rpartition('.')[2]}: {_shown(allowed)}")
+
+
+Section = Callable[[PublishedValues], dict[str, Any]]
+"""Makes values by our dotted keys for one of our sections."""
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """What becomes of the keys of one kind of published configuration.
+
+    Attributes:
+        same_meaning: published key to ours.
+        fixed: per section of ours: published keys that may only have one value, the one this implementation has.
+        ignored: published keys without a meaning here.
+        sections: per section of ours: what is made of the keys that need more than another name.
+        handled: published keys that `sections` reads.
+    """
+
+    same_meaning: Mapping[str, str]
+    fixed: Mapping[str, Mapping[str, Any]]
+    ignored: tuple[str, ...]
+    sections: Mapping[str, Section]
+    handled: tuple[str, ...] = field(default=())
+
+    @property
+    def known(self) -> set[str]:
+        """All published keys."""
+        fixed = {key for keys in self.fixed.values() for key in keys}
+        return fixed.union(self.same_meaning, self.ignored, self.handled)
+
+
+def first_named(values: PublishedValues, *keys: str) -> str | None:
+    """The first of some paths that is not empty."""
+    return next((str(values.get(key)) for key in keys if values.get(key)), None)
+
+
+def training_values(values: PublishedValues) -> dict[str, Any]:
+    """What both kinds of configuration say of the loop in a way of their own.
+
+    Raises:
+        ConfigError: the length of the training is in epochs.
+    """
+    ours: dict[str, Any] = {}
+    if values.get("data.train_output_dir"):
+        # Published runs make a folder of their own each; ours resume in theirs, so two stages must not share one.
+        ours["training.run_dir"] = f"{values.get('data.train_output_dir')}/{values.path.stem}"
+    if "run.max_train_steps" in values:
+        if values.get("run.max_train_steps") == -1:
+            raise values.refusal("run.max_train_steps", "write the number of steps instead of max_train_epochs")
+        ours["training.max_steps"] = values.get("run.max_train_steps")
+    if "run.mixed_precision_training" in values:
+        ours["training.mixed_precision"] = "auto" if values.get("run.mixed_precision_training") else "no"
+    return ours
+
+
+def _flattened(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            pairs += _flattened(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", value))
+    return pairs
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML has it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{', '.join(map(_shown, value))}]" if isinstance(value, list) else str(value)
+
 
 WHISPER = {384: "checkpoints/whisper/tiny.pt", 768: "checkpoints/whisper/small.pt"}
 SCHEDULES = {"constant": "constant", "constant_with_warmup": "constant", "linear": "linear", "cosine": "cosine"}
@@ -50,7 +157,7 @@ def _attention_levels(values: PublishedValues) -> dict[str, Any]:
     return {"model.attention_levels": [level for level, block in enumerate(down) if DOWN_BLOCKS[block]]}
 
 
-def _data(values: PublishedValues) -> dict[str, Any]:
+def _unet_data(values: PublishedValues) -> dict[str, Any]:
     ours: dict[str, Any] = {"data.train_clips": first_named(values, "data.train_fileslist", "data.train_data_dir")}
     if "data.num_frames" in values:
         ours["data.num_mel_columns"] = num_mel_columns(values)
@@ -174,7 +281,7 @@ UNET_KEYS = KeyTable(
         "data.val_audio_path", "model.sample_size",
     ),
     sections={
-        "model": _model, "data": _data, "audio": _audio, "initial": _initial, "trainable": _trainable,
+        "model": _model, "data": _unet_data, "audio": _audio, "initial": _initial, "trainable": _trainable,
         "diffusion": _diffusion, "losses": _losses, "training": _training,
     },
     handled=(
@@ -184,5 +291,50 @@ UNET_KEYS = KeyTable(
         "run.sync_loss_weight", "run.perceptual_loss_weight", "run.trepa_loss_weight", "run.trainable_modules",
         "run.use_mixed_noise", "run.mixed_noise_alpha", "run.mixed_precision_training", "run.max_train_steps",
         "run.max_train_epochs", "optimizer.lr_scheduler", "optimizer.lr_warmup_steps",
+    ),
+)  # fmt: skip
+
+
+_ENCODER_KEYS = ("in_channels", "block_out_channels", "downsample_factors", "attn_blocks", "dropout")
+
+
+def _syncnet_data(values: PublishedValues) -> dict[str, Any]:
+    ours: dict[str, Any] = {
+        "data.train_clips": first_named(values, "data.train_fileslist", "data.train_data_dir"),
+        "data.validation_clips": first_named(values, "data.val_fileslist", "data.val_data_dir"),
+    }
+    if "data.num_frames" in values:
+        ours["data.num_mel_columns"] = num_mel_columns(values)
+    return ours
+
+
+SYNCNET_KEYS = KeyTable(
+    same_meaning={
+        "data.batch_size": "training.batch_size",
+        "data.gradient_accumulation_steps": "training.gradient_accumulation",
+        "data.num_workers": "training.num_workers",
+        "data.latent_space": "data.latent_space",
+        "data.num_frames": "data.num_frames",
+        "data.resolution": "data.resolution",
+        "data.lower_half": "data.lower_half",
+        "data.video_fps": "data.video_fps",
+        "ckpt.save_ckpt_steps": "training.save_every",
+        "optimizer.lr": "training.optimizer.lr",
+        "optimizer.max_grad_norm": "training.max_grad_norm",
+        "run.validation_steps": "training.validate_every",
+        "run.seed": "training.seed",
+        **{
+            f"model.{name}.{key}": f"model.{name}.{key}"
+            for name in ("audio_encoder", "visual_encoder")
+            for key in _ENCODER_KEYS
+        },
+    },
+    fixed={"data": {"data.audio_sample_rate": 16000}},
+    ignored=("data.num_val_samples", "data.audio_mel_cache_dir"),
+    sections={"data": _syncnet_data, "initial": _initial, "training": training_values},
+    handled=(
+        "data.train_fileslist", "data.train_data_dir", "data.val_fileslist", "data.val_data_dir",
+        "data.train_output_dir", "ckpt.resume_ckpt_path", "ckpt.inference_ckpt_path", "run.max_train_steps",
+        "run.mixed_precision_training",
     ),
 )  # fmt: skip

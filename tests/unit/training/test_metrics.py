@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentsync.training.charts import draw_charts, smoothed
-from latentsync.training.metrics_log import MetricsLog, history, read_rows
+from latentsync.training.metrics import MetricsLog, draw_charts, history, read_rows, smoothed
 
 PAST = [{"step": 1, "split": "train", "loss": 2.0}, {"step": 2, "split": "train", "loss": 1.5}]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latentsync.training.random_state import random_state, restore_random_state
+from latentsync.training.session import random_state, restore_random_state
 
 
 def draw() -> list[float]:

@@ -7,8 +7,8 @@ from diffusers import AutoencoderKL
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
 from latentsync.models.vae import LatentCodec
-from latentsync.recipes.syncnet_run import SyncNetRun
-from latentsync.recipes.syncnet_shapes import check_syncnet_shapes, empty_syncnet
+from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
+from latentsync.recipes.train_syncnet import meta_syncnet
 from latentsync.weights import REPOSITORY_ROOT
 
 CONFIG_FOLDER = REPOSITORY_ROOT / "configs"
@@ -23,7 +23,7 @@ def test_every_configuration_of_the_repository_fits(config: Path):
 
 def test_the_checked_length_is_what_the_network_gives():
     run = load_config(REPOSITORY_ROOT / "configs/demo/syncnet.yaml", SyncNetRun)
-    pictures, sound = empty_syncnet(run)(torch.zeros(2, 48, 32, 64), torch.zeros(2, 1, 80, 52))
+    pictures, sound = meta_syncnet(run)(torch.zeros(2, 48, 32, 64), torch.zeros(2, 1, 80, 52))
     assert pictures.shape == sound.shape == (2, 144)
 
 
