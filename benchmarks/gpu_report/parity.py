@@ -25,7 +25,7 @@ from benchmarks.gpu_report.networks import (
 )
 from benchmarks.gpu_report.section import Case, Section, Setup, Values
 from benchmarks.random_weights import random_network
-from latentsync.audio.whisper_model import PIECE_FRAMES, WhisperEncoder
+from latentsync.audio.whisper_model import CHUNK_FRAMES, WhisperEncoder
 from latentsync.device import DTYPES
 from latentsync.judges.hyperiqa import IMAGE_SIZE, HyperIqa
 from latentsync.judges.syncnet_v2 import LIP_SIZE, NUM_COEFFICIENTS, NUM_LIP_FRAMES, NUM_MFCC_COLUMNS, SyncNetV2
@@ -125,7 +125,7 @@ def subjects(setup: Setup) -> Iterator[Subject]:
     yield Subject(
         "Whisper encoder, all layers",
         lambda: random_whisper(setup.sizes),
-        lambda: (_random(0, 1, MEL_BANDS, PIECE_FRAMES),),
+        lambda: (_random(0, 1, MEL_BANDS, CHUNK_FRAMES),),
         lambda network, mel: network(mel),
     )
     yield from _judges(setup)

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from demo.synthetic.clip import TalkingClip
-from latentsync.audio.frame_tokens import frame_tokens
 from latentsync.audio.mel import mel_window, syncnet_mel
 from latentsync.audio.sample_source import SAMPLE_RATE, ArraySamples
-from latentsync.audio.whisper_features import WhisperFeatures
+from latentsync.audio.whisper_features import WhisperFeatures, frame_tokens
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.data.unet_dataset import UNetDataConfig, draw_windows

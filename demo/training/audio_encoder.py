@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from latentsync.audio.whisper_model import (
+    CHUNK_ROWS,
     NUM_MELS,
-    PIECE_ROWS,
     WhisperEncoder,
     encoder_dimensions,
     save_whisper_encoder,
@@ -91,7 +91,7 @@ class AudioEncoderStep:
         else:
             pieces = full_pieces(batch, self.num_pieces, generator)
         num_rows = pieces.track.shape[1]
-        position = int(torch.randint(PIECE_ROWS - num_rows + 1, (), generator=generator))
+        position = int(torch.randint(CHUNK_ROWS - num_rows + 1, (), generator=generator))
         heard = model(pieces.mel, position).float()
         return StepResult(hearing_loss(heard, pieces), hearing_figures(heard.detach(), pieces))
 
@@ -108,7 +108,7 @@ class AudioEncoderStep:
 def single_clips(batch: Mapping[str, Any], generator: torch.Generator) -> HeardPieces:
     """Every clip alone, with up to 1.2 s of zeros after it."""
     track, num_rows = batch["track"], batch["num_rows"]
-    room = min(_MAX_PADDING_ROWS, PIECE_ROWS + 1 - track.shape[1])
+    room = min(_MAX_PADDING_ROWS, CHUNK_ROWS + 1 - track.shape[1])
     padding = int(torch.randint(room, (), generator=generator))
     rows = torch.arange(track.shape[1] + padding, device=track.device)
     known = (rows < num_rows[:, None])[..., None].float()
@@ -119,9 +119,9 @@ def full_pieces(batch: Mapping[str, Any], num_pieces: int, generator: torch.Gene
     """Pieces of 30 s with one to five clips each and zeros after them; clips that find no place are left out."""
     mel, track, num_rows = batch["mel"], batch["track"], batch["num_rows"].tolist()
     pieces = HeardPieces(
-        mel.new_zeros(num_pieces, NUM_MELS, 2 * PIECE_ROWS),
-        track.new_zeros(num_pieces, PIECE_ROWS, 2),
-        track.new_zeros(num_pieces, PIECE_ROWS, 1),
+        mel.new_zeros(num_pieces, NUM_MELS, 2 * CHUNK_ROWS),
+        track.new_zeros(num_pieces, CHUNK_ROWS, 2),
+        track.new_zeros(num_pieces, CHUNK_ROWS, 1),
     )
     counts = torch.randint(1, _MAX_CLIPS_PER_PIECE + 1, (num_pieces,), generator=generator)
     next_clip = 0
@@ -129,7 +129,7 @@ def full_pieces(batch: Mapping[str, Any], num_pieces: int, generator: torch.Gene
         end = 0
         for _ in range(count):
             clip = next_clip % len(num_rows)
-            rows = min(num_rows[clip], PIECE_ROWS - end)
+            rows = min(num_rows[clip], CHUNK_ROWS - end)
             pieces.mel[piece, :, 2 * end : 2 * (end + rows)] = mel[clip, :, : 2 * rows]
             pieces.track[piece, end : end + rows] = track[clip, :rows]
             pieces.known[piece, end : end + rows] = 1

@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from demo.synthetic.clip_set import Clip
 from latentsync.audio.sample_source import ArraySamples
-from latentsync.audio.whisper_mel import WhisperMel
-from latentsync.audio.whisper_model import NUM_MELS, PIECE_ROWS
+from latentsync.audio.whisper_features import WhisperMel
+from latentsync.audio.whisper_model import CHUNK_ROWS, NUM_MELS
 from latentsync.data.augmentation import change_speech
 from latentsync.data.batching import ItemKey, item_generator, item_seed
 
@@ -25,7 +25,7 @@ class SpokenClips(Dataset):
         self.clips = clips
         self.seed = seed
         self.num_variants = num_variants
-        self.max_rows = min(max(len(_row_track(clip)) for clip in clips), PIECE_ROWS)
+        self.max_rows = min(max(len(_row_track(clip)) for clip in clips), CHUNK_ROWS)
         self._mels: dict[tuple[int, int], torch.Tensor] = {}
 
     def __len__(self) -> int:

@@ -1,1 +1,1 @@
-"""Speech turned into what the models read: Whisper layer features per video frame, and SyncNet's mel spectrogram."""
+"""Audio features of the networks: Whisper layer features per video frame, and SyncNet's mel spectrogram."""

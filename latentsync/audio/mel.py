@@ -1,4 +1,4 @@
-"""The mel spectrogram SyncNet hears (librosa's conventions; the recipe of Wav2Lip's audio front end)."""
+"""SyncNet's mel spectrogram (librosa's conventions; the parameters of Wav2Lip's audio front end)."""
 
 from functools import lru_cache
 from typing import TypeVar
@@ -28,9 +28,15 @@ _MAX_ABSOLUTE = 4.0
 
 
 def syncnet_mel(samples: NDArray[np.floating] | Tensor) -> Tensor:
-    """Mel spectrogram (80, 1 + n // 200) float32 in [-4, 4] of samples (n,) in [-1, 1] at 16 kHz; 80 columns a second.
+    """Compute the mel spectrogram of audio, 80 columns per second.
 
-    Computed in float64 on the CPU: dB are sensitive in quiet passages.
+    It is computed in float64 on the CPU, because levels in dB are sensitive to rounding in quiet passages.
+
+    Args:
+        samples: (n,) in [-1, 1] at 16 kHz.
+
+    Returns:
+        (80, 1 + n // 200) float32 in [-4, 4].
     """
     wave = torch.as_tensor(samples).detach().to("cpu", torch.float64)
     emphasised = torch.cat([wave[:1], wave[1:] - _PRE_EMPHASIS * wave[:-1]])

@@ -1,4 +1,4 @@
-"""What the audio room needs to know of a sound file: its length and any slice of it."""
+"""Interface of audio with random access, and audio in memory."""
 
 from typing import Protocol
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16000
-"""Samples per second of everything the models hear, mono."""
+"""Samples per second of the audio of all networks, mono."""
 
 
 class SampleSource(Protocol):
-    """Mono 16 kHz sound that may be longer than memory."""
+    """Mono 16 kHz audio that need not fit into memory."""
 
     @property
     def num_samples(self) -> int:
@@ -18,12 +18,16 @@ class SampleSource(Protocol):
         ...
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Samples [start, stop) as (stop - start,) in [-1, 1]; zeros outside [0, num_samples)."""
+        """Return samples [start, stop) as (stop - start,) in [-1, 1]; zeros outside [0, num_samples)."""
         ...
 
 
 class ArraySamples:
-    """A sound that is already in memory: samples (n,) float in [-1, 1] at 16 kHz."""
+    """Audio in memory.
+
+    Args:
+        samples: (n,) float in [-1, 1] at 16 kHz.
+    """
 
     def __init__(self, samples: NDArray[np.floating]) -> None:
         if samples.ndim != 1:
@@ -36,7 +40,7 @@ class ArraySamples:
         return len(self._samples)
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Samples [start, stop) as (stop - start,); zeros outside [0, num_samples)."""
+        """Return samples [start, stop) as (stop - start,); zeros outside [0, num_samples)."""
         result = np.zeros(max(stop - start, 0), dtype=np.float32)
         low, high = max(start, 0), min(stop, self.num_samples)
         if low < high:

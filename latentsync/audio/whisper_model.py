@@ -1,7 +1,7 @@
-"""The encoder half of openai-whisper, read at every layer.
+"""The encoder of openai-whisper with the outputs of all its layers.
 
-The U-Net listens to the stem of the encoder (two convolutions plus position) and to each transformer block, all taken
-before the final norm. The network itself is `whisper.model.AudioEncoder`; this file adds the taps and the file format.
+The U-Net attends to the stem of the encoder (two convolutions plus position) and to the output of each transformer
+block, before the final norm. The network is `whisper.model.AudioEncoder`; this module adds hooks and the file format.
 """
 
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from latentsync.storage.weight_file import fill_network, read_weight_file
 
 NUM_MELS = 80
 """Mel bands of the encoder's input."""
-PIECE_FRAMES = 3000
-"""Mel frames the encoder takes at once: 30 s of 10 ms."""
-PIECE_ROWS = PIECE_FRAMES // 2
-"""Feature rows that come out for one piece: 30 s of 20 ms (the stem halves the rate)."""
+CHUNK_FRAMES = 3000
+"""Mel frames of one encoder input: 30 s of 10 ms."""
+CHUNK_ROWS = CHUNK_FRAMES // 2
+"""Feature rows of one encoder output: 30 s of 20 ms (the stem halves the rate)."""
 
 _REMEDY = "download whisper/tiny.pt again with setup_env.sh"
 _ENCODER_PREFIX = "encoder."
@@ -30,10 +30,10 @@ _MAX_WIDTH = 8192
 
 
 def encoder_dimensions(width: int, num_layers: int, num_heads: int) -> ModelDimensions:
-    """Dimensions of a Whisper-format encoder without a decoder (its four text sizes and its vocabulary are 0)."""
+    """Return the dimensions of a Whisper encoder without a decoder (the text sizes and the vocabulary are 0)."""
     return ModelDimensions(
         n_mels=NUM_MELS,
-        n_audio_ctx=PIECE_ROWS,
+        n_audio_ctx=CHUNK_ROWS,
         n_audio_state=width,
         n_audio_head=num_heads,
         n_audio_layer=num_layers,
@@ -48,12 +48,15 @@ def encoder_dimensions(width: int, num_layers: int, num_heads: int) -> ModelDime
 class WhisperEncoder(nn.Module):
     """Whisper's audio encoder that returns all its layers instead of the last one.
 
-    Weights stay float32 and are cast as they are used, as in openai-whisper: its LayerNorm always computes in float32.
-    One call at a time per object: the taps are hooks on the shared submodules.
+    Weights stay float32 and are cast when used, as in openai-whisper: its LayerNorm always computes in float32. Not
+    thread-safe, because a call registers hooks on the shared submodules.
+
+    Args:
+        dims: dimensions of the network.
+        dtype: precision of the computation and of the output.
     """
 
     def __init__(self, dims: ModelDimensions, dtype: torch.dtype = torch.float32) -> None:
-        """dtype: precision of the computation and of the output."""
         super().__init__()
         self.dims = dims
         self.dtype = dtype
@@ -68,19 +71,22 @@ class WhisperEncoder(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Transformer blocks; the output holds one layer more (the stem)."""
+        """Number of transformer blocks; the output has one layer more (the stem)."""
         return self.dims.n_audio_layer
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.encoder.ln_post.weight.device
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Encode normalised log-mels.
+        """Encode normalised log-mel spectrograms. Gradients flow.
 
-        mel: (b, 80, 3000), zero-padded; returns (b, 1500, layers+1, width): the stem, then each block in order,
-        before the final norm. Gradients flow.
+        Args:
+            mel: (b, 80, 3000), zero-padded.
+
+        Returns:
+            (b, 1500, layers+1, width): the stem, then each block in order, before the final norm.
         """
         layers: list[Tensor] = []
 
@@ -104,10 +110,18 @@ class WhisperEncoder(nn.Module):
 def load_whisper_encoder(
     path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> WhisperEncoder:
-    """Read an openai-whisper file (`{"dims", "model_state_dict"}`); decoder weights are ignored and may be absent.
+    """Load the encoder of an openai-whisper file (`{"dims", "model_state_dict"}`); decoder weights are ignored.
 
-    The encoder comes back in evaluation mode with gradients switched off.
-    Raises CheckpointError, in one line, where the file is missing, damaged, unsafe to read, or not such a file.
+    Args:
+        path: the file.
+        device: device of the weights.
+        dtype: precision of the computation; the weights stay float32.
+
+    Returns:
+        The encoder in evaluation mode with gradients switched off.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe to load, or has another format.
     """
     content = _read_file(Path(path))
     dims = _read_dimensions(path, content["dims"])
@@ -123,7 +137,7 @@ def load_whisper_encoder(
 
 
 def save_whisper_encoder(path: str | Path, model: WhisperEncoder, dtype: torch.dtype = torch.float16) -> None:
-    """Write `{"dims", "model_state_dict"}` with `encoder.*` names, stored in `dtype`; the file appears whole."""
+    """Save `{"dims", "model_state_dict"}` with `encoder.*` names, stored in `dtype`; the file appears whole."""
     state = {
         _ENCODER_PREFIX + name: tensor.detach().to("cpu", dtype).contiguous().clone()
         for name, tensor in model.encoder.state_dict().items()
@@ -144,17 +158,17 @@ def _read_dimensions(path: str | Path, stored: Mapping) -> ModelDimensions:
     values = {name: stored[name] for name in names if type(stored.get(name)) is int}
     wrong = [name for name in names if name not in values]
     if wrong:
-        raise CheckpointError(f"Whisper weights {path} state no usable dims ({', '.join(wrong)}): use whisper/tiny.pt")
+        raise CheckpointError(f"Whisper weights {path} have no usable dims ({', '.join(wrong)}): use whisper/tiny.pt")
     dims = ModelDimensions(**values)
-    if dims.n_mels != NUM_MELS or dims.n_audio_ctx != PIECE_ROWS:
+    if dims.n_mels != NUM_MELS or dims.n_audio_ctx != CHUNK_ROWS:
         raise CheckpointError(
             f"Whisper weights {path} take {dims.n_mels} mels and {dims.n_audio_ctx} positions, "
-            f"not {NUM_MELS} and {PIECE_ROWS}: use tiny, base, small or medium"
+            f"not {NUM_MELS} and {CHUNK_ROWS}: use tiny, base, small or medium"
         )
     sane = 0 < dims.n_audio_layer <= _MAX_LAYERS and 0 < dims.n_audio_head <= dims.n_audio_state <= _MAX_WIDTH
     if not sane or dims.n_audio_state % dims.n_audio_head or dims.n_audio_state % 2:
         raise CheckpointError(
-            f"Whisper weights {path} state impossible dims (width {dims.n_audio_state}, heads {dims.n_audio_head}, "
+            f"Whisper weights {path} have impossible dims (width {dims.n_audio_state}, heads {dims.n_audio_head}, "
             f"layers {dims.n_audio_layer}): use whisper/tiny.pt"
         )
     return dims

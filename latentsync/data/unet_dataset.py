@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from latentsync.audio.frame_tokens import frame_rows
 from latentsync.audio.mel import mel_window
+from latentsync.audio.whisper_features import frame_rows
 from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from latentsync.audio.frame_tokens import FeatureRows
+from latentsync.audio.whisper_features import FeatureRows
 from latentsync.face.mask import blend_mask
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import Window, WindowSynthesizer

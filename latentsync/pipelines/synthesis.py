@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentsync.audio.frame_tokens import FeatureRows, frame_tokens
+from latentsync.audio.whisper_features import FeatureRows, frame_tokens
 from latentsync.device import describe_device
 from latentsync.device_memory import naming_memory_errors
 from latentsync.diffusion.noise import window_noise

@@ -1,4 +1,6 @@
-"""Features of long sounds: no drift, no seams, no work done twice."""
+"""Features of long audio: no drift, no seams, no chunk computed twice; mel slices; tokens of video frames."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,16 +10,16 @@ from torch import Tensor
 from torch.nn.functional import gelu
 from whisper.audio import log_mel_spectrogram
 
-from latentsync.audio.frame_tokens import frame_rows, frame_tokens
 from latentsync.audio.sample_source import ArraySamples
-from latentsync.audio.whisper_features import WhisperFeatures
+from latentsync.audio.whisper_features import WhisperFeatures, WhisperMel, frame_rows, frame_tokens
 from latentsync.audio.whisper_model import WhisperEncoder
+from latentsync.errors import InputError
 
 RATE = 16000
 
 
 class CountingEncoder:
-    """Passes calls on and remembers how many there were."""
+    """Forward calls to an encoder and count them."""
 
     def __init__(self, encoder: WhisperEncoder) -> None:
         self.encoder = encoder
@@ -40,7 +42,7 @@ def clicks(duration_s: float, times_s: list[float]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("num_samples", [16000, 16000 * 3 + 160, 16000 * 30])
-def test_up_to_thirty_seconds_is_one_padded_piece(small_encoder: WhisperEncoder, num_samples: int) -> None:
+def test_up_to_thirty_seconds_is_one_padded_chunk(small_encoder: WhisperEncoder, num_samples: int) -> None:
     samples = np.random.default_rng(0).standard_normal(num_samples).astype(np.float32) * 0.1
     mel = log_mel_spectrogram(samples)
     padded = torch.nn.functional.pad(mel, (0, 3000 - mel.shape[1]))
@@ -96,7 +98,7 @@ def test_frames_hear_their_own_bursts(small_encoder: WhisperEncoder, long_sound)
 
 
 def test_middle_of_a_long_sound_equals_its_own_thirty_seconds(small_encoder: WhisperEncoder, long_sound) -> None:
-    """The kept middle of the fourth piece (60-90 s) is the encoder's answer to that stretch of the file's mel."""
+    """The middle of the fourth chunk (60-90 s) equals the encoder's output for that part of the file's mel."""
     samples = long_sound[1]
     mel = log_mel_spectrogram(samples)
     features = WhisperFeatures(small_encoder, ArraySamples(samples))
@@ -104,7 +106,7 @@ def test_middle_of_a_long_sound_equals_its_own_thirty_seconds(small_encoder: Whi
     torch.testing.assert_close(features.rows(3300, 4200), expected, rtol=0, atol=1e-5)
 
 
-def test_published_pieces_do_not_overlap_and_the_last_is_padded(small_encoder: WhisperEncoder) -> None:
+def test_published_chunks_do_not_overlap_and_the_last_is_padded(small_encoder: WhisperEncoder) -> None:
     samples = np.random.default_rng(1).standard_normal(16000 * 65).astype(np.float32) * 0.1
     mel = log_mel_spectrogram(samples)
     pieces = [torch.nn.functional.pad(part, (0, 3000 - part.shape[1])) for part in mel.split(3000, dim=1)]
@@ -137,7 +139,7 @@ def test_reading_in_any_portions_gives_the_same(small_encoder: WhisperEncoder, l
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_sequential_reading_computes_each_piece_once(small_encoder: WhisperEncoder, backwards: bool) -> None:
+def test_sequential_reading_computes_each_chunk_once(small_encoder: WhisperEncoder, backwards: bool) -> None:
     encoder = CountingEncoder(small_encoder)
     samples = np.random.default_rng(0).standard_normal(130 * RATE).astype(np.float32)
     features = WhisperFeatures(encoder, ArraySamples(samples))  # type: ignore[arg-type]
@@ -145,7 +147,7 @@ def test_sequential_reading_computes_each_piece_once(small_encoder: WhisperEncod
     for frame in reversed(frames) if backwards else frames:
         frame_tokens(features, [frame], 25)
     assert encoder.num_calls == len(features._starts) == 6
-    assert len(features._pieces) <= 3
+    assert len(features._chunks) <= 3
 
 
 def test_rows_outside_are_refused(small_encoder: WhisperEncoder) -> None:
@@ -174,3 +176,33 @@ def test_token_order_is_rows_then_layers(small_encoder: WhisperEncoder) -> None:
     assert tokens.shape == (2, 30, 64)
     torch.testing.assert_close(tokens[0].reshape(10, 3, 64), features.rows(36, 46))
     torch.testing.assert_close(tokens[1, :3], features.rows(0, 1)[0])
+
+
+@pytest.mark.parametrize("num_samples", [320, 480, 16000, 16000 * 61 + 77, 16000 * 125 + 159])
+def test_mel_slices_equal_whispers_own_of_the_whole_file(num_samples: int) -> None:
+    generator = np.random.default_rng(0)
+    loudness = np.repeat(generator.random(num_samples // 4000 + 1), 4000)[:num_samples] ** 4
+    samples = (generator.standard_normal(num_samples) * 0.2 * loudness).astype(np.float32)
+    whole = log_mel_spectrogram(samples)
+    mel = WhisperMel(ArraySamples(samples))
+    assert mel.num_frames == whole.shape[1]
+    cuts = sorted({0, mel.num_frames, *generator.integers(0, mel.num_frames, 7).tolist()})
+    pieces = [mel.frames(start, stop) for start, stop in pairwise(cuts)]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=0, atol=1e-5)
+
+
+def test_too_short_audio_is_refused() -> None:
+    with pytest.raises(InputError, match="20 ms"):
+        WhisperMel(ArraySamples(np.zeros(319)))
+
+
+def test_mel_frames_outside_are_refused() -> None:
+    mel = WhisperMel(ArraySamples(np.zeros(1600)))
+    with pytest.raises(ValueError, match="outside"):
+        mel.frames(5, 11)
+
+
+def test_array_samples_are_zero_outside() -> None:
+    source = ArraySamples(np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(source.read(-2, 5), [0, 0, 1, 2, 3, 0, 0])
+    np.testing.assert_array_equal(source.read(7, 9), [0, 0])

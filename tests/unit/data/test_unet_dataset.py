@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from latentsync.audio.frame_tokens import frame_tokens
 from latentsync.audio.mel import mel_window
+from latentsync.audio.whisper_features import frame_tokens
 from latentsync.data.batching import ItemKey, StepSampler, collate, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures

@@ -12,7 +12,7 @@ from demo.training.audio_encoder import HeardPieces, full_pieces, hearing_loss, 
 from demo.training.audio_encoder_run import AudioEncoderRun, build_audio_encoder_trainer
 from demo.training.demo_data_config import DemoDataConfig
 from demo.training.spoken_clips import SpokenClips
-from latentsync.audio.whisper_model import PIECE_ROWS, load_whisper_encoder
+from latentsync.audio.whisper_model import CHUNK_ROWS, load_whisper_encoder
 from latentsync.data.batching import ItemKey, collate
 from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig
 from tests.unit.eval.demo_weights.clips import NUM_FRAMES, write_clips
@@ -65,7 +65,7 @@ def test_pieces_hold_the_clips_one_after_another(clips):
     assert single.known.sum(dim=(1, 2)).tolist() == [rows] * 4
     assert single.mel[:, :, 2 * rows :].abs().max() == 0
     full = full_pieces(batch, 3, torch.Generator().manual_seed(1))
-    assert full.mel.shape == (3, 80, 2 * PIECE_ROWS)
+    assert full.mel.shape == (3, 80, 2 * CHUNK_ROWS)
     counts = [int(known.sum()) // rows for known in full.known]
     first = sum(counts[:1])  # the second piece goes on where the first one stopped
     torch.testing.assert_close(full.track[1, :rows], batch["track"][first % 4])
