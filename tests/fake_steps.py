@@ -16,7 +16,7 @@ from preprocess.step import Process
 from preprocess.verdict import Done, Output, Rejected, Verdict
 
 HOG_BYTES = 1 << 30
-"""Longer than the time limit in the tests."""
+"""More memory than the tests allow."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,12 @@ class FakeConfig:
 
 
 @dataclass(frozen=True)
-class CheckStep:
-    """Reject files with the text reject."""
+class _FakeStep:
+    """What the three steps have in common."""
 
     config: FakeConfig = field(default_factory=FakeConfig)
-    number: ClassVar[int] = 1
-    name: ClassVar[str] = "check"
-    folder: ClassVar[str | None] = None
     version: ClassVar[int] = 1
-    reasons: ClassVar[Mapping[str, str]] = {"asked_for": "the file says so"}
+    reasons: ClassVar[Mapping[str, str]] = {}
     uses_device: ClassVar[bool] = False
 
     def weights(self) -> list[Path]:
@@ -44,6 +41,19 @@ class CheckStep:
 
     def load(self, device: torch.device) -> Process:
         return self._process
+
+    def _process(self, clip: Clip, work: Path) -> Verdict:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CheckStep(_FakeStep):
+    """Reject files with the text reject."""
+
+    number: ClassVar[int] = 1
+    name: ClassVar[str] = "check"
+    folder: ClassVar[str | None] = None
+    reasons: ClassVar[Mapping[str, str]] = {"asked_for": "the file says so"}
 
     def _process(self, clip: Clip, work: Path) -> Verdict:
         time.sleep(self.config.pause_s)
@@ -54,22 +64,12 @@ class CheckStep:
 
 
 @dataclass(frozen=True)
-class SplitStep:
+class SplitStep(_FakeStep):
     """Write one clip per line, each with a sidecar."""
 
-    config: FakeConfig = field(default_factory=FakeConfig)
     number: ClassVar[int] = 2
     name: ClassVar[str] = "split"
     folder: ClassVar[str | None] = "split"
-    version: ClassVar[int] = 1
-    reasons: ClassVar[Mapping[str, str]] = {}
-    uses_device: ClassVar[bool] = False
-
-    def weights(self) -> list[Path]:
-        return []
-
-    def load(self, device: torch.device) -> Process:
-        return self._process
 
     def _process(self, clip: Clip, work: Path) -> Verdict:
         outputs = []
@@ -83,22 +83,12 @@ class SplitStep:
 
 
 @dataclass(frozen=True)
-class StampStep:
+class StampStep(_FakeStep):
     """Do to a clip and to its worker what the text asks for; otherwise add a stamp or change nothing."""
 
-    config: FakeConfig = field(default_factory=FakeConfig)
     number: ClassVar[int] = 3
     name: ClassVar[str] = "stamp"
     folder: ClassVar[str | None] = "stamped"
-    version: ClassVar[int] = 1
-    reasons: ClassVar[Mapping[str, str]] = {}
-    uses_device: ClassVar[bool] = False
-
-    def weights(self) -> list[Path]:
-        return []
-
-    def load(self, device: torch.device) -> Process:
-        return self._process
 
     def _process(self, clip: Clip, work: Path) -> Verdict:
         time.sleep(self.config.pause_s)
