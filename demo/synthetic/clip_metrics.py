@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from demo.synthetic.clip_set import Clip
 from latentsync.judges.colour_distance import chroma_error, psnr_db
@@ -55,3 +56,9 @@ def mouth_reading_metrics(reader: nn.Module, clips: Sequence[Clip]) -> dict[str,
     per_clip = [correlation(seen[:, 0], real[:, 0]) for seen, real in zip(read, truth, strict=True)]
     opening, width = (correlation(np.concatenate(read)[:, i], np.concatenate(truth)[:, i]) for i in range(2))
     return {"opening": opening, "width": width, "opening_worst_clip": min(per_clip), "num_clips": len(per_clip)}
+
+
+def track_correlations(predicted: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the correlations of predicted and true mouth openings and widths, (n, 2) each."""
+    opening, width = F.cosine_similarity(predicted - predicted.mean(0), target - target.mean(0), dim=0)
+    return {"opening_correlation": opening, "width_correlation": width}

@@ -1,5 +1,6 @@
-"""Trains the small networks of the demo on synthetic talking heads; `python -m demo.training --help`.
+"""Training of the demo's small networks on synthetic talking heads; see `python -m demo.training --help`.
 
-Each network has its step and its items for the general trainer, and a root configuration in `<network>_run.py`. Made
-for minutes on a few CPU cores. The demo's U-Net and SyncNet are trained by the same scripts as the published ones.
+Each network has a module `<network>.py` with its root configuration, its step for the general trainer, its validator
+and a `DemoNetwork` that joins them. The sizes suit minutes of training on a few CPU cores. The demo's U-Net and SyncNet
+are trained by train_unet.sh and train_syncnet.sh, like the published ones.
 """

@@ -1,10 +1,10 @@
-"""The demo audio encoder: Whisper's format at 96 wide and 2 blocks, taught to hear the mouth.
+"""The demo audio encoder: Whisper's format with width 96 and 2 blocks, trained to predict the mouth from speech.
 
-A linear head on the last block predicts mouth opening and width at every 20 ms row; it is dropped afterwards. Clips are
-heard at random positions, first alone, then several in one full 30 s piece with zeros after them, as in use.
+A linear head on the last block predicts mouth opening and width at every 20 ms row; the exported encoder is without
+it. Clips are placed at random positions, first one at a time, then several in one full chunk of 30 s as in inference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,29 +13,50 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from demo.synthetic.clip_metrics import track_correlations
+from demo.synthetic.clip_set import Clip
+from demo.training.demo_network import DemoNetwork, DemoRun
+from demo.training.speech_clips import SpeechChunks, SpeechClips, full_chunks, single_clips
 from latentsync.audio.whisper_model import (
     CHUNK_ROWS,
-    NUM_MELS,
     WhisperEncoder,
     encoder_dimensions,
+    load_whisper_encoder,
     save_whisper_encoder,
 )
+from latentsync.data.batching import ItemKey, collate
 from latentsync.training.training_step import StepContext, StepResult
+from latentsync.weights import locate_initial
 
-WIDTH = 96
-NUM_LAYERS = 2
-_NUM_HEADS = 4
-_MAX_PADDING_ROWS = 60
-_MAX_CLIPS_PER_PIECE = 5
+_WIDTH, _NUM_LAYERS, _NUM_HEADS = 96, 2, 4
+_VALIDATION_SEED = 1234
 
 
-def build_encoder() -> WhisperEncoder:
-    """Untrained encoder of the demo's size."""
-    return WhisperEncoder(encoder_dimensions(WIDTH, NUM_LAYERS, _NUM_HEADS))
+@dataclass
+class AudioEncoderRun(DemoRun):
+    """Root configuration of the demo audio encoder (`configs/demo/audio_encoder.yaml`).
+
+    Attributes:
+        initial: encoder to start from, in the working folder or the repository; None initializes it at random.
+        full_pieces_from: share of the training after which full chunks of 30 s replace single clips.
+        num_pieces: full chunks per step.
+    """
+
+    initial: str | None = None
+    full_pieces_from: float = 0.7
+    num_pieces: int = 6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.full_pieces_from <= 1 or self.num_pieces < 1:
+            raise ValueError("full_pieces_from must be in [0, 1], num_pieces at least 1")
 
 
-class MouthHearer(nn.Module):
-    """An encoder with a head that predicts the mouth track (b, rows, 2)."""
+class MouthTrackNetwork(nn.Module):
+    """Audio encoder with a head that predicts the mouth track.
+
+    Args:
+        whisper: the encoder.
+    """
 
     def __init__(self, whisper: WhisperEncoder) -> None:
         super().__init__()
@@ -43,7 +64,15 @@ class MouthHearer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(whisper.width), nn.Linear(whisper.width, 2))
 
     def forward(self, mel: torch.Tensor, first_position: int = 0) -> torch.Tensor:
-        """Mels (b, 80, 2 rows), as if they began at row `first_position` of a piece -> track (b, rows, 2)."""
+        """Predict opening and width.
+
+        Args:
+            mel: (b, 80, 2 rows).
+            first_position: row of the 30 s chunk at which the mel starts.
+
+        Returns:
+            Mouth track (b, rows, 2).
+        """
         encoder = self.whisper.encoder
         x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).permute(0, 2, 1)
         positions = cast(torch.Tensor, encoder.positional_embedding)
@@ -53,103 +82,91 @@ class MouthHearer(nn.Module):
         return self.head(x)
 
 
-@dataclass(frozen=True)
-class HeardPieces:
-    """Mels (b, 80, 2 rows), true tracks (b, rows, 2), and which rows count (b, rows, 1), 0 or 1."""
-
-    mel: torch.Tensor
-    track: torch.Tensor
-    known: torch.Tensor
-
-
 class AudioEncoderStep:
-    """Squared and absolute error of the heard mouth and of its change from row to row.
+    """Training step: squared and absolute error of the mouth track and of its change from row to row.
 
     Args:
-        hearer: encoder and head.
-        full_pieces_from: share of the training after which full 30 s pieces are heard.
-        num_pieces: full pieces in a step; they are filled with the batch's clips in order.
+        network: encoder and head.
+        full_pieces_from: share of the training after which full chunks of 30 s are used.
+        num_pieces: full chunks per step, filled with the clips of the batch in order.
     """
 
     export_name = "whisper.pt"
 
-    def __init__(self, hearer: MouthHearer, full_pieces_from: float, num_pieces: int) -> None:
-        self.hearer = hearer
+    def __init__(self, network: MouthTrackNetwork, full_pieces_from: float, num_pieces: int) -> None:
+        self.network = network
         self.full_pieces_from = full_pieces_from
         self.num_pieces = num_pieces
 
     @property
     def model(self) -> nn.Module:
         """The network to train."""
-        return self.hearer
+        return self.network
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
-        """Loss of a batch of `SpokenClips`; how it is laid out is drawn from its first item's seed."""
+        """Compute the loss of a batch of `SpeechClips`; the seed of its first item determines the layout."""
         generator = torch.Generator().manual_seed(int(batch["seed"][0]))
         if context.fraction < self.full_pieces_from:
-            pieces = single_clips(batch, generator)
+            chunks = single_clips(batch, generator)
         else:
-            pieces = full_pieces(batch, self.num_pieces, generator)
-        num_rows = pieces.track.shape[1]
+            chunks = full_chunks(batch, self.num_pieces, generator)
+        num_rows = chunks.track.shape[1]
         position = int(torch.randint(CHUNK_ROWS - num_rows + 1, (), generator=generator))
-        heard = model(pieces.mel, position).float()
-        return StepResult(hearing_loss(heard, pieces), hearing_figures(heard.detach(), pieces))
+        predicted = model(chunks.mel, position).float()
+        return StepResult(track_loss(predicted, chunks), {**_known_correlations(predicted.detach(), chunks)})
 
     def export(
         self, state_dict: Mapping[str, torch.Tensor], path: Path, global_step: int, history: Mapping[str, list[float]]
     ) -> None:
-        """Writes the encoder without the head in openai-whisper's format."""
+        """Write the encoder without its head in openai-whisper's format."""
         prefix = "whisper."
-        encoder = WhisperEncoder(self.hearer.whisper.dims)
+        encoder = WhisperEncoder(self.network.whisper.dims)
         encoder.load_state_dict({k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)})
         save_whisper_encoder(path, encoder)
 
 
-def single_clips(batch: Mapping[str, Any], generator: torch.Generator) -> HeardPieces:
-    """Every clip alone, with up to 1.2 s of zeros after it."""
-    track, num_rows = batch["track"], batch["num_rows"]
-    room = min(_MAX_PADDING_ROWS, CHUNK_ROWS + 1 - track.shape[1])
-    padding = int(torch.randint(room, (), generator=generator))
-    rows = torch.arange(track.shape[1] + padding, device=track.device)
-    known = (rows < num_rows[:, None])[..., None].float()
-    return HeardPieces(F.pad(batch["mel"], (0, 2 * padding)), F.pad(track, (0, 0, 0, padding)), known)
-
-
-def full_pieces(batch: Mapping[str, Any], num_pieces: int, generator: torch.Generator) -> HeardPieces:
-    """Pieces of 30 s with one to five clips each and zeros after them; clips that find no place are left out."""
-    mel, track, num_rows = batch["mel"], batch["track"], batch["num_rows"].tolist()
-    pieces = HeardPieces(
-        mel.new_zeros(num_pieces, NUM_MELS, 2 * CHUNK_ROWS),
-        track.new_zeros(num_pieces, CHUNK_ROWS, 2),
-        track.new_zeros(num_pieces, CHUNK_ROWS, 1),
-    )
-    counts = torch.randint(1, _MAX_CLIPS_PER_PIECE + 1, (num_pieces,), generator=generator)
-    next_clip = 0
-    for piece, count in enumerate(counts.tolist()):
-        end = 0
-        for _ in range(count):
-            clip = next_clip % len(num_rows)
-            rows = min(num_rows[clip], CHUNK_ROWS - end)
-            pieces.mel[piece, :, 2 * end : 2 * (end + rows)] = mel[clip, :, : 2 * rows]
-            pieces.track[piece, end : end + rows] = track[clip, :rows]
-            pieces.known[piece, end : end + rows] = 1
-            end += rows
-            next_clip += 1
-    return pieces
-
-
-def hearing_loss(heard: torch.Tensor, pieces: HeardPieces) -> torch.Tensor:
-    """Error of the heard track (b, rows, 2) over the rows that count, that of its change twice."""
-    known = pieces.known
-    error = (heard - pieces.track) * known
+def track_loss(predicted: torch.Tensor, chunks: SpeechChunks) -> torch.Tensor:
+    """Return the error of a predicted track (b, rows, 2) over the known rows, plus twice that of its change."""
+    known = chunks.known
+    error = (predicted - chunks.track) * known
     loss = (error.square().sum() + 0.2 * error.abs().sum()) / known.sum()
     change = (error.diff(dim=1) * known[:, 1:]).square().sum() / known.sum()
     return 10 * (loss + 2 * change)
 
 
-def hearing_figures(heard: torch.Tensor, pieces: HeardPieces) -> dict[str, torch.Tensor | float]:
-    """Correlation of opening and of width with the truth over all rows that count."""
-    rows = pieces.known[..., 0] > 0
-    heard, track = heard[rows], pieces.track[rows]
-    opening, width = F.cosine_similarity(heard - heard.mean(0), track - track.mean(0), dim=0)
-    return {"opening_correlation": opening, "width_correlation": width}
+def _known_correlations(predicted: torch.Tensor, chunks: SpeechChunks) -> dict[str, torch.Tensor]:
+    rows = chunks.known[..., 0] > 0
+    return track_correlations(predicted[rows], chunks.track[rows])
+
+
+class MouthTrackValidator:
+    """Correlations of predicted and true tracks of held-out clips, laid out in full chunks."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self.items = SpeechClips(clips, _VALIDATION_SEED, num_variants=1)
+
+    def __call__(self, model: nn.Module, folder: Path, global_step: int) -> dict[str, float]:
+        """Return the metrics of a `MouthTrackNetwork`."""
+        batch = collate([self.items[ItemKey(index, 0)] for index in range(len(self.items))])
+        generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+        chunks = full_chunks(batch, max(len(self.items) // 3, 1), generator)
+        device = next(model.parameters()).device
+        predicted = torch.cat([model(mel.to(device)).float().cpu() for mel in chunks.mel.split(1)])
+        return {name: float(value) for name, value in _known_correlations(predicted, chunks).items()}
+
+
+def _build_network(run: AudioEncoderRun, initial: Path | None) -> MouthTrackNetwork:
+    if initial is None:
+        return MouthTrackNetwork(WhisperEncoder(encoder_dimensions(_WIDTH, _NUM_LAYERS, _NUM_HEADS)))
+    return MouthTrackNetwork(load_whisper_encoder(initial).train().requires_grad_(True))
+
+
+AUDIO_ENCODER: DemoNetwork[AudioEncoderRun, MouthTrackNetwork] = DemoNetwork(
+    description="Train the audio encoder, in Whisper's format, to predict the mouth from speech.",
+    schema=AudioEncoderRun,
+    build_model=_build_network,
+    build_dataset=SpeechClips,
+    build_step=lambda run, network, items: AudioEncoderStep(network, run.full_pieces_from, run.num_pieces),
+    build_validator=MouthTrackValidator,
+    find_initial=locate_initial,
+)

@@ -1,6 +1,6 @@
-"""Takes the motion modules out of a U-Net's weights: ``python -m demo.training.spatial_weights IN OUT``.
+"""Remove the motion modules from a U-Net's weights: ``python -m demo.training.spatial_weights IN OUT``.
 
-What is left is the network of stage 1, to go on with it more cheaply; the stage after puts new motion modules in.
+The result is a network of stage 1, which is cheaper to train further; the next stage adds new motion modules.
 """
 
 import sys
@@ -14,7 +14,7 @@ from latentsync.storage.weight_file import read_weight_file
 
 
 def write_spatial_weights(source: Path, target: Path) -> int:
-    """Copies a checkpoint without its motion modules; returns how many tensors were left out.
+    """Copy a checkpoint without its motion modules; return the number of removed tensors.
 
     Raises:
         CheckpointError: the source cannot be read.
@@ -28,7 +28,7 @@ def write_spatial_weights(source: Path, target: Path) -> int:
 
 
 def main() -> int:
-    """Runs the command."""
+    """Run the command."""
     parser = OneLineParser(prog="python -m demo.training.spatial_weights", description=__doc__)
     parser.add_argument("source", type=Path, metavar="IN")
     parser.add_argument("target", type=Path, metavar="OUT")
@@ -38,7 +38,7 @@ def main() -> int:
 
 def _main(source: Path, target: Path) -> int:
     check_output_file(target, [source], "OUT")
-    print(f"left out {write_spatial_weights(source, target)} tensors of motion modules")
+    print(f"removed {write_spatial_weights(source, target)} tensors of motion modules")
     return 0
 
 

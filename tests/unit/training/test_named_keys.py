@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 import pytest
 
-from demo.training.demo_data_config import DemoDataConfig
+from demo.training.demo_network import DemoDataConfig
 from latentsync.config import load_config
 from latentsync.errors import ConfigError
 from latentsync.recipes.syncnet_run import SyncNetRun

@@ -1,4 +1,4 @@
-"""The command of the demo networks: every network's configuration fits it, and what is wrong is said in one line."""
+"""The command of the demo trainings: all configurations load, and errors are one line."""
 
 import pickle
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_a_dry_run_tells_the_size(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for part in ("train", "val"):
         write_clips(tmp_path / "data" / part, 1)
-    more = ["initial=null"] if name == "vae_decoder" else []  # starts from what the VAE's training wrote
+    more = ["initial=null"] if name == "vae_decoder" else []  # starts from the weights of the VAE's training
     assert main([name, "--dry_run", "training.device=cpu", "training.max_steps=7", *more]) == 0
     output = capsys.readouterr().out
     assert "max_steps: 7" in output

@@ -1,4 +1,4 @@
-"""The VAE's pictures and crops, that it trains, that its decoder trains alone, and that what comes out loads."""
+"""Images and crops of the VAE's training; the whole VAE and its decoder alone train, and the export loads."""
 
 import json
 from pathlib import Path
@@ -8,63 +8,42 @@ import pytest
 import torch
 
 from demo.synthetic.clip_set import find_clips
-from demo.training.demo_data_config import DemoDataConfig
-from demo.training.textures import random_texture
-from demo.training.vae_pictures import VaePictures
-from demo.training.vae_run import VaeRun, build_vae_trainer, empty_vae
-from demo.training.vae_step import reconstruction_loss, small_crops
+from demo.training.vae import VAE, VaeRun, reconstruction_loss, small_crops
+from demo.training.vae_images import VaeImages, random_texture
 from latentsync.data.batching import ItemKey
 from latentsync.models.vae import load_vae
 from latentsync.training.trainer import TrainReport
-from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig
-from tests.unit.eval.demo_weights.clips import SIZE, write_clips
+from tests.unit.demo.training.small_training import small_run
+from tests.unit.eval.demo_weights.clips import SIZE
 
 DECODER = ["decoder.", "post_quant_conv."]
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"), 2)
-
-
 def fit(clips: Path, run_dir: Path, max_steps: int, **options: object) -> TrainReport:
-    training = TrainerConfig(
-        run_dir=str(run_dir),
-        max_steps=max_steps,
-        batch_size=2,
-        num_workers=0,
-        num_threads=1,
-        device="cpu",
-        log_every=1,
-        save_every=1,
-        validate_every=max_steps,
-        keep_last=1,
-        ema_decay=0.5,
-        optimizer=OptimizerConfig("muon", 2e-3, 8e-3, weight_decay=0.0),
-    )
-    run = VaeRun(DemoDataConfig(str(clips), str(clips)), training=training, **options)  # type: ignore[arg-type]
-    return build_vae_trainer(run, {"seed": 0}).fit()
+    settings = {"log_every": 1, "save_every": 1, "validate_every": max_steps, "keep_last": 1, "ema_decay": 0.5}
+    run = VaeRun(**small_run(clips, run_dir, max_steps, 2, matrix_lr=8e-3, **settings), **options)  # type: ignore[arg-type]
+    return VAE.build_trainer(run, {"seed": 0}).fit()
 
 
 @pytest.fixture(scope="module")
 def trained(clips, tmp_path_factory) -> tuple[Path, TrainReport]:
-    """A run of three steps: two on small crops, one on whole pictures; every step is saved."""
+    """A run of three steps: two on small crops, one on whole images; every step is saved."""
     run_dir = tmp_path_factory.mktemp("vae run")
     return run_dir, fit(clips, run_dir, 3, small_crops_until=0.5)
 
 
 def textures(num: int) -> torch.Tensor:
     rng = np.random.default_rng(0)
-    pictures = np.stack([random_texture(rng, SIZE) for _ in range(num)])
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+    images = np.stack([random_texture(rng, SIZE) for _ in range(num)])
+    return torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def test_an_item_is_a_function_of_its_key(clips):
-    pictures = VaePictures(find_clips(clips), seed=5)
-    items = [pictures[ItemKey(1, epoch)] for epoch in range(12)]
-    assert np.array_equal(pictures[ItemKey(1, 4)]["picture"], items[4]["picture"])
+    images = VaeImages(find_clips(clips), seed=5)
+    items = [images[ItemKey(1, epoch)] for epoch in range(12)]
+    assert np.array_equal(images[ItemKey(1, 4)]["image"], items[4]["image"])
     assert len({item["seed"] for item in items}) == 12
-    stack = np.stack([item["picture"] for item in items])
+    stack = np.stack([item["image"] for item in items])
     assert stack.shape == (12, 3, SIZE, SIZE)
     assert stack.dtype == np.float32
     assert np.abs(stack).max() <= 1
@@ -132,7 +111,7 @@ def test_decoder_training_leaves_the_latents_alone(clips, trained, tmp_path):
 
 
 def test_the_empty_network_knows_what_trains():
-    network = empty_vae(VaeRun(trainable=DECODER))
+    network = VAE.build_meta_model(VaeRun(trainable=DECODER))
     trained_names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert trained_names
     assert all(name.startswith(("vae.decoder.", "vae.post_quant_conv.")) for name in trained_names)

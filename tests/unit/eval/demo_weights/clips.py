@@ -13,7 +13,6 @@ SIZE = 64
 def write_clips(root: Path, num_clips: int) -> Path:
     for index in range(num_clips):
         folder = root / f"clip_{index:05d}"
-        folder.mkdir(parents=True)
         rng = np.random.default_rng(index)
         opening = np.clip(0.5 + 0.5 * np.sin(np.arange(NUM_FRAMES) / (3 + index)), 0, 1).astype(np.float32)
         track = np.stack([opening, 1 - opening**2], axis=1)
@@ -22,12 +21,20 @@ def write_clips(root: Path, num_clips: int) -> Path:
         for frame, share in enumerate(opening):
             half = round(1 + 7 * share)
             crops[frame, 45 - half : 45 + half, 22:42] = 20
-        np.save(folder / "crops.npy", crops)
-        np.save(folder / "track.npy", np.repeat(track, 4, axis=0))
-        np.save(folder / "frames_track.npy", track)
-        (folder / "meta.json").write_text(json.dumps({"seed": 0, "index": index}))
         samples = rng.standard_normal(640 * NUM_FRAMES) * np.repeat(opening, 640) * 4000
-        with wave.open(str(folder / "speech.wav"), "wb") as file:
-            file.setparams((1, 2, 16000, 0, "NONE", ""))
-            file.writeframes(samples.astype("<i2").tobytes())
+        write_clip(folder, crops, track, samples, {"seed": 0, "index": index})
     return root
+
+
+def write_clip(
+    folder: Path, crops: np.ndarray, frames_track: np.ndarray, samples: np.ndarray, meta: dict[str, int] | None = None
+) -> None:
+    """Write a clip's files: crops (f, h, w, 3) uint8, mouths (f, 2), speech (n,) in 16-bit steps."""
+    folder.mkdir(parents=True)
+    np.save(folder / "crops.npy", crops)
+    np.save(folder / "track.npy", np.repeat(frames_track, 4, axis=0))
+    np.save(folder / "frames_track.npy", frames_track)
+    (folder / "meta.json").write_text(json.dumps(meta or {}))
+    with wave.open(str(folder / "speech.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())

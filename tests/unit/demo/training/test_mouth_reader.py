@@ -1,41 +1,24 @@
-"""The mouth reader learns what it is shown, and stops and goes on without a trace."""
+"""The mouth reader learns the rendered mouth, and a resumed training equals an uninterrupted one."""
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from demo.synthetic.clip_set import find_clips
-from demo.training.demo_data_config import DemoDataConfig
-from demo.training.mouth_reader_run import MouthReaderRun, build_mouth_reader_trainer
-from demo.training.mouth_reader_step import MouthCrops, soften
+from demo.training.demo_network import DemoRun
+from demo.training.mouth_reader import MOUTH_READER, MouthCrops, degrade
 from latentsync.data.batching import ItemKey
 from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.training.trainer import TrainReport
-from latentsync.training.trainer_config import OptimizerConfig, TrainerConfig
-from tests.unit.eval.demo_weights.clips import NUM_FRAMES, SIZE, write_clips
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("clips"), 2)
+from tests.unit.demo.training.small_training import small_run
+from tests.unit.eval.demo_weights.clips import NUM_FRAMES, SIZE
 
 
 def fit(clips: Path, run_dir: Path, max_steps: int, batch_size: int, validate_every: int = 0) -> TrainReport:
-    training = TrainerConfig(
-        run_dir=str(run_dir),
-        max_steps=max_steps,
-        batch_size=batch_size,
-        num_workers=0,
-        num_threads=1,
-        device="cpu",
-        validate_every=validate_every,
-        ema_decay=0.9,
-        optimizer=OptimizerConfig("muon", 2e-3, 1e-2, weight_decay=0.0, plain_names=["head.3"]),
-    )
-    run = MouthReaderRun(DemoDataConfig(str(clips), str(clips)), training)
-    return build_mouth_reader_trainer(run, {"seed": 0}).fit()
+    settings = {"validate_every": validate_every, "ema_decay": 0.9, "plain_names": ["head.3"]}
+    run = DemoRun(**small_run(clips, run_dir, max_steps, batch_size, **settings))
+    return MOUTH_READER.build_trainer(run, {"seed": 0}).fit()
 
 
 def test_an_item_is_a_function_of_its_key(clips):
@@ -49,13 +32,13 @@ def test_an_item_is_a_function_of_its_key(clips):
     assert np.abs(first["crop"]).max() <= 1
 
 
-def test_softening_blurs_half_and_adds_a_little_noise():
+def test_degrading_blurs_half_and_adds_a_little_noise():
     edge = np.zeros((3, 32, 32), dtype=np.float32)
     edge[..., 16:] = 0.9
     edge[..., :16] = 0.1
-    soft = [soften(edge, np.random.default_rng(seed)) for seed in range(40)]
-    assert max(np.abs(picture - edge)[..., :10].mean() for picture in soft) < 0.04
-    is_blurred = [np.diff(picture, axis=-1)[..., 15].mean() < 0.7 for picture in soft]
+    degraded = [degrade(edge, np.random.default_rng(seed)) for seed in range(40)]
+    assert max(np.abs(image - edge)[..., :10].mean() for image in degraded) < 0.04
+    is_blurred = [np.diff(image, axis=-1)[..., 15].mean() < 0.7 for image in degraded]
     assert 8 < sum(is_blurred) < 32
 
 
