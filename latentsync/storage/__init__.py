@@ -1,1 +1,1 @@
-"""Files on disk: written whole, owned folders, content keys, caches, and the reader of weight files."""
+"""Files on disk: atomic writing, output checks, owned folders, temporary files, caches, reader of weight files."""

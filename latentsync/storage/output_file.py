@@ -79,11 +79,11 @@ def atomic_output(path: Path, option: str = "--out") -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as beside:
-            yield beside
+        with atomic_write(path) as temporary:
+            yield temporary
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{path} cannot be written ({reason}): make room or name another {option}") from error
+        raise InputError(f"{path} cannot be written ({reason}): free some space or name another {option}") from error
 
 
 def _check_names(names: Iterable[str], folder: Path, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""Lists that people write: CSV files with a header."""
+"""Lists written by users: CSV files with a header."""
 
 import csv
 from collections.abc import Sequence
@@ -8,10 +8,18 @@ from latentsync.errors import InputError
 
 
 def read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> list[dict[str, str]]:
-    """Lines of a CSV file (UTF-8, with a header) by column; columns that are left out are empty.
+    """Read a CSV file (UTF-8, with a header).
+
+    Args:
+        path: the file.
+        required: columns that must have a value in every line.
+        optional: further columns that the file may have.
+
+    Returns:
+        Lines as {column: value}; the value of a missing optional column is empty.
 
     Raises:
-        InputError: there is no such file, it lists nothing, or a column is missing, empty or unknown.
+        InputError: the file cannot be read, has no lines, or a column is missing, empty or unknown.
     """
     try:
         if path.exists() and not path.is_file():
@@ -26,9 +34,9 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> 
     unknown = [name for name in columns if name not in (*required, *optional)]
     if missing or unknown:
         fault = f"lacks the column {missing[0]}" if missing else f"has the unknown column {unknown[0]!r}"
-        raise InputError(f"{path} {fault}: it may have {','.join((*required, *optional))}")
+        raise InputError(f"{path} {fault}: the allowed columns are {','.join((*required, *optional))}")
     if not lines:
-        raise InputError(f"{path} lists nothing: write a line for each video below the header")
+        raise InputError(f"{path} lists nothing: add a line for each video below the header")
     for number, line in enumerate(lines, start=1):
         empty = [name for name in required if not line.get(name)]
         if empty:

@@ -1,8 +1,8 @@
-"""Temporary files and folders whose names say which process made them, so that what a killed run left can be removed.
+"""Temporary files and folders, named after their process so that leftovers of killed runs can be removed.
 
-A name reads ``.latentsync-<place>-<process>-<start>-<random><suffix>``: `place` is this user on this machine (and in
-this container), `process` its number, `start` when it began. Only a file whose process is certainly gone is ever
-removed; a file of another machine or user, or with any other name, is left alone.
+Names are ``.latentsync-<host>-<pid>-<start>-<random><suffix>``; `host` is a hash of machine, container and user,
+`start` the start time of the process. A file is removed only if its process has certainly ended. Files of other
+machines or users, and files with any other name, are never touched.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ _NAME = re.compile(r"\.latentsync-([0-9a-f]{8})-(\d{1,10})-([0-9a-f]{1,40})-[0-9
 _SUFFIX = re.compile(r"\.\w{1,12}")
 _UNKNOWN = "0"
 _swept: set[tuple[int, str]] = set()
-"""Folders looked through by this process; a fork looks again."""
+"""(process id, folder) of the folders that were already swept; a forked process sweeps again."""
 
 
 def temporary_path(path: Path) -> Path:
-    """A hidden name beside ``path`` that nobody else uses and that ends as ``path`` does."""
+    """Return a unique hidden path beside ``path`` with the same suffix."""
     sweep_once(path.parent)
     suffix = path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
     return path.with_name(_own_name(suffix))
@@ -40,14 +40,14 @@ def temporary_path(path: Path) -> Path:
 
 @contextmanager
 def temporary_folder(parent: Path | str | None = None, remedy: str = "name another --temp_dir") -> Iterator[Path]:
-    """A folder that is removed at the end, with all that is in it.
+    """Yield a temporary folder, which is removed with its content at the end.
 
     Args:
-        parent: where it is made; made where it is missing (None: the system's place).
-        remedy: the end of the message where it cannot be made.
+        parent: its parent folder, created if missing; None is the system's folder for temporary files.
+        remedy: end of the error message.
 
     Raises:
-        InputError: it cannot be made there.
+        InputError: the folder cannot be created.
     """
     chosen = Path(tempfile.gettempdir() if parent is None else parent)
     try:
@@ -64,7 +64,7 @@ def temporary_folder(parent: Path | str | None = None, remedy: str = "name anoth
 
 
 def sweep_once(folder: Path) -> None:
-    """Removes leftovers from a folder, the first time that this process has to do with it."""
+    """Remove leftovers from a folder on its first use in this process."""
     key = (os.getpid(), os.path.abspath(folder))
     if key not in _swept:
         _swept.add(key)
@@ -72,7 +72,7 @@ def sweep_once(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Removes what processes that are gone left in a folder (not in folders below it); gives how much that was."""
+    """Remove files and folders that ended processes left in a folder, not in its subfolders; return their number."""
     num_removed = 0
     try:
         entries = [entry for entry in os.scandir(folder) if _is_leftover(entry.name)]
@@ -83,59 +83,58 @@ def remove_leftovers(folder: Path) -> int:
         try:
             shutil.rmtree(path) if entry.is_dir(follow_symlinks=False) else path.unlink()
         except OSError as error:
-            logger.debug("%s of a stopped run could not be removed: %s", path, error)
+            logger.debug("leftover %s could not be removed: %s", path, error)
             continue
         num_removed += 1
     return num_removed
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file or folder of this name is a temporary one of some process of ours, running or gone."""
+    """Return True for the name of a temporary file or folder of any process of this program, running or ended."""
     return _NAME.fullmatch(name) is not None
 
 
-def is_running(process: int) -> bool:
-    """Whether there is a process of this number that has not ended."""
-    return _start_of(process) is not None
+def is_running(pid: int) -> bool:
+    """Return True if a process with this id is running."""
+    return _start_time(pid) is not None
 
 
 def _own_name(suffix: str) -> str:
-    return f".latentsync-{_place()}-{os.getpid()}-{_start_of(os.getpid())}-{uuid.uuid4().hex[:12]}{suffix}"
+    return f".latentsync-{_host_hash()}-{os.getpid()}-{_start_time(os.getpid())}-{uuid.uuid4().hex[:12]}{suffix}"
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether a name is one of ours and its process is gone."""
+    """Return True for a temporary name of this host and user whose process has ended."""
     match = _NAME.fullmatch(name)
-    if match is None or match[1] != _place():
+    if match is None or match[1] != _host_hash():
         return False
-    start = _start_of(int(match[2]))
+    start = _start_time(int(match[2]))
     return start is None or start not in (_UNKNOWN, match[3])
 
 
 @cache
-def _place() -> str:
-    """This user on this machine, in this space of process numbers; containers have their own."""
+def _host_hash() -> str:
+    """Return a hash of machine, process-id namespace (containers have their own) and user."""
     try:
-        numbers = os.readlink("/proc/self/ns/pid")
+        pid_namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
-        numbers = ""
+        pid_namespace = ""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    return hashlib.sha256(f"{socket.gethostname()}|{numbers}|{user}".encode()).hexdigest()[:8]
+    return hashlib.sha256(f"{socket.gethostname()}|{pid_namespace}|{user}".encode()).hexdigest()[:8]
 
 
-def _start_of(process: int) -> str | None:
-    """When a process began, in digits that no later process of the same number has; None where there is none.
+def _start_time(pid: int) -> str | None:
+    """Return the start time of a process as digits that no later process with its id has; None if it has ended.
 
-    On Linux it is counted from the start of the machine, whose own name is a part of it: the clock may be set while a
-    process runs.
+    On Linux it is relative to the boot and includes the boot id, since the clock may be set while a process runs.
     """
     try:
         if not os.path.isdir("/proc/self"):
-            return f"{int(psutil.Process(process).create_time() * 100):x}"
-        with open(f"/proc/{process}/stat", "rb") as file:
-            facts = file.read().rpartition(b")")[2].split()
-        # A process that has ended stays in the list until its parent asks for it, which some never do.
-        return None if facts[0] in (b"Z", b"X") else f"{_boot()}{int(facts[19]):x}"
+            return f"{int(psutil.Process(pid).create_time() * 100):x}"
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        # Zombies stay in the process table until their parent waits for them, which some never do.
+        return None if fields[0] in (b"Z", b"X") else f"{_boot_id()}{int(fields[19]):x}"
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return None
     except (psutil.Error, OSError, ValueError, IndexError):
@@ -143,7 +142,7 @@ def _start_of(process: int) -> str | None:
 
 
 @cache
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().replace("-", "")[:8]
     except OSError:

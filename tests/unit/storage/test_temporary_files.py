@@ -1,4 +1,4 @@
-"""Leftovers of killed processes go, and nothing else."""
+"""Leftovers of killed processes are removed, and nothing else."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.storage.atomic import atomic_write
-from latentsync.storage.temporary_files import _place, remove_leftovers, temporary_folder, temporary_path
+from latentsync.storage.temporary_files import _host_hash, remove_leftovers, temporary_folder, temporary_path
 
 _KILLED = """
 import os, signal, sys
@@ -25,7 +25,7 @@ def _hidden(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name.startswith(".latentsync-")]
 
 
-def test_what_a_killed_process_left_goes(tmp_path: Path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path):
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
     assert len(_hidden(tmp_path)) == 2
     assert remove_leftovers(tmp_path) == 2
@@ -34,8 +34,8 @@ def test_what_a_killed_process_left_goes(tmp_path: Path):
 
 def test_the_next_file_written_there_removes_leftovers(tmp_path: Path):
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
-    with atomic_write(tmp_path / "next.txt") as beside:
-        beside.write_text("whole")
+    with atomic_write(tmp_path / "next.txt") as temporary:
+        temporary.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["next.txt"]
 
 
@@ -55,33 +55,33 @@ def test_files_of_a_process_that_runs_stay(tmp_path: Path):
     [
         ".latentsync-notes.txt",
         ".latentsync-00000000-999999999-abc-0123456789ab.mp4",  # of another user or machine
-        "latentsync-{place}-999999999-abc-0123456789ab.mp4",
-        ".latentsync-{place}-999999999-abc-0123456789ab.tar.gz",
-        ".latentsync-{place}-{own}-0-0123456789ab-kept",
+        "latentsync-{host}-999999999-abc-0123456789ab.mp4",
+        ".latentsync-{host}-999999999-abc-0123456789ab.tar.gz",
+        ".latentsync-{host}-{own}-0-0123456789ab-kept",
     ],
 )
 def test_other_names_are_not_touched(tmp_path: Path, name: str):
-    path = tmp_path / name.format(place=_place(), own=os.getpid())
+    path = tmp_path / name.format(host=_host_hash(), own=os.getpid())
     path.write_text("the user's")
     assert remove_leftovers(tmp_path) == 0
     assert path.read_text() == "the user's"
 
 
-def test_a_number_used_again_by_another_process_does_not_protect(tmp_path: Path):
-    left = tmp_path / f".latentsync-{_place()}-{os.getpid()}-abc-0123456789ab.mp4"
+def test_a_reused_process_id_does_not_protect_a_leftover(tmp_path: Path):
+    left = tmp_path / f".latentsync-{_host_hash()}-{os.getpid()}-abc-0123456789ab.mp4"
     left.write_text("half")
     assert remove_leftovers(tmp_path) == 1
 
 
-def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path):
+def test_a_link_is_removed_and_its_target_stays(tmp_path: Path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "letter.txt").write_text("the user's")
-    (tmp_path / f".latentsync-{_place()}-999999999-abc-0123456789ab").symlink_to(tmp_path / "kept")
+    (tmp_path / f".latentsync-{_host_hash()}-999999999-abc-0123456789ab").symlink_to(tmp_path / "kept")
     assert remove_leftovers(tmp_path) == 1
     assert (tmp_path / "kept" / "letter.txt").read_text() == "the user's"
 
 
-def test_a_temporary_folder_goes_at_the_end_and_after_an_error(tmp_path: Path):
+def test_a_temporary_folder_is_removed_at_the_end_and_after_an_error(tmp_path: Path):
     with temporary_folder(tmp_path / "new") as folder:
         (folder / "a").write_text("b")
     with pytest.raises(RuntimeError), temporary_folder(tmp_path / "new") as folder:
@@ -95,7 +95,7 @@ def test_names_are_short_for_long_names(tmp_path: Path):
     assert len(path.name) < 100
 
 
-def test_a_process_that_ended_and_waits_for_its_parent_is_gone(tmp_path: Path):
+def test_leftovers_of_a_zombie_process_are_removed(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)]) as process:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # until it ended; it stays in the list
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, but still in the process table
         assert len(_hidden(tmp_path)) == remove_leftovers(tmp_path) == 2

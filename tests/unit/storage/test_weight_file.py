@@ -24,7 +24,7 @@ DEMO = Path("checkpoints/demo")
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_one_wrong_number_among_many_is_found(dtype: torch.dtype, value: float):
+def test_one_non_finite_element_is_found(dtype: torch.dtype, value: float):
     tensor = torch.zeros(3, 1000, dtype=dtype)
     assert is_finite(tensor)
     tensor[2, 777] = value
@@ -32,12 +32,12 @@ def test_one_wrong_number_among_many_is_found(dtype: torch.dtype, value: float):
 
 
 @pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_a_tensor_of_any_size_in_a_small_file_is_no_work(value: float):
+def test_an_expanded_tensor_is_checked_by_its_stored_elements(value: float):
     huge = torch.full((2,), value, dtype=torch.float16)[:1].expand(1 << 40)
     assert is_finite(huge) == (value == 0.0)
 
 
-def test_whole_numbers_and_nothing_are_finite():
+def test_integers_and_empty_tensors_are_finite():
     assert is_finite(torch.tensor([1, 2]))
     assert is_finite(torch.zeros(0))
     assert is_finite(torch.zeros(4, dtype=torch.float8_e4m3fn))
@@ -53,12 +53,12 @@ def test_whole_numbers_and_nothing_are_finite():
         ({"a": torch.ones(2), "b": torch.tensor([torch.nan])}, "NaN or infinity in b"),
     ],
 )
-def test_what_is_no_plain_weight_is_refused(weights: dict, said: str):
+def test_anything_but_dense_finite_tensors_is_refused(weights: dict, said: str):
     with pytest.raises(CheckpointError, match=said):
         plain_tensors(weights, "w.pt")
 
 
-def test_a_changed_byte_is_found_by_the_files_own_checksum(tmp_path: Path):
+def test_a_changed_byte_is_found_by_the_checksum(tmp_path: Path):
     path = tmp_path / "w.pt"
     torch.save({"state_dict": {"a": torch.arange(1000.0), "b": torch.ones(10)}}, path)
     check_archive(path)
