@@ -1,3 +1,3 @@
-"""Judges finished models and results; each file is a command of its own."""
+"""Evaluation of generated videos and of trained networks; each top-level module is a command."""
 
 import latentsync  # noqa: F401  (first: see latentsync/quiet_start.py and torchvision_ops.py)

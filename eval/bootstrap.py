@@ -1,4 +1,4 @@
-"""How sure a mean over videos is: the percentile bootstrap (Efron 1979), seeded."""
+"""Confidence intervals of means over videos: the percentile bootstrap (Efron 1979), seeded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ NUM_RESAMPLES = 2000
 LEVEL = 0.95
 
 _BLOCK = 1 << 20
-"""Numbers that are drawn at once."""
+"""Random numbers drawn at once; bounds the memory."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over videos.
+    """A mean over videos and its confidence interval.
 
     Attributes:
         mean: of the values.
-        low, high: in 95 of 100 resamplings of the videos the mean lies between them; None for fewer than two values.
-        num: values.
+        low, high: bounds that contain the mean of 95 % of the resamplings; None for fewer than two values.
+        num: number of values.
     """
 
     mean: float
@@ -31,7 +31,7 @@ class Interval:
 def bootstrap_mean(
     values: Sequence[float], seed: int = 0, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
 ) -> Interval | None:
-    """Mean of values (n,) and its interval; None where there is no value."""
+    """Return the mean of values (n,) and its interval, or None if there are no values."""
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) == 0:
         return None

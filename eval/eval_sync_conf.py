@@ -1,8 +1,8 @@
-"""Sync confidence of videos: ``./eval/eval_sync_conf.sh --videos FILE_OR_FOLDER``.
+"""Measure the sync confidence of videos: ``./eval/eval_sync_conf.sh --videos FILE_OR_FOLDER``.
 
-Each video is judged against its own sound, or against `--audio`, by SyncNet-v2 with the published protocol's face
-tracks (`--scorer sync`), or by a StableSyncNet (`--scorer stable_sync`, the demo's; `stable_sync_published`). Videos
-that cannot be judged are listed and counted, and are not in the means.
+Each video is scored with its own audio, or with `--audio`, by SyncNet-v2 with the published protocol's face tracks
+(`--scorer sync`), or by a StableSyncNet (`--scorer stable_sync`, the demo's; `stable_sync_published`). Videos that
+cannot be scored are listed and counted, and are not part of the means.
 """
 
 import argparse
@@ -17,9 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from eval.face_clips import FaceClips
-from eval.metrics.metric import Judge, Metric, Sample, not_measured_line
+from eval.metrics.metric import Metric, not_measured_line
 from eval.metrics.stable_sync import METRICS as STABLE_METRICS
 from eval.metrics.sync import METRIC as SYNC
+from eval.pairs import Pair
 from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.data.clip_list import VIDEO_SUFFIXES, list_clips
 from latentsync.device import resolve_device
@@ -32,7 +33,7 @@ SCORERS: dict[str, Metric] = {metric.name: metric for metric in (SYNC, *STABLE_M
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluates as the command line says; returns the exit status: 2 where no video could be judged."""
+    """Run the command; return 0, or 2 if no video could be scored."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     return run_command(lambda: _main(options))
@@ -51,7 +52,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> dict:
-    """The report: figures and faults by video, and the means.
+    """Return the report: values and errors by video, and means over the videos.
 
     Raises:
         LatentSyncError: there are no videos, or the scorer's weights are missing.
@@ -62,35 +63,31 @@ def evaluate(options: argparse.Namespace) -> dict:
     if missing is not None:
         raise CheckpointError(f"{missing}: run python -m scripts.download_weights --training, or choose --scorer")
     device = resolve_device(options.device)
-    judge = metric.load(device)
-    judged: dict[str, dict[str, float]] = {}
-    faults: dict[str, str] = {}
+    measure = metric.load(device)
+    measured: dict[str, dict[str, float]] = {}
+    errors: dict[str, str] = {}
     with ExitStack() as stack:
         cache = options.cache_dir or stack.enter_context(temporary_folder(remedy="set TMPDIR to another folder"))
         clips = stack.enter_context(FaceClips(cache, device, options.detector))
         for video in tqdm(videos, disable=None, unit="video"):
             try:
-                judged[str(video)] = _figures(judge, video, options.audio or video, clips)
+                measured[str(video)] = measure(Pair(video.stem, video, video, options.audio or video), clips)
             except LatentSyncError as error:
-                faults[str(video)] = str(error)
-    names = [figure.name for figure in metric.figures]
+                errors[str(video)] = str(error)
+    names = [quantity.name for quantity in metric.quantities]
     return {
         "scorer": options.scorer,
         "detector": clips.detector_name,
-        "num_judged": len(judged),
-        "num_not_judged": len(faults),
-        "means": {name: float(np.mean([one[name] for one in judged.values()])) for name in names} if judged else {},
-        "videos": judged,
-        "not_judged": faults,
+        "num_judged": len(measured),
+        "num_not_judged": len(errors),
+        "means": {name: float(np.mean([one[name] for one in measured.values()])) for name in names} if measured else {},
+        "videos": measured,
+        "not_judged": errors,
     }
 
 
-def _figures(judge: Judge, video: Path, audio: Path, clips: FaceClips) -> dict[str, float]:
-    return judge(Sample(video.stem, video, video, None, audio), clips)
-
-
 def find_videos(sources: Sequence[Path]) -> list[Path]:
-    """The videos that are named, or lie in the folders or lists that are named. Raises InputError where none is."""
+    """Return the videos among the sources and in the folders and lists among them; raise InputError without any."""
     videos: list[Path] = []
     for source in sources:
         is_video = source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES
@@ -101,17 +98,17 @@ def find_videos(sources: Sequence[Path]) -> list[Path]:
 
 
 def lines(report: dict) -> list[str]:
-    """The report for a person to read."""
-    rows = [f"{video}: {_shown(figures)}" for video, figures in report["videos"].items()]
-    rows += [f"{video}: not judged: {reason}" for video, reason in report["not_judged"].items()]
-    rows.append(f"{report['num_judged']} judged, {report['num_not_judged']} not; faces by {report['detector']}")
+    """Return the report as lines of text."""
+    rows = [f"{video}: {_shown(values)}" for video, values in report["videos"].items()]
+    rows += [f"{video}: not scored: {reason}" for video, reason in report["not_judged"].items()]
+    rows.append(f"{report['num_judged']} scored, {report['num_not_judged']} not; faces by {report['detector']}")
     if report["num_judged"]:
         rows.append(f"mean: {_shown(report['means'])}")
     return rows
 
 
-def _shown(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+def _shown(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,12 +119,18 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--videos", type=Path, nargs="+", required=True, help="videos, folders of videos, or lists with a path a line")
-    add("--audio", type=Path, help="judge every video against this speech (default: its own sound)")
+    add(
+        "--videos",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="videos, folders of videos, or lists with one path per line",
+    )
+    add("--audio", type=Path, help="score every video with this audio (default: its own)")
     add("--scorer", choices=tuple(SCORERS), default=SYNC.name, help="default: %(default)s")
-    add("--detector", choices=DETECTORS, default="auto", help="finds the faces")
-    add("--cache_dir", type=Path, help="keep where the faces are here (else it is thrown away)")
-    add("--out", type=Path, help="JSON file for the report")
+    add("--detector", choices=DETECTORS, default="auto", help="face detector (default: %(default)s)")
+    add("--cache_dir", type=Path, help="folder for face positions (default: a temporary folder)")
+    add("--out", type=Path, help="JSON file of the report")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     return parser
 

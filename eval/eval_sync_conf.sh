@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the sync confidence (LSE-C) of videos; every argument goes to eval/eval_sync_conf.py (--help lists them):
+# Measure the sync confidence (LSE-C) of videos; all arguments go to eval/eval_sync_conf.py (--help lists them):
 #
 #   ./eval/eval_sync_conf.sh --videos results/
 #   ./eval/eval_sync_conf.sh --videos result.mp4 --scorer stable_sync

@@ -1,7 +1,7 @@
-"""Accuracy of a SyncNet on held-out clips: ``./eval/eval_syncnet_acc.sh --config YAML --checkpoint PT --clips CLIPS``.
+"""Measure a SyncNet on held-out clips: ``./eval/eval_syncnet_acc.sh --config YAML --checkpoint PT --clips CLIPS``.
 
-Every clip gives pictures at evenly spread times; each meets its own sound (it should accept it) and the sound of all
-other windows of its clip that begin at least `data.min_offset_frames` away (it should refuse them).
+Video windows are taken at evenly spaced times of every clip. Each is compared with its own audio (a positive) and with
+the audio of all other windows of its clip that begin at least `data.min_offset_frames` away (negatives).
 """
 
 import argparse
@@ -32,7 +32,7 @@ _NUM_RESAMPLES = 200
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluates as the command line says; returns the exit status."""
+    """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     return run_command(lambda: _main(options))
@@ -51,10 +51,10 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> dict:
-    """The report: what was judged, its figures (`latentsync.training.sync_accuracy.figures`), and their intervals.
+    """Return the report: inputs, values (`latentsync.training.sync_accuracy.figures`) and their intervals.
 
     Raises:
-        LatentSyncError: configuration, weights or clips cannot be used.
+        LatentSyncError: configuration, weights or clips are invalid.
     """
     run = load_config(options.config, SyncNetRun, options.overrides)
     run.training.device = options.device
@@ -86,7 +86,7 @@ def evaluate(options: argparse.Namespace) -> dict:
 
 
 def intervals(scores: Sequence[ClipScores]) -> dict[str, list[float]]:
-    """For each figure the range of 95 of 100 resamplings of the clips (bootstrap; windows of a clip go together)."""
+    """Return 95 % bootstrap intervals over clips by the name of the value; windows of a clip are not separated."""
     rng = np.random.default_rng(0)
     names = ("sync_loss", "accuracy", "best_accuracy", "area_under_curve", "offset_zero")
     draws = [figures([scores[i] for i in rng.integers(len(scores), size=len(scores))]) for _ in range(_NUM_RESAMPLES)]
@@ -96,15 +96,15 @@ def intervals(scores: Sequence[ClipScores]) -> dict[str, list[float]]:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="eval_syncnet_acc.sh", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--config", type=Path, required=True, help="YAML of the SyncNet, e.g. configs/demo/syncnet.yaml"
+        "--config", type=Path, required=True, help="YAML of the SyncNet, such as configs/demo/syncnet.yaml"
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="its weights")
-    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, or a file with one path a line")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, e.g. data.min_offset_frames=5")
-    parser.add_argument("--out", type=Path, help="JSON file for the report, which is also printed")
-    parser.add_argument("--num_clips", type=int, default=0, help="only the first so many clips (0: all)")
-    parser.add_argument("--windows_per_clip", type=int, default=16, help="pictures looked at per clip")
-    parser.add_argument("--cache_dir", help="keep decoded clips and mels here (else they are thrown away)")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="weights of the SyncNet")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of clips, or a text file of paths")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, such as data.min_offset_frames=5")
+    parser.add_argument("--out", type=Path, help="JSON file of the report, which is also printed")
+    parser.add_argument("--num_clips", type=int, default=0, help="only the first N clips (0: all)")
+    parser.add_argument("--windows_per_clip", type=int, default=16, help="video windows per clip")
+    parser.add_argument("--cache_dir", help="folder for decoded clips and mels (default: a temporary folder)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     return parser
 

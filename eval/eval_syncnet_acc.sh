@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures a SyncNet on held-out clips; every argument goes to eval/eval_syncnet_acc.py (--help lists them):
+# Measure a SyncNet on held-out clips; all arguments go to eval/eval_syncnet_acc.py (--help lists them):
 #
 #   ./eval/eval_syncnet_acc.sh --config configs/demo/syncnet.yaml --checkpoint checkpoints/demo/stable_syncnet.pt \
 #       --clips data/val

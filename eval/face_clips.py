@@ -1,7 +1,7 @@
-"""Aligned face crops of the videos of an evaluation: made when first wanted, shared by all metrics.
+"""Aligned face crops of the evaluated videos: created on first use, shared by all metrics.
 
-Result, reference and source of a sample are cropped alike, by where the face is in the *source*: so a pixel of one lies
-where it lies in the others, and a detector that is led astray by a bad result does not change the crop.
+Result, reference and source of a pair are cropped with the face positions of the *source*. So equal pixels of the crops
+show equal places of the frames, and a bad result cannot mislead the detector.
 """
 
 from collections import OrderedDict
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from eval.face_geometry import FRAMES_PER_SECOND, FaceGeometry, find_geometry
-from eval.not_measured import NotMeasured
 from latentsync.audio.sample_source import SAMPLE_RATE
-from latentsync.errors import InputError
+from latentsync.errors import InputError, NotMeasured
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector, resolve_detector
+from latentsync.judges.crop_measures import to_crops
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader
@@ -32,7 +32,7 @@ from latentsync.storage.temporary_files import temporary_folder
 _CROP_BATCH = 16
 _GREY = 127
 SAMPLES_PER_FRAME = SAMPLE_RATE // FRAMES_PER_SECOND
-"""Sound samples that belong to one frame."""
+"""Audio samples per video frame."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class FaceClip:
 
     Attributes:
         crops: (n, R, R, 3) uint8 RGB, a read-only memory map; grey in frames without the face.
-        valid: (n,) bool, whether the face is there.
-        matrices: (n, 2, 3) float32 frame to crop; NaN where not valid.
+        valid: (n,) bool, True in frames that contain the face.
+        matrices: (n, 2, 3) float32 from frame to crop; NaN in frames without the face.
     """
 
     crops: np.ndarray
@@ -52,20 +52,20 @@ class FaceClip:
     def __len__(self) -> int:
         return len(self.valid)
 
-    def chunks(self, size: int = _CROP_BATCH) -> Iterator[np.ndarray]:
-        """The valid crops in order, (b, R, R, 3), at most `size` at once."""
-        indices = np.flatnonzero(self.valid)
+    def valid_batches(self, size: int = _CROP_BATCH, stride: int = 1) -> Iterator[np.ndarray]:
+        """Yield the crops (b, R, R, 3) of every `stride`-th valid frame in order, at most `size` at once."""
+        indices = np.flatnonzero(self.valid)[::stride]
         for start in range(0, len(indices), size):
             yield self.crops[indices[start : start + size]]
 
-    def stretches(self, shortest: int = 1) -> list[slice]:
-        """Neighbouring frames that all show the face, at least so many."""
+    def valid_spans(self, min_frames: int = 1) -> list[slice]:
+        """Return the spans of consecutive valid frames that have at least `min_frames`."""
         edges = np.flatnonzero(np.diff(np.concatenate([[False], self.valid, [False]]).astype(np.int8)))
-        return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= shortest]
+        return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= min_frames]
 
 
 def common_frames(first: FaceClip, second: FaceClip) -> np.ndarray:
-    """(k,) frames that both clips have with a face; NotMeasured where there is none."""
+    """Return the (k,) frames that are valid in both clips; raise NotMeasured if there are none."""
     length = min(len(first), len(second))
     frames = np.flatnonzero(first.valid[:length] & second.valid[:length])
     if len(frames) == 0:
@@ -73,11 +73,11 @@ def common_frames(first: FaceClip, second: FaceClip) -> np.ndarray:
     return frames
 
 
-def paired_chunks(
-    first: FaceClip, second: FaceClip, size: int = _CROP_BATCH
+def paired_batches(
+    first: FaceClip, second: FaceClip, size: int = _CROP_BATCH, stride: int = 1
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Crops (b, R, R, 3) of the frames that both clips have with a face, at most `size` at once."""
-    frames = common_frames(first, second)
+    """Yield crops (b, R, R, 3) of both clips in every `stride`-th frame of `common_frames`, at most `size` at once."""
+    frames = common_frames(first, second)[::stride]
     for start in range(0, len(frames), size):
         chosen = frames[start : start + size]
         yield first.crops[chosen], second.crops[chosen]
@@ -86,17 +86,18 @@ def paired_chunks(
 class FaceClips:
     """Face geometry and crops of videos; a context manager.
 
-    Geometry is kept in `cache` for ever, by content of the video and name of the detector: a few kilobytes a second.
-    Crops are 5 MB a second: the last `max_clips` used are kept in a scratch folder, which goes with this object.
+    Geometry is stored in `cache` permanently, by content of the video and name of the detector: a few kilobytes per
+    second. Crops take 5 MB per second: those of the `max_clips` most recently used videos are stored in a scratch
+    folder, which is removed on close.
 
     Args:
-        cache: folder for what is kept.
-        device: where the detector runs and crops are made.
-        detector_name: as `latentsync.face.detector.build_detector`; built when a video is new.
+        cache: folder of the permanent cache.
+        device: device of the detector and of the cropping.
+        detector_name: see `latentsync.face.detector.build_detector`; the detector is built for the first new video.
         resolution: side of the crops in pixels.
-        detector: used instead, under the given name.
-        max_clips: crops of so many videos are kept at once.
-        scratch: where the scratch folder is made (default: the system's temporary folder).
+        detector: used instead of a built one, under the given name.
+        max_clips: number of videos whose crops are stored at once.
+        scratch: parent of the scratch folder (default: the system's temporary folder).
     """
 
     def __init__(
@@ -123,16 +124,16 @@ class FaceClips:
         self._geometries: OrderedDict[str, FaceGeometry] = OrderedDict()
 
     def content_key(self, path: Path) -> str:
-        """Hash of a file's bytes, remembered in the cache."""
+        """Return the hash of a file's bytes, which is cached."""
         return content_key(path, self.cache.folder / "keys")
 
     @property
     def settings_key(self) -> str:
-        """Key (40 hex digits) of everything besides the videos that decides a crop."""
+        """Key (40 hex digits) of everything besides the videos that determines a crop."""
         return cache_key("eval crops", 1, self.detector_name, self.resolution, FRAMES_PER_SECOND)
 
     def geometry(self, video: Path) -> FaceGeometry:
-        """Where the faces of a video are, at 25 frames a second.
+        """Return the face positions of a video at 25 frames per second.
 
         Raises:
             InputError: the video cannot be read.
@@ -149,16 +150,16 @@ class FaceClips:
         return self._geometries[key]
 
     def crops(self, video: Path, like: Path | None = None) -> FaceClip:
-        """The aligned crops of a video at 25 frames a second.
+        """Return the aligned crops of a video at 25 frames per second.
 
         Args:
             video: the file.
-            like: the video that says where the face is (the sample's source); by default the video itself. Where it is
-                shorter it goes on backwards and forwards, as the pipeline plays it.
+            like: the video whose face positions are used (the pair's source); by default the video itself. If it is
+                shorter, it is played backwards and forwards, as in the pipeline.
 
         Raises:
             InputError: a video cannot be read.
-            NotMeasured: the face is never there.
+            NotMeasured: no frame contains the face.
         """
         like = video if like is None else like
         key = cache_key(self.content_key(video), self.content_key(like))
@@ -167,14 +168,14 @@ class FaceClips:
             if not geometry.valid.any():
                 raise NotMeasured(f"no face was found in {like.name}")
             path = self._scratch / key
-            self._clips[key] = (path, self._make(video, geometry, path))
+            self._clips[key] = (path, self._crop(video, geometry, path))
             while len(self._clips) > self._max_clips:
                 self._clips.popitem(last=False)[1][0].unlink()
         self._clips.move_to_end(key)
         return self._clips[key][1]
 
-    def _make(self, video: Path, geometry: FaceGeometry, path: Path) -> FaceClip:
-        """Writes raw crops one batch after the other, then maps the file."""
+    def _crop(self, video: Path, geometry: FaceGeometry, path: Path) -> FaceClip:
+        """Write raw crops batch by batch, then map the file into memory."""
         matrices = alignment_matrices(geometry.anchors, self.resolution)
         shape = (self.resolution, self.resolution, 3)
         used = []
@@ -185,25 +186,31 @@ class FaceClips:
                 used += [source_index(first + i, len(matrices)) for i in range(len(batch))]
                 chosen = matrices[used[first:]]
                 crops = np.full((len(batch), *shape), _GREY, dtype=np.uint8)
-                seen = np.flatnonzero(~np.isnan(chosen).any(axis=(1, 2)))
-                if len(seen):
-                    faces = crop_faces([batch[i] for i in seen], chosen[seen], self.resolution, self.device)
-                    crops[seen] = ((faces + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+                valid = np.flatnonzero(~np.isnan(chosen).any(axis=(1, 2)))
+                if len(valid):
+                    crops[valid] = to_crops(
+                        crop_faces([batch[i] for i in valid], chosen[valid], self.resolution, self.device)
+                    )
                 file.write(crops.tobytes())
         stored = np.memmap(path, np.uint8, "r", shape=(len(used), *shape))
         return FaceClip(stored, geometry.valid[used], matrices[used])
 
     def samples(self, audio: Path, num_frames: int | None = None) -> np.ndarray:
-        """Sound (s,) float32 in [-1, 1] at 16 kHz, as long as so many frames (zeros past its end), or all of it."""
-        with AudioSamples.decode(audio) as sound:
-            return sound.read(0, sound.num_samples if num_frames is None else num_frames * SAMPLES_PER_FRAME)
+        """Return audio (s,) float32 in [-1, 1] at 16 kHz.
+
+        Args:
+            audio: an audio file, or a video with audio.
+            num_frames: length in video frames, zero-padded at the end; None for the whole file.
+        """
+        with AudioSamples.decode(audio) as samples:
+            return samples.read(0, samples.num_samples if num_frames is None else num_frames * SAMPLES_PER_FRAME)
 
     def frames(self, video: Path) -> VideoReader:
-        """The whole frames of a video at 25 frames a second."""
+        """Open the whole frames of a video at 25 frames per second."""
         return VideoReader(video, Fraction(FRAMES_PER_SECOND))
 
     def close(self) -> None:
-        """Removes the scratch folder."""
+        """Remove the scratch folder."""
         self._clips.clear()
         self._to_close.close()
 

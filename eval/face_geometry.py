@@ -1,4 +1,4 @@
-"""Where the faces of a video are, found once and kept by content, so that no metric detects faces itself."""
+"""Face positions of a video, detected once and cached by content, so that no metric runs a detector itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ from latentsync.media.reader import VideoReader
 from latentsync.storage.content_cache import ArrayCache, cache_key
 
 FRAMES_PER_SECOND = 25
-"""Every video is judged at this rate."""
+"""Frame rate at which every video is evaluated."""
 
 _DETECTION_BATCH = 16
 _VERSION = 1
-"""Counted up when what is kept changes its meaning."""
+"""Incremented when the cached arrays change their meaning."""
 
 _ROW = 12
-"""Numbers a detection: frame, box 4, score, anchors 6."""
+"""Numbers per detection: frame, 4 of the box, score, 6 of the anchors."""
 
 
 @dataclass(frozen=True)
 class FaceGeometry:
-    """The faces of a video at 25 frames a second.
+    """The faces of a video at 25 frames per second.
 
     Attributes:
-        anchors: (n, 3, 2) float32 of the followed (largest) face, smoothed, in frame pixels; NaN where it is absent.
-        rows: (k, 12) float32, one a detection of any face: frame, box x0 y0 x1 y1, score, anchors; frames ascend and
-            the best detection of a frame comes first.
-        cuts: (c,) int32 frames that begin a new shot, without frame 0.
+        anchors: (n, 3, 2) float32, smoothed anchors of the tracked (largest) face in frame pixels; NaN if absent.
+        rows: (k, 12) float32, one row per detection of any face: frame, box x0 y0 x1 y1, score, anchors. Rows are
+            sorted by frame, and within a frame the best detection comes first.
+        cuts: (c,) int32, first frame of every shot but the first.
     """
 
     anchors: np.ndarray
@@ -44,16 +44,16 @@ class FaceGeometry:
 
     @property
     def valid(self) -> np.ndarray:
-        """(n,) bool, whether the followed face is there."""
+        """(n,) bool, True in frames that contain the tracked face."""
         return np.asarray(np.isfinite(self.anchors).all(axis=(1, 2)), dtype=bool)
 
     def shots(self) -> list[tuple[int, int]]:
-        """(start, stop) frames of every shot, in order."""
+        """Return (start, stop) frames of every shot, in order."""
         edges = [0, *self.cuts.tolist(), len(self)]
         return [(start, stop) for start, stop in pairwise(edges) if stop > start]
 
     def detections(self) -> list[list[Detection]]:
-        """All faces of every frame, best first."""
+        """Return all faces of every frame, best first."""
         found: list[list[Detection]] = [[] for _ in range(len(self))]
         for row in self.rows:
             found[int(row[0])].append(Detection(np.array(row[1:5]), float(row[5]), np.array(row[6:]).reshape(3, 2)))
@@ -61,17 +61,17 @@ class FaceGeometry:
 
 
 def find_geometry(video: Path, key: str, detector: FaceDetector, cache: ArrayCache) -> FaceGeometry:
-    """The geometry of a video, from the cache where it is there.
+    """Return the geometry of a video, from the cache if it is stored there.
 
     Args:
         video: the file.
-        key: of its content and the detector.
-        detector: looks for faces where nothing is kept.
-        cache: keeps anchors (n, 3, 2), detections (k, 12) and cuts (c,).
+        key: cache key of its content and the detector.
+        detector: detects faces if nothing is cached.
+        cache: stores anchors (n, 3, 2), detections (k, 12) and cuts (c,).
     """
     keys = [cache_key("eval geometry", _VERSION, key, part) for part in ("anchors", "detections", "cuts")]
-    kept = [cache.read(one) for one in keys]
-    stored = [np.array(array) for array in kept if array is not None]
+    cached = [cache.read(one) for one in keys]
+    stored = [np.array(array) for array in cached if array is not None]
     if len(stored) == len(keys):
         return FaceGeometry(*stored)
     geometry = detect_geometry(video, detector)
@@ -81,16 +81,16 @@ def find_geometry(video: Path, key: str, detector: FaceDetector, cache: ArrayCac
 
 
 def detect_geometry(video: Path, detector: FaceDetector) -> FaceGeometry:
-    """Looks at every frame of a video; memory holds a batch of frames and 48 bytes a detection."""
-    recorder = _Recorder(detector)
+    """Detect faces in every frame of a video; memory holds one batch of frames and 48 bytes per detection."""
+    recorder = _RecordingDetector(detector)
     with VideoReader(video, Fraction(FRAMES_PER_SECOND)) as frames:
         plan = plan_face(frames, recorder, batch_size=_DETECTION_BATCH, fps=FRAMES_PER_SECOND)
     rows = np.array(recorder.rows, dtype=np.float32).reshape(-1, _ROW)
     return FaceGeometry(plan.anchors, rows, np.array(recorder.cuts, dtype=np.int32))
 
 
-class _Recorder:
-    """A detector that writes down what it finds, and where the shots begin."""
+class _RecordingDetector:
+    """A detector that records its detections and the cuts."""
 
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector

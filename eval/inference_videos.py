@@ -1,11 +1,10 @@
-"""Makes the videos of a list with one loaded pipeline, and the list for `eval.run`.
+"""Generate the videos of a list with one loaded pipeline, and write the list for `eval.run`.
 
     python -m eval.inference_videos --list list.csv --out DIR
     python -m eval.inference_videos --videos FOLDER --protocol cross_audio --out DIR
 
-`list.csv` has the columns name,video and optionally audio,reference,protocol (`eval.jobs`); lines without an audio get
-theirs by --protocol. `DIR/pairs.csv` lists the results and the control rows. The same command again goes on where it
-stopped.
+`list.csv` has the columns name,video and optionally audio,reference,protocol (`eval.jobs`); lines without audio are
+assigned one by --protocol. `DIR/pairs.csv` lists the results and the control rows. Repeat the command to resume.
 """
 
 import argparse
@@ -18,9 +17,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from eval.jobs import Job, control_pairs, jobs_of_videos, read_jobs
-from eval.pairs import MODEL, is_pair_list, write_pairs
-from eval.protocols import PROTOCOLS, RECONSTRUCTION
+from eval.jobs import Job, jobs_of_videos, read_jobs
+from eval.pairs import MODEL, PROTOCOLS, RECONSTRUCTION, is_pair_list, write_pairs
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
@@ -36,13 +34,13 @@ from latentsync.storage.output_file import check_no_inputs
 from latentsync.storage.owned_folder import claim_folder, locked
 
 PROGRAM = "evaluation videos"
-WHEN_STOPPED = "the same command goes on from here"
+WHEN_STOPPED = "repeat the command to resume"
 PAIRS, FOLDERS = "pairs.csv", ("videos", "records")
 _REMEDY = "name another --out"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command: 0 when every video is there, 1 when some failed, 2 after a fault in what was asked."""
+    """Run the command; return 0 if every video exists, 1 if some failed, 2 after invalid input."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     return run_command(lambda: _main(options), when_stopped=WHEN_STOPPED)
@@ -60,10 +58,10 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def make_all(options: argparse.Namespace) -> list[Outcome]:
-    """Makes what is missing and writes `pairs.csv`; failures are in the outcomes.
+    """Generate the missing videos and write `pairs.csv`; failures are reported in the outcomes.
 
     Raises:
-        LatentSyncError: list, weights, options or the output folder cannot be used, or an output is also an input.
+        LatentSyncError: list, weights, options or the output folder are invalid, or an output is also an input.
     """
     jobs = chosen_jobs(options)
     tasks = [job.task(options.out) for job in jobs]
@@ -73,8 +71,9 @@ def make_all(options: argparse.Namespace) -> list[Outcome]:
     with locked(options.out, f"wait for it, or {_REMEDY}"):
         for folder in FOLDERS:
             (options.out / folder).mkdir(exist_ok=True)
-        made = [job.pair(options.out, options.row) for job in jobs]
-        write_pairs(options.out / PAIRS, [*made, *control_pairs(jobs)])
+        results = [job.pair(options.out, options.row) for job in jobs]
+        controls = [pair for job in jobs for pair in job.controls()]
+        write_pairs(options.out / PAIRS, [*results, *controls])
         maker = VideoMaker(result_settings(chosen.build, chosen.options), cache(partial(_load, chosen)))
         return [maker.make(task) for task in tqdm(tasks, disable=None, unit="video")]
 
@@ -94,7 +93,7 @@ def _is_of_older_version(folder: Path) -> bool:
 
 
 def chosen_jobs(options: argparse.Namespace) -> list[Job]:
-    """The jobs that --list or --videos and --protocol mean."""
+    """Return the jobs of --list, or of --videos and --protocol."""
     if (options.list is None) == (options.videos is None):
         raise InputError("give either --list or --videos")
     if options.list is not None:
@@ -120,12 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--list", type=Path, help="CSV with the columns name,video and optionally audio,reference,protocol")
-    add("--videos", type=Path, help="instead of --list: a folder of videos, or a text file with one path a line")
+    add("--videos", type=Path, help="instead of --list: a folder of videos, or a text file with one path per line")
     add("--out", type=Path, required=True, help="folder for videos/, records/ and pairs.csv")
-    add("--protocol", choices=PROTOCOLS, default=RECONSTRUCTION, help="for videos without an audio of their own")
-    add("--swap_seed", type=int, default=0, help="decides who gets whose speech (default: %(default)s)")
-    add("--limit", type=int, default=0, help="only the first so many videos (0: all)")
-    add("--row", default=MODEL, help="what the model is called in the report (default: %(default)s)")
+    add("--protocol", choices=PROTOCOLS, default=RECONSTRUCTION, help="for videos without an audio column")
+    add("--swap_seed", type=int, default=0, help="seed of the assignment of audio to videos (default: %(default)s)")
+    add("--limit", type=int, default=0, help="only the first N videos (0: all)")
+    add("--row", default=MODEL, help="name of the model in the report (default: %(default)s)")
     add_weight_arguments(parser)
     add_sampling_arguments(parser)
     add_device_arguments(parser)

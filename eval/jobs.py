@@ -1,12 +1,24 @@
-"""What a model is to make: a list of videos and the speech each gets, and the control rows beside it."""
+"""Lists of videos to generate: the driving audio of each, and the control rows of the report."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eval.pairs import GROUND_TRUTH, MODEL, SOURCE, Pair, check_name, check_protocol
-from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
+import numpy as np
+
+from eval.pairs import (
+    CROSS_AUDIO,
+    GROUND_TRUTH,
+    MODEL,
+    RECONSTRUCTION,
+    SOURCE,
+    Pair,
+    check_name,
+    check_protocol,
+    listed_file,
+    optional_file,
+)
 from latentsync.errors import InputError
 from latentsync.pipelines.video_maker import VideoJob
 from latentsync.storage.table_file import read_table
@@ -14,15 +26,15 @@ from latentsync.storage.table_file import read_table
 
 @dataclass(frozen=True)
 class Job:
-    """One video to make.
+    """One video to generate.
 
     Attributes:
         name: unique in its protocol.
-        video: the person.
-        audio: the speech.
+        video: the source video.
+        audio: the driving audio.
         protocol: one of `PROTOCOLS`.
-        reference: what a perfect result would show, where it is known.
-        driver: the video whose speech it is; None where it is a sound file.
+        reference: what a perfect result would show, if known.
+        driver: the video whose audio is used; None if the audio is a file of its own.
     """
 
     name: str
@@ -34,37 +46,55 @@ class Job:
 
     @property
     def stem(self) -> str:
-        """Name of its files."""
+        """Stem of the files of this job."""
         return f"{self.protocol}-{self.name}"
 
     def task(self, out: Path) -> VideoJob:
-        """What is to be made: a video in `<out>/videos`, its record in `<out>/records`."""
+        """Return the task of generating the video `<out>/videos/<stem>.mp4` and `<out>/records/<stem>.json`."""
         result, record = out / "videos" / f"{self.stem}.mp4", out / "records" / f"{self.stem}.json"
         return VideoJob(self.video, self.audio, result, record, {"name": self.name, "protocol": self.protocol})
 
     def pair(self, out: Path, row: str = MODEL) -> Pair:
-        """The job's line in a list for `eval.run`."""
+        """Return the job's line in a list for `eval.run`."""
         task = self.task(out)
-        files = (task.result, self.video, self.audio, self.reference, task.record)
-        return Pair(self.name, *files, self.protocol, row)
+        return replace(self._as_pair(task.result, row), report=task.record)
+
+    def controls(self) -> list[Pair]:
+        """Return the pairs of the control rows, which show what the model's values mean.
+
+        ``ground_truth`` is the reference. Without a reference it is the driving video itself, which is in sync but
+        shows another person. ``source`` is the unchanged input, the result of a model that does nothing. Under the
+        reconstruction protocol the input is the ground truth, so only ``ground_truth`` is returned.
+        """
+        pairs = []
+        if self.reference is not None:
+            pairs.append(self._as_pair(self.reference, GROUND_TRUTH))
+        elif self.driver is not None:
+            pairs.append(replace(self._as_pair(self.driver, GROUND_TRUTH), source=self.driver))
+        if self.protocol != RECONSTRUCTION:
+            pairs.append(self._as_pair(self.video, SOURCE))
+        return pairs
+
+    def _as_pair(self, result: Path, row: str) -> Pair:
+        return Pair(self.name, result, self.video, self.audio, self.reference, protocol=self.protocol, row=row)
 
 
 def read_jobs(path: Path, protocol: str, seed: int) -> list[Job]:
-    """Jobs of a CSV file with the columns name,video and optionally audio,reference,protocol.
+    """Read a CSV file with the columns name,video and optionally audio,reference,protocol.
 
-    A line with an `audio` is taken as it is. The others get their speech by `protocol`, among themselves.
+    A line with an `audio` is used unchanged. The other lines are assigned audio by `protocol`, among themselves.
 
     Raises:
-        InputError: the file cannot be used, or there is nobody to swap sound with.
+        InputError: the file is invalid, or only one video is to be assigned another one's audio.
     """
     lines = read_table(path, ("name", "video"), ("audio", "reference", "protocol"))
-    open_lines = [line for line in lines if not line["audio"]]
-    for line in open_lines:
+    without_audio = [line for line in lines if not line["audio"]]
+    for line in without_audio:
         if line["reference"] or line["protocol"]:
             raise InputError(f"{path}: {line['name']} has no audio, but a reference or protocol: give all or none")
-    names = [check_name(line["name"], path) for line in open_lines]
-    jobs = assign(names, [path.parent / line["video"] for line in open_lines], protocol, seed)
-    jobs += [_listed(line, path) for line in lines if line["audio"]]
+    names = [check_name(line["name"], path) for line in without_audio]
+    jobs = assign(names, [listed_file(line, "video", path) for line in without_audio], protocol, seed)
+    jobs += [_listed_job(line, path) for line in lines if line["audio"]]
     seen = set()
     for job in jobs:
         if job.stem in seen:
@@ -74,13 +104,13 @@ def read_jobs(path: Path, protocol: str, seed: int) -> list[Job]:
 
 
 def jobs_of_videos(videos: Sequence[Path], protocol: str, seed: int) -> list[Job]:
-    """Jobs of video files, named after them and numbered, so that equal file names do not meet."""
+    """Return jobs of video files; names are numbered file stems, so that equal stems do not collide."""
     names = [f"{number:04d}_{_cleaned(video.stem)}" for number, video in enumerate(videos)]
     return assign(names, videos, protocol, seed)
 
 
 def assign(names: Sequence[str], videos: Sequence[Path], protocol: str, seed: int) -> list[Job]:
-    """Gives every video its own speech, or by a seeded derangement another one's."""
+    """Return jobs that give every video its own audio, or another video's by a seeded derangement."""
     if protocol == RECONSTRUCTION or not videos:
         return [
             Job(name, video, audio=video, protocol=RECONSTRUCTION, reference=video, driver=video)
@@ -93,42 +123,31 @@ def assign(names: Sequence[str], videos: Sequence[Path], protocol: str, seed: in
     ]
 
 
-def control_pairs(jobs: Sequence[Job]) -> list[Pair]:
-    """The rows that tell what the model's figures mean, to be judged as its results are.
+def derangement(count: int, seed: int) -> list[int]:
+    """Return a random permutation of 0 ... count-1 without a fixed point; all such permutations are equally likely.
 
-    ``ground_truth``: the reference; without one, the driving video as it is, which is in sync by itself but another
-    person. ``source``: the input left as it is, a model that does nothing. Under the reconstruction protocol the input
-    is the ground truth, so it stands there once, as ``ground_truth``.
+    Raises:
+        InputError: `count` is below two, so that no such permutation exists.
     """
-    pairs = []
-    for job in jobs:
-        if job.reference is not None:
-            truth = Pair(job.name, job.reference, job.video, job.audio, job.reference)
-        elif job.driver is not None:
-            truth = Pair(job.name, job.driver, job.driver, job.audio)
-        else:
-            truth = None
-        if truth is not None:
-            pairs.append(_in(truth, job, GROUND_TRUTH))
-        if job.protocol != RECONSTRUCTION:
-            pairs.append(_in(Pair(job.name, job.video, job.video, job.audio, job.reference), job, SOURCE))
-    return pairs
+    if count < 2:
+        raise InputError(f"{count} video cannot get another one's sound: list two at least, or use {RECONSTRUCTION}")
+    rng = np.random.default_rng(seed)
+    while True:  # about one permutation in e (2.7) is a derangement
+        order = rng.permutation(count)
+        if not np.any(order == np.arange(count)):
+            return order.tolist()
 
 
-def _in(pair: Pair, job: Job, row: str) -> Pair:
-    return Pair(pair.name, pair.result, pair.source, pair.audio, pair.reference, None, job.protocol, row)
-
-
-def _listed(line: dict[str, str], path: Path) -> Job:
+def _listed_job(line: dict[str, str], path: Path) -> Job:
     return Job(
         name=check_name(line["name"], path),
-        video=path.parent / line["video"],
-        audio=path.parent / line["audio"],
+        video=listed_file(line, "video", path),
+        audio=listed_file(line, "audio", path),
         protocol=check_protocol(line["protocol"] or CROSS_AUDIO, path),
-        reference=path.parent / line["reference"] if line["reference"] else None,
+        reference=optional_file(line, "reference", path),
     )
 
 
 def _cleaned(stem: str) -> str:
-    """A file's stem as a part of a name: at most 60 characters, nothing that a file system or ffmpeg trips over."""
+    """Return at most 60 characters of a stem, without characters that file systems or ffmpeg reject."""
     return re.sub(r"[\x00-\x1f/\\]+", "_", stem)[:60]

@@ -1,12 +1,12 @@
-"""Writes the table of metrics into the documentation: `python -m eval.metric_table [--write docs/evaluation.md]`."""
+"""Write the table of metrics into the documentation: `python -m eval.metric_table [--write docs/evaluation.md]`."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.metrics.registry import all_metrics
+from eval.metrics.metric import all_metrics
+from eval.report.content import heading
 from eval.report.markdown import escaped
-from eval.report.tables import heading
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.storage.atomic import atomic_write
@@ -15,18 +15,18 @@ BEGIN, END = "<!-- metrics: begin (python -m eval.metric_table --write docs/eval
 
 
 def metric_lines() -> str:
-    """A Markdown table: every metric, its figures, the weights it needs, and how published protocols differ."""
-    lines = ["| metric | figures | needs | what is published, and where ours differs |", "|---|---|---|---|"]
+    """Return a Markdown table of all metrics: values, weight files, published protocols and our deviations."""
+    lines = ["| metric | values | needs | what is published, and where ours differs |", "|---|---|---|---|"]
     for metric in all_metrics().values():
-        figures = ", ".join(heading(figure) for figure in metric.figures)
+        quantities = ", ".join(heading(quantity) for quantity in metric.quantities)
         weights = ", ".join(f"`{path.name}`" for path in metric.weights()) or "nothing"
         what = f"{metric.description[:1].upper()}{metric.description[1:]}. {metric.protocol}"
-        lines.append(f"| `{metric.name}` | {escaped(figures)} | {weights} | {escaped(what)} |")
+        lines.append(f"| `{metric.name}` | {escaped(quantities)} | {weights} | {escaped(what)} |")
     return "\n".join(lines)
 
 
 def with_table(text: str, name: str) -> str:
-    """The document with the table between its marks as it is now. Raises InputError where the marks are missing."""
+    """Return the document with the table between its marks replaced; raise InputError if the marks are missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -35,9 +35,9 @@ def with_table(text: str, name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status."""
+    """Run the command and return its exit code."""
     parser = OneLineParser(prog="python -m eval.metric_table", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--write", type=Path, help="the document that has marks for it (default: print the table)")
+    parser.add_argument("--write", type=Path, help="document with marks for the table (default: print the table)")
     document: Path | None = parser.parse_args(arguments).write
     if document is None:
         print(metric_lines())

@@ -1,36 +1,42 @@
-"""Scores generated videos and writes numbers, uncertainty and pictures.
+"""Evaluate generated videos and write values, confidence intervals and images.
 
     python -m eval.run --pairs pairs.csv --metrics all --out report/
 
 `pairs.csv` has the columns name,result,source,audio and optionally reference,report,protocol,row, with paths relative
-to itself (`python -m eval.inference_videos` writes one). The same command again measures only what is new.
+to itself (`python -m eval.inference_videos` writes one). Repeating the command measures only new videos.
 """
 
 import argparse
+import json
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from eval.evaluation import Settings, evaluate
 from eval.face_clips import FaceClips
-from eval.metrics.metric import AnyMetric
-from eval.metrics.registry import choose_metrics
+from eval.metrics.metric import AnyMetric, choose_metrics
 from eval.pairs import Pair, read_pair_lists
-from eval.report.folder import RESULTS, report_folder
 from eval.report.html import write_html
+from eval.report.images import draw_images
 from eval.report.markdown import write_markdown
-from eval.report.pictures import draw_pictures
-from eval.results import Results, write_results
-from eval.runner import Settings, evaluate
+from eval.results import RESULTS, Results, write_results
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import resolve_device
+from latentsync.errors import InputError
 from latentsync.face.detector import DETECTORS
+from latentsync.storage.owned_folder import claim_folder, locked
 
-WHEN_STOPPED = "the same command goes on from here"
+PROGRAM = "evaluation report"
+CACHE, DAMAGED = "cache", "damaged"
+WHEN_STOPPED = "repeat the command to resume"
+_REMEDY = "name another --out"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command: 0 when the report is written (failed videos are in it), 2 after an error."""
+    """Run the command; return 0 if the report was written (even if it lists failed videos), 2 after an error."""
     options = build_parser(__doc__ or "", "python -m eval.run").parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     return run_command(lambda: _main(options), when_stopped=WHEN_STOPPED)
@@ -46,16 +52,16 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], options: argparse.Namespace, cache: Path) -> Results:
-    """Evaluates and writes results.json, report.md, report.html and pictures/ into `options.out`.
+    """Evaluate and write results.json, report.md, report.html and pictures/ into `options.out`.
 
     Args:
         pairs: the videos.
-        metrics: what is measured.
-        options: as `build_parser` reads them.
-        cache: folder for what is kept for the next run.
+        metrics: the metrics.
+        options: parsed by `build_parser`.
+        cache: folder of results stored between runs.
 
     Raises:
-        LatentSyncError: the output cannot be written, or with --strict weights are missing.
+        LatentSyncError: the output is not writable, or weights are missing and --strict is set.
     """
     out: Path = options.out
     device = resolve_device(options.device)
@@ -63,14 +69,42 @@ def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], options: argparse.N
     with FaceClips(settings.cache, device, options.detector) as clips:
         results = evaluate(pairs, metrics, settings, clips)
         write_results(results, out / RESULTS)
-        pictures = draw_pictures(results, pairs, clips, out)
-    write_markdown(results, pictures, out / "report.md")
-    write_html(results, pictures, out, out / "report.html")
+        images = draw_images(results, pairs, clips, out)
+    write_markdown(results, images, out / "report.md")
+    write_html(results, images, out, out / "report.html")
     return results
 
 
+@contextmanager
+def report_folder(options: argparse.Namespace) -> Iterator[Path]:
+    """Claim and lock `options.out` for this run, create the cache folder, and yield the latter.
+
+    Raises:
+        InputError: the folder holds files of other programs, is in use by another run, or is not writable.
+    """
+    claim_folder(options.out, PROGRAM, _REMEDY, _is_of_older_version)
+    cache: Path = options.cache or options.out / CACHE
+    with locked(options.out, f"wait for it, or {_REMEDY}"):
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{cache} cannot be written ({error.strerror}): name another --cache") from error
+        yield cache
+
+
+def _is_of_older_version(folder: Path) -> bool:
+    """Return True if the folder holds a report, or only the files that exist before a report is written."""
+    try:
+        content = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set(os.listdir(folder)) <= {CACHE, DAMAGED}
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "run", "metrics", "videos", "sets", "making"} <= content.keys()
+
+
 def limited(pairs: Sequence[Pair], limit: int) -> list[Pair]:
-    """The pairs of the first so many names of every protocol and row; all of them for 0."""
+    """Return the first `limit` pairs of every protocol and row, or all pairs if `limit` is 0."""
     counts: dict[tuple[str, str], int] = {}
     chosen = []
     for pair in pairs:
@@ -82,12 +116,12 @@ def limited(pairs: Sequence[Pair], limit: int) -> list[Pair]:
 
 
 def closing_lines(results: Results, out: Path) -> str:
-    """What was done, for a person."""
-    run_facts = results.run
+    """Return the summary that the command prints."""
+    facts = results.run
     failed = sum(video.error is not None for video in results.videos)
     lines = [
-        f"{len(results.videos)} videos, {failed} failed; {run_facts['num_measured']} judgements made, "
-        f"{run_facts['num_kept']} kept from before; {run_facts['wall_seconds']:.1f} s",
+        f"{len(results.videos)} videos, {failed} failed; {facts['num_measured']} measurements made, "
+        f"{facts['num_kept']} kept from before; {facts['wall_seconds']:.1f} s",
         *(f"{one.name}: {one.not_measured}" for one in results.metrics if one.not_measured),
         f"wrote {out / 'report.html'}, report.md, results.json",
     ]
@@ -95,7 +129,7 @@ def closing_lines(results: Results, out: Path) -> str:
 
 
 def build_parser(description: str, program: str) -> argparse.ArgumentParser:
-    """The options that judging videos has, also as a part of another command."""
+    """Return a parser with the options of an evaluation, to which another command may add its own."""
     parser = OneLineParser(
         prog=program,
         description=description,
@@ -103,15 +137,15 @@ def build_parser(description: str, program: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--pairs", type=Path, nargs="+", required=True, help="CSV of the videos; of several lists, all of them")
-    add("--metrics", default="all", help="all, or names with commas between them (default: %(default)s)")
-    add("--out", type=Path, required=True, help="folder of the report, and of what is kept for the next run")
-    add("--cache", type=Path, help="keep what is measured here, to share it between reports (default: OUT/cache)")
+    add("--pairs", type=Path, nargs="+", required=True, help="one or more CSV files that list the videos")
+    add("--metrics", default="all", help="all, or comma-separated names (default: %(default)s)")
+    add("--out", type=Path, required=True, help="folder of the report and of the results stored between runs")
+    add("--cache", type=Path, help="folder of the stored results, to share them between reports (default: OUT/cache)")
     add("--strict", action="store_true", help="missing weights of a metric are an error")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--detector", choices=DETECTORS, default="auto", help="finds the faces (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    add("--limit", type=int, default=0, help="only the first so many videos of every row (0: all)")
+    add("--detector", choices=DETECTORS, default="auto", help="face detector (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
+    add("--limit", type=int, default=0, help="only the first N videos of every row (0: all)")
     return parser
 
 

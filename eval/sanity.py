@@ -1,8 +1,8 @@
-"""Does every metric put good above bad? Spoils ground truth in known ways and states what each metric makes of it.
+"""Check that metrics rank good results above bad ones: damage ground truth in known ways and measure it.
 
     python -m eval.sanity --pairs pairs.csv --out sanity/
 
-Writes the report of `eval.run` with a row for each damage, and the table as `sanity.md` and `sanity.json`.
+Writes the report of `eval.run` with one row per damage, and a table of the rankings as `sanity.md` and `sanity.json`.
 """
 
 import argparse
@@ -10,70 +10,67 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from eval.bootstrap import bootstrap_mean
 from eval.damage import DAMAGES, damaged_pairs
 from eval.face_clips import FaceClips
-from eval.metrics.metric import Figure
-from eval.metrics.registry import choose_metrics
-from eval.pairs import GROUND_TRUTH, MODEL, Pair, read_pair_lists
-from eval.protocols import PROTOCOLS, RECONSTRUCTION
-from eval.report.folder import DAMAGED, report_folder
+from eval.metrics.metric import Quantity, choose_metrics
+from eval.pairs import GROUND_TRUTH, MODEL, PROTOCOLS, RECONSTRUCTION, Pair, read_pair_lists
+from eval.report.content import FEW_VIDEOS, MINUS, Table, heading, number, unmeasured_lines
 from eval.report.markdown import markdown_table
-from eval.report.tables import FEW_VIDEOS, MINUS, Table, heading, number, unmeasured_lines
-from eval.results import Results, badness, is_ranked
-from eval.run import WHEN_STOPPED, build_parser, limited, run
+from eval.results import Results, badness, is_ranked, json_record
+from eval.run import DAMAGED, WHEN_STOPPED, build_parser, limited, report_folder, run
 from latentsync.cli import run_command
 from latentsync.device import resolve_device
 from latentsync.errors import InputError
 from latentsync.storage.atomic import atomic_write
 
 WORSE, EQUAL, UNCLEAR, BETTER, UNKNOWN = "worse", "equal", "unclear", "better", "not measured"
-"""What a figure says of one row against another: `equal` on every video means that it does not look at the damage."""
+"""How a quantity ranks one row against another; `equal` on every video means that it is insensitive to the damage."""
 
 _SIGNS = {WORSE: "\u2713", EQUAL: "=", UNCLEAR: "?", BETTER: "\u2717", UNKNOWN: ""}
 
 
 @dataclass(frozen=True)
-class FigureOrder:
-    """How one figure orders the rows.
+class QuantityOrder:
+    """How one quantity ranks the rows.
 
     Attributes:
-        figure: its name.
-        is_set: whether it belongs to whole rows, so that there is no interval behind a word.
+        quantity: its name.
+        is_set: True if it belongs to whole rows, so that its verdicts have no intervals.
         means: by row.
-        against_truth: for every other row what it is against ground truth.
-        against_good: for every damage what it is against the model's output.
+        against_truth: verdict on every other row against ground truth.
+        against_good: verdict on every damage against the model's results.
     """
 
-    figure: str
+    quantity: str
     is_set: bool
     means: dict[str, float]
     against_truth: dict[str, str]
     against_good: dict[str, str]
 
     def statement(self) -> str:
-        """Which damages it puts below ground truth, and which not."""
-        damages = {row: word for row, word in self.against_truth.items() if row in DAMAGES}
-        if not damages or all(word == UNKNOWN for word in damages.values()):
+        """Return in words which damages it ranks below ground truth, and which not."""
+        damages = {row: verdict for row, verdict in self.against_truth.items() if row in DAMAGES}
+        if not damages or all(verdict == UNKNOWN for verdict in damages.values()):
             return UNKNOWN
-        if all(word == WORSE for word in damages.values()):
+        if all(verdict == WORSE for verdict in damages.values()):
             return "orders all"
-        labels = {BETTER: "WRONG on", UNCLEAR: "not shown for", EQUAL: "does not look at", UNKNOWN: "not measured for"}
+        labels = {BETTER: "WRONG on", UNCLEAR: "not shown for", EQUAL: "insensitive to", UNKNOWN: "not measured for"}
         parts = []
-        for word, label in labels.items():
-            rows = [row for row, found in damages.items() if found == word]
+        for verdict, label in labels.items():
+            rows = [row for row, found in damages.items() if found == verdict]
             parts += [f"{label} {', '.join(rows)}"] if rows else []
         return "; ".join(parts)
 
 
 def sanity_pairs(pairs: Sequence[Pair], protocol: str, clips: FaceClips, folder: Path, seed: int) -> list[Pair]:
-    """Ground truths that have a reference, the model's results of the same names, and the damaged ground truths.
+    """Return ground truths with a reference, the model's results of the same names, and the damaged ground truths.
 
     Raises:
-        InputError: the list has fewer than two such ground truths, or a file cannot be used.
+        InputError: the list has fewer than two such ground truths, or a file is invalid.
     """
     chosen = [pair for pair in pairs if pair.protocol == protocol]
     truths = [pair for pair in chosen if pair.row == GROUND_TRUTH and pair.reference is not None]
@@ -84,107 +81,105 @@ def sanity_pairs(pairs: Sequence[Pair], protocol: str, clips: FaceClips, folder:
     return [*truths, *good, *damaged_pairs(truths, clips, folder, seed)]
 
 
-def orders(results: Results, protocol: str) -> list[FigureOrder]:
-    """What every ranked figure makes of the rows."""
-    found = []
-    for metric in results.metrics:
-        for figure in metric.figures:
-            if is_ranked(figure):
-                found.append(_order(results, protocol, figure, metric.is_set))
-    return found
+def orders(results: Results, protocol: str) -> list[QuantityOrder]:
+    """Return how every quantity with a better direction ranks the rows."""
+    return [
+        _order(results, protocol, quantity, metric.is_set)
+        for metric in results.metrics
+        for quantity in metric.quantities
+        if is_ranked(quantity)
+    ]
 
 
-def _order(results: Results, protocol: str, figure: Figure, is_set: bool) -> FigureOrder:
+def _order(results: Results, protocol: str, quantity: Quantity, is_set: bool) -> QuantityOrder:
     means = {}
     for row in results.rows(protocol):
-        value = _set_value(results, protocol, row, figure.name) if is_set else _mean(results, protocol, row, figure)
+        sets = results.set_values(protocol, row)
+        value = sets.get(quantity.name) if is_set else _mean(results, protocol, row, quantity)
         if value is not None:
             means[row] = value
     others = [row for row in (MODEL, *DAMAGES) if row in results.rows(protocol)]
-    words = {
-        upper: {row: _word(results, protocol, figure, is_set, upper, row) for row in others if row != upper}
+    verdicts = {
+        upper: {row: _verdict(results, protocol, quantity, is_set, upper, row) for row in others if row != upper}
         for upper in (GROUND_TRUTH, MODEL)
     }
-    return FigureOrder(figure.name, is_set, means, words[GROUND_TRUTH], words[MODEL])
+    return QuantityOrder(quantity.name, is_set, means, verdicts[GROUND_TRUTH], verdicts[MODEL])
 
 
-def _word(results: Results, protocol: str, figure: Figure, is_set: bool, upper: str, lower: str) -> str:
-    """What `lower` is against `upper`."""
+def _verdict(results: Results, protocol: str, quantity: Quantity, is_set: bool, upper: str, lower: str) -> str:
+    """Return the verdict on row `lower` against row `upper`."""
     if is_set:
-        values = [_set_value(results, protocol, row, figure.name) for row in (upper, lower)]
-        if values[0] is None or values[1] is None:
+        best, value = (results.set_values(protocol, row).get(quantity.name) for row in (upper, lower))
+        if best is None or value is None:
             return UNKNOWN
-        apart = badness(figure, values[1]) - badness(figure, values[0])
-        return WORSE if apart > 0 else BETTER if apart < 0 else EQUAL
-    uppers = {video.name: video.values.get(figure.name) for video in results.of(protocol, upper)}
-    lowers = {video.name: video.values.get(figure.name) for video in results.of(protocol, lower)}
-    apart = [
-        badness(figure, value) - badness(figure, best)
+        difference = badness(quantity, value) - badness(quantity, best)
+        return WORSE if difference > 0 else BETTER if difference < 0 else EQUAL
+    uppers = {video.name: video.values.get(quantity.name) for video in results.of(protocol, upper)}
+    lowers = {video.name: video.values.get(quantity.name) for video in results.of(protocol, lower)}
+    differences = [
+        badness(quantity, value) - badness(quantity, best)
         for name, value in lowers.items()
         if value is not None and (best := uppers.get(name)) is not None
     ]
-    interval = bootstrap_mean(apart, results.run["seed"])
+    interval = bootstrap_mean(differences, results.run["seed"])
     if interval is None:
         return UNKNOWN
-    if not any(apart):
+    if not any(differences):
         return EQUAL
     if interval.low is None or interval.high is None or interval.low <= 0 <= interval.high:
         return UNCLEAR
     return WORSE if interval.low > 0 else BETTER
 
 
-def _mean(results: Results, protocol: str, row: str, figure: Figure) -> float | None:
-    summary = results.summary(protocol, row, figure.name)
+def _mean(results: Results, protocol: str, row: str, quantity: Quantity) -> float | None:
+    summary = results.summary(protocol, row, quantity.name)
     return None if summary is None else summary.interval.mean
 
 
-def _set_value(results: Results, protocol: str, row: str, figure: str) -> float | None:
-    records = [one for one in results.sets if (one.protocol, one.row) == (protocol, row)]
-    return next((one.values[figure] for one in records if figure in one.values), None)
-
-
 def sanity_markdown(results: Results, protocol: str) -> str:
-    """The table and what it says."""
-    found, figures = orders(results, protocol), results.figures()
+    """Return both tables and their legends as Markdown."""
+    found, quantities = orders(results, protocol), results.quantities()
     rows = [row for row in (GROUND_TRUTH, MODEL, *DAMAGES) if row in results.rows(protocol)]
     lines = []
-    judged = [order for order in found if order.statement() != UNKNOWN]
-    for order in judged:
+    measured = [order for order in found if order.statement() != UNKNOWN]
+    for order in measured:
         cells = [
             f"{number(order.means.get(row))} {_SIGNS[order.against_truth.get(row, UNKNOWN)]}".strip() for row in rows
         ]
-        lines.append([heading(figures[order.figure]) + (" (set)" if order.is_set else ""), *cells, order.statement()])
+        lines.append(
+            [heading(quantities[order.quantity]) + (" (set)" if order.is_set else ""), *cells, order.statement()]
+        )
     num = len(results.of(protocol, GROUND_TRUTH))
-    others = [order.figure for order in found if order not in judged]
+    others = [order.quantity for order in found if order not in measured]
     legend = (
         *([f"only {num} videos: the intervals are too narrow to be relied on"] if num < FEW_VIDEOS else []),
         f"{num} videos, protocol {protocol}; means. {_SIGNS[WORSE]} worse than ground truth, and the 95 % interval of "
-        f"the paired difference says so; {_SIGNS[EQUAL]} the same on every video, so the figure does not look at this; "
-        f"{_SIGNS[UNCLEAR]} no difference is shown; {_SIGNS[BETTER]} better than ground truth, the wrong way round.",
-        "A column of the model tells how far it is from perfect, not a fault of the metric.",
+        f"the paired difference says so; {_SIGNS[EQUAL]} the same on every video, so it is insensitive to this; "
+        f"{_SIGNS[UNCLEAR]} no difference is shown; {_SIGNS[BETTER]} better than ground truth, which is wrong.",
+        "The model's column shows how far the model is from perfect, not a fault of the metric.",
         f"Not measured on ground truth and damage: {', '.join(others) or 'none'}.",
         *unmeasured_lines(results),
     )
     table = Table("Sanity of the metrics", ["figure", *rows, "damage against ground truth"], lines, legend)
-    return "\n\n".join([markdown_table(table, 1), markdown_table(_good_table(found, figures), 2)]) + "\n"
+    return "\n\n".join([markdown_table(table, 1), markdown_table(_good_table(found, quantities), 2)]) + "\n"
 
 
-def _good_table(found: Sequence[FigureOrder], figures: dict[str, Figure]) -> Table:
-    """Whether damaged ground truth stands below the model's undamaged output."""
+def _good_table(found: Sequence[QuantityOrder], quantities: dict[str, Quantity]) -> Table:
+    """Return the verdicts on damaged ground truth against the model's undamaged results."""
     lines = []
     for order in found:
         if any(order.against_good.get(row, UNKNOWN) != UNKNOWN for row in DAMAGES):
             cells = [_SIGNS[order.against_good.get(row, UNKNOWN)] or MINUS for row in DAMAGES]
-            lines.append([heading(figures[order.figure]), *cells])
+            lines.append([heading(quantities[order.quantity]), *cells])
     notes = (
         f"{_SIGNS[WORSE]} below the model's output, {_SIGNS[BETTER]} above it, {_SIGNS[UNCLEAR]} neither is shown. A "
-        "damaged ground truth rightly beats a model in what the damage does not touch.",
+        "damaged ground truth is rightly better than a model in what the damage does not affect.",
     )
     return Table("Damaged ground truth against the model's output", ["figure", *DAMAGES], lines, notes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status."""
+    """Run the command and return its exit code."""
     parser = build_parser(__doc__ or "", "python -m eval.sanity")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=RECONSTRUCTION, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -198,7 +193,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def make_table(options: argparse.Namespace) -> str:
-    """Spoils, judges and writes; gives the table."""
+    """Damage the ground truths, evaluate, write the report, and return the table."""
     out: Path = options.out
     metrics = choose_metrics(options.metrics)
     listed = limited(read_pair_lists(options.pairs), options.limit)
@@ -211,9 +206,9 @@ def make_table(options: argparse.Namespace) -> str:
 
 
 def _write(results: Results, protocol: str, out: Path) -> str:
-    """Writes the table as Markdown and JSON; gives the first."""
+    """Write the table as Markdown and JSON, and return the Markdown."""
     text = sanity_markdown(results, protocol)
-    content = json.dumps([{**asdict(one), "says": one.statement()} for one in orders(results, protocol)], indent=1)
+    content = json.dumps([{**json_record(one), "says": one.statement()} for one in orders(results, protocol)], indent=1)
     for name, written in (("sanity.md", text), ("sanity.json", content + "\n")):
         with atomic_write(out / name) as beside:
             beside.write_text(written, encoding="utf-8")

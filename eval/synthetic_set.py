@@ -1,10 +1,10 @@
-"""A set of rendered people to be evaluated on, in which the ground truth of every dub is known.
+"""Render a set of synthetic people for evaluation, with a known ground truth for every lip-sync.
 
     python -m eval.synthetic_set --out data/eval --num 30
     python -m eval.inference_videos --list data/eval/list.csv --out runs/eval
 
-Each person also speaks another one's sentences: the same person, scene and head movement, rendered with the other
-speech. `list.csv` names both protocols. The default seed was held out from the training of the demo weights.
+Each person is also rendered with another person's speech: the same appearance, scene and head movement. `list.csv`
+contains both protocols. The default seed was held out from the training of the demo weights.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from tqdm import tqdm
 from demo.synthetic.clip import TalkingClip
 from demo.synthetic.motion import FPS
 from demo.synthetic.speech import write_wav
-from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
+from eval.jobs import derangement
+from eval.pairs import CROSS_AUDIO, RECONSTRUCTION
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.media.writer import VideoWriter
@@ -34,7 +35,7 @@ from latentsync.storage.output_file import atomic_output
 from latentsync.storage.owned_folder import check_ownership, claim_folder
 
 _VERSION = 1
-"""Counted up when the files of a set change."""
+"""Incremented when the files of a set change."""
 _CRF = 10
 PROGRAM, RECORD = "evaluation set", "set.json"
 _REMEDY = "name another --out"
@@ -42,11 +43,11 @@ _REMEDY = "name another --out"
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """A set: every file in it is a function of these values.
+    """Settings of a set, which determine every file in it.
 
     Attributes:
-        seed: of people, scenes, movements, sentences, and of who says whose.
-        num_clips: people.
+        seed: seed of people, scenes, movements, sentences, and of the assignment of drivers.
+        num_clips: number of people.
         seconds: length of each clip.
         size: side of the square frames in pixels.
     """
@@ -65,15 +66,15 @@ class SyntheticSet:
             raise InputError(f"--size {self.size}: choose between 96 and 2048 pixels")
 
     def drivers(self) -> list[int]:
-        """For each person the one whose sentences it says in the cross-audio protocol."""
+        """Return for each person the index of the person whose speech drives it in the cross-audio protocol."""
         return derangement(self.num_clips, self.seed)
 
 
 def make_set(chosen: SyntheticSet, out: Path, num_workers: int = 1) -> Path:
-    """Makes what is missing of a set and gives its list.
+    """Render the missing files of a set and return the path of its list.
 
     Raises:
-        InputError: the folder holds another set.
+        InputError: the folder holds a set with other settings.
         ToolError: espeak-ng or ffmpeg is missing.
     """
     _claim(chosen, out)
@@ -91,7 +92,7 @@ def make_set(chosen: SyntheticSet, out: Path, num_workers: int = 1) -> Path:
 
 
 def make_clip(chosen: SyntheticSet, out: Path, index: int) -> None:
-    """Makes one person's clip, its speech, and the person saying the driver's speech, where they are not there."""
+    """Render the missing files of one person: clip, speech, and the clip driven by the driver's speech."""
     cv2.setNumThreads(1)
     driver = chosen.drivers()[index]
     for speaker, video in ((index, clip_files(out, index)[0]), (driver, truth_file(out, index, driver))):
@@ -109,12 +110,12 @@ def _written_speech(clip: TalkingClip, path: Path) -> Path:
 
 
 def clip_files(out: Path, index: int) -> tuple[Path, Path]:
-    """A person's video and its speech."""
+    """Return the paths of a person's video and speech."""
     return out / "clips" / f"person_{index:04d}.mp4", out / "clips" / f"person_{index:04d}.wav"
 
 
 def truth_file(out: Path, index: int, driver: int) -> Path:
-    """A person saying the driver's sentences."""
+    """Return the path of a person's video with the driver's speech."""
     return out / "truth" / f"person_{index:04d}_says_{driver:04d}.mp4"
 
 
@@ -125,12 +126,12 @@ def _write_film(clip: TalkingClip, speech: Path, path: Path) -> None:
 
 
 def _claim(chosen: SyntheticSet, out: Path) -> None:
-    """Writes down whose folder this is, or sees that it is the same set's."""
+    """Claim the folder and record the settings, or check that it holds a set with equal settings."""
     content = {"version": _VERSION, **asdict(chosen)}
     check_ownership(out, PROGRAM, _REMEDY, _is_of_older_version)
     record = out / RECORD
-    if record.exists() and (there := _read_record(record)) != content:
-        raise InputError(f"{out} holds a set made otherwise ({json.dumps(there)}): {_REMEDY}")
+    if record.exists() and (found := _read_record(record)) != content:
+        raise InputError(f"{out} holds a set made otherwise ({json.dumps(found)}): {_REMEDY}")
     claim_folder(out, PROGRAM, _REMEDY, _is_of_older_version)
     if not record.exists():
         with atomic_output(record) as beside:
@@ -138,12 +139,12 @@ def _claim(chosen: SyntheticSet, out: Path) -> None:
 
 
 def _is_of_older_version(out: Path) -> bool:
-    there = _read_record(out / RECORD)
-    return isinstance(there, dict) and there.keys() == {"version", *asdict(SyntheticSet())}
+    found = _read_record(out / RECORD)
+    return isinstance(found, dict) and found.keys() == {"version", *asdict(SyntheticSet())}
 
 
 def _read_record(path: Path) -> object:
-    """What a set was made by; None where nothing can be read."""
+    """Return the recorded settings of a set, or None if they cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -165,7 +166,7 @@ def _write_list(chosen: SyntheticSet, out: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status."""
+    """Run the command and return its exit code."""
     parser = OneLineParser(
         prog="python -m eval.synthetic_set",
         description=__doc__,
@@ -173,15 +174,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     defaults = SyntheticSet()
-    parser.add_argument("--out", type=Path, required=True, help="folder of the set; what is there is kept")
-    parser.add_argument("--num", type=int, default=defaults.num_clips, help="people (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=defaults.seconds, help="of each (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=defaults.size, help="side of the frames (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the set; existing files are kept")
+    parser.add_argument("--num", type=int, default=defaults.num_clips, help="number of people (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=defaults.seconds, help="length of a clip (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=int, default=defaults.size, help="frame side in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="1 is held out (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run_command(lambda: _main(options), when_stopped="the same command goes on from here")
+    return run_command(lambda: _main(options), when_stopped="repeat the command to resume")
 
 
 def _main(options: argparse.Namespace) -> int:

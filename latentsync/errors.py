@@ -46,6 +46,10 @@ class NonFiniteError(LatentSyncError):
     """The output of a network contains NaN or infinity."""
 
 
+class NotMeasured(LatentSyncError):
+    """A metric cannot measure this video; the message is the reason (no reference, too short, no face)."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, else the name of its type."""
     return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from demo.synthetic.clip_set import Clip
-from latentsync.judges.colour_distance import chroma_error, psnr_db
-from latentsync.judges.crop_measures import correlation, mouth_psnr_db, to_crops, to_images
+from latentsync.judges.crop_measures import chroma_error, correlation, mouth_psnr_db, psnr_db, to_crops, to_images
 from latentsync.judges.mouth_reader import read_mouth
 from latentsync.models.vae import LatentCodec
 

@@ -1,1 +1,1 @@
-"""What the demo weights are measured by on held-out clips: one file a group of figures."""
+"""Evaluation of the demo weights on held-out synthetic clips, against fixed targets."""

@@ -1,9 +1,8 @@
-"""`python -m eval.demo_weights [GROUP ...] --data DIR --weights DIR --out DIR`: the demo's figures.
+"""`python -m eval.demo_weights [GROUP ...] --data DIR --weights DIR --out DIR`: evaluate the demo weights.
 
-Measures the demo weights on held-out synthetic clips against the bars that were set for them. Groups: syncnet, vae,
-mouth_reader, dubs, size, and inference (which is measured only when named). The output folder gets `figures.json`,
-`table.md` and contact sheets. What is there already and made with the same weights, clips and settings is not measured
-again, so the same command goes on after an interruption.
+Measures the demo weights on held-out synthetic clips against fixed targets. Groups: syncnet, vae, mouth_reader, dubs,
+size, and inference (measured only if named). The output folder receives `figures.json`, `table.md` and contact sheets.
+Stored results with equal weights, clips and settings are reused, so the command can be repeated to resume.
 """
 
 import argparse
@@ -17,13 +16,17 @@ from pathlib import Path
 import torch
 
 from demo.synthetic.clip_set import find_clips
-from eval.demo_weights.bars import markdown_table
-from eval.demo_weights.dub_figures import MEASUREMENT, PAIRS, measure_dubs
-from eval.demo_weights.reader_figures import measure_mouth_reader
-from eval.demo_weights.setup import Evaluation, clip_key, files_key
-from eval.demo_weights.size_figures import measure_inference, measure_size
-from eval.demo_weights.sync_figures import measure_syncnet
-from eval.demo_weights.vae_figures import measure_vae
+from eval.demo_weights.dubs import MEASUREMENT, PAIRS, measure_dubs
+from eval.demo_weights.networks import (
+    measure_inference,
+    measure_mouth_reader,
+    measure_size,
+    measure_syncnet,
+    measure_vae,
+)
+from eval.demo_weights.settings import Evaluation, clip_key, files_key
+from eval.demo_weights.targets import markdown_table
+from eval.stored_results import Values
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
@@ -40,36 +43,39 @@ _BATCH_WINDOWS = 5
 
 @dataclass(frozen=True)
 class Group:
-    """Figures that are measured together.
+    """Values that are measured together.
 
     Attributes:
-        measure: measures them.
-        files: what they depend on besides the clips.
-        settings: what else they depend on, as text.
-        repeats: whether they are measured again when nothing has changed.
+        measure: returns the values.
+        files: returns the files besides the clips that affect the values.
+        settings: returns the settings that affect the values, as text.
+        repeats: True if the values are measured again even if nothing has changed.
     """
 
-    measure: Callable[[Evaluation], dict[str, float]]
+    measure: Callable[[Evaluation], Values]
     files: Callable[[Evaluation], list[Path]]
     settings: Callable[[Evaluation], str] = lambda evaluation: ""
     repeats: bool = False
 
 
 GROUPS = {
-    "syncnet": Group(measure_syncnet, Evaluation.syncnet_files, Evaluation.syncnet_text),
+    "syncnet": Group(measure_syncnet, Evaluation.syncnet_files, Evaluation.syncnet_settings),
     "vae": Group(measure_vae, Evaluation.reconstruction_files),
-    "mouth_reader": Group(measure_mouth_reader, Evaluation.reader_files),
-    "dubs": Group(measure_dubs, Evaluation.dub_files, Evaluation.dub_text),
+    "mouth_reader": Group(measure_mouth_reader, Evaluation.mouth_reader_files),
+    "dubs": Group(measure_dubs, Evaluation.dub_files, Evaluation.dub_settings),
     "size": Group(measure_size, Evaluation.weight_files),
     "inference": Group(measure_inference, Evaluation.weight_files, repeats=True),
 }
 DEFAULT_GROUPS = tuple(name for name in GROUPS if name != "inference")
 
 
-def evaluate(evaluation: Evaluation, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Measures the named groups and writes `figures.json` and `table.md`.
+def evaluate(evaluation: Evaluation, names: tuple[str, ...]) -> dict[str, Values]:
+    """Measure the named groups and write `figures.json` and `table.md`.
 
-    Groups that were measured before on the same weights, clips and settings are in both too.
+    Both files also contain the groups measured earlier with the same weights, clips and settings.
+
+    Returns:
+        The values of all these groups by name.
     """
     clips = cache_key(*(clip_key(clip) for clip in evaluation.clips))
     stored = _stored(evaluation.out / "figures.json")
@@ -84,10 +90,10 @@ def evaluate(evaluation: Evaluation, names: tuple[str, ...]) -> dict[str, dict[s
 
 
 def _is_current(name: str, result: dict, evaluation: Evaluation, clips: str) -> bool:
-    """Whether a stored result is of these weights, clips and settings."""
+    """Return True if a stored result was measured with these weights, clips and settings."""
     try:
         return result.get("key") == _key(GROUPS[name], evaluation, clips)
-    except InputError:  # its weights are not there
+    except InputError:  # its weights are missing
         return False
 
 
@@ -96,7 +102,7 @@ def _key(group: Group, evaluation: Evaluation, clips: str) -> str:
 
 
 def _stored(path: Path) -> dict[str, dict]:
-    """The results of an earlier run; none where there are none or they cannot be read."""
+    """Return the results of an earlier run; none if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -113,7 +119,7 @@ def _write(out: Path, results: dict[str, dict]) -> None:
 
 
 def parse_evaluation(arguments: argparse.Namespace) -> Evaluation:
-    """The evaluation a command line asks for."""
+    """Build the settings from the command line; raise InputError if a number is out of range."""
     if min(arguments.dubs, arguments.own) < 0 or arguments.frames < 32 or arguments.clips < 1:
         raise InputError("--clips must be at least 1, --dubs and --own at least 0, --frames at least 32")
     return Evaluation(
@@ -133,7 +139,7 @@ def parse_evaluation(arguments: argparse.Namespace) -> Evaluation:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = OneLineParser(
         prog="python -m eval.demo_weights",
         description=__doc__,
@@ -143,15 +149,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all but inference)")
     add("--data", type=Path, required=True, help="folder of held-out clips")
     add("--weights", type=Path, required=True, help="folder of the demo weights")
-    add("--out", type=Path, required=True, help="folder for figures and contact sheets")
+    add("--out", type=Path, required=True, help="folder for values and contact sheets")
     add("--cache", type=Path, default=Path("cache/demo_truth"), help="folder for rendered ground truth (300 MB)")
-    add("--real", type=Path, default=None, help="folder of real videos for the VAE; its sheet shows these people")
+    add(
+        "--real",
+        type=Path,
+        default=None,
+        help="folder of real videos for the VAE; its contact sheet shows them",
+    )
     add("--unet", type=Path, default=None, help="another U-Net's weights instead of the folder's")
     add("--unet_config", type=Path, default=None, help="its configuration (default: configs/demo/unet.yaml)")
     add("--syncnet_config", type=Path, default=None, help="the SyncNet's (default: configs/demo/syncnet.yaml)")
     add("--clips", type=int, default=100, help="number of clips")
-    add("--dubs", type=int, default=50, help="clips dubbed with the next one's speech")
-    add("--own", type=int, default=10, help="clips painted to their own speech")
+    add("--dubs", type=int, default=50, help="number of clips dubbed with the next clip's speech")
+    add("--own", type=int, default=10, help="number of clips generated with their own speech")
     add("--frames", type=int, default=124, help="frames of each dub")
     add("--steps", type=int, default=20, help="denoising steps")
     add("--guidance", type=float, default=1.5, help="guidance scale")
@@ -160,7 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Reads the command line and evaluates; 2 when an input cannot be used."""
+    """Run the command; return 0, or 2 if an input is invalid."""
     parser = build_parser()
     arguments = parser.parse_args()
     unknown = [name for name in arguments.groups if name not in GROUPS]
@@ -169,7 +180,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    return run_command(lambda: _main(arguments), when_stopped="the same command goes on")
+    return run_command(lambda: _main(arguments), when_stopped="repeat the command to resume")
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -182,7 +193,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 def _is_of_older_version(out: Path) -> bool:
-    """Whether a folder holds figures of ours, or those of pairs, which come first."""
+    """Return True if a folder holds `figures.json`, or `dubs.jsonl`, which is written first."""
     stored = _stored(out / "figures.json")
     if stored and all(isinstance(result, dict) and "figures" in result for result in stored.values()):
         return True

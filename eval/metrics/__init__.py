@@ -1,1 +1,1 @@
-"""One metric a file; `registry` finds every module here that holds METRIC or METRICS, so a new file is a new metric."""
+"""One module per metric. Every module here that defines METRIC or METRICS is found by `metric.all_metrics`."""

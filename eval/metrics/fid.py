@@ -2,7 +2,7 @@
 
 import io
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +10,32 @@ import torch
 from torch import nn
 
 from eval.face_clips import FaceClip
-from eval.frechet_judge import FrechetJudge
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, SetJudge, SetMetric
+from eval.metrics.metric import FrechetMetric, Quantity
 from latentsync.errors import CheckpointError
 from latentsync.storage.weight_file import TRAINING_DOWNLOAD, read_weight_file
 from latentsync.weights import CHECKPOINTS
 
 NUM_FEATURES = 2048
 STRIDE_FRAMES = 5
-"""One frame in so many is taken: neighbours are nearly the same picture."""
+"""Only every fifth frame is used: adjacent frames are nearly equal."""
 
 _BATCH = 8
 
 
 def load_inception(path: Path, device: torch.device | str = "cpu") -> nn.Module:
-    """torch-fidelity's Inception, which maps pictures (n, 3, h, w) uint8 to a tuple with features (n, 2048).
+    """Load torch-fidelity's Inception, which maps images (n, 3, h, w) uint8 to a tuple with features (n, 2048).
 
     Args:
         path: its weights file `weights-inception-2015-12-05-6726825d.pth`, converted from TensorFlow's original.
-        device: where the network goes.
+        device: device of the network.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another network.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    safe = io.BytesIO()  # the package would run code from the file: it gets what was read without running any
+    safe = io.BytesIO()  # torch-fidelity unpickles without weights_only, so it receives a copy that was read safely
     torch.save(read_weight_file(path, TRAINING_DOWNLOAD), safe)
     safe.seek(0)
     try:
@@ -46,50 +45,35 @@ def load_inception(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     return network.to(device)
 
 
-class _FidJudge(FrechetJudge):
-    figure = "fid"
-    num_features = NUM_FEATURES
-
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self._network, self._device = network, device
+def feature_extractor(network: nn.Module, device: torch.device) -> Callable[[FaceClip], np.ndarray]:
+    """Return a function from a clip to the features (n, 2048) float32 of every fifth valid frame."""
 
     @torch.inference_mode()
-    def features_of(self, clip: FaceClip) -> np.ndarray:
-        """See `FrechetJudge`."""
-        frames = np.flatnonzero(clip.valid)[::STRIDE_FRAMES]
+    def features_of(clip: FaceClip) -> np.ndarray:
         parts = [np.empty((0, NUM_FEATURES), np.float32)]
-        for start in range(0, len(frames), _BATCH):
-            pictures = torch.from_numpy(clip.crops[frames[start : start + _BATCH]]).permute(0, 3, 1, 2)
-            parts.append(self._network(pictures.to(self._device))[0].cpu().numpy())
+        for crops in clip.valid_batches(_BATCH, STRIDE_FRAMES):
+            images = torch.from_numpy(crops).permute(0, 3, 1, 2)
+            parts.append(network(images.to(device))[0].cpu().numpy())
         return np.concatenate(parts)
 
+    return features_of
 
-@dataclass(frozen=True)
-class FidMetric(SetMetric):
-    """The real set is the references, and the sources where there are none."""
 
-    inception: Path = CHECKPOINTS / "auxiliary" / "weights-inception-2015-12-05-6726825d.pth"
-
-    name = "fid"
-    figures = (Figure("fid", "", False, "Frechet distance of Inception features from the real face crops", 0.0),)
-    description = "Frechet inception distance (FID) of face crops"
-    protocol = (
+METRIC = FrechetMetric(
+    name="fid",
+    quantities=(Quantity("fid", "", False, "Frechet distance of Inception features from the real face crops", 0.0),),
+    description="Frechet inception distance (FID) of face crops",
+    protocol=(
         "Published figures take whole frames or face crops of various sizes, and hundreds to many thousands of them; "
         "FID falls with their number, so only equal numbers compare. Ours: torch-fidelity's port of the original "
         "Inception, aligned 256 px face crops, every fifth frame, against the references (else the sources); under "
-        f"{2 * NUM_FEATURES} pictures a warning stands beside it."
-    )
-
-    def weights(self) -> list[Path]:
-        """Inception, put there by hand (torch-fidelity's release page has it)."""
-        return [self.inception]
-
-    def load(self, device: torch.device) -> SetJudge:
-        """The network; CheckpointError where it cannot be read."""
-        return _FidJudge(load_inception(self.inception, device), device)
-
-
-METRIC = FidMetric()
+        f"{2 * NUM_FEATURES} images a warning stands beside it."
+    ),
+    num_features=NUM_FEATURES,
+    # not downloaded by scripts/download_weights.py; torch-fidelity's release page has it
+    file=CHECKPOINTS / "auxiliary" / "weights-inception-2015-12-05-6726825d.pth",
+    build=lambda path, device: feature_extractor(load_inception(path, device), device),
+)
 
 if __name__ == "__main__":
     sys.exit(run_command(METRIC))

@@ -1,56 +1,67 @@
-"""Flicker: how much the mouth region jumps back and forth from frame to frame, in grey levels (0-255)."""
+"""Flicker: mean absolute second difference of the mouth region over time, in grey levels (0 to 255)."""
 
 import sys
 
 import numpy as np
-import torch
 
 from eval.face_clips import FaceClip, FaceClips
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, Judge, Metric, Sample
-from eval.mouth_motion import mouth_motion
-from eval.not_measured import NotMeasured
+from eval.metrics.metric import FunctionMetric, Quantity
+from eval.pairs import Pair
+from latentsync.errors import NotMeasured
+from latentsync.judges.crop_measures import mouth_differences
+
+_CHUNK_FRAMES = 250
+"""Frames per chunk; bounds the memory of the float32 differences."""
+
+
+def mouth_motion(clip: FaceClip, order: int) -> np.ndarray:
+    """Return the mean absolute difference over time of the mouth region per frame, (n,) in grey levels (0 to 255).
+
+    Entry i is computed from frames i - order ... i; it is NaN unless all of them are valid.
+
+    Args:
+        clip: the crops.
+        order: 1 for change, 2 for the second difference (steady motion gives 0).
+    """
+    motion = np.full(len(clip), np.nan)
+    for span in clip.valid_spans(order + 1):
+        for start in range(span.start, span.stop - order, _CHUNK_FRAMES):
+            stop = min(start + _CHUNK_FRAMES + order, span.stop)
+            motion[start + order : stop] = mouth_differences(clip.crops[start:stop], order).mean(axis=(1, 2, 3))
+    return motion
 
 
 def flicker(clip: FaceClip) -> float:
-    """Mean absolute second difference over time of the mouth region, in grey levels.
-
-    Raises NotMeasured under three successive frames with a face.
-    """
+    """Return the mean of `mouth_motion` of order 2; raise NotMeasured without three successive valid frames."""
     motion = mouth_motion(clip, order=2)
     if np.isnan(motion).all():
         raise NotMeasured("flicker needs three successive frames with the face")
     return float(np.nanmean(motion))
 
 
-def _judge(sample: Sample, clips: FaceClips) -> dict[str, float]:
-    truth = sample.source if sample.reference is None else sample.reference
-    ours = flicker(clips.crops(sample.result, sample.source))
-    theirs = flicker(clips.crops(truth, sample.source))
+def _measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
+    ours = flicker(clips.crops(pair.result, pair.source))
+    theirs = flicker(clips.crops(pair.reference_or_source, pair.source))
     ratio = {"flicker_ratio": ours / theirs} if theirs > 0 else {}
     return {"flicker": ours} | ratio
 
 
-class FlickerMetric(Metric):
-    """Compares with the reference, else with the source."""
-
-    name = "flicker"
-    figures = (
-        Figure("flicker", "grey levels", None, "mean absolute second difference over time of the mouth region"),
-        Figure("flicker_ratio", "", None, "the same over that of the reference, else of the source", 1.0, ("source",)),
-    )
-    description = "temporal jitter of the mouth region"
-    protocol = (
+METRIC = FunctionMetric(
+    name="flicker",
+    quantities=(
+        Quantity("flicker", "grey levels", None, "mean absolute second difference over time of the mouth region"),
+        Quantity(
+            "flicker_ratio", "", None, "the same over that of the reference, else of the source", 1.0, ("source",)
+        ),
+    ),
+    description="temporal jitter of the mouth region",
+    protocol=(
         "Nothing published is comparable. A mouth that does not move has less flicker than a speaking one, so the "
         "ratio to the reference (else the source) should be near 1, not small."
-    )
-
-    def load(self, device: torch.device) -> Judge:
-        """Nothing is loaded; it runs on the CPU."""
-        return _judge
-
-
-METRIC = FlickerMetric()
+    ),
+    measure=_measure,
+)
 
 if __name__ == "__main__":
     sys.exit(run_command(METRIC))

@@ -10,8 +10,9 @@ import torch
 from eval.face_clips import FaceClips
 from eval.face_geometry import FaceGeometry
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, Judge, Metric, Sample
-from eval.not_measured import NotMeasured
+from eval.metrics.metric import LoadedMetric, Metric, Quantity
+from eval.pairs import Pair
+from latentsync.errors import NotMeasured
 from latentsync.face.landmarks68 import (
     LandmarkNetworks,
     find_box_weights,
@@ -23,18 +24,18 @@ from latentsync.media.pingpong import source_index
 from latentsync.weights import CHECKPOINTS
 
 STRIDE_FRAMES = 5
-"""One frame in so many is looked at."""
+"""Only every fifth frame is measured."""
 
 _MOUTH = slice(48, 68)
 _OUTER_EYE_CORNERS = (36, 45)
-_FARTHEST = 0.5
-"""A detection is the followed face where its anchors lie within this share of its box's side."""
+_MAX_ANCHOR_DISTANCE = 0.5
+"""A detection is the tracked face if its anchors are within this distance, as a share of the longer box side."""
 
 
 def mouth_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Mean distance of the 20 mouth points in percent of the distance between the reference's outer eye corners.
+    """Return the mean distance of the 20 mouth points in percent of the reference's outer eye corner distance.
 
-    Both mouths are first put on their common centre, so that the shape counts and not the place.
+    Both mouths are centred first, so that only the shape counts.
 
     Args:
         ours, theirs: (68, 2) landmarks in pixels of the result and of the reference.
@@ -44,27 +45,29 @@ def mouth_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(100 * np.linalg.norm(first - second, axis=1).mean() / max(eyes, 1e-6))
 
 
-def followed_boxes(geometry: FaceGeometry) -> np.ndarray:
-    """(n, 5) box and score of the followed face in every frame; NaN where it was not detected."""
+def tracked_boxes(geometry: FaceGeometry) -> np.ndarray:
+    """Return (n, 5) box and score of the tracked face in every frame; NaN in frames where it was not detected."""
     boxes = np.full((len(geometry), 5), np.nan)
-    places = geometry.anchors.mean(axis=1)
+    centres = geometry.anchors.mean(axis=1)
     for row in geometry.rows:
         frame, box = int(row[0]), row[1:5]
-        away = np.linalg.norm(row[6:].reshape(3, 2).mean(axis=0) - places[frame])
-        if np.isnan(boxes[frame, 0]) and away < _FARTHEST * max(box[2] - box[0], box[3] - box[1]):
+        distance = np.linalg.norm(row[6:].reshape(3, 2).mean(axis=0) - centres[frame])
+        if np.isnan(boxes[frame, 0]) and distance < _MAX_ANCHOR_DISTANCE * max(box[2] - box[0], box[3] - box[1]):
             boxes[frame] = row[1:6]
     return boxes
 
 
 @dataclass(frozen=True)
 class LmdMetric(Metric):
-    """Needs a reference; `auxiliary` is the folder with face-alignment's weights."""
+    """Requires a reference; `auxiliary` is the folder of face-alignment's weights."""
 
     auxiliary: Path = CHECKPOINTS / "auxiliary"
 
     name = "lmd"
-    figures = (
-        Figure("lmd_mouth", "% of eye distance", False, "landmark distance of the mouth's shape", 0.0, ("reference",)),
+    quantities = (
+        Quantity(
+            "lmd_mouth", "% of eye distance", False, "landmark distance of the mouth's shape", 0.0, ("reference",)
+        ),
     )
     description = "landmark distance of the mouth (LMD)"
     protocol = (
@@ -74,34 +77,34 @@ class LmdMetric(Metric):
     )
 
     def weights(self) -> list[Path]:
-        """face-alignment's two files, in the folder or in torch's own cache."""
+        """Return face-alignment's two files, in the folder or in torch's own cache."""
         found = [find_box_weights(self.auxiliary), find_landmark_weights(self.auxiliary)]
         return [path for path in found if path] + [self.auxiliary / name for name in missing_weights(self.auxiliary)]
 
-    def load(self, device: torch.device) -> Judge:
-        """The networks; CheckpointError where they cannot be read."""
-        return lmd_judge(load_landmark_networks(device, self.auxiliary))
+    def load(self, device: torch.device) -> LoadedMetric:
+        """Load the networks; raise CheckpointError if they cannot be read."""
+        return lmd_with(load_landmark_networks(device, self.auxiliary))
 
 
-def lmd_judge(networks: LandmarkNetworks) -> Judge:
-    """The judge that looks through these networks."""
+def lmd_with(networks: LandmarkNetworks) -> LoadedMetric:
+    """Return the metric computed with these networks."""
 
     @torch.inference_mode()
-    def judge(sample: Sample, clips: FaceClips) -> dict[str, float]:
-        reference = sample.required_reference()
-        boxes = followed_boxes(clips.geometry(sample.source))
+    def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
+        reference = pair.required_reference()
+        boxes = tracked_boxes(clips.geometry(pair.source))
         distances = []
-        with clips.frames(sample.result) as ours, clips.frames(reference) as theirs:
+        with clips.frames(pair.result) as ours, clips.frames(reference) as theirs:
             for number, (first, second) in enumerate(zip(ours, theirs, strict=False)):
                 box = boxes[source_index(number, len(boxes))]
                 if number % STRIDE_FRAMES == 0 and np.isfinite(box).all():
                     points = [networks.landmarks(frame, box[None])[0] for frame in (first, second)]
                     distances.append(mouth_distance(*points))
         if not distances:
-            raise NotMeasured(f"no face was found in {sample.source.name}")
+            raise NotMeasured(f"no face was found in {pair.source.name}")
         return {"lmd_mouth": float(np.mean(distances))}
 
-    return judge
+    return measure
 
 
 METRIC = LmdMetric()

@@ -1,73 +1,62 @@
-"""How the mouth's opening and width follow the reference's: correlation (-1 to 1), synthetic people only."""
+"""Correlation over time of mouth opening and width with the reference's (-1 to 1), for synthetic people only."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from eval.face_clips import FaceClips, common_frames
+from eval.face_clips import FaceClips, common_frames, paired_batches
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, Judge, Metric, Sample
-from eval.not_measured import NotMeasured
+from eval.metrics.metric import LoadedMetric, NetworkMetric, Quantity, crops_with_reference
+from eval.pairs import Pair
+from latentsync.errors import NotMeasured
 from latentsync.judges.crop_measures import correlation
 from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.weights import CHECKPOINTS
 
-_LEAST_FRAMES = 10
+_MIN_FRAMES = 10
 _BATCH = 32
 
 
-@dataclass(frozen=True)
-class MouthReaderMetric(Metric):
-    """Needs a reference; `reader` reads opening (0 closed, 1 wide open) and width (0.5 neutral) off a crop."""
+def _build(files: tuple[Path, ...], device: torch.device) -> LoadedMetric:
+    reader = load_mouth_reader(files[0], device)  # opening (0 closed, 1 wide open), width (0.5 neutral)
 
-    reader: Path = CHECKPOINTS / "demo" / "mouth_reader.pt"
+    def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
+        result, reference = crops_with_reference(pair, clips)
+        num_frames = len(common_frames(result, reference))
+        if num_frames < _MIN_FRAMES:
+            raise NotMeasured(f"only {num_frames} frames show the face: a correlation needs {_MIN_FRAMES}")
+        mouths = [[read_mouth(reader, part) for part in crops] for crops in paired_batches(result, reference, _BATCH)]
+        ours, theirs = (np.concatenate(parts) for parts in zip(*mouths, strict=True))
+        return {
+            "mouth_opening": correlation(ours[:, 0], theirs[:, 0]),
+            "mouth_width": correlation(ours[:, 1], theirs[:, 1]),
+            "mouth_opening_error": float(np.abs(ours[:, 0] - theirs[:, 0]).mean()),
+        }
 
-    name = "mouth_reader"
-    figures = (
-        Figure(
+    return measure
+
+
+METRIC = NetworkMetric(
+    name="mouth_reader",
+    quantities=(
+        Quantity(
             "mouth_opening", "", True, "correlation over time of the opening with the reference's", 1.0, ("reference",)
         ),
-        Figure("mouth_width", "", True, "correlation over time of the width with the reference's", 1.0, ("reference",)),
-        Figure("mouth_opening_error", "", False, "mean absolute error of the opening (0...1)", 0.0, ("reference",)),
-    )
-    description = "mouth opening and width against the reference (stand-in for LMD, synthetic people only)"
-    protocol = (
+        Quantity(
+            "mouth_width", "", True, "correlation over time of the width with the reference's", 1.0, ("reference",)
+        ),
+        Quantity("mouth_opening_error", "", False, "mean absolute error of the opening (0...1)", 0.0, ("reference",)),
+    ),
+    description="mouth opening and width against the reference (stand-in for LMD, synthetic people only)",
+    protocol=(
         "Stand-in for the landmark distance (`lmd`) where its weights are missing: a small network of this repository, "
         "trained on rendered people whose mouth is known, and meaningless on real ones. Nothing published compares."
-    )
-
-    def weights(self) -> list[Path]:
-        """The reader."""
-        return [self.reader]
-
-    def load(self, device: torch.device) -> Judge:
-        """The network; CheckpointError where it cannot be read."""
-        reader = load_mouth_reader(self.reader, device)
-
-        def judge(sample: Sample, clips: FaceClips) -> dict[str, float]:
-            result = clips.crops(sample.result, sample.source)
-            reference = clips.crops(sample.required_reference(), sample.source)
-            frames = common_frames(result, reference)
-            if len(frames) < _LEAST_FRAMES:
-                raise NotMeasured(f"only {len(frames)} frames show the face: a correlation needs {_LEAST_FRAMES}")
-            chunks = [frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH)]
-            ours, theirs = (
-                np.concatenate([read_mouth(reader, clip.crops[chunk]) for chunk in chunks])
-                for clip in (result, reference)
-            )
-            return {
-                "mouth_opening": correlation(ours[:, 0], theirs[:, 0]),
-                "mouth_width": correlation(ours[:, 1], theirs[:, 1]),
-                "mouth_opening_error": float(np.abs(ours[:, 0] - theirs[:, 0]).mean()),
-            }
-
-        return judge
-
-
-METRIC = MouthReaderMetric()
+    ),
+    files=(CHECKPOINTS / "demo" / "mouth_reader.pt",),
+    build=_build,
+)
 
 if __name__ == "__main__":
     sys.exit(run_command(METRIC))

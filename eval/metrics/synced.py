@@ -1,23 +1,21 @@
-"""Which share of a result's frames was painted, left alone or failed, as the record of its making says (0 to 1)."""
+"""Shares (0 to 1) of a result's frames that were generated, unchanged or failed, from the record of its generation."""
 
 import json
 import sys
 from pathlib import Path
 
-import torch
-
 from eval.face_clips import FaceClips
 from eval.metrics.command import run_command
-from eval.metrics.metric import Figure, Judge, Metric, Sample
-from eval.not_measured import NotMeasured
-from latentsync.errors import InputError
+from eval.metrics.metric import FunctionMetric, Quantity
+from eval.pairs import Pair
+from latentsync.errors import InputError, NotMeasured
 
 
 def frame_shares(record: Path) -> dict[str, float]:
-    """Shares of frames of one run, from its record (`latentsync.pipelines.video_maker`); 1 failed where the run has.
+    """Return shares of frames from the record of one video (`latentsync.pipelines.video_maker`).
 
     Raises:
-        InputError: the file cannot be read, or is no such record.
+        InputError: the file cannot be read, or is not such a record.
     """
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
@@ -34,30 +32,23 @@ def frame_shares(record: Path) -> dict[str, float]:
     return {"frames_synced": share, "frames_passed": 1 - share, "frames_failed": 0.0}
 
 
-def _judge(sample: Sample, clips: FaceClips) -> dict[str, float]:
-    if sample.report is None:
+def _measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
+    if pair.report is None:
         raise NotMeasured("there is no record of its making")
-    return frame_shares(sample.report)
+    return frame_shares(pair.report)
 
 
-class SyncedMetric(Metric):
-    """Looks at the record only."""
-
-    name = "synced"
-    figures = (
-        Figure("frames_synced", "", True, "share of frames whose lips were painted", 1.0, ("report",)),
-        Figure("frames_passed", "", False, "share of frames left as they were: no face", 0.0, ("report",)),
-        Figure("frames_failed", "", False, "share of frames of failed runs", 0.0, ("report",)),
-    )
-    description = "shares of frames synced, passed through and failed"
-    protocol = "Published evaluations drop failed videos and frames in silence; ours counts them."
-
-    def load(self, device: torch.device) -> Judge:
-        """Nothing is loaded."""
-        return _judge
-
-
-METRIC = SyncedMetric()
+METRIC = FunctionMetric(
+    name="synced",
+    quantities=(
+        Quantity("frames_synced", "", True, "share of frames whose lips were generated", 1.0, ("report",)),
+        Quantity("frames_passed", "", False, "share of frames left unchanged: no face", 0.0, ("report",)),
+        Quantity("frames_failed", "", False, "share of frames of failed runs", 0.0, ("report",)),
+    ),
+    description="shares of frames synced, passed through and failed",
+    protocol="Published evaluations drop failed videos and frames in silence; ours counts them.",
+    measure=_measure,
+)
 
 if __name__ == "__main__":
     sys.exit(run_command(METRIC))

@@ -1,1 +1,1 @@
-"""Reports of an evaluation: HTML, Markdown, tables, plots and contact sheets."""
+"""Reports of an evaluation: their content, as HTML and Markdown, and their images."""

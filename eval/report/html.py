@@ -1,4 +1,4 @@
-"""The report as one HTML file without anything beside it: `report.html`."""
+"""The report as one self-contained HTML file: `report.html`."""
 
 import base64
 from collections.abc import Sequence
@@ -7,19 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from eval.ranking import Ranking, rankings
-from eval.report.pictures import Pictures
-from eval.report.tables import (
-    Table,
-    closing_tables,
-    failure_lines,
-    heading,
-    introduction,
-    metric_tables,
-    number,
-    unmeasured_lines,
-)
-from eval.results import Results, VideoRecord
+from eval.report.content import Table, heading, number, report_parts
+from eval.report.images import ReportImages
+from eval.results import Ranking, Results, VideoRecord
 from latentsync.storage.atomic import atomic_write
 
 _STYLE = """
@@ -32,72 +22,87 @@ figcaption { font-size: 13px } summary { cursor: pointer; font-weight: 600; marg
 """
 
 
-def write_html(results: Results, pictures: Pictures, out: Path, path: Path) -> None:
-    """Writes the report with the pictures of the folder `out` inside; it appears whole.
+def write_html(results: Results, images: ReportImages, out: Path, path: Path) -> None:
+    """Write the report atomically, with the images of the folder `out` embedded.
 
-    A contact sheet that several figures show is in the file once, as a background of a style class.
+    A contact sheet that several rankings show is embedded once, as the background of a style class.
     """
-    parts = ["<h1>Evaluation</h1>", *(f"<p>{escape(line)}</p>" for line in introduction(results))]
-    unmeasured = unmeasured_lines(results)
-    if unmeasured:
-        parts.append(f"<h2>Not measured</h2>{_listed(unmeasured)}")
-    for protocol in results.protocols():
-        parts.append(f"<h2>Protocol: {escape(protocol)}</h2>")
-        parts += [html_table(table) for table in metric_tables(results, protocol)]
-        failures = failure_lines(results, protocol)
-        if failures:
-            parts.append(f"<h3>Failed</h3>{_listed(failures)}")
-        if protocol in pictures.plots:
-            image = _data_url(out / pictures.plots[protocol], "image/png")
-            parts.append(f'<h3>Every video</h3><img src="{image}" alt="values of all videos, {escape(protocol)}">')
-        ranked = rankings(results, protocol)
-        if ranked:
-            parts.append("<h3>Worst and best videos</h3>")
-            parts += [_ranking(ranking, pictures) for ranking in ranked]
-    parts += [html_table(table) for table in closing_tables(results)]
+    body = "\n".join(report_parts(results, images, HtmlFormat(images, out)))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Evaluation</title>'
-    body = "\n".join(parts)
-    style = _STYLE + "".join(_sheet_style(place, out / name) for place, name in enumerate(pictures.sheets.values()))
-    with atomic_write(path) as beside:
+    style = _STYLE + "".join(_sheet_style(place, out / name) for place, name in enumerate(images.sheets.values()))
+    with atomic_write(path) as temporary:
         page = f'<!doctype html><html lang="en"><head>{head}<style>{style}</style></head><body>{body}</body></html>\n'
-        beside.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
-def html_table(table: Table) -> str:
-    """Title, table and notes."""
-    parts = [f"<h3>{escape(table.title)}</h3>"]
-    if table.header:
-        header = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-        rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-        parts.append(f"<table><tr>{header}</tr>{rows}</table>")
-    if table.notes:
-        parts.append(f'<div class="notes">{_listed(table.notes)}</div>')
-    return "".join(parts)
+class HtmlFormat:
+    """A `ReportFormat` for HTML.
+
+    Args:
+        images: images of the report.
+        out: folder to which their file names are relative.
+    """
+
+    def __init__(self, images: ReportImages, out: Path) -> None:
+        self._images, self._out = images, out
+        self._sheet_numbers = {identity: place for place, identity in enumerate(images.sheets)}
+
+    def title(self, text: str) -> str:
+        """See `ReportFormat`."""
+        return f"<h1>{escape(text)}</h1>"
+
+    def paragraph(self, text: str) -> str:
+        """See `ReportFormat`."""
+        return f"<p>{escape(text)}</p>"
+
+    def section(self, title: str) -> str:
+        """See `ReportFormat`."""
+        return f"<h2>{escape(title)}</h2>"
+
+    def bullets(self, title: str, level: int, lines: Sequence[str]) -> str:
+        """See `ReportFormat`."""
+        return f"<h{level}>{escape(title)}</h{level}>{_bullets(lines)}"
+
+    def table(self, table: Table, level: int) -> str:
+        """See `ReportFormat`; all tables have headings of level 3."""
+        parts = [f"<h3>{escape(table.title)}</h3>"]
+        if table.header:
+            header = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+            rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+            parts.append(f"<table><tr>{header}</tr>{rows}</table>")
+        if table.notes:
+            parts.append(f'<div class="notes">{_bullets(table.notes)}</div>')
+        return "".join(parts)
+
+    def plot(self, protocol: str, file: str) -> str:
+        """See `ReportFormat`."""
+        image = _data_url(self._out / file, "image/png")
+        return f'<h3>Every video</h3><img src="{image}" alt="values of all videos, {escape(protocol)}">'
+
+    def rankings(self, ranked: Sequence[Ranking]) -> str:
+        """See `ReportFormat`."""
+        return "\n".join(["<h3>Worst and best videos</h3>", *map(self._ranking, ranked)])
+
+    def _ranking(self, ranking: Ranking) -> str:
+        sides = [
+            f"<p>{title}</p>" + "".join(self._video(video, ranking) for video in videos)
+            for title, videos in (("Worst first", ranking.worst), ("Best first", ranking.best))
+        ]
+        title = f"{ranking.row}: {heading(ranking.quantity)}"
+        return f"<details><summary>{escape(title)}</summary>{''.join(sides)}</details>"
+
+    def _video(self, video: VideoRecord, ranking: Ranking) -> str:
+        caption = escape(f"{video.name}: {number(video.values[ranking.quantity.name])}")
+        sheet = ""
+        if video.identity in self._sheet_numbers:
+            place = self._sheet_numbers[video.identity]
+            label = f"contact sheet of {escape(video.name)}"
+            sheet = f'<div class="sheet sheet{place}" role="img" aria-label="{label}"></div>'
+        return f"<figure>{sheet}<figcaption>{caption}</figcaption></figure>"
 
 
-def _listed(lines: Sequence[str]) -> str:
+def _bullets(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _ranking(ranking: Ranking, pictures: Pictures) -> str:
-    sides = [
-        f"<p>{title}</p>" + "".join(_figure(video, ranking, pictures) for video in videos)
-        for title, videos in (("Worst first", ranking.worst), ("Best first", ranking.best))
-    ]
-    title = f"{ranking.row}: {heading(ranking.figure)}"
-    return f"<details><summary>{escape(title)}</summary>{''.join(sides)}</details>"
-
-
-def _figure(video: VideoRecord, ranking: Ranking, pictures: Pictures) -> str:
-    caption = escape(f"{video.name}: {number(video.values[ranking.figure.name])}")
-    order = list(pictures.sheets)
-    picture = ""
-    if video.identity in pictures.sheets:
-        place = order.index(video.identity)
-        picture = (
-            f'<div class="sheet sheet{place}" role="img" aria-label="contact sheet of {escape(video.name)}"></div>'
-        )
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
 def _sheet_style(place: int, file: Path) -> str:

@@ -61,7 +61,7 @@ def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: 
     assert make_videos([str(one) for one in making]) == 1
     assert "1 of 2 videos are there (1 from before)" in capsys.readouterr().out
     assert evaluate([str(one) for one in [*judging, "--device", "cpu", "--detector", "mtcnn"]]) == 0
-    assert " 0 judgements made" in capsys.readouterr().out
+    assert " 0 measurements made" in capsys.readouterr().out
 
 
 def test_faults_in_what_was_asked_are_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""Tiny videos of one grey level and metrics that look at nothing else, so that every figure is known."""
+"""Tiny videos of one grey level and metrics of that level, so that every value is known."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -9,10 +9,10 @@ import torch
 
 from demo.synthetic.speech import write_wav
 from eval.face_clips import FaceClips
-from eval.feature_statistics import FeatureStatistics
-from eval.metrics.metric import Figure, Judge, Metric, Sample, SetFigures, SetJudge, SetMetric
-from eval.not_measured import NotMeasured
+from eval.frechet import FeatureStatistics
+from eval.metrics.metric import LoadedMetric, LoadedSetMetric, Metric, Quantity, SetMetric, SetValues
 from eval.pairs import Pair
+from latentsync.errors import NotMeasured
 from latentsync.face.detection import Detection
 from latentsync.media.writer import VideoWriter
 
@@ -48,7 +48,7 @@ def open_clips(cache: Path) -> FaceClips:
 
 
 def level_of(clips: FaceClips, video: Path) -> np.ndarray:
-    """(n, 3) mean colour of every frame; equal files are decoded once in all tests."""
+    """(n, 3) mean colour of every frame; equal files are decoded once per test session."""
     key = clips.content_key(video)
     if key not in _LEVELS:
         with clips.frames(video) as frames:
@@ -60,7 +60,7 @@ class Brightness(Metric):
     """Mean grey level, and its distance from the source's."""
 
     name = "brightness"
-    figures = (Figure("level", "grey levels", True, "mean"), Figure("apart", "", False, "from the source", 0.0))
+    quantities = (Quantity("level", "grey levels", True, "mean"), Quantity("apart", "", False, "from the source", 0.0))
     description = "how bright"
     protocol = "Published ones are in candela."
 
@@ -68,108 +68,108 @@ class Brightness(Metric):
         self.version = version
         self.num_calls = self.num_loads = 0
 
-    def load(self, device: torch.device) -> Judge:
+    def load(self, device: torch.device) -> LoadedMetric:
         self.num_loads += 1
-        return self._judge
+        return self._measure
 
-    def _judge(self, sample: Sample, clips: FaceClips) -> dict[str, float]:
+    def _measure(self, pair: Pair, clips: FaceClips) -> dict[str, float]:
         self.num_calls += 1
-        level = float(level_of(clips, sample.result).mean())
-        return {"level": level, "apart": abs(level - float(level_of(clips, sample.source).mean()))}
+        level = float(level_of(clips, pair.result).mean())
+        return {"level": level, "apart": abs(level - float(level_of(clips, pair.source).mean()))}
 
 
 class Refusing(Metric):
-    """Judges nobody."""
+    """Measures no video."""
 
     name = "refusing"
-    figures = (Figure("refused", "", True, "never"),)
+    quantities = (Quantity("refused", "", True, "never"),)
     description = "nothing"
     protocol = "None."
 
-    def load(self, device: torch.device) -> Judge:
-        return self._judge
+    def load(self, device: torch.device) -> LoadedMetric:
+        return self._measure
 
-    def _judge(self, sample: Sample, clips: FaceClips) -> dict[str, float]:
+    def _measure(self, pair: Pair, clips: FaceClips) -> dict[str, float]:
         raise NotMeasured("it does not like it")
 
 
 class Broken(Refusing):
-    """Has a fault."""
+    """Raises an unexpected error."""
 
     name = "broken"
-    figures = (Figure("broken_figure", "", True, "never"),)
+    quantities = (Quantity("broken_figure", "", True, "never"),)
 
-    def _judge(self, sample: Sample, clips: FaceClips) -> dict[str, float]:
+    def _measure(self, pair: Pair, clips: FaceClips) -> dict[str, float]:
         raise ZeroDivisionError("a fault in the metric")
 
 
 class Infinite(Refusing):
-    """Gives what no report can hold."""
+    """Returns a value that is not finite."""
 
     name = "infinite"
-    figures = (Figure("endless", "", True, "never"),)
+    quantities = (Quantity("endless", "", True, "never"),)
 
-    def _judge(self, sample: Sample, clips: FaceClips) -> dict[str, float]:
+    def _measure(self, pair: Pair, clips: FaceClips) -> dict[str, float]:
         return {"endless": float("inf")}
 
 
 class Weightless(Refusing):
-    """Lacks its weights."""
+    """Has missing weights."""
 
     name = "weightless"
-    figures = (Figure("weighed", "", True, "never"),)
+    quantities = (Quantity("weighed", "", True, "never"),)
 
     def weights(self) -> list[Path]:
         return [Path("/nowhere/judge.pt")]
 
 
 class Recorded(Metric):
-    """Looks at the record of the making only."""
+    """Reads only the record of the generation."""
 
     name = "recorded"
-    figures = (Figure("has_record", "", True, "1 where there is one", None, ("report",)),)
+    quantities = (Quantity("has_record", "", True, "1 where there is one", None, ("report",)),)
     description = "whether there is a record"
     protocol = "None."
 
-    def load(self, device: torch.device) -> Judge:
-        return lambda sample, clips: {"has_record": float(sample.report is not None and sample.report.is_file())}
+    def load(self, device: torch.device) -> LoadedMetric:
+        return lambda pair, clips: {"has_record": float(pair.report is not None and pair.report.is_file())}
 
 
 class Colours(SetMetric):
     """Distance of mean colours over the set."""
 
     name = "colours"
-    figures = (Figure("colour_distance", "", False, "of the means"),)
+    quantities = (Quantity("colour_distance", "", False, "of the means"),)
     description = "a set metric"
     protocol = "None."
 
     def __init__(self) -> None:
         self.num_calls = 0
 
-    def load(self, device: torch.device) -> SetJudge:
-        return ColourJudge(self)
+    def load(self, device: torch.device) -> LoadedSetMetric:
+        return LoadedColours(self)
 
 
-class ColourJudge:
-    """Three numbers a frame."""
+class LoadedColours:
+    """Three features per frame: the mean colour."""
 
     num_features = 3
 
     def __init__(self, metric: Colours) -> None:
         self._metric = metric
 
-    def features(self, sample: Sample, clips: FaceClips) -> tuple[np.ndarray, np.ndarray]:
+    def features(self, pair: Pair, clips: FaceClips) -> tuple[np.ndarray, np.ndarray]:
         self._metric.num_calls += 1
-        return level_of(clips, sample.result), level_of(clips, sample.reference or sample.source)
+        return level_of(clips, pair.result), level_of(clips, pair.reference or pair.source)
 
-    def figures(self, generated: FeatureStatistics, real: FeatureStatistics) -> SetFigures:
+    def values(self, generated: FeatureStatistics, real: FeatureStatistics) -> SetValues:
         distance = float(np.abs(generated.mean - real.mean).mean())
         counts = (generated.num_samples, real.num_samples)
-        return SetFigures({"colour_distance": distance}, *counts, "too few samples" if counts[0] < 100 else None)
+        return SetValues({"colour_distance": distance}, *counts, "too few samples" if counts[0] < 100 else None)
 
 
 def grey_pairs(folder: Path, levels: Sequence[int], row: str = "model", source_level: int = 100) -> list[Pair]:
-    """Pairs whose result has each level in turn."""
+    """Pairs whose results have these levels."""
     folder.mkdir(parents=True, exist_ok=True)
     source = grey_video(folder / "source.mp4", source_level)
     audio = hum(folder / "speech.wav")

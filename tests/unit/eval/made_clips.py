@@ -10,7 +10,7 @@ import torch
 
 from eval.face_clips import SAMPLES_PER_FRAME, FaceClip
 from eval.face_geometry import FaceGeometry
-from eval.metrics.metric import Sample
+from eval.pairs import Pair
 from latentsync.media.ffmpeg_tools import find_tool
 
 SIZE = 64
@@ -19,7 +19,7 @@ BOX = np.array([20.0, 10, 100, 110], dtype=np.float32)
 
 
 def textured(num_frames: int, size: int = SIZE, seed: int = 0, moving: float = 1.0) -> np.ndarray:
-    """(num_frames, size, size, 3) uint8 smooth pictures that drift from frame to frame."""
+    """(num_frames, size, size, 3) uint8 smooth images that drift from frame to frame."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size] / size * 2 * np.pi
     waves = rng.uniform(-3, 3, (6, 2))
@@ -36,7 +36,7 @@ def clip_of(crops: np.ndarray, valid: np.ndarray | None = None) -> FaceClip:
 
 
 def geometry_of(num_frames: int, missing: tuple[int, ...] = (), cuts: tuple[int, ...] = ()) -> FaceGeometry:
-    """One face that stands still at `BOX`, not there in some frames."""
+    """One face at rest at `BOX`, absent in some frames."""
     anchors = np.tile(ANCHORS, (num_frames, 1, 1))
     anchors[list(missing)] = np.nan
     rows = [[i, *BOX, 0.99, *ANCHORS.ravel()] for i in range(num_frames) if i not in missing]
@@ -44,7 +44,7 @@ def geometry_of(num_frames: int, missing: tuple[int, ...] = (), cuts: tuple[int,
 
 
 class MadeClips:
-    """Stands in for `FaceClips`: everything is told by file name."""
+    """Stands in for `FaceClips`: everything is given by file name."""
 
     device = torch.device("cpu")
     resolution = SIZE
@@ -74,9 +74,9 @@ class MadeClips:
         yield iter(self._frames[video.name])
 
 
-def sample_of(reference: str | None = "reference") -> Sample:
-    """A sample whose files exist by name only."""
-    return Sample("one", Path("result"), Path("source"), Path(reference) if reference else None, Path("audio"))
+def pair_of(reference: str | None = "reference") -> Pair:
+    """A pair whose files exist by name only."""
+    return Pair("one", Path("result"), Path("source"), Path("audio"), Path(reference) if reference else None)
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 25) -> Path:

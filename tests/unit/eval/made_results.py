@@ -1,14 +1,14 @@
-"""Results written down by hand."""
+"""Results made by hand."""
 
 from collections.abc import Mapping
 
-from eval.metrics.metric import Figure
+from eval.metrics.metric import Quantity
 from eval.results import MetricRecord, Results, SetRecord, VideoRecord
 
-SCORE = Figure("score", "", True, "higher is better")
-ERROR = Figure("error", "dB", False, "lower is better")
-OFFSET = Figure("offset", "frames", None, "best is zero", 0.0)
-WHOLE = Figure("whole", "", False, "of a set")
+SCORE = Quantity("score", "", True, "higher is better")
+ERROR = Quantity("error", "dB", False, "lower is better")
+OFFSET = Quantity("offset", "frames", None, "best is zero", 0.0)
+WHOLE = Quantity("whole", "", False, "of a set")
 
 
 def made_results(rows: Mapping[str, Mapping[str, Mapping[str, float]]], version: int = 1, source: str = "s") -> Results:

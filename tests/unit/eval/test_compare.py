@@ -43,7 +43,7 @@ def test_a_lower_error_is_better_and_noise_shows_nothing():
         for name, value in zip(first, rng.normal(size=12), strict=True)
     }
     found = compare(made_results({"model": first}), made_results({"model": second}))
-    assert {one.figure: one.verdict for one in found.differences} == {
+    assert {one.quantity: one.verdict for one in found.differences} == {
         "error": "B is better",
         "offset": "B is better",
         "score": "no difference is shown",
@@ -65,7 +65,7 @@ def test_other_inputs_or_another_metric_are_not_compared():
     first = made_results({"model": row_of(np.arange(4.0))})
     with pytest.raises(InputError, match="0 videos in common"):
         compare(replace(first, sets=[]), made_results({"model": row_of(np.arange(4.0))}, source="other"))
-    with pytest.raises(InputError, match="hand: left out, its version or its weights differ"):
+    with pytest.raises(InputError, match="hand: skipped, its version or its weights differ"):
         compare(replace(first, sets=[]), made_results({"model": row_of(np.arange(4.0))}, version=2))
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.face_clips import FaceClips, common_frames, paired_chunks
-from eval.metrics.metric import NotMeasured
-from latentsync.errors import InputError
+from eval.face_clips import FaceClips, common_frames, paired_batches
+from latentsync.errors import InputError, NotMeasured
 from latentsync.face.align import alignment_matrices, crop_faces
 from tests.tiny_pipeline import ANCHORS, ToldDetector
 from tests.unit.eval.made_clips import SIZE, clip_of, textured, write_video
@@ -51,7 +50,7 @@ def clips(tmp_path):
 def test_a_result_is_cropped_where_the_source_has_its_face(clips, videos):
     source = clips.crops(videos["source"])
     assert source.crops.shape == (20, SIZE, SIZE, 3)
-    assert source.stretches() == [slice(0, 5), slice(9, 20)]
+    assert source.valid_spans() == [slice(0, 5), slice(9, 20)]
     assert (source.crops[5:9] == 127).all()
     result = clips.crops(videos["result"], like=videos["source"])
     assert len(result) == 30
@@ -123,7 +122,7 @@ def test_chunks_hold_valid_frames_only():
     first = clip_of(crops, np.array([True, False, True, True, True, True]))
     second = clip_of(crops[:5] + 100, np.array([True, True, True, False, True]))
     assert common_frames(first, second).tolist() == [0, 2, 4]
-    parts = [(one[:, 0, 0, 0].tolist(), two[:, 0, 0, 0].tolist()) for one, two in paired_chunks(first, second, 2)]
+    parts = [(one[:, 0, 0, 0].tolist(), two[:, 0, 0, 0].tolist()) for one, two in paired_batches(first, second, 2)]
     assert parts == [([0, 2], [100, 102]), ([4], [104])]
-    assert [chunk[:, 0, 0, 0].tolist() for chunk in first.chunks(3)] == [[0, 2, 3], [4, 5]]
-    assert first.stretches(2) == [slice(2, 6)]
+    assert [chunk[:, 0, 0, 0].tolist() for chunk in first.valid_batches(3)] == [[0, 2, 3], [4, 5]]
+    assert first.valid_spans(2) == [slice(2, 6)]

@@ -1,5 +1,6 @@
-"""LMD, CSIM, hyperIQA and the mouth reader: what they look at."""
+"""LMD, CSIM, hyperIQA and the mouth reader: which frames they measure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,10 @@ import torch
 
 import eval.metrics.csim as csim
 import eval.metrics.hyperiqa as hyperiqa
-from eval.metrics.lmd import followed_boxes, lmd_judge, mouth_distance
-from eval.metrics.metric import NotMeasured
+from eval.metrics.lmd import lmd_with, mouth_distance, tracked_boxes
 from eval.metrics.mouth_reader import METRIC as MOUTH_READER
-from latentsync.errors import CheckpointError
-from tests.unit.eval.made_clips import BOX, MadeClips, clip_of, geometry_of, sample_of, textured
+from latentsync.errors import CheckpointError, NotMeasured
+from tests.unit.eval.made_clips import BOX, MadeClips, clip_of, geometry_of, pair_of, textured
 
 CPU = torch.device("cpu")
 
@@ -34,13 +34,13 @@ def test_mouth_distance_is_of_the_shape_and_relative_to_the_eyes():
     assert mouth_distance(2 * wider, 2 * theirs) == pytest.approx(6)
 
 
-def test_the_followed_face_is_told_from_others():
+def test_the_tracked_face_is_distinguished_from_others():
     geometry = geometry_of(3, missing=(1,))
     rows = geometry.rows.copy()
     stranger = rows[:1].copy()
     stranger[:, 1:5] += 200
     stranger[:, 6:] += 200
-    boxes = followed_boxes(type(geometry)(geometry.anchors, np.concatenate([stranger, rows]), geometry.cuts))
+    boxes = tracked_boxes(type(geometry)(geometry.anchors, np.concatenate([stranger, rows]), geometry.cuts))
     np.testing.assert_allclose(boxes[[0, 2], :4], [BOX, BOX])
     assert np.isnan(boxes[1]).all()
 
@@ -59,7 +59,7 @@ class ToldLandmarks:
         return points[None]
 
 
-def test_lmd_looks_at_whole_frames_where_the_source_has_the_face():
+def test_lmd_measures_whole_frames_where_the_source_has_the_face():
     def grey(level):
         return np.full((12, 8, 8, 3), level, np.uint8)
 
@@ -67,12 +67,12 @@ def test_lmd_looks_at_whole_frames_where_the_source_has_the_face():
         frames={"result": grey(50), "reference": grey(20)}, geometry={"source": geometry_of(7, missing=(5,))}
     )
     networks = ToldLandmarks()
-    assert lmd_judge(networks)(sample_of(), clips) == pytest.approx({"lmd_mouth": 6})
+    assert lmd_with(networks)(pair_of(), clips) == pytest.approx({"lmd_mouth": 6})
     # frames 0, 5 and 10; frame 5 has no face, and frame 10 shows the source's frame 2 (7 frames, played back)
     assert len(networks.boxes) == 4
     nobody = MadeClips(frames={"result": grey(1), "reference": grey(1)}, geometry={"source": geometry_of(1, (0,))})
     with pytest.raises(NotMeasured, match="no face"):
-        lmd_judge(networks)(sample_of(), nobody)
+        lmd_with(networks)(pair_of(), nobody)
 
 
 class MeanColour(torch.nn.Module):
@@ -80,22 +80,22 @@ class MeanColour(torch.nn.Module):
         super().__init__()
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
-    def forward(self, pictures):
-        return pictures.mean((2, 3))
+    def forward(self, images):
+        return images.mean((2, 3))
 
 
 def test_csim_compares_with_the_source(monkeypatch):
     monkeypatch.setattr(csim, "load_embedding", lambda path, device: MeanColour())
     red, green = np.zeros((11, 64, 64, 3), np.uint8), np.zeros((11, 64, 64, 3), np.uint8)
     red[..., 0], green[..., 1] = 255, 255
-    judge = csim.CsimMetric(Path("told")).load(CPU)
+    measure = replace(csim.METRIC, files=(Path("told"),)).load(CPU)
     same = MadeClips({"result": clip_of(red), "source": clip_of(red)})
-    assert judge(sample_of(None), same)["csim"] == pytest.approx(1)
+    assert measure(pair_of(None), same)["csim"] == pytest.approx(1)
     # frames 0, 5, 10; colours (1, -1, -1) and (-1, 1, -1) have cosine -1/3
     mixed = red.copy()
     mixed[5] = green[5]
     other = MadeClips({"result": clip_of(mixed), "source": clip_of(red)})
-    assert judge(sample_of(None), other)["csim"] == pytest.approx((1 + 1 - 1 / 3) / 3, abs=0.01)
+    assert measure(pair_of(None), other)["csim"] == pytest.approx((1 + 1 - 1 / 3) / 3, abs=0.01)
 
 
 def test_a_wrong_embedding_is_refused(tmp_path):
@@ -105,19 +105,19 @@ def test_a_wrong_embedding_is_refused(tmp_path):
         csim.load_embedding(path)
 
 
-def test_hyperiqa_looks_at_three_frames_that_show_the_face(monkeypatch):
+def test_hyperiqa_measures_three_frames_that_show_the_face(monkeypatch):
     class Brightness(MeanColour):
-        def forward(self, pictures):
-            return super().forward(pictures)[:, 0]
+        def forward(self, images):
+            return super().forward(images)[:, 0]
 
     monkeypatch.setattr(hyperiqa, "load_hyperiqa", lambda path, device: Brightness())
     crops = np.zeros((9, 64, 64, 3), np.uint8)
     crops[[1, 4, 7]] = 255  # of the shown frames 1...7 the first, the middle and the last
     shown = np.array([False] + [True] * 7 + [False])
-    judge = hyperiqa.HyperIqaMetric(Path("told")).load(CPU)
+    measure = replace(hyperiqa.METRIC, files=(Path("told"),)).load(CPU)
     white = (1 - 0.485) / 0.229
     clips = MadeClips({"result": clip_of(crops, shown)})
-    assert judge(sample_of(None), clips)["hyperiqa"] == pytest.approx(white, rel=1e-3)
+    assert measure(pair_of(None), clips)["hyperiqa"] == pytest.approx(white, rel=1e-3)
 
 
 def test_the_mouth_reader_follows_over_time(monkeypatch):
@@ -129,11 +129,11 @@ def test_the_mouth_reader_follows_over_time(monkeypatch):
     level = np.arange(40) * 3
     brighter = np.broadcast_to(level[:, None, None, None], (40, 8, 8, 3)).astype(np.uint8)
     clips = MadeClips({"result": clip_of(brighter[::-1] + np.uint8(3)), "reference": clip_of(brighter)})
-    judge = MOUTH_READER.load(CPU)
-    values = judge(sample_of(), clips)
+    measure = MOUTH_READER.load(CPU)
+    values = measure(pair_of(), clips)
     assert values["mouth_opening"] == pytest.approx(-1)
     assert values["mouth_width"] == pytest.approx(-1)
     assert values["mouth_opening_error"] == pytest.approx(np.abs(level[::-1] + 3.0 - level).mean() / 255)
     few = MadeClips({"result": clip_of(textured(9)), "reference": clip_of(textured(9))})
     with pytest.raises(NotMeasured, match="only 9"):
-        judge(sample_of(), few)
+        measure(pair_of(), few)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from eval.feature_statistics import FeatureStatistics
-from eval.frechet import distance_of, frechet_distance, too_few_warning
-from eval.not_measured import NotMeasured
+from eval.frechet import FeatureStatistics, distance_of, frechet_distance, too_few_warning
+from latentsync.errors import NotMeasured
 
 
 def features(num_samples: int, num_features: int, seed: int, shift: float = 0.0) -> np.ndarray:

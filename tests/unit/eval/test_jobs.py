@@ -3,9 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from eval.jobs import control_pairs, jobs_of_videos, read_jobs
-from eval.protocols import CROSS_AUDIO, RECONSTRUCTION, derangement
+from eval.jobs import Job, derangement, jobs_of_videos, read_jobs
+from eval.pairs import CROSS_AUDIO, RECONSTRUCTION, Pair
 from latentsync.errors import InputError
+
+
+def controls_of(jobs: list[Job]) -> list[Pair]:
+    return [pair for job in jobs for pair in job.controls()]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 30, 500])
@@ -34,7 +38,7 @@ def test_reconstruction_gives_back_the_own_sound_and_knows_the_truth(tmp_path: P
     jobs = jobs_of_videos(videos, RECONSTRUCTION, seed=0)
     assert [job.audio for job in jobs] == videos == [job.reference for job in jobs]
     assert len({job.stem for job in jobs}) == 2
-    controls = control_pairs(jobs)
+    controls = controls_of(jobs)
     assert [(pair.row, pair.result) for pair in controls] == [("ground_truth", videos[0]), ("ground_truth", videos[1])]
 
 
@@ -44,7 +48,7 @@ def test_cross_audio_swaps_by_the_seed_and_has_both_controls(tmp_path: Path):
     assert all(job.audio != job.video and job.reference is None for job in jobs)
     assert {job.audio for job in jobs} == set(videos)
     assert [job.audio for job in jobs] == [videos[place] for place in derangement(5, 3)]
-    controls = {(pair.row, pair.name): pair for pair in control_pairs(jobs)}
+    controls = {(pair.row, pair.name): pair for pair in controls_of(jobs)}
     first = jobs[0]
     unchanged = controls["source", first.name]
     assert (unchanged.result, unchanged.audio) == (first.video, first.audio)
@@ -64,7 +68,7 @@ def test_a_list_may_say_everything_itself(tmp_path: Path):
         ("reconstruction-p", tmp_path / "v.mp4"),
         ("cross_audio-q", None),
     ]
-    rows = [(pair.protocol, pair.row, pair.name) for pair in control_pairs(jobs)]
+    rows = [(pair.protocol, pair.row, pair.name) for pair in controls_of(jobs)]
     assert rows == [
         ("cross_audio", "ground_truth", "p"),
         ("cross_audio", "source", "p"),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from eval.metric_table import BEGIN, END, main, metric_lines, with_table
-from eval.metrics.registry import all_metrics
+from eval.metrics.metric import all_metrics
 from latentsync.errors import InputError
 
 

@@ -4,13 +4,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from eval.report.folder import report_folder
+from eval.report.content import metric_table, number, shown_interval
 from eval.report.html import write_html
+from eval.report.images import ReportImages, draw_images, sheet_names
 from eval.report.markdown import write_markdown
-from eval.report.pictures import Pictures, draw_pictures, sheet_names
-from eval.report.tables import metric_table, number, shown_interval
 from eval.results import Results
-from eval.run import build_parser, run
+from eval.run import build_parser, report_folder, run
 from latentsync.storage.owned_folder import LOCK, MARKER
 from tests.unit.eval import fakes
 from tests.unit.eval.fakes import Brightness, Colours, Weightless, grey_pairs, open_clips
@@ -119,8 +118,8 @@ def test_tables_state_numbers_intervals_and_samples():
 def test_a_report_of_nothing_but_failures_is_still_written(tmp_path: Path):
     results = made_results({"model": {"a": {}}})
     with open_clips(tmp_path / "cache") as clips:
-        pictures = draw_pictures(results, [], clips, tmp_path)
-    assert pictures == Pictures({}, {})
+        pictures = draw_images(results, [], clips, tmp_path)
+    assert pictures == ReportImages({}, {})
     write_markdown(results, pictures, tmp_path / "r.md")
     write_html(results, pictures, tmp_path, tmp_path / "r.html")
     assert "not measured" in (tmp_path / "r.md").read_text()

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.ranking import extremes, rankings
-from eval.results import badness, read_results, write_results
+from eval.results import badness, extremes, rankings, read_results, write_results
 from latentsync.errors import InputError
 from tests.unit.eval.made_results import ERROR, OFFSET, SCORE, made_results
 
@@ -37,7 +36,7 @@ def test_badness_grows_as_a_value_gets_worse():
 def test_the_worst_and_the_best_five():
     names = {f"v{number:02d}": {"score": float(number), "error": float(number), "offset": 0.0} for number in range(12)}
     results = made_results({"model": names, "ground_truth": names})
-    ranked = {one.figure.name: one for one in rankings(results, "cross_audio")}
+    ranked = {one.quantity.name: one for one in rankings(results, "cross_audio")}
     assert [video.name for video in ranked["score"].worst] == ["v00", "v01", "v02", "v03", "v04"]
     assert [video.name for video in ranked["score"].best] == ["v11", "v10", "v09", "v08", "v07"]
     assert [video.name for video in ranked["error"].worst] == ["v11", "v10", "v09", "v08", "v07"]

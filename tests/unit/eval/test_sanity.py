@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from demo.synthetic.speech import read_wav, write_wav
-from eval.damage import BLURRED, DAMAGES, EARLY, FROZEN, LATE, RANDOM_AUDIO, blurred, frozen, shifted_sound
+from eval.damage import BLURRED, DAMAGES, EARLY, FROZEN, LATE, RANDOM_AUDIO, blurred, frozen, shifted_audio
 from eval.pairs import Pair
 from eval.sanity import BETTER, EQUAL, UNCLEAR, UNKNOWN, WORSE, orders, sanity_markdown, sanity_pairs
 from latentsync.errors import InputError
@@ -31,13 +31,15 @@ def rows() -> Mapping[str, Mapping[str, Mapping[str, float]]]:
     }
 
 
-def test_a_figure_is_told_from_chance_and_from_blindness(rows: Mapping[str, Mapping[str, Mapping[str, float]]]):
-    found = {one.figure: one for one in orders(made_results(rows), "cross_audio")}
+def test_verdicts_separate_differences_chance_and_insensitivity(
+    rows: Mapping[str, Mapping[str, Mapping[str, float]]],
+):
+    found = {one.quantity: one for one in orders(made_results(rows), "cross_audio")}
     score = found["score"]
     assert score.against_truth == {
         "model": WORSE, LATE: WORSE, EARLY: UNCLEAR, BLURRED: EQUAL, RANDOM_AUDIO: BETTER,
     }  # fmt: skip
-    assert score.statement() == f"WRONG on {RANDOM_AUDIO}; not shown for {EARLY}; does not look at {BLURRED}"
+    assert score.statement() == f"WRONG on {RANDOM_AUDIO}; not shown for {EARLY}; insensitive to {BLURRED}"
     assert score.against_good[LATE] == WORSE
     assert score.against_good[BLURRED] == BETTER
     offset = found["offset"]  # late and early are equally far from the ideal
@@ -47,9 +49,9 @@ def test_a_figure_is_told_from_chance_and_from_blindness(rows: Mapping[str, Mapp
     assert found["whole"].is_set
 
 
-def test_a_figure_that_orders_all_is_said_to(rows: Mapping[str, Mapping[str, Mapping[str, float]]]):
+def test_a_quantity_that_orders_all_is_stated(rows: Mapping[str, Mapping[str, Mapping[str, float]]]):
     every = {"ground_truth": rows["ground_truth"]} | {row: scores(0.2, seed=5) for row in DAMAGES}
-    (score,) = [one for one in orders(made_results(every), "cross_audio") if one.figure == "score"]
+    (score,) = [one for one in orders(made_results(every), "cross_audio") if one.quantity == "score"]
     assert score.statement() == "orders all"
     text = sanity_markdown(made_results(every), "cross_audio")
     (line,) = [line for line in text.splitlines() if line.startswith("| score ↑ |") and "orders all" in line]
@@ -60,8 +62,8 @@ def test_sound_is_shifted_by_whole_frames_and_keeps_its_length(tmp_path: Path):
     sound = np.linspace(-0.9, 0.9, 16000).astype(np.float32)
     write_wav(tmp_path / "a.wav", sound)
     with open_clips(tmp_path / "cache") as clips:
-        late = read_wav(shifted_sound(tmp_path / "a.wav", 5, clips, tmp_path))
-        early = read_wav(shifted_sound(tmp_path / "a.wav", -5, clips, tmp_path))
+        late = read_wav(shifted_audio(tmp_path / "a.wav", 5, clips, tmp_path))
+        early = read_wav(shifted_audio(tmp_path / "a.wav", -5, clips, tmp_path))
     shift = 5 * 640  # 5 frames of 40 ms
     assert len(late) == len(early) == len(sound)
     assert not late[:shift].any()
@@ -89,7 +91,7 @@ def test_a_frozen_mouth_rests_while_the_rest_goes_on(tmp_path: Path):
     assert corner.tolist() == [50, 80, 120, 160, 200, 240]
 
 
-def test_every_ground_truth_is_spoilt_in_every_way(tmp_path: Path):
+def test_every_ground_truth_gets_every_damage(tmp_path: Path):
     truths = []
     for number, level in enumerate((60, 160)):
         video = grey_video(tmp_path / f"{number}.mp4", level)

@@ -1,26 +1,30 @@
 """FID and FVD: what goes into their networks, how it is counted, and which files are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from eval.feature_statistics import FeatureStatistics
-from eval.metrics.fid import NUM_FEATURES, FidMetric, _FidJudge, load_inception
-from eval.metrics.fvd import FvdMetric, load_i3d
+from eval.frechet import FeatureStatistics
+from eval.metrics.fid import METRIC as FID
+from eval.metrics.fid import NUM_FEATURES, feature_extractor, load_inception
+from eval.metrics.fvd import METRIC as FVD
+from eval.metrics.fvd import load_i3d
+from eval.metrics.metric import FrechetDistance
 from latentsync.errors import CheckpointError
-from tests.unit.eval.made_clips import MadeClips, clip_of, sample_of, textured
+from tests.unit.eval.made_clips import MadeClips, clip_of, pair_of, textured
 
 CPU = torch.device("cpu")
 
 
 class MeanColours(torch.nn.Module):
-    """Stands in for Inception: 2048 numbers of a uint8 picture."""
+    """Stands in for Inception: 2048 features of a uint8 image."""
 
-    def forward(self, pictures):
-        assert pictures.dtype == torch.uint8
-        means = pictures.float().mean((2, 3))
+    def forward(self, images):
+        assert images.dtype == torch.uint8
+        means = images.float().mean((2, 3))
         return (means.repeat(1, NUM_FEATURES // 3 + 1)[:, :NUM_FEATURES],)
 
 
@@ -42,37 +46,37 @@ def gathered(features: np.ndarray) -> FeatureStatistics:
     return statistics
 
 
-def test_fid_takes_every_fifth_picture_and_warns_of_few():
+def test_fid_takes_every_fifth_frame_and_warns_of_few():
     result, real = textured(23), textured(12, seed=5)
     clips = MadeClips({"result": clip_of(result), "reference": clip_of(real)})
-    judge = _FidJudge(MeanColours(), CPU)
-    ours, theirs = judge.features(sample_of(), clips)
+    loaded = FrechetDistance("fid", NUM_FEATURES, feature_extractor(MeanColours(), CPU))
+    ours, theirs = loaded.features(pair_of(), clips)
     assert (ours.shape, theirs.shape) == ((5, NUM_FEATURES), (3, NUM_FEATURES))
     np.testing.assert_allclose(ours[:, :3], result[::5].mean((1, 2)), rtol=1e-4)
-    small = judge.figures(gathered(ours[:, :40]), gathered(theirs[:, :40]))
+    small = loaded.values(gathered(ours[:, :40]), gathered(theirs[:, :40]))
     assert small.values["fid"] > 0
     assert (small.num_generated, small.num_real) == (5, 3)
     assert small.warning is not None
     assert "compare it only" in small.warning
 
 
-def test_fvd_takes_windows_inside_stretches(tmp_path):
+def test_fvd_takes_windows_inside_spans(tmp_path):
     path = tmp_path / "i3d.pt"
     torch.jit.script(TinyI3d()).save(str(path))
-    judge = FvdMetric(path).load(CPU)
+    loaded = replace(FVD, file=path).load(CPU)
     shown = np.ones(60, bool)
     shown[20] = False  # frames 0-19 hold one window, 21-59 two
     crops = textured(60)
     clips = MadeClips({"result": clip_of(crops, shown), "source": clip_of(crops[:16])})
-    ours, theirs = judge.features(sample_of(None), clips)
+    ours, theirs = loaded.features(pair_of(None), clips)
     assert (ours.shape, theirs.shape) == ((3, 400), (1, 400))
     np.testing.assert_array_equal(ours[0], theirs[0])
     colours = (crops[37:53].mean((1, 2)).T / 127.5 - 1).ravel()  # channels, then frames
     np.testing.assert_allclose(ours[2][:48], colours, atol=2e-3)
-    figures = judge.figures(gathered(ours), gathered(ours))
-    assert figures.values["fvd"] == pytest.approx(0, abs=1e-6)
-    assert figures.warning is not None
-    assert "under 800" in figures.warning
+    found = loaded.values(gathered(ours), gathered(ours))
+    assert found.values["fvd"] == pytest.approx(0, abs=1e-6)
+    assert found.warning is not None
+    assert "under 800" in found.warning
 
 
 def test_wrong_files_are_refused(tmp_path):
@@ -98,9 +102,9 @@ def test_inception_is_read_from_a_file(tmp_path, monkeypatch):
         patched.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
         network = FeatureExtractorInceptionV3("fid", ["2048"], feature_extractor_weights_path=str(path))
     torch.save(network.state_dict(), path)
-    judge = FidMetric(path).load(CPU)
+    loaded = replace(FID, file=path).load(CPU)
     clips = MadeClips({"result": clip_of(textured(1))})
-    ours, _ = judge.features(sample_of("result"), clips)
+    ours, _ = loaded.features(pair_of("result"), clips)
     with torch.inference_mode():
         (expected,) = network(torch.from_numpy(textured(1)).permute(0, 3, 1, 2))
     np.testing.assert_allclose(ours, expected.numpy(), rtol=1e-5)

@@ -1,7 +1,7 @@
-"""SyncNet-v2's tracks and verdicts, StableSyncNet's, and the command that judges videos by them."""
+"""Tracks and scores of SyncNet-v2, scores of StableSyncNet, and the command that scores videos."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,17 @@ import torch
 import eval.eval_sync_conf as command
 from demo.synthetic.clip import TalkingClip
 from eval.face_clips import SAMPLES_PER_FRAME
-from eval.metrics.metric import Figure, Metric, NotMeasured
+from eval.metrics.metric import Metric, Quantity
 from eval.metrics.stable_sync import METRICS as STABLE
-from eval.metrics.sync import SyncMetric, track_scores
-from eval.syncnet_tracks import find_tracks, track_crops
-from latentsync.errors import InputError
+from eval.metrics.sync import METRIC as SYNC
+from eval.metrics.sync import find_tracks, track_crops, track_scores
+from eval.pairs import Pair
+from latentsync.errors import InputError, NotMeasured
 from latentsync.judges.face_tracks import FaceTrackConfig, crop_track
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
-from tests.unit.eval.made_clips import MadeClips, clip_of, geometry_of, sample_of, textured
+from tests.unit.eval.made_clips import MadeClips, clip_of, geometry_of, pair_of, textured
 
 CPU = torch.device("cpu")
 SMALL_FACES = FaceTrackConfig(min_side=50)
@@ -28,7 +29,7 @@ SMALL_FACES = FaceTrackConfig(min_side=50)
 
 @dataclass
 class ToldScorer:
-    """Says how much it was given."""
+    """Records its inputs."""
 
     seen: list
 
@@ -59,7 +60,7 @@ def test_one_pass_gives_the_crops_of_every_track(tmp_path):
     assert [len(one.crops) for one in cut_short] == [60, 10]
 
 
-def test_every_track_meets_its_own_sound(monkeypatch):
+def test_every_track_is_scored_with_its_own_audio(monkeypatch):
     monkeypatch.setattr("eval.metrics.sync.find_tracks", lambda geometry: find_tracks(geometry, SMALL_FACES))
     frames = textured(115, 128)
     samples = np.repeat(np.arange(80), SAMPLES_PER_FRAME).astype(np.float32)  # the speech ends in the second track
@@ -73,11 +74,11 @@ def test_every_track_meets_its_own_sound(monkeypatch):
     assert [length for length, _ in scores] == [60, 55]
     monkeypatch.setattr("eval.metrics.sync.load_syncnet_v2", lambda path, device: None)
     monkeypatch.setattr("eval.metrics.sync.SyncNetV2Scorer", lambda network: ToldScorer([]))
-    judge = SyncMetric(Path("told")).load(CPU)
-    assert judge(sample_of(), clips) == {"lse_c": 57.5, "lse_d": 1.0, "lse_offset": 1.0}
+    measure = replace(SYNC, files=(Path("told"),)).load(CPU)
+    assert measure(pair_of(), clips) == {"lse_c": 57.5, "lse_d": 1.0, "lse_offset": 1.0}
     short = MadeClips(geometry={"result": geometry_of(40)})
     with pytest.raises(NotMeasured, match="50 frames"):
-        judge(sample_of(), short)
+        measure(pair_of(), short)
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +91,19 @@ def talking_crops(talking) -> np.ndarray:
     return np.stack(list(talking.crops(64)))
 
 
-def test_the_demo_syncnet_hears_a_shift(talking, talking_crops):
+def test_the_demo_syncnet_measures_a_shift(talking, talking_crops):
     shown = np.ones(len(talking_crops), bool)
     shown[:3] = False  # the stretch with the face begins at frame 3, and so must its sound
     late = np.concatenate([np.zeros(5 * SAMPLES_PER_FRAME, np.float32), talking.samples])
     clips = MadeClips({"result": clip_of(talking_crops, shown)}, samples={"own": talking.samples, "late": late})
-    judge = STABLE[0].load(CPU)
-    own, shifted = (
-        judge(type(sample_of())("one", Path("result"), Path("source"), None, Path(name)), clips)
-        for name in ("own", "late")
-    )
+    measure = STABLE[0].load(CPU)
+    own, shifted = (measure(Pair("one", Path("result"), Path("source"), Path(name)), clips) for name in ("own", "late"))
     assert own["stable_sync_offset"] == 0
     assert shifted["stable_sync_offset"] == -5  # the picture comes five frames before its sound
     assert own["stable_sync_similarity"] > shifted["stable_sync_similarity"] + 0.3
     short = MadeClips({"result": clip_of(talking_crops[:10])}, samples={"audio": talking.samples})
     with pytest.raises(NotMeasured, match="longer clip"):
-        judge(sample_of(), short)
+        measure(pair_of(), short)
 
 
 def test_a_syncnet_on_latents_is_refused():
@@ -115,18 +113,18 @@ def test_a_syncnet_on_latents_is_refused():
 
 
 class ToldMetric(Metric):
-    """Refuses videos called bad."""
+    """Raises NotMeasured for videos called bad."""
 
     name = "sync"
-    figures = (Figure("lse_c", "", True, "told"),)
+    quantities = (Quantity("lse_c", "", True, "told"),)
 
     def load(self, device):
-        def judge(sample, clips):
-            if sample.name == "bad":
+        def measure(pair, clips):
+            if pair.name == "bad":
                 raise NotMeasured("no face")
-            return {"lse_c": float(len(sample.name))}
+            return {"lse_c": float(len(pair.name))}
 
-        return judge
+        return measure
 
 
 def test_the_command_counts_what_it_cannot_judge(tmp_path, monkeypatch, capsys):
@@ -137,12 +135,12 @@ def test_the_command_counts_what_it_cannot_judge(tmp_path, monkeypatch, capsys):
     assert command.main(["--videos", str(tmp_path), str(tmp_path / "four.mp4"), "--out", str(out)]) == 0
     report = json.loads(out.read_text())
     assert (report["num_judged"], report["num_not_judged"], report["means"]) == (2, 1, {"lse_c": 5.0})
-    assert "not judged: no face" in capsys.readouterr().out
+    assert "not scored: no face" in capsys.readouterr().out
     assert command.main(["--videos", str(tmp_path / "bad.mp4")]) == 2
 
 
 def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(command.SCORERS, "sync", SyncMetric(tmp_path / "no.model"))
+    monkeypatch.setitem(command.SCORERS, "sync", replace(SYNC, files=(tmp_path / "no.model",)))
     video = tmp_path / "one.mp4"
     video.write_bytes(b"x")
     assert command.main(["--videos", str(video)]) == 2

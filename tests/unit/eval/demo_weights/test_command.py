@@ -6,7 +6,7 @@ import pytest
 from demo.synthetic.clip_set import find_clips
 from eval.demo_weights import __main__ as command
 from eval.demo_weights.__main__ import Group, evaluate, main
-from eval.demo_weights.setup import Evaluation
+from eval.demo_weights.settings import Evaluation
 from latentsync.judges.mouth_reader import MouthReader
 from latentsync.models.checkpoint import save_checkpoint
 from tests.golden_values import fill_deterministic

@@ -1,20 +1,20 @@
-from eval.demo_weights.bars import BARS, markdown_table
+from eval.demo_weights.targets import TARGETS, markdown_table
 
 
 def row(table: str, start: str) -> str:
     return next(line for line in table.splitlines() if line.startswith(f"| {start}"))
 
 
-def test_every_bar_of_the_table_says_met_or_not():
-    good = {bar.group: {} for bar in BARS}
-    for bar in BARS:
-        good[bar.group][bar.figure] = bar.limit
+def test_every_row_of_the_table_states_whether_the_target_is_met():
+    good = {target.group: {} for target in TARGETS}
+    for target in TARGETS:
+        good[target.group][target.quantity] = target.limit
     table = markdown_table(good)
-    assert len(table.splitlines()) == len(BARS) + 2
-    assert table.count("| yes |") == len(BARS)
+    assert len(table.splitlines()) == len(TARGETS) + 2
+    assert table.count("| yes |") == len(TARGETS)
 
 
-def test_a_missed_bar_and_a_missing_figure():
+def test_a_missed_target_and_a_missing_value():
     table = markdown_table({"syncnet": {"accuracy": 0.939}, "dubs": {"flicker_ratio": 1.31}})
     assert row(table, "SyncNet accuracy").endswith("| >= 94.0% | 93.9% | **no** |")
     assert row(table, "flicker").endswith("| <= 1.300 | 1.310 | **no** |")

@@ -1,4 +1,4 @@
-"""Judges every video of a list by every metric, one video at a time, and counts what failed."""
+"""Measure every video of a list with every metric, one video at a time, and count failures."""
 
 import json
 import platform
@@ -15,8 +15,8 @@ from tqdm import tqdm
 import latentsync
 from eval.bootstrap import LEVEL, NUM_RESAMPLES
 from eval.face_clips import FaceClips
-from eval.measurer import SetMeasurer, VideoMeasurer, build_measurer
-from eval.metrics.metric import AnyMetric, Sample
+from eval.metric_runner import SetMetricRunner, VideoMetricRunner, build_runner
+from eval.metrics.metric import AnyMetric
 from eval.pairs import Pair
 from eval.results import Making, Results, SetRecord, VideoRecord
 from latentsync.device import describe_device
@@ -25,16 +25,18 @@ from latentsync.media.ffmpeg_tools import ffmpeg_version
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.video_maker import FAILED, FINISHED, read_record
 
+AnyRunner = VideoMetricRunner | SetMetricRunner
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How an evaluation is run.
+    """Settings of an evaluation.
 
     Attributes:
-        cache: folder for what is kept between runs; nothing in it depends on names of files.
-        device: where judges run.
+        cache: folder of results stored between runs; nothing in it depends on file names.
+        device: device of the metrics' networks.
         seed: of the bootstrap.
-        is_strict: whether missing weights are an error.
+        is_strict: True if missing weights are an error.
     """
 
     cache: Path
@@ -44,27 +46,27 @@ class Settings:
 
 
 def evaluate(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], settings: Settings, clips: FaceClips) -> Results:
-    """Measures what is not kept from an earlier run, and puts it together.
+    """Measure all pairs; results stored by an earlier run are not measured again.
 
     Args:
-        pairs: the videos; see `eval.pairs`.
-        metrics: by what they are judged.
+        pairs: the videos.
+        metrics: the metrics.
         settings: see `Settings`.
         clips: crops of the videos, open.
 
     Raises:
         CheckpointError: weights are missing and `settings.is_strict`.
-        InputError: the cache cannot be written.
+        InputError: the cache is not writable.
     """
     started, clock = datetime.now(timezone.utc), time.monotonic()
-    measurers = [build_measurer(one, clips, settings.cache / "figures", settings.is_strict) for one in metrics]
+    runners = [build_runner(one, clips, settings.cache / "figures", settings.is_strict) for one in metrics]
     videos, num_frames = [], 0
     for pair in tqdm(pairs, disable=None, unit="video"):
-        before = sum(one.num_measured for one in measurers)
-        videos.append(judge_video(pair, measurers, clips))
-        is_new = sum(one.num_measured for one in measurers) > before
+        before = sum(one.num_measured for one in runners)
+        videos.append(measure_video(pair, runners, clips))
+        is_new = sum(one.num_measured for one in runners) > before
         num_frames += videos[-1].num_frames * is_new
-    sets = judge_sets(pairs, videos, measurers)
+    sets = measure_sets(pairs, videos, runners)
     seconds = time.monotonic() - clock
     run = {
         "seed": settings.seed,
@@ -75,66 +77,58 @@ def evaluate(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], settings: Sett
         "started": started.isoformat(timespec="seconds"),
         "wall_seconds": round(seconds, 2),
         "frames_per_second": round(num_frames / seconds, 3) if num_frames else None,
-        "num_measured": sum(one.num_measured for one in measurers),
-        "num_kept": sum(one.num_kept for one in measurers),
+        "num_measured": sum(one.num_measured for one in runners),
+        "num_kept": sum(one.num_stored for one in runners),
         "versions": versions(),
     }
-    return Results(run, [one.record for one in measurers], videos, sets, makings(pairs))
+    return Results(run, [one.record for one in runners], videos, sets, makings(pairs))
 
 
-def judge_video(pair: Pair, measurers: Sequence[VideoMeasurer | SetMeasurer], clips: FaceClips) -> VideoRecord:
-    """One video's figures; a result that is missing or cannot be read makes it a failed one."""
-    sample = sample_of(pair)
-    error, num_frames = fault_of(sample)
+def measure_video(pair: Pair, runners: Sequence[AnyRunner], clips: FaceClips) -> VideoRecord:
+    """Return one video's values; a video whose result is missing or unreadable counts as failed."""
+    error, num_frames = failure_of(pair)
     files = {"result": pair.result, "source": pair.source, "audio": pair.audio, "reference": pair.reference}
     keys = {name: clips.content_key(path) for name, path in files.items() if path is not None and path.is_file()}
     values: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    for measurer in measurers:
-        if error is not None and not (measurer.judges_failures and pair.report is not None):
+    for runner in runners:
+        if error is not None and not (runner.measures_failures and pair.report is not None):
             continue
-        found, reason = measurer.measure(sample)
+        found, reason = runner.measure(pair)
         values |= found
         if reason is not None:
-            reasons[measurer.record.name] = reason
+            reasons[runner.record.name] = reason
     return VideoRecord(pair.protocol, pair.row, pair.name, keys, error, num_frames, values, reasons)
 
 
-def sample_of(pair: Pair) -> Sample:
-    """The pair as metrics see it."""
-    return Sample(pair.name, pair.result, pair.source, pair.reference, pair.audio, pair.report)
-
-
-def fault_of(sample: Sample) -> tuple[str | None, int]:
-    """Why a sample counts as failed (None where it does not), and the frames of its result."""
-    record = read_record(sample.report) if sample.report is not None else None
+def failure_of(pair: Pair) -> tuple[str | None, int]:
+    """Return the reason why a pair counts as failed (None if it does not), and the number of frames of its result."""
+    record = read_record(pair.report) if pair.report is not None else None
     reason = record.get("error") if record is not None and record.get("status") == FAILED else None
-    if reason or not sample.result.is_file():  # an older result may lie there still
+    if reason or not pair.result.is_file():  # the result of an earlier run may still exist
         return f"there is no result{f': {reason}' if reason else ''}", 0
-    for path in (sample.source, sample.audio, sample.reference):
+    for path in (pair.source, pair.audio, pair.reference):
         if path is not None and not path.is_file():
-            return f"{path.name}, which it is judged by, is missing", 0
+            return f"{path.name}, which the result is compared with, is missing", 0
     try:
-        return None, probe_video(sample.result).num_frames_estimate
+        return None, probe_video(pair.result).num_frames_estimate
     except LatentSyncError as error:
         return str(error), 0
 
 
-def judge_sets(
-    pairs: Sequence[Pair], videos: Sequence[VideoRecord], measurers: Sequence[VideoMeasurer | SetMeasurer]
-) -> list[SetRecord]:
-    """Figures of every set metric on every row, of the videos that did not fail."""
-    groups: dict[tuple[str, str], list[Sample]] = {}
+def measure_sets(pairs: Sequence[Pair], videos: Sequence[VideoRecord], runners: Sequence[AnyRunner]) -> list[SetRecord]:
+    """Return the values of every set metric on every row, over the videos that did not fail."""
+    groups: dict[tuple[str, str], list[Pair]] = {}
     for pair, video in zip(pairs, videos, strict=True):
         group = groups.setdefault((pair.protocol, pair.row), [])
         if video.error is None:
-            group.append(sample_of(pair))
-    chosen = [one for one in measurers if isinstance(one, SetMeasurer)]
-    return [one.figures_of(*group, samples) for one in chosen for group, samples in groups.items()]
+            group.append(pair)
+    chosen = [one for one in runners if isinstance(one, SetMetricRunner)]
+    return [one.values_of(*group, members) for one in chosen for group, members in groups.items()]
 
 
 def makings(pairs: Sequence[Pair]) -> list[Making]:
-    """How the videos were made, each way of each row once."""
+    """Return how the videos were generated, one entry for each combination of row and settings."""
     found: dict[tuple[str, str, str], tuple[int, int, float]] = {}
     for pair in pairs:
         record = None if pair.report is None else read_record(pair.report)
@@ -149,7 +143,7 @@ def makings(pairs: Sequence[Pair]) -> list[Making]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what figures may depend on."""
+    """Return the versions of programs and packages that the values may depend on."""
     return {
         "latentsync": latentsync.__version__,
         "python": platform.python_version(),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from eval.evaluation import Settings, evaluate
 from eval.metrics.metric import AnyMetric
 from eval.pairs import Pair
 from eval.results import Results
-from eval.runner import Settings, evaluate
 from latentsync.errors import CheckpointError
 from tests.unit.eval.fakes import (
     NUM_FRAMES,
@@ -39,7 +39,7 @@ def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], cache: Path, is_str
         return evaluate(pairs, metrics, Settings(cache, torch.device("cpu"), is_strict=is_strict), clips)
 
 
-def test_figures_means_and_what_must_be_stated(pairs: list[Pair], tmp_path: Path):
+def test_values_means_and_facts_of_the_run(pairs: list[Pair], tmp_path: Path):
     results = run(pairs, [Brightness()], tmp_path)
     levels = [video.values["level"] for video in results.videos]
     assert levels == pytest.approx(LEVELS, abs=2.5)
@@ -95,7 +95,7 @@ def test_an_older_result_does_not_stand_for_a_failed_one(pairs: list[Pair], tmp_
     assert results.videos[0].error == "there is no result: no face was found"
 
 
-def test_failed_videos_are_counted_with_their_reason_and_judged_by_their_record(pairs: list[Pair], tmp_path: Path):
+def test_failed_videos_are_counted_with_their_reason_and_measured_by_their_record(pairs: list[Pair], tmp_path: Path):
     (tmp_path / "torn.mp4").write_bytes(b"no film")
     record = tmp_path / "record.json"
     record.write_text('{"status": "failed", "error": "no face was found"}')
@@ -137,7 +137,7 @@ def test_missing_weights_are_reported_or_an_error(pairs: list[Pair], tmp_path: P
         run(pairs[:1], [Weightless()], tmp_path, is_strict=True)
 
 
-def test_set_figures_are_of_whole_rows(pairs: list[Pair], tmp_path: Path):
+def test_set_values_are_of_whole_rows(pairs: list[Pair], tmp_path: Path):
     other = [replace(pair, row="dark") for pair in pairs[:1]]
     results = run([*pairs, *other], [Colours()], tmp_path)
     with open_clips(tmp_path) as clips:

@@ -2,21 +2,29 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 import torch
 
 import eval.metrics
-from eval.metrics import registry
+from eval.metrics import metric as registry
 from eval.metrics.command import run_command
-from eval.metrics.lpips import LpipsMetric
-from eval.metrics.metric import Figure, Metric, NotMeasured, SetMetric, missing_weights, not_measured_line
-from eval.metrics.registry import all_metrics, choose_metrics
+from eval.metrics.lpips import METRIC as LPIPS
+from eval.metrics.metric import (
+    Metric,
+    Quantity,
+    SetMetric,
+    all_metrics,
+    choose_metrics,
+    missing_weights,
+    not_measured_line,
+)
 from eval.metrics.synced import METRIC as SYNCED
 from eval.metrics.synced import frame_shares
-from latentsync.errors import InputError
-from tests.unit.eval.made_clips import MadeClips, sample_of
+from latentsync.errors import InputError, NotMeasured
+from tests.unit.eval.made_clips import MadeClips, pair_of
 
 EXPECTED = {
     *("csim", "fid", "flicker", "fvd", "hyperiqa", "lmd", "lpips", "mouth_reader", "outside", "psnr", "silence"),
@@ -29,12 +37,12 @@ def test_every_metric_states_what_it_is():
     assert set(metrics) >= EXPECTED
     for metric in metrics.values():
         assert isinstance(metric, Metric) != isinstance(metric, SetMetric)
-        assert metric.figures
+        assert metric.quantities
         assert metric.description
         assert metric.protocol
-        for figure in metric.figures:
-            assert set(figure.needs) <= {"source", "reference", "report"}
-            assert figure.description
+        for quantity in metric.quantities:
+            assert set(quantity.needs) <= {"source", "reference", "report"}
+            assert quantity.description
     assert isinstance(metrics["fid"], SetMetric)
 
 
@@ -49,10 +57,10 @@ def test_metrics_are_chosen_by_name():
 def test_a_new_file_is_a_new_metric_and_names_must_differ(tmp_path, monkeypatch):
     class Mine(Metric):
         name, description, protocol = "mine", "d", "p"
-        figures = (Figure("psnr", "", None, "taken"),)
+        quantities = (Quantity("psnr", "", None, "taken"),)
 
         def load(self, device):
-            return lambda sample, clips: {}
+            return lambda pair, clips: {}
 
     module = ModuleType("eval.metrics.mine")
     module.METRIC = Mine()
@@ -61,12 +69,12 @@ def test_a_new_file_is_a_new_metric_and_names_must_differ(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "eval.metrics.mine", module)
     with pytest.raises(ValueError, match="'psnr'"):
         registry.all_metrics()
-    Mine.figures = (Figure("mine", "", None, "free"),)
+    Mine.quantities = (Quantity("mine", "", None, "free"),)
     assert registry.all_metrics()["mine"] is module.METRIC
 
 
 def test_missing_weights_are_named(tmp_path):
-    metric = LpipsMetric(tmp_path / "vgg.pth")
+    metric = replace(LPIPS, files=(tmp_path / "vgg.pth",))
     assert not_measured_line(metric) == f"not measured: file {tmp_path / 'vgg.pth'} missing"
     (tmp_path / "vgg.pth").write_bytes(b"x")
     assert missing_weights(metric) == []
@@ -92,7 +100,7 @@ def test_shares_of_frames(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         frame_shares(tmp_path / "none.json")
     with pytest.raises(NotMeasured, match="no record"):
-        SYNCED.load(torch.device("cpu"))(sample_of(), MadeClips())
+        SYNCED.load(torch.device("cpu"))(pair_of(), MadeClips())
 
 
 def test_a_metric_is_a_command(tmp_path, capsys):
@@ -102,11 +110,11 @@ def test_a_metric_is_a_command(tmp_path, capsys):
     assert printed["frames_synced"] == 1
     assert printed["units"]["frames_synced"] == ""
     assert run_command(SYNCED, ["result.mp4"]) == 2
-    assert run_command(LpipsMetric(tmp_path / "vgg.pth"), ["result.mp4", "reference.mp4"]) == 2
+    assert run_command(replace(LPIPS, files=(tmp_path / "vgg.pth",)), ["result.mp4", "reference.mp4"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "error: there is no record of its making"
     assert "vgg.pth missing" in errors[1]
     with pytest.raises(SystemExit) as left:
-        run_command(LpipsMetric(), ["--help"])
+        run_command(LPIPS, ["--help"])
     assert left.value.code == 0
     assert "LPIPS (VGG-16)" in capsys.readouterr().out

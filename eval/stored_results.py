@@ -1,0 +1,81 @@
+"""Results stored on disk, so that an interrupted evaluation resumes: one JSON file per key, or one line per pair."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from latentsync.errors import InputError
+from latentsync.storage.atomic import atomic_write
+
+logger = logging.getLogger(__name__)
+
+Values = dict[str, float]
+"""Measured values by name."""
+
+
+class ResultStore:
+    """JSON objects by key: `<folder>/<first two digits>/<key>.json`. Files are written atomically and never removed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """Return the object of a key, or None if its file is missing or damaged."""
+        try:
+            content = json.loads(self._path(key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def write(self, key: str, content: dict[str, Any]) -> None:
+        """Store an object; raise InputError if the folder is not writable."""
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(content), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be written ({error.strerror}): name another --out") from error
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
+
+
+class ResultLog:
+    """Values by key in one JSON lines file, with a label per line for readers. A truncated line is measured again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values: dict[str, Values] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            content = path.read_text(encoding="utf-8")
+            for line in content.splitlines():
+                self._read(line)
+            if content and not content.endswith("\n"):
+                self._append("")
+
+    def get(self, key: str, label: str, measure: Callable[[], Values]) -> Values:
+        """Return the values of a key; missing ones are measured and appended with the label."""
+        if key not in self._values:
+            values = measure()
+            self._append(json.dumps({"key": key, "pair": label, "figures": values}))
+            self._values[key] = values
+        return self._values[key]
+
+    def _read(self, line: str) -> None:
+        try:
+            row = json.loads(line)
+            self._values[row["key"]] = row["figures"]
+        except (ValueError, KeyError, TypeError):
+            if line:
+                logger.warning("%s: skipped a truncated line", self._path)
+
+    def _append(self, line: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
