@@ -60,7 +60,7 @@ def test_statistics_do_not_depend_on_the_parts():
         assert one.num_samples == 100
         np.testing.assert_allclose(one.mean, whole.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(one.covariance, np.cov(whole, rowvar=False), rtol=1e-9)
-    with pytest.raises(ValueError, match="is wanted"):
+    with pytest.raises(ValueError, match="expected"):
         gathered.add(np.zeros((3, 8)))
 
 
