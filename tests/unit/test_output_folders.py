@@ -17,7 +17,6 @@ from demo.synthetic import dataset, raw
 from eval import inference_videos, run, sanity, synthetic_set
 from eval.demo_weights import __main__ as demo_figures
 from eval.pairs import GROUND_TRUTH, Pair, write_pairs
-from eval.report import folder
 from eval.results import write_results
 from latentsync.storage.owned_folder import MARKER, check_ownership
 from preprocess.report import __main__ as data_report
@@ -129,7 +128,7 @@ def nothing(folder: Path) -> list[str]:
     return []
 
 
-REPORT = (pair_list, "evaluation report", older_report, folder._is_of_older_version)
+REPORT = (pair_list, "evaluation report", older_report, run._is_of_older_version)
 COMMANDS = {
     "eval.run": Command(run.main, *REPORT),
     "eval.sanity": Command(sanity.main, *REPORT),
