@@ -33,12 +33,10 @@ from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.media.probe import probe_video
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
-from preprocess.clip import Clip
-from preprocess.executor import Executor, Job
-from preprocess.local_executor import LocalExecutor
-from preprocess.settings import PreprocessConfig, build_steps
-from preprocess.step import Step
-from preprocess.verdict import Done, Output, Verdict
+from preprocess.config import PreprocessConfig, build_steps
+from preprocess.executors.base import Executor, Failed, Task
+from preprocess.executors.local import LocalExecutor
+from preprocess.step import Clip, Done, Output, Step, StepResult
 
 RAW_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm"}
 
@@ -136,9 +134,9 @@ def raw_clips(options: argparse.Namespace, folder: Path) -> list[Clip]:
     return [Clip(f"{index:040x}", f"{index:040x}", path.stem, path) for index, path in enumerate(paths)]
 
 
-def next_clips(clip: Clip, verdict: Verdict) -> list[Clip]:
-    """What a verdict makes of a clip; its files stay in the work folder."""
-    outputs = verdict.outputs if isinstance(verdict, Done) else ()
+def next_clips(clip: Clip, result: StepResult) -> list[Clip]:
+    """Return the output clips of a step; their files stay in the work folder."""
+    outputs = result.outputs if isinstance(result, Done) else ()
     return [_made(clip, index, output) for index, output in enumerate(outputs)]
 
 
@@ -179,9 +177,9 @@ def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, nu
     if len(clips) < 2 * num_workers:
         return None
     ends = []
-    for finished in executor.run(step, (Job(clip.key, clip, folder / clip.key) for clip in clips)):
-        if finished.error is not None:
-            raise LatentSyncError(f"step {step.number}: {finished.job.clip.path}: {finished.error}")
+    for finished in executor.run(step, (Task(clip.key, clip, folder / clip.key) for clip in clips)):
+        if isinstance(finished.result, Failed):
+            raise LatentSyncError(f"step {step.number}: {finished.task.clip.path}: {finished.result.detail}")
         ends.append(time.monotonic())
     return (len(ends) - num_workers) / max(ends[-1] - ends[num_workers - 1], 1e-9)
 

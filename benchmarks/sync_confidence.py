@@ -24,7 +24,7 @@ from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
 from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
-from preprocess.encoding import FPS, SAMPLES_PER_FRAME
+from preprocess.steps.clip_files import FPS, SAMPLES_PER_FRAME
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:

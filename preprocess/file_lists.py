@@ -1,4 +1,4 @@
-"""Lists of the finished clips for training: all of them, and a split in which a source is on one side only."""
+"""Lists of the finished clips for training: all clips, and a train/validation split by source video."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -7,15 +7,15 @@ from os.path import relpath
 from pathlib import Path
 
 from latentsync.storage.atomic import atomic_write
-from preprocess.keys import hash_of
-from preprocess.manifest import Manifest
+from preprocess.store.keys import hash_of
+from preprocess.store.manifest import Manifest
 
 _FRACTION_DIGITS = 8
 
 
 @dataclass(frozen=True)
 class ListedClips:
-    """How many clips are in each list."""
+    """Numbers of clips in the lists."""
 
     num_train: int
     num_validation: int
@@ -23,49 +23,52 @@ class ListedClips:
 
 @dataclass(frozen=True)
 class SourceSplit:
-    """Which source videos are held out for validation.
+    """Selection of the source videos held out for validation.
 
-    Every source has a number from 0 to 1 that depends on nothing but its content and the seed; those below the share
-    are held out, so a source keeps its side while the data grow. Where all sources would be on one side and there are
-    two or more, the nearest one changes over.
+    Every source has a fraction between 0 and 1 that depends only on its content and the seed. Sources below `share` are
+    held out, so a source stays in its list while the dataset grows. If that would put all of two or more sources into
+    one list, the source nearest to the border is moved to the other.
 
     Attributes:
-        seed: another one gives another split.
-        share: of the sources that are held out, 0 to 1; 0 holds out none.
-        least, most: the ends of the numbers that there are.
+        seed: a different seed gives a different split.
+        share: share of the sources held out, 0 to 1; 0 holds out none.
+        lowest, highest: lowest and highest fraction of the sources.
     """
 
     seed: int
     share: float
-    least: float
-    most: float
+    lowest: float
+    highest: float
 
     def holds_out(self, source: str) -> bool:
-        """Whether clips of the source belong to the validation list."""
+        """Return True if the clips of a source belong to the validation list."""
         fraction = source_fraction(source, self.seed)
-        if self.share == 0 or fraction == self.most:
+        if self.share == 0 or fraction == self.highest:
             return False
-        return fraction < self.share or fraction == self.least
+        return fraction < self.share or fraction == self.lowest
 
 
 def split_sources(sources: Iterable[str], seed: int, share: float) -> SourceSplit:
-    """The split of these sources, which may come more than once."""
-    least, most = 1.0, 0.0
+    """Return the split of these sources, which may be repeated."""
+    lowest, highest = 1.0, 0.0
     for source in sources:
         fraction = source_fraction(source, seed)
-        least, most = min(least, fraction), max(most, fraction)
-    return SourceSplit(seed, share, least, most)
+        lowest, highest = min(lowest, fraction), max(highest, fraction)
+    return SourceSplit(seed, share, lowest, highest)
 
 
 def source_fraction(source: str, seed: int) -> float:
-    """A number from 0 (included) to 1 (excluded) for a source, as good as random."""
+    """Return a pseudo-random number of a source, from 0 (included) to 1 (excluded)."""
     return int(hash_of("split", str(seed), source)[:_FRACTION_DIGITS], 16) / 16**_FRACTION_DIGITS
 
 
 def write_file_lists(manifest: Manifest, folder: Path, seed: int, share: float) -> ListedClips:
-    """Writes ``all.txt``, ``train.txt`` and ``validation.txt`` into a folder: a path a line, relative to it.
+    """Write ``all.txt``, ``train.txt`` and ``validation.txt``: one path per line, relative to their folder.
 
-    manifest: of the last step; its current outputs are listed, in its order.
+    Args:
+        manifest: of the last step; its current outputs are listed in their order.
+        folder: folder of the lists.
+        seed, share: as in `SourceSplit`.
     """
     split = split_sources((clip.source for clip in manifest.iter_outputs()), seed, share)
     folder.mkdir(parents=True, exist_ok=True)

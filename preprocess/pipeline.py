@@ -1,7 +1,8 @@
-"""Raw videos to training clips in eight steps: ``./data_processing_pipeline.sh --help``."""
+"""Command of the data pipeline, which converts raw videos into training clips: ``./data_processing_pipeline.sh``."""
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,47 +12,92 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from latentsync.cli import run_command
+from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.errors import InputError
 from latentsync.storage.content_cache import content_key
-from preprocess.command_line import build_parser
-from preprocess.dry_run import describe_plan
-from preprocess.executor import Executor
+from latentsync.weights import REPOSITORY_ROOT
+from preprocess.config import NUM_STEPS, PreprocessConfig, build_steps
+from preprocess.executors.base import Executor
+from preprocess.executors.local import LocalExecutor
 from preprocess.file_lists import write_file_lists
-from preprocess.inputs import FileList, FolderScan, read_list, scan_folder
-from preprocess.local_executor import LocalExecutor
-from preprocess.manifest import Manifest
-from preprocess.plan import PlannedStep, find_weights, parse_numbers, plan_steps
+from preprocess.plan import PlannedStep, describe_plan, find_weights, parse_numbers, plan_steps
 from preprocess.progress import Progress, funnel_lines
-from preprocess.raw_clips import ContentKeys, keys_path
+from preprocess.raw_videos import FileList, FolderScan, read_list, scan_folder
 from preprocess.runner import Runner, check_earlier_steps
-from preprocess.settings import NUM_STEPS, PreprocessConfig, build_steps
-from preprocess.sqlite_file import disk_errors
 from preprocess.step import Step
-from preprocess.workspace import LOG_FOLDER, check_output, open_workspace
+from preprocess.store.content_keys import ContentKeys, keys_path
+from preprocess.store.database import disk_errors
+from preprocess.store.manifest import Manifest
+from preprocess.store.workspace import LOG_FOLDER, check_output, open_workspace
 
-WHEN_STOPPED = "the same command goes on"
+_DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "preprocess" / "default.yaml"
+_WHEN_STOPPED = "the same command resumes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status: 0, 2 where it cannot go on, 128 and more where a signal stopped it."""
+    """Run the command and return its exit status: 0, 2 for bad input, above 128 after a signal."""
     options = build_parser().parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run_command(lambda: run(options), options.debug, WHEN_STOPPED)
+    return run_command(lambda: run(options), options.debug, _WHEN_STOPPED)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; use its `parse_intermixed_args`, so that ``key=value`` may stand anywhere on the line."""
+    parser = OneLineParser(
+        prog="data_processing_pipeline.sh",
+        description="Convert raw videos into training clips in eight steps. Run the same command again to resume.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--input_dir", type=Path, help="folder of raw videos, searched with its subfolders; nothing in it is changed")
+    add("--input_list", type=Path, metavar="FILE", help="instead: a text file with one path per line")
+    add("--output_dir", type=Path, required=True, help="folder for the clips of every step, manifests and lists")
+    add("--config", type=Path, default=_DEFAULT_CONFIG, help="the YAML (default: %(default)s)")
+    add("overrides", nargs="*", metavar="key=value", help="changed settings, e.g. segments.max_s=8")
+    add("--resolution", type=int, help="side of the clips in pixels, and minimum size of a face (key resolution)")
+    add("--sync_scorer", choices=("syncnet_v2", "stable_syncnet"), help="scorer of step 7 (key sync.scorer)")
+    add("--skip_steps", metavar="STEPS", help="steps that pass all clips unchanged, e.g. 8 (key skip_steps)")
+    add("--steps", default="1-8", help="run only these, e.g. 3-6 or 5; earlier steps must have been run")
+    add("--limit", type=_positive_int, metavar="N", help="process the first N raw files only")
+    add("--retry_failed", action="store_true", help="process clips again that failed in an earlier run")
+    add("--dry_run", action="store_true", help="check the input, print what would run, and stop")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    workers = parser.add_argument_group("workers")
+    add = workers.add_argument
+    add("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")
+    add("--ray_address", help="address of the cluster (default: the one Ray finds)")
+    add("--num_workers", type=_positive_int, help="default: one per core, or one per GPU for steps that use one")
+    add("--clip_timeout_s", type=_positive, default=1800.0, help="time limit per clip (default: %(default)g)")
+    add("--memory_limit_gb", type=_positive, help="memory limit per clip in GiB (default: none)")
+    return parser
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
 
 
 @dataclass(frozen=True)
 class CheckedRun:
-    """What a run will do, as far as that can be known before it writes anything.
+    """A run whose options were checked; nothing is written yet.
 
     Attributes:
-        config: the settings.
-        numbers: of the steps to run.
+        config: settings.
+        numbers: numbers of the steps to run.
         steps: all steps up to the last of them.
-        raw_files, num_raw_files: what goes into step 1.
+        raw_files, num_raw_files: input of step 1.
         root: the output folder, absolute.
-        executor: what runs the jobs.
+        executor: executor of the tasks.
     """
 
     config: PreprocessConfig
@@ -63,10 +109,13 @@ class CheckedRun:
     executor: Executor
 
     def plan(self, weight_key: Callable[[Path], str]) -> list[PlannedStep]:
-        """The steps with their keys; `weight_key` gives the content key of a file of weights.
+        """Return the steps with their keys.
+
+        Args:
+            weight_key: function that returns the content key of a weights file.
 
         Raises:
-            InputError: a step that comes before those to run has not been run with the same settings.
+            InputError: a step before those to run has not been run with the same settings.
         """
         plan = plan_steps(self.steps, self.config.skip_steps, weight_key)
         check_earlier_steps(plan, self.numbers, self.root)
@@ -74,16 +123,16 @@ class CheckedRun:
 
 
 def check(options: argparse.Namespace) -> CheckedRun:
-    """Checks everything that can be checked without writing; a run and a dry run begin with it.
+    """Check options, settings, input, weights and output folder without writing; used by real and dry runs.
 
     Raises:
-        LatentSyncError: an option, a setting, the input, weights or the output folder cannot be used.
+        LatentSyncError: one of them cannot be used.
     """
-    config = load_config(options.config, PreprocessConfig, [*_shortcuts(options), *options.overrides])
+    config = load_config(options.config, PreprocessConfig, [*_option_overrides(options), *options.overrides])
     numbers = parse_numbers(options.steps, NUM_STEPS)
     steps = build_steps(config)[: max(numbers)]
     root = options.output_dir.absolute()
-    raw_files, num_raw_files = _raw_files(options, numbers)
+    raw_files, num_raw_files = _find_raw_files(options, numbers)
     for step in steps:
         if step.number not in config.skip_steps:
             find_weights(step)
@@ -93,7 +142,7 @@ def check(options: argparse.Namespace) -> CheckedRun:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the steps, or says what would be run; gives 0."""
+    """Run the steps, or print the plan of a dry run; return 0."""
     checked = check(options)
     root = checked.root
     if options.dry_run:
@@ -113,8 +162,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _shortcuts(options: argparse.Namespace) -> list[str]:
-    """Options that stand for keys of the configuration."""
+def _option_overrides(options: argparse.Namespace) -> list[str]:
+    """Return the overrides of options that stand for keys of the configuration."""
     overrides = []
     if options.resolution is not None:
         overrides.append(f"resolution={options.resolution}")
@@ -125,21 +174,21 @@ def _shortcuts(options: argparse.Namespace) -> list[str]:
     return overrides
 
 
-def _raw_files(options: argparse.Namespace, numbers: Sequence[int]) -> tuple[Iterable[Path], int]:
-    """The raw files and their number, which it says."""
+def _find_raw_files(options: argparse.Namespace, numbers: Sequence[int]) -> tuple[Iterable[Path], int]:
+    """Return the raw files and their number; print the number."""
     if 1 not in numbers:
         if options.limit is not None:
-            raise InputError("--limit counts raw files, which go into step 1: add it to --steps, or leave --limit out")
+            raise InputError("--limit counts raw files, which go into step 1: add it to --steps, or omit --limit")
         return (), 0
-    source = _source(options)
+    source = _open_source(options)
     num_files = sum(1 for _ in islice(source, options.limit))
     if num_files == 0:
         raise InputError(f"{options.input_dir or options.input_list} names no video file: put some there")
-    sys.stdout.write(f"input: {num_files} files{_left_out(source)}\n")
+    sys.stdout.write(f"input: {num_files} files{_describe_skipped(source)}\n")
     return islice(source, options.limit), num_files
 
 
-def _source(options: argparse.Namespace) -> FolderScan | FileList:
+def _open_source(options: argparse.Namespace) -> FolderScan | FileList:
     if (options.input_dir is None) == (options.input_list is None):
         raise InputError("step 1 needs raw videos: give --input_dir or --input_list, one of the two")
     if options.input_list is not None:
@@ -147,10 +196,10 @@ def _source(options: argparse.Namespace) -> FolderScan | FileList:
     return scan_folder(options.input_dir, options.output_dir)
 
 
-def _left_out(source: FolderScan | FileList) -> str:
+def _describe_skipped(source: FolderScan | FileList) -> str:
     if isinstance(source, FileList):
         return ""
-    text = f"; {source.num_others} files that are no videos are left out" if source.num_others else ""
+    text = f"; {source.num_others} files that are not videos are skipped" if source.num_others else ""
     if source.unreadable:
         text += f"; {len(source.unreadable)} folders cannot be read, such as {source.unreadable[0]}"
     return text
@@ -160,10 +209,9 @@ def _build_executor(options: argparse.Namespace, logs: Path) -> Executor:
     limits = (options.num_workers, options.clip_timeout_s, options.memory_limit_gb)
     if options.executor == "local":
         return LocalExecutor(logs, *limits)
-    from preprocess.ray_cluster import import_ray  # Ray is an optional extra
-    from preprocess.ray_executor import RayExecutor
+    from preprocess.executors.ray_executor import RayExecutor, import_ray
 
-    import_ray()
+    import_ray()  # Ray is an optional extra: fail now, not at the first task
     return RayExecutor(logs, options.ray_address, *limits)
 
 

@@ -1,4 +1,4 @@
-"""Which steps a run takes, each with the keys of its settings."""
+"""The steps of a run with the keys of their settings, and their description for a dry run."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import CheckpointError, InputError
-from preprocess.executor import Finished, Job
-from preprocess.keys import FIRST_CHAIN, chain_key, hash_of, plain_config, settings_key
-from preprocess.manifest import manifest_path
-from preprocess.records import StepRecord
-from preprocess.step import Step
-from preprocess.verdict import Done, Output
+from preprocess.executors.base import FinishedTask, Task
+from preprocess.step import Done, Output, Step
+from preprocess.store.keys import FIRST_CHAIN, chain_key, hash_of, plain_config, settings_key
+from preprocess.store.manifest import Manifest, is_manifest, manifest_path
+from preprocess.store.records import Counts, StepRecord
 
-_SPAN = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
+_NUMBERS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?", re.ASCII)
+_BYTES_PER_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PlannedStep:
 
     Attributes:
         step: the step.
-        is_skipped: whether clips only pass through, by hard link where it has a folder.
+        is_skipped: True if clips pass through unchanged; they are hard-linked into the folder of the step.
         settings: key of its settings.
         chain: key of all settings up to it.
     """
@@ -38,11 +38,11 @@ class PlannedStep:
         return f"{self.step.number} {self.step.name}"
 
     def manifest_path(self, root: Path) -> Path:
-        """Where its manifest lies."""
+        """Return the path of its manifest."""
         return manifest_path(root, self.step.number, self.step.name)
 
-    def describe(self) -> StepRecord:
-        """What its manifest says of it."""
+    def to_record(self) -> StepRecord:
+        """Return the description of the step for its manifest."""
         step = self.step
         return StepRecord(
             step.number,
@@ -57,15 +57,15 @@ class PlannedStep:
 
 
 def plan_steps(steps: Sequence[Step], skipped: Collection[int], weight_key: Callable[[Path], str]) -> list[PlannedStep]:
-    """The steps with their keys, in their order.
+    """Return the steps, in order, with their keys.
 
     Args:
-        steps: from the first one on.
-        skipped: numbers of steps that let clips pass.
-        weight_key: the content key of a file of weights.
+        steps: all steps from the first one.
+        skipped: numbers of the steps to skip.
+        weight_key: function that returns the content key of a weights file.
 
     Raises:
-        CheckpointError: weights are missing; the message says how to get them, or to do without.
+        CheckpointError: weights are missing; the message names the remedy.
     """
     plan: list[PlannedStep] = []
     chain = FIRST_CHAIN
@@ -81,25 +81,29 @@ def plan_steps(steps: Sequence[Step], skipped: Collection[int], weight_key: Call
 
 
 def find_weights(step: Step) -> list[Path]:
-    """The weights of a step; CheckpointError with the remedy where one is missing."""
+    """Return the weights of a step.
+
+    Raises:
+        CheckpointError: a file is missing; the message names the remedy.
+    """
     try:
         return step.weights()
     except CheckpointError as error:
         raise CheckpointError(
-            f"step {step.number} ({step.name}): {error}; or leave the step out: --skip_steps {step.number}"
+            f"step {step.number} ({step.name}): {error}; or skip the step: --skip_steps {step.number}"
         ) from error
 
 
 def parse_numbers(text: str, highest: int) -> tuple[int, ...]:
-    """Step numbers of a text such as ``3-6`` or ``1,2,5-8``, in their order.
+    """Parse step numbers such as ``3-6`` or ``1,2,5-8`` and return them in ascending order.
 
     Raises:
-        InputError: it is something else, or a number is not from 1 to `highest`.
+        InputError: the text has another form, or a number is not from 1 to `highest`.
     """
     numbers: set[int] = set()
     for part in text.split(","):
-        span = _SPAN.fullmatch(part.strip())
-        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
+        match = _NUMBERS.fullmatch(part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
             raise InputError(f"{text!r} names no steps: write them as 5, 3-6 or 1,2,5-8")
         numbers.update(range(first, last + 1))
@@ -109,9 +113,42 @@ def parse_numbers(text: str, highest: int) -> tuple[int, ...]:
 
 
 class PassThrough:
-    """The executor of a skipped step: every clip goes on as it is."""
+    """Executor of a skipped step: every clip passes through unchanged."""
 
-    def run(self, step: Step, jobs: Iterable[Job]) -> Iterator[Finished]:
-        """See `Executor`."""
-        for job in jobs:
-            yield Finished(job, Done((Output(),)), None, 0.0)
+    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
+        """Yield every task as done; see `Executor`."""
+        for task in tasks:
+            yield FinishedTask(task, Done((Output(),)), 0.0)
+
+
+def describe_plan(plan: Sequence[PlannedStep], numbers: Sequence[int], root: Path) -> list[str]:
+    """Return one line per step of a dry run; nothing is written.
+
+    Args:
+        plan: all steps from the first one.
+        numbers: numbers of the steps that would run.
+        root: the output folder.
+    """
+    lines = []
+    for planned in plan:
+        if planned.step.number in numbers:
+            work = "skipped: clips pass" if planned.is_skipped else _describe_weights(planned)
+            lines.append(f"step {planned.title}: {work}; {_describe_recorded(planned, root)}")
+    return lines
+
+
+def _describe_weights(planned: PlannedStep) -> str:
+    weights = find_weights(planned.step)
+    files = [f"{path} ({path.stat().st_size / _BYTES_PER_MB:.0f} MB)" for path in weights]
+    return f"weights {', '.join(files)}" if files else "no weights"
+
+
+def _describe_recorded(planned: PlannedStep, root: Path) -> str:
+    path = planned.manifest_path(root)
+    if not is_manifest(path):
+        return "nothing recorded"
+    with Manifest(path, root) as manifest:
+        counts: Counts = manifest.counts(planned.chain)
+    if counts.num_rows == 0:
+        return "nothing recorded with these settings"
+    return f"recorded: {counts.num_done} done, {counts.num_rejected} rejected, {counts.num_failed} failed"

@@ -1,4 +1,4 @@
-"""What a run shows: a bar for each step while it works, and the funnel at the end."""
+"""Progress bars of a run, and the table of clip counts at its end."""
 
 import sys
 import threading
@@ -8,26 +8,27 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from preprocess.manifest import Manifest
-from preprocess.records import Counts, Status
+from preprocess.store.manifest import Manifest
+from preprocess.store.records import Counts, Status
 
-_SECONDS_BETWEEN_BARS = 0.1
-_SECONDS_BETWEEN_LINES = 30.0
-"""Where nobody looks on (no terminal), bars are lines in a file."""
-_SHAPE = "{desc}: {n_fmt}/{total_fmt} clips [{elapsed}<{remaining}, {rate_noinv_fmt}]{postfix}"
+_TERMINAL_INTERVAL_S = 0.1
+_FILE_INTERVAL_S = 30.0
+"""Update interval if standard error is not a terminal: every update is then a line in a file."""
+_BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} clips [{elapsed}<{remaining}, {rate_noinv_fmt}]{postfix}"
 
 
 class Progress:
-    """Bars on stderr: clips per second, time left, and how many clips were kept, rejected and failed.
+    """Progress bars on standard error: clips per second, time left, and numbers of kept, rejected and failed clips.
 
-    Clips that an earlier run has recorded count, but not for the speed.
+    Clips recorded by an earlier run are counted, but not in the speed.
 
-    is_shown: False shows nothing.
+    Args:
+        is_shown: False to show nothing.
     """
 
     def __init__(self, is_shown: bool = True) -> None:
-        # A signal that stops the run may arrive inside tqdm: one lock in C is taken or not, tqdm's own two may stay
-        # half taken, and closing the bar would wait for ever.
+        # A signal that stops the run may arrive inside tqdm. tqdm's own pair of locks may then stay half acquired, and
+        # closing the bar would wait for ever. A single lock, implemented in C, is either acquired or not.
         tqdm.set_lock(threading.RLock())
         tqdm.monitor_interval = 0
         self._is_shown = is_shown
@@ -36,27 +37,29 @@ class Progress:
 
     @contextmanager
     def step(self, title: str, num_clips: int) -> Iterator[None]:
-        """The bar of a step over so many clips."""
+        """Show the bar of a step over this many clips."""
         self._counts.clear()
         if not self._is_shown:
             yield
             return
-        pause = _SECONDS_BETWEEN_BARS if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
-        self._bar = tqdm(total=num_clips, desc=title, unit=" clips", smoothing=0, mininterval=pause, bar_format=_SHAPE)
+        interval_s = _TERMINAL_INTERVAL_S if sys.stderr.isatty() else _FILE_INTERVAL_S
+        self._bar = tqdm(
+            total=num_clips, desc=title, unit=" clips", smoothing=0, mininterval=interval_s, bar_format=_BAR_FORMAT
+        )
         try:
             yield
         finally:
             self._bar.close()
             self._bar = None
 
-    def passed_over(self, status: Status) -> None:
-        """A clip was recorded before."""
+    def count_recorded(self, status: Status) -> None:
+        """Count a clip that was recorded by an earlier run."""
         if self._bar is not None:
             self._bar.initial += 1
-        self.ended(status)
+        self.count(status)
 
-    def ended(self, status: Status) -> None:
-        """A clip came to its end."""
+    def count(self, status: Status) -> None:
+        """Count a finished clip."""
         self._counts[status] += 1
         if self._bar is not None:
             done, rejected, failed = (self._counts[each] for each in ("done", "rejected", "failed"))
@@ -65,7 +68,7 @@ class Progress:
 
 
 def funnel_lines(manifests: Iterable[Manifest]) -> list[str]:
-    """The way of the clips through the steps, a line each, for people to read."""
+    """Return one line per step with the numbers of input and output clips and the reasons of the others."""
     lines = []
     num_failed = 0
     for manifest in manifests:
@@ -76,7 +79,7 @@ def funnel_lines(manifests: Iterable[Manifest]) -> list[str]:
         note = " (skipped: clips pass)" if step.skipped else "" if manifest.is_complete else " (not finished)"
         lines.append(f"{step.number} {step.name:<9} {_describe(counts)}{note}")
     if num_failed:
-        lines.append(f"{num_failed} failed clips are left out; --retry_failed tries them again")
+        lines.append(f"{num_failed} failed clips are missing; --retry_failed tries them again")
     return lines
 
 

@@ -1,8 +1,8 @@
-"""Runs the steps one after the other, each over all clips, and writes down what came of every one.
+"""Run the steps one after the other, each over all clips, and record the result of every clip.
 
-Only this process writes to the output folder and the manifests, always in this order: a worker's outputs are renamed to
-their final places, then the row is recorded, then the work folder goes. Ending it anywhere in between costs at most the
-work on the clips under way: doing that again gives the same files in the same places.
+Only this process writes to the output folder and the manifests, always in this order: the outputs of a worker are
+renamed to their final places, the row is recorded, the work folder is removed. Killing the process at any time costs at
+most the tasks in progress: repeating them gives the same files in the same places.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -13,22 +13,21 @@ from pathlib import Path
 from typing import cast
 
 from latentsync.errors import InputError, LatentSyncError
-from preprocess.clip import Clip
-from preprocess.executor import Executor, Finished, Job
-from preprocess.keys import input_record_key, record_key
-from preprocess.manifest import Manifest, is_manifest
+from preprocess.executors.base import Executor, Failed, FinishedTask, Task
 from preprocess.plan import PassThrough, PlannedStep
 from preprocess.progress import Progress
-from preprocess.raw_clips import ContentKeys, keys_path, raw_clip
-from preprocess.records import Row, Status
-from preprocess.verdict import Rejected
-from preprocess.worker import split_failure
-from preprocess.workspace import Workspace
+from preprocess.raw_videos import raw_clip
+from preprocess.step import Clip, Rejected
+from preprocess.store.content_keys import ContentKeys, keys_path
+from preprocess.store.keys import input_record_key, record_key
+from preprocess.store.manifest import Manifest, is_manifest
+from preprocess.store.records import Row, Status
+from preprocess.store.workspace import Workspace
 
 DUPLICATE = "duplicate"
 UNREADABLE = "unreadable"
-DISK_FAULTS = {"no_space": "the disk is full: make room", "disk": "the disk cannot be written to: have it repaired"}
-"""Failures that stop the run, and what to do."""
+DISK_ERRORS = {"no_space": "the disk is full: make room", "disk": "the disk cannot be written to: have it repaired"}
+"""Failures that stop the run, with the remedy."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class Runner:
 
     Attributes:
         workspace: the output folder.
-        executor: what runs the jobs.
-        progress: hears of everything.
-        retry_failed: whether clips that failed before are tried again.
+        executor: executor of the tasks.
+        progress: progress bars.
+        retry_failed: True to try clips again that failed in an earlier run.
     """
 
     workspace: Workspace
@@ -50,13 +49,13 @@ class Runner:
     def run(
         self, plan: Sequence[PlannedStep], numbers: Sequence[int], raw_files: Iterable[Path], num_raw_files: int
     ) -> None:
-        """Runs steps.
+        """Run steps.
 
         Args:
-            plan: all steps, from the first.
-            numbers: which of them to run; those before must have been run with the same settings.
-            raw_files: what goes into the first step; it is read lazily, and not at all where that is not run.
-            num_raw_files: how many they are, to tell the time left.
+            plan: all steps from the first one.
+            numbers: numbers of the steps to run. Earlier steps must have been run with the same settings.
+            raw_files: input of the first step; read lazily, and only if that step is run.
+            num_raw_files: their number, for the progress bar.
 
         Raises:
             InputError: an earlier step was not run with these settings.
@@ -73,20 +72,20 @@ class Runner:
         with Manifest(planned.manifest_path(root), root) as manifest, ContentKeys(keys_path(root)) as keys:
             run = StepRun(self, planned, manifest)
             with closing(keys.of_files(raw_files)) as files:
-                run.finish(run.raw_jobs(files), num_raw_files)
+                run.process(run.raw_tasks(files), num_raw_files)
 
     def _run_next(self, planned: PlannedStep, before: PlannedStep) -> None:
         root = self.workspace.root
         with open_finished(before, root) as previous, Manifest(planned.manifest_path(root), root) as manifest:
             run = StepRun(self, planned, manifest)
-            run.finish(run.jobs(previous.iter_outputs()), previous.counts().num_outputs)
+            run.process(run.tasks(previous.iter_outputs()), previous.counts().num_outputs)
 
 
 def open_finished(planned: PlannedStep, root: Path) -> Manifest:
-    """The manifest of a step that was run with the planned settings.
+    """Open the manifest of a step that was run with the planned settings.
 
     Raises:
-        InputError: it was not.
+        InputError: the step was not run, or with other settings.
     """
     path = planned.manifest_path(root)
     remedy = f"run --steps 1-{planned.step.number} first"
@@ -100,15 +99,15 @@ def open_finished(planned: PlannedStep, root: Path) -> Manifest:
 
 
 def check_earlier_steps(plan: Sequence[PlannedStep], numbers: Sequence[int], root: Path) -> None:
-    """Looks whether the steps before those to run were run with the planned settings.
+    """Check that the steps before those to run were run with the planned settings.
 
     Args:
-        plan: all steps, from the first.
-        numbers: which of them are to be run.
+        plan: all steps from the first one.
+        numbers: numbers of the steps to run.
         root: the output folder.
 
     Raises:
-        InputError: one was not.
+        InputError: a step was not run, or with other settings.
     """
     for before, planned in pairwise(plan):
         if planned.step.number in numbers and before.step.number not in numbers:
@@ -116,7 +115,7 @@ def check_earlier_steps(plan: Sequence[PlannedStep], numbers: Sequence[int], roo
 
 
 class StepRun:
-    """One step over all its clips."""
+    """Run of one step over all its clips."""
 
     def __init__(self, runner: Runner, planned: PlannedStep, manifest: Manifest) -> None:
         self._workspace, self._progress = runner.workspace, runner.progress
@@ -124,29 +123,29 @@ class StepRun:
         self._retry_failed = runner.retry_failed
         self._planned = planned
         self._manifest = manifest
-        self._under_way: dict[str, Path] = {}  # the input of every job that has not ended, by record key
+        self._inputs: dict[str, Path] = {}  # input files of the tasks in progress, by record key
 
-    def finish(self, jobs: Iterator[Job], num_clips: int) -> None:
-        """Does the jobs; `num_clips` is how many clips there are, with those that need no job."""
-        self._manifest.begin(self._planned.describe())
+    def process(self, tasks: Iterator[Task], num_clips: int) -> None:
+        """Run the tasks and record their results; `num_clips` includes clips that need no task."""
+        self._manifest.begin(self._planned.to_record())
         with self._progress.step(self._planned.title, num_clips):
-            # An executor starts no worker before it has a job.
-            ends = cast(Generator[Finished, None, None], self._executor.run(self._planned.step, jobs))
-            with closing(ends):
-                for finished in ends:
-                    self._keep(finished)
+            # An executor starts no worker before it has a task.
+            results = cast(Generator[FinishedTask, None, None], self._executor.run(self._planned.step, tasks))
+            with closing(results):
+                for finished in results:
+                    self._save(finished)
         self._manifest.finish()
 
-    def jobs(self, clips: Iterable[Clip]) -> Iterator[Job]:
-        """What is left to do for the clips; recorded ones are passed over."""
+    def tasks(self, clips: Iterable[Clip]) -> Iterator[Task]:
+        """Yield a task for every clip that is not recorded yet."""
         for clip in clips:
             key = record_key(clip.key, self._planned.settings)
-            if not self._pass_over(key):
-                self._under_way[key] = clip.path
-                yield Job(key, clip, self._workspace.work(key))
+            if not self._is_recorded(key):
+                self._inputs[key] = clip.path
+                yield Task(key, clip, self._workspace.work(key))
 
-    def raw_jobs(self, files: Iterable[tuple[Path, str | InputError]]) -> Iterator[Job]:
-        """As `jobs`, for raw files with their content keys; of files with equal content one is processed."""
+    def raw_tasks(self, files: Iterable[tuple[Path, str | InputError]]) -> Iterator[Task]:
+        """Yield tasks for raw files with their content keys; of files with equal content one is processed."""
         for path, content in files:
             if isinstance(content, InputError):
                 key = input_record_key(UNREADABLE, path)
@@ -154,49 +153,48 @@ class StepRun:
                 continue
             clip = raw_clip(path, content)
             key = record_key(clip.key, self._planned.settings)
-            if key not in self._under_way and not self._manifest.is_visited(key):
-                yield from self.jobs([clip])
+            if key not in self._inputs and not self._manifest.is_visited(key):
+                yield from self.tasks([clip])
             first, duplicate = self._input_of(key), input_record_key(DUPLICATE, path)
-            if first != path and not self._pass_over(duplicate):
+            if first != path and not self._is_recorded(duplicate):
                 self._record(self._row(duplicate, clip, "rejected", DUPLICATE, f"the same content as {first}"))
 
     def _input_of(self, key: str) -> Path | None:
-        """The file that a record is about, under way or ended."""
+        """Return the input file of a record, in progress or finished."""
         row = self._manifest.get(key)
-        return self._under_way.get(key) or (None if row is None else row.input_path)
+        return self._inputs.get(key) or (None if row is None else row.input_path)
 
-    def _pass_over(self, key: str) -> bool:
-        """Whether there is a record and its outputs still lie in their places; it is marked as met then."""
+    def _is_recorded(self, key: str) -> bool:
+        """Return True if a record and its outputs exist; the record is then marked as current."""
         row = self._manifest.get(key)
         if row is None or (row.status == "failed" and self._retry_failed):
             return False
-        if not all(product.is_there() for product in row.products):
+        if not all(product.exists() for product in row.products):
             return False
         self._manifest.visit(key)
-        self._progress.passed_over(row.status)
+        self._progress.count_recorded(row.status)
         return True
 
-    def _keep(self, finished: Finished) -> None:
-        """Puts outputs in their places, records what came of the job, and clears up behind it."""
-        key = finished.job.record_key
-        self._record(replace(self._outcome(finished), seconds=finished.seconds))
-        del self._under_way[key]
+    def _save(self, finished: FinishedTask) -> None:
+        """Move the outputs to their places, record the result, and remove the work folder."""
+        key = finished.task.record_key
+        self._record(replace(self._to_row(finished), seconds=finished.seconds))
+        del self._inputs[key]
         self._workspace.clear_work(key)
 
-    def _outcome(self, finished: Finished) -> Row:
-        clip, key, verdict = finished.job.clip, finished.job.record_key, finished.verdict
-        if verdict is None:
-            reason, detail = split_failure(finished.error or "")
-            if reason in DISK_FAULTS:
-                raise LatentSyncError(f"{DISK_FAULTS[reason]} ({detail}), then the same command goes on")
-            return self._row(key, clip, "failed", reason, detail)
-        if isinstance(verdict, Rejected):
-            row = self._row(key, clip, "rejected", verdict.reason, verdict.detail)
-            return replace(row, facts={**clip.facts, **verdict.facts})
+    def _to_row(self, finished: FinishedTask) -> Row:
+        clip, key, result = finished.task.clip, finished.task.record_key, finished.result
+        if isinstance(result, Failed):
+            if result.reason in DISK_ERRORS:
+                raise LatentSyncError(f"{DISK_ERRORS[result.reason]} ({result.detail}), then the same command resumes")
+            return self._row(key, clip, "failed", result.reason, result.detail)
+        if isinstance(result, Rejected):
+            row = self._row(key, clip, "rejected", result.reason, result.detail)
+            return replace(row, facts={**clip.facts, **result.facts})
         try:
-            products = self._workspace.place(self._planned.step.folder, clip, key, verdict.outputs)
+            products = self._workspace.place(self._planned.step.folder, clip, key, result.outputs)
         except FileNotFoundError as error:
-            return self._row(key, clip, "failed", "error", f"{error.filename} is not there any more")
+            return self._row(key, clip, "failed", "error", f"{error.filename} is missing")
         return replace(self._row(key, clip, "done"), products=products)
 
     def _row(self, key: str, clip: Clip, status: Status, reason: str = "", detail: str = "") -> Row:
@@ -208,4 +206,4 @@ class StepRun:
 
     def _record(self, row: Row) -> None:
         self._manifest.record(row)
-        self._progress.ended(row.status)
+        self._progress.count(row.status)

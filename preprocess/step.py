@@ -1,50 +1,132 @@
-"""What every step is: settings, the weights it needs, and a pure function of one clip."""
+"""Data types of the pipeline: clips, the result of a step for one clip, and the interface of a step."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
 
-from preprocess.clip import Clip
-from preprocess.verdict import Verdict
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+"""A value that a manifest can store."""
 
-Process = Callable[[Clip, Path], Verdict]
-"""(clip, an empty work folder of its own) -> verdict. Outputs go into the work folder; the runner moves them. The same
-clip gives the same verdict and the same files, whatever was processed before."""
+
+@dataclass(frozen=True)
+class Clip:
+    """A video file with its metadata: the complete input of a step.
+
+    Attributes:
+        key: hex digest of the raw file's content and of the steps and settings that made the clip. Clips with equal
+            keys are equal, in every run and on every machine.
+        source: key of the raw file.
+        name: readable name, unique among clips: the sanitised name of the raw file plus one suffix per cut.
+        path: the file.
+        facts: measurements of earlier steps by name. The docstring of each step lists the facts it adds.
+    """
+
+    key: str
+    source: str
+    name: str
+    path: Path
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output clip of a step.
+
+    Attributes:
+        file: the file that the step wrote into its work folder, or None if the clip's file is unchanged.
+        suffix: appended to the clip's name, such as ``_shot003``; "" if the step makes one clip of one clip.
+        facts: new facts of the clip.
+        sidecars: further files of the clip in the work folder, by fact name. The runner moves them next to the clip and
+            stores their final paths in the facts.
+    """
+
+    file: Path | None = None
+    suffix: str = ""
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+    sidecars: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """Result of an accepted clip: one output, or several with different suffixes."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Result of a rejected clip. A rejection is a result, not an exception.
+
+    Attributes:
+        reason: short name from the step's `reasons`, such as ``no_sound``; reports count clips by reason.
+        detail: one line with the measured values.
+        facts: what was measured before the rejection, such as the offset of a clip that is out of sync.
+    """
+
+    reason: str
+    detail: str = ""
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+StepResult = Done | Rejected
+
+ProcessClip = Callable[[Clip, Path], StepResult]
+"""Function (clip, empty work folder) -> result. It writes its outputs into the work folder, from which the runner moves
+them. The result and the files depend only on the clip and the step's settings."""
 
 
 class Step(Protocol):
-    """One step with its settings; small and picklable, since it travels to the workers.
+    """Interface of a step: its settings, its weights and its function of one clip.
 
-    `config` is a dataclass with every setting that changes the results, and nothing else. Raise `version` when the code
-    changes them.
+    Instances are small and picklable, because workers receive them. `config` is a dataclass of exactly those settings
+    that change the results. Raise `version` when a change of the code changes the results.
     """
 
     number: ClassVar[int]
     name: ClassVar[str]
-    """As in its file's name, such as ``resample``."""
+    """As in the module's name, such as ``resample``."""
     folder: ClassVar[str | None]
-    """Where its outputs lie below the output folder; None where every clip goes on as it is."""
+    """Subfolder of the output folder that receives the clips; None if the step leaves every file unchanged."""
     version: ClassVar[int]
     reasons: ClassVar[Mapping[str, str]]
-    """Every reason for which it rejects, with a line that says what it means."""
+    """Reasons for a rejection, with a one-line explanation each."""
     uses_device: ClassVar[bool]
-    """Whether it runs a network: one worker a GPU instead of one a core."""
+    """True if the step runs a network: one worker per accelerator instead of one per core."""
 
     @property
     def config(self) -> Any:
-        """Its settings."""
+        """Settings of the step."""
         ...
 
     def weights(self) -> list[Path]:
-        """The weight files it will read, so that the manifest can tell when one changed.
+        """Return the weight files that the step reads; their content is part of the settings key.
 
         Raises:
-            CheckpointError: one is missing; the message says how to get it.
+            CheckpointError: a file is missing; the message names the remedy.
         """
         ...
 
-    def load(self, device: torch.device) -> Process:
-        """The function of one clip, its networks loaded; called once in every worker."""
+    def load(self, device: torch.device) -> ProcessClip:
+        """Load the networks and return the function of one clip; called once per worker."""
         ...
+
+
+class CpuStep:
+    """Base of steps that run no network: no weights, no device; `process` is the function of one clip."""
+
+    uses_device: ClassVar[bool] = False
+
+    def weights(self) -> list[Path]:
+        """Return an empty list."""
+        return []
+
+    def load(self, device: torch.device) -> ProcessClip:
+        """Return `process`."""
+        return self.process
+
+    def process(self, clip: Clip, work: Path) -> StepResult:
+        """Return the result of one clip; outputs are written into the folder `work`."""
+        raise NotImplementedError

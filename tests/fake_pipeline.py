@@ -1,4 +1,4 @@
-"""The command of the data pipeline with fake steps."""
+"""Command of the data pipeline with the fake steps instead of its own."""
 
 import sys
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from functools import partial
 from unittest.mock import patch
 
 from preprocess import pipeline
-from preprocess.local_executor import LocalExecutor
-from preprocess.settings import PreprocessConfig
+from preprocess.config import PreprocessConfig
+from preprocess.executors.local import LocalExecutor
 from tests.fake_steps import CheckStep, SplitStep, StampStep, fake_steps
 
 
 def run_command(arguments: Sequence[str], pause_s: float = 0.0) -> int:
-    """Run the command and return its exit status; `seed` is a setting of the last step."""
+    """Run the command and return its exit status; `seed` is passed to the last step as a setting."""
 
     def build_steps(config: PreprocessConfig) -> Sequence[CheckStep | SplitStep | StampStep]:
         return fake_steps(str(config.seed), pause_s)
@@ -22,7 +22,7 @@ def run_command(arguments: Sequence[str], pause_s: float = 0.0) -> int:
 
 
 def leave_with_status(arguments: Sequence[str], pause_s: float, stderr: str) -> None:
-    """Run the command in a separate process, which writes its errors to a file and forks its workers (faster)."""
+    """Run the command as the main function of a process. Standard error goes to a file; workers are forked (faster)."""
     executor = partial(LocalExecutor, start_method="fork")
     with open(stderr, "w", buffering=1) as sys.stderr, patch.object(pipeline, "LocalExecutor", executor):
         sys.exit(run_command(arguments, pause_s))

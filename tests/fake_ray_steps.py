@@ -1,4 +1,4 @@
-"""A step whose behaviour depends on the name of the clip, in a module that its workers can import."""
+"""A step whose behaviour depends on the clip's name. A module of its own, because Ray workers import it."""
 
 import os
 import signal
@@ -11,22 +11,25 @@ from typing import ClassVar
 import torch
 
 from latentsync.errors import CheckpointError
-from preprocess.clip import Clip
-from preprocess.step import Process
-from preprocess.verdict import Done, Output, Rejected, Verdict
+from preprocess.step import Clip, CpuStep, Done, Output, ProcessClip, Rejected, StepResult
 
 
 @dataclass(frozen=True)
 class FakeConfig:
-    """shared: folder of tests and workers. load_error: error that loading raises, if any."""
+    """Settings of the step.
+
+    Attributes:
+        shared: folder shared by tests and workers.
+        load_error: message of the error that `load` raises; "" for none.
+    """
 
     shared: str
     load_error: str = ""
 
 
 @dataclass(frozen=True)
-class FakeStep:
-    """Behave as the name of the clip says: fine, dies, raises, hangs, rejected."""
+class FakeStep(CpuStep):
+    """Behaves according to the clip's name: fine, dies, raises, hangs, rejected."""
 
     config: FakeConfig
 
@@ -35,26 +38,22 @@ class FakeStep:
     folder: ClassVar[str | None] = "faked"
     version: ClassVar[int] = 1
     reasons: ClassVar[Mapping[str, str]] = {"dull": "nothing happens in it"}
-    uses_device: ClassVar[bool] = False
 
-    def weights(self) -> list[Path]:
-        return []
-
-    def load(self, device: torch.device) -> Process:
+    def load(self, device: torch.device) -> ProcessClip:
         if self.config.load_error:
             raise CheckpointError(self.config.load_error)
         shared = Path(self.config.shared)
         (shared / f"loaded-{os.getpid()}").touch()
 
-        def process(clip: Clip, work: Path) -> Verdict:
+        def process(clip: Clip, work: Path) -> StepResult:
             return behave(clip, work, shared)
 
         return process
 
 
-def behave(clip: Clip, work: Path, shared: Path) -> Verdict:
+def behave(clip: Clip, work: Path, shared: Path) -> StepResult:
     assert list(work.iterdir()) == []
-    if "DOOMED" in os.environ:  # the machine will be gone while this runs
+    if "DOOMED" in os.environ:  # the machine is removed while this runs
         (shared / f"begun-{clip.name}").touch()
         time.sleep(600)
     match clip.name.partition("-")[0]:

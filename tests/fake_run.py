@@ -1,4 +1,4 @@
-"""Complete runs of the fake steps, and their outputs in a form that can be compared."""
+"""Runs of the fake steps, and their outputs in a form that can be compared."""
 
 import os
 import signal
@@ -11,14 +11,14 @@ from types import FrameType
 from typing import Any
 
 from latentsync.storage.owned_folder import LOCK, MARKER
-from preprocess.executor import Executor
-from preprocess.inputs import scan_folder
-from preprocess.local_executor import LocalExecutor
+from preprocess.executors.base import Executor
+from preprocess.executors.local import LocalExecutor
 from preprocess.plan import plan_steps
 from preprocess.progress import Progress
+from preprocess.raw_videos import scan_folder
 from preprocess.runner import Runner, StepRun
 from preprocess.step import Step
-from preprocess.workspace import open_workspace
+from preprocess.store.workspace import open_workspace
 from tests.fake_steps import fake_steps
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
@@ -33,7 +33,7 @@ def run_steps(
     numbers: Sequence[int] = (1, 2, 3),
     retry_failed: bool = False,
 ) -> None:
-    """Run the (fake) steps over a folder."""
+    """Run steps, by default the fake ones, over a folder."""
     plan = plan_steps(fake_steps() if steps is None else steps, skipped, str)
     files = list(scan_folder(raw, root))
     with open_workspace(root) as workspace:
@@ -43,7 +43,10 @@ def run_steps(
 def run_in_processes(raw: Path, root: Path, kill_at_line: int | None) -> None:
     """Run the fake steps in two worker processes, as the leader of a new process group.
 
-    kill_at_line: so many lines of `preprocess` after the end of the first job, SIGKILL goes to the group.
+    Args:
+        raw, root: input and output folder.
+        kill_at_line: number of lines of `preprocess`, counted from the end of the first task, after which the group is
+            killed; None: never.
     """
     os.setpgid(0, 0)
     sys.settrace(LineCounter(kill_at_line).trace)
@@ -51,7 +54,7 @@ def run_in_processes(raw: Path, root: Path, kill_at_line: int | None) -> None:
 
 
 class LineCounter:
-    """Count the lines that this process executes in `preprocess`; kill its process group at a given line."""
+    """Counts the lines that this process executes in `preprocess` and kills its process group at one of them."""
 
     def __init__(self, kill_at_line: int | None) -> None:
         self._kill_at_line = kill_at_line
@@ -64,7 +67,7 @@ class LineCounter:
         if os.getpid() != self._process:
             sys.settrace(None)  # a worker, forked from here
             return None
-        self._counts |= frame.f_code is StepRun._keep.__code__
+        self._counts |= frame.f_code is StepRun._save.__code__
         if event == "line" and self._counts:
             self._num_lines += 1
             if self._num_lines == self._kill_at_line:
@@ -73,7 +76,7 @@ class LineCounter:
 
 
 def write_raw(folder: Path, *texts: str) -> Path:
-    """Write a folder with one file per text."""
+    """Create a folder with one file per text."""
     folder.mkdir()
     for index, text in enumerate(texts):
         (folder / f"video {index}.mp4").write_text(text)
@@ -81,7 +84,7 @@ def write_raw(folder: Path, *texts: str) -> Path:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Return path and content of all files of an output folder except manifests, logs and marks."""
+    """Return path and content of all files of an output folder except manifests, logs, marker and lock."""
     files = (path for path in root.rglob("*") if path.is_file())
     relative = {path.relative_to(root): path for path in files}
     return {

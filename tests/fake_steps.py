@@ -1,4 +1,4 @@
-"""Three fast steps over text files, for tests of the runner; the text of a file determines what happens to it."""
+"""Three fast steps over text files, for tests of the runner and the executors. The text decides what happens."""
 
 import os
 import signal
@@ -9,53 +9,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
-from preprocess.clip import Clip
-from preprocess.step import Process
-from preprocess.verdict import Done, Output, Rejected, Verdict
+from preprocess.step import Clip, CpuStep, Done, Output, Rejected, StepResult
 
 HOG_BYTES = 1 << 30
-"""More memory than the tests allow."""
+"""Memory allocated by a clip that says hog; above the tests' limit."""
 
 
 @dataclass(frozen=True)
 class FakeConfig:
-    """word: text in the outputs. pause_s: does not change them."""
+    """Settings of the fake steps.
+
+    Attributes:
+        word: written into the outputs.
+        pause_s: seconds to sleep; does not change the outputs.
+    """
 
     word: str = "word"
     pause_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class _FakeStep:
-    """What the three steps have in common."""
+class _FakeStep(CpuStep):
+    """Base of the three steps."""
 
     config: FakeConfig = field(default_factory=FakeConfig)
     version: ClassVar[int] = 1
     reasons: ClassVar[Mapping[str, str]] = {}
-    uses_device: ClassVar[bool] = False
-
-    def weights(self) -> list[Path]:
-        return []
-
-    def load(self, device: torch.device) -> Process:
-        return self._process
-
-    def _process(self, clip: Clip, work: Path) -> Verdict:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class CheckStep(_FakeStep):
-    """Reject files with the text reject."""
+    """Rejects files that say reject."""
 
     number: ClassVar[int] = 1
     name: ClassVar[str] = "check"
     folder: ClassVar[str | None] = None
     reasons: ClassVar[Mapping[str, str]] = {"asked_for": "the file says so"}
 
-    def _process(self, clip: Clip, work: Path) -> Verdict:
+    def process(self, clip: Clip, work: Path) -> StepResult:
         time.sleep(self.config.pause_s)
         text = clip.path.read_text()
         if "reject" in text:
@@ -65,13 +56,13 @@ class CheckStep(_FakeStep):
 
 @dataclass(frozen=True)
 class SplitStep(_FakeStep):
-    """Write one clip per line, each with a sidecar."""
+    """Makes one clip with a sidecar of every line."""
 
     number: ClassVar[int] = 2
     name: ClassVar[str] = "split"
     folder: ClassVar[str | None] = "split"
 
-    def _process(self, clip: Clip, work: Path) -> Verdict:
+    def process(self, clip: Clip, work: Path) -> StepResult:
         outputs = []
         for index, line in enumerate(clip.path.read_text().splitlines()):
             part, note = work / f"part{index}.mp4", work / f"note{index}.txt"
@@ -84,13 +75,13 @@ class SplitStep(_FakeStep):
 
 @dataclass(frozen=True)
 class StampStep(_FakeStep):
-    """Do to a clip and to its worker what the text asks for; otherwise add a stamp or change nothing."""
+    """Misbehaves as the text says (see `misbehave`); else appends a stamp, or passes a clip that says keep."""
 
     number: ClassVar[int] = 3
     name: ClassVar[str] = "stamp"
     folder: ClassVar[str | None] = "stamped"
 
-    def _process(self, clip: Clip, work: Path) -> Verdict:
+    def process(self, clip: Clip, work: Path) -> StepResult:
         time.sleep(self.config.pause_s)
         text = clip.path.read_text()
         misbehave(text, work)
@@ -102,7 +93,7 @@ class StampStep(_FakeStep):
 
 
 def misbehave(text: str, work: Path) -> None:
-    """Do to the worker what the text of a bad clip asks for."""
+    """Raise, crash, hang with a child process, or allocate memory, if the text says so."""
     if "raise" in text:
         raise ValueError("bad\nclip")
     if "crash" in text:

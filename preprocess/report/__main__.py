@@ -11,10 +11,10 @@ from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder
+from preprocess.report.collect import read_funnel
 from preprocess.report.content import page_blocks
-from preprocess.report.funnel import read_funnel
 from preprocess.report.pages import to_html, to_markdown
-from preprocess.sqlite_file import disk_errors
+from preprocess.store.database import disk_errors
 
 PROGRAM = "data report"
 _REMEDY = "name another with --out"

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from preprocess.report.blocks import Block, Heading, Names, Paragraph, Picture, Table
-from preprocess.report.histogram import Histogram
-from preprocess.report.numbers import QUANTITIES, Bucket, Funnel, Quantity, StepNumbers
-from preprocess.report.plots import draw_distribution, draw_funnel
-from preprocess.report.sheet import draw_sheet
+from preprocess.report.images import draw_distribution, draw_funnel, draw_sheet
+from preprocess.report.pages import Block, Heading, Names, Paragraph, Picture, Table
+from preprocess.report.statistics import QUANTITIES, Bucket, Funnel, Histogram, Quantity, StepNumbers
 
 _MEGABYTE = 1_000_000
 _UNKNOWN = "–"

@@ -1,4 +1,4 @@
-"""Step 5: only clips with exactly one face throughout go on, one that is large enough; its place is written down."""
+"""Step 5: accept clips with a single face that is large enough, and store its position in every frame."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,18 +16,15 @@ from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.face.landmarks68 import find_box_weights, find_landmark_weights, missing_weights
 from latentsync.media.reader import VideoReader
 from latentsync.weights import CHECKPOINTS
-from preprocess.clip import Clip
-from preprocess.face_track_file import write_face_track
-from preprocess.one_face import REASONS, OneFaceRule, follow_one_face, median_size
-from preprocess.step import Process
-from preprocess.verdict import Done, Output, Rejected, Verdict
+from preprocess.step import Clip, Done, Output, ProcessClip, Rejected, StepResult
+from preprocess.steps.single_face import REASONS, SingleFaceRule, find_single_face, write_single_face
 
 _AUXILIARY = CHECKPOINTS / "auxiliary"
 _BATCH_FRAMES = 8
 
 
 @dataclass(frozen=True)
-class FacesConfig(OneFaceRule):
+class FacesConfig(SingleFaceRule):
     """Settings of step 5.
 
     Attributes:
@@ -39,11 +36,11 @@ class FacesConfig(OneFaceRule):
 
 @dataclass(frozen=True)
 class FacesStep:
-    """Detects the faces of every frame once, and leaves them for the later steps.
+    """Detects the faces of every frame once and stores the single face for the later steps.
 
-    Facts: `segment`, the clip's path (later steps cut faces out of it); `face_width` and `face_height`, the median size
-    of the face's box in pixels; `face_detector`, ``face_alignment`` or ``mtcnn``. Sidecar `faces`: a
-    `preprocess.face_track_file.ClipFace`. The clip itself goes on as it is.
+    Facts: `segment`, the clip's path (step 7 crops faces from it); `face_width` and `face_height`, the median size of
+    the face's box in pixels; `face_detector`, ``face_alignment`` or ``mtcnn``. Sidecar `faces`: a
+    `preprocess.steps.single_face.SingleFace`. The clip's file is unchanged.
     """
 
     number: ClassVar[int] = 5
@@ -56,7 +53,11 @@ class FacesStep:
     config: FacesConfig = field(default_factory=FacesConfig)
 
     def weights(self) -> list[Path]:
-        """face-alignment's two files, or none for MTCNN, whose weights come with its package."""
+        """Return the two files of face-alignment, or none for MTCNN, whose weights are part of its package.
+
+        Raises:
+            CheckpointError: a file of face-alignment is missing.
+        """
         if resolve_detector(self.config.detector, _AUXILIARY) == "mtcnn":
             return []
         files = [find_box_weights(_AUXILIARY), find_landmark_weights(_AUXILIARY)]
@@ -67,21 +68,23 @@ class FacesStep:
             )
         return [file for file in files if file is not None]
 
-    def load(self, device: torch.device) -> Process:
-        """The function of one clip, with the detector on the device."""
+    def load(self, device: torch.device) -> ProcessClip:
+        """Load the detector and return the function of one clip."""
         name = resolve_detector(self.config.detector, _AUXILIARY)
         return partial(filter_faces, self.config, build_detector(name, device, _AUXILIARY), name)
 
 
-def filter_faces(rule: OneFaceRule, detector: FaceDetector, detector_name: str, clip: Clip, work: Path) -> Verdict:
-    """The verdict on one clip; memory holds a few frames of it."""
+def filter_faces(
+    rule: SingleFaceRule, detector: FaceDetector, detector_name: str, clip: Clip, work: Path
+) -> StepResult:
+    """Return the result for one clip; memory holds a few frames of it."""
     with VideoReader(clip.path) as frames:
-        face = follow_one_face(_detections(frames, detector), rule)
+        face = find_single_face(_detect(frames, detector), rule)
     if isinstance(face, Rejected):
         return face
     sidecar = work / "faces.npz"
-    write_face_track(sidecar, face)
-    width, height = median_size(face)
+    write_single_face(sidecar, face)
+    width, height = face.median_size
     facts = {
         "segment": str(clip.path),
         "face_width": width,
@@ -91,8 +94,8 @@ def filter_faces(rule: OneFaceRule, detector: FaceDetector, detector_name: str, 
     return Done((Output(facts=facts, sidecars={"faces": sidecar}),))
 
 
-def _detections(frames: Iterable[np.ndarray], detector: FaceDetector) -> list[list[Detection]]:
-    iterator, found = iter(frames), []
+def _detect(frames: Iterable[np.ndarray], detector: FaceDetector) -> list[list[Detection]]:
+    iterator, detections = iter(frames), []
     while batch := list(islice(iterator, _BATCH_FRAMES)):
-        found += detector.detect(batch)
-    return found
+        detections += detector.detect(batch)
+    return detections

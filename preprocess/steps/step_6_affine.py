@@ -1,30 +1,26 @@
-"""Step 6: every frame turned and scaled so that the face lies on the template; a small square clip with its sound."""
+"""Step 6: align the face of every frame to the template; write a square clip with the unchanged audio."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces, invert
 from latentsync.face.face_plan import smooth_anchors
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
-from preprocess.clip import Clip
-from preprocess.face_track_file import read_face_track
-from preprocess.step import Process
-from preprocess.verdict import Done, Output, Rejected, Verdict
+from preprocess.step import Clip, CpuStep, Done, Output, Rejected, StepResult
+from preprocess.steps.clip_files import FPS
+from preprocess.steps.single_face import read_single_face
 
-_FPS = 25
 _BATCH_FRAMES = 8
 _GRID = 64
-"""Points along each side of the crop at which it is asked whether they lie inside the frame."""
+"""Points along each side of the crop for which `outside_shares` tests whether they lie inside the frame."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +28,9 @@ class AffineConfig:
     """Settings of step 6.
 
     Attributes:
-        resolution: side of the clips that come out, in pixels, even.
-        crf: quality of their H.264, 0 (lossless) to 51.
-        max_outside: share of the crop that may lie outside the picture (it is grey there) in any frame.
+        resolution: side of the aligned clips in pixels, even.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+        max_outside: maximum share of the crop that may lie outside the frame (it is grey there), in any frame.
     """
 
     resolution: int = 256
@@ -51,10 +47,11 @@ class AffineConfig:
 
 
 @dataclass(frozen=True)
-class AffineStep:
-    """Aligns the face that step 5 found as inference does: anchors smoothed over the clip, then the published template.
+class AffineStep(CpuStep):
+    """Aligns the face found by step 5 as inference does: anchors smoothed over the clip, then the published template.
 
-    Nothing is carried from clip to clip, and nothing is detected. The sound is copied. Facts: `num_frames`.
+    Nothing is detected, and no state is carried from clip to clip. It runs on the CPU, so that all machines give equal
+    pixels. Facts: `num_frames`.
     """
 
     number: ClassVar[int] = 6
@@ -62,50 +59,41 @@ class AffineStep:
     folder: ClassVar[str | None] = "affine_transformed"
     version: ClassVar[int] = 1
     reasons: ClassVar[Mapping[str, str]] = {
-        "face_outside": "in some frame more than max_outside of the aligned crop lies outside the picture",
+        "face_outside": "in some frame more than max_outside of the aligned crop lies outside the frame",
     }
-    uses_device: ClassVar[bool] = False
 
     config: AffineConfig = field(default_factory=AffineConfig)
 
-    def weights(self) -> list[Path]:
-        """None."""
-        return []
+    def process(self, clip: Clip, work: Path) -> StepResult:
+        """Return the result for one clip, whose facts name the sidecar `faces`; memory holds a few frames.
 
-    def load(self, device: torch.device) -> Process:
-        """The function of one clip; it works on the CPU, whatever the device, so that every machine agrees."""
-        return partial(align_clip, self.config)
-
-
-def align_clip(config: AffineConfig, clip: Clip, work: Path) -> Verdict:
-    """The verdict on one clip, whose facts name the sidecar `faces`; memory holds a few frames.
-
-    Raises:
-        InputError: the clip, its sound or its face track cannot be used, or the two are not equally long.
-    """
-    face = read_face_track(str(clip.facts["faces"]))
-    matrices = alignment_matrices(smooth_anchors(face.anchors, _FPS), config.resolution)
-    output, side = work / "aligned.mp4", config.resolution
-    reader = VideoReader(clip.path)
-    outside = outside_shares(matrices, side, reader.info.width, reader.info.height)
-    worst = int(np.argmax(outside))
-    if outside[worst] > config.max_outside:
-        return Rejected("face_outside", f"{outside[worst]:.1%} of the crop is outside the picture at frame {worst}")
-    with reader as frames, VideoWriter(output, side, side, Fraction(_FPS), config.crf, clip.path) as video:
-        for crop in _crops(frames, matrices, side):
-            video.write(crop)
-        if reader.num_read != len(face):
-            raise InputError(f"{clip.path} has not the {len(face)} frames of its face track: run step 5 again")
-    return Done((Output(output, facts={"num_frames": len(face)}),))
+        Raises:
+            InputError: the clip, its audio or its face track cannot be read, or their lengths differ.
+        """
+        config = self.config
+        face = read_single_face(str(clip.facts["faces"]))
+        matrices = alignment_matrices(smooth_anchors(face.anchors, FPS), config.resolution)
+        output, side = work / "aligned.mp4", config.resolution
+        reader = VideoReader(clip.path)
+        outside = outside_shares(matrices, side, reader.info.width, reader.info.height)
+        worst = int(np.argmax(outside))
+        if outside[worst] > config.max_outside:
+            return Rejected("face_outside", f"{outside[worst]:.1%} of the crop is outside the frame at frame {worst}")
+        with reader as frames, VideoWriter(output, side, side, Fraction(FPS), config.crf, clip.path) as video:
+            for crop in _align(frames, matrices, side):
+                video.write(crop)
+            if reader.num_read != len(face):
+                raise InputError(f"{clip.path} has not the {len(face)} frames of its face track: run step 5 again")
+        return Done((Output(output, facts={"num_frames": len(face)}),))
 
 
 def outside_shares(matrices: np.ndarray, resolution: int, width: int, height: int) -> np.ndarray:
-    """(n,) share, 0 to 1, of the square crop that lies outside a frame of width x height pixels.
+    """Return (n,) shares, 0 to 1, of the square crop that lie outside a frame of width x height pixels.
 
     Args:
-        matrices: (n, 2, 3) frame to crop.
+        matrices: (n, 2, 3) affine matrices from frame to crop.
         resolution: side of the crop in pixels.
-        width, height: of the frame in pixels.
+        width, height: size of the frame in pixels.
     """
     places = (np.arange(_GRID) + 0.5) * resolution / _GRID - 0.5
     grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
@@ -118,8 +106,8 @@ def outside_shares(matrices: np.ndarray, resolution: int, width: int, height: in
     return shares
 
 
-def _crops(frames: Iterable[np.ndarray], matrices: np.ndarray, resolution: int) -> Iterator[np.ndarray]:
-    """Aligned crops, uint8 RGB, of the frames that have a matrix."""
+def _align(frames: Iterable[np.ndarray], matrices: np.ndarray, resolution: int) -> Iterator[np.ndarray]:
+    """Yield aligned crops, uint8 RGB, of the frames that have a matrix."""
     iterator, start = iter(frames), 0
     while batch := list(islice(iterator, _BATCH_FRAMES)):
         known = matrices[start : start + len(batch)]

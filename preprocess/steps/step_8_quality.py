@@ -1,4 +1,4 @@
-"""Step 8: clips that look bad go (hyperIQA, the mean of three frames). What passes is ready for training."""
+"""Step 8: reject clips of low image quality (mean hyperIQA score of three frames). The others are training clips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from latentsync.judges.hyperiqa import PUBLISHED_WEIGHTS, QualityScorer, load_hyperiqa, scored_frames
 from latentsync.media.reader import VideoReader
 from latentsync.weights import locate
-from preprocess.clip import Clip
-from preprocess.step import Process
-from preprocess.verdict import Done, Output, Rejected, Verdict
+from preprocess.step import Clip, Done, Output, ProcessClip, Rejected, StepResult
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class QualityConfig:
     """Settings of step 8.
 
     Attributes:
-        min_quality: clips below this hyperIQA score (about 0 to 100) are rejected.
+        min_quality: minimum hyperIQA score (about 0 to 100).
         checkpoint: hyperIQA's weights, relative to the repository.
     """
 
@@ -32,7 +30,7 @@ class QualityConfig:
 
 @dataclass(frozen=True)
 class QualityStep:
-    """Rejects what looks bad; a clip that passes goes on as it is. Adds the fact `quality`."""
+    """Rejects clips below `min_quality`; the file of an accepted clip is unchanged. Facts: `quality`."""
 
     config: QualityConfig = field(default_factory=QualityConfig)
 
@@ -46,26 +44,30 @@ class QualityStep:
     uses_device: ClassVar[bool] = True
 
     def weights(self) -> list[Path]:
-        """hyperIQA's file; raises CheckpointError where it is missing."""
+        """Return hyperIQA's file; raise CheckpointError if it is missing."""
         return [locate(self.config.checkpoint)]
 
-    def load(self, device: torch.device) -> Process:
-        """The function of one clip; raises CheckpointError where the weights are damaged or of another network."""
+    def load(self, device: torch.device) -> ProcessClip:
+        """Load hyperIQA and return the function of one clip.
+
+        Raises:
+            CheckpointError: the weights are damaged or of another network.
+        """
         scorer = QualityScorer(load_hyperiqa(locate(self.config.checkpoint), device))
         min_quality = self.config.min_quality
 
-        def process(clip: Clip, work: Path) -> Verdict:
-            quality = scorer.score(read_judged_frames(clip.path))
+        def process(clip: Clip, work: Path) -> StepResult:
+            quality = scorer.score(read_three_frames(clip.path))
             facts = {"quality": quality}
             if quality < min_quality:
-                return Rejected("low_quality", f"hyperIQA {quality:.1f}, wanted {min_quality:g}", facts)
+                return Rejected("low_quality", f"hyperIQA {quality:.1f}, at least {min_quality:g} needed", facts)
             return Done((Output(facts=facts),))
 
         return process
 
 
-def read_judged_frames(path: Path) -> NDArray[np.uint8]:
-    """First, middle and last frame (3, h, w, 3) of a clip at 25 fps, holding no more than these.
+def read_three_frames(path: Path) -> NDArray[np.uint8]:
+    """Return the first, middle and last frame (3, h, w, 3) of a clip at 25 fps; memory holds no other frame.
 
     Raises:
         InputError: no frame can be decoded.
@@ -77,5 +79,5 @@ def read_judged_frames(path: Path) -> NDArray[np.uint8]:
         for index, last in enumerate(reader):
             if index in (0, middle):
                 kept.append(last)
-    assert last is not None  # the reader raises where there is no frame
+    assert last is not None  # the reader raises an error if it decodes no frame
     return np.stack([kept[0], kept[-1], last])

@@ -1,4 +1,4 @@
-"""The data pipeline as a user runs it: raw videos with planted faults in, clips that both models train from out."""
+"""The data pipeline as a user runs it: from raw videos with planted faults to clips that both models train on."""
 
 import json
 import subprocess
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from demo.synthetic.raw import EXPECTED, RawConfig, make_raw_videos
-from preprocess.ends import ends_of
+from preprocess.outcomes import read_outcomes
 
 SECONDS = 2.6
-"""Short, since faces are found in every frame; so segments may be short too, and the judge of sync sees less."""
+"""Short, because faces are detected in every frame; the minimum length of a segment is lowered accordingly."""
 SETTINGS = ("segments.min_s=2.2", "validation_share=0.3", "faces.detector=mtcnn")
 
 TRAININGS = {
@@ -52,8 +52,8 @@ def test_every_fault_ends_where_and_why_it_should(folder: Path, output: Path):
     expected = {
         name: Counter({(e["step"], e["reason"]): e["num_clips"] for e in f["ends"]}) for name, f in files.items()
     }
-    expected["blur.mp4"] = Counter({(8, "kept"): 1})  # the judge of quality has no weights here, and is left out
-    assert {path.name: ends for path, ends in ends_of(output).items()} == expected
+    expected["blur.mp4"] = Counter({(8, "kept"): 1})  # the configuration skips step 8, which has no demo weights
+    assert {path.name: ends for path, ends in read_outcomes(output).items()} == expected
 
 
 def test_the_same_line_again_does_nothing(folder: Path, output: Path, repository: Path):
@@ -76,7 +76,7 @@ def test_both_models_train_from_the_result(output: Path, repository: Path, scrip
 
 
 def quoted(override: str) -> str:
-    """A path with a quote in it, as a value of a configuration."""
+    """Quote the value of an override, for paths with an apostrophe."""
     key, value = override.split("=", 1)
     return f'{key}="{value}"'
 

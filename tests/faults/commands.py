@@ -20,7 +20,7 @@ from latentsync.cli import run_command
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.options import LipsyncOptions
 from preprocess import pipeline as data_pipeline
-from preprocess.local_executor import LocalExecutor
+from preprocess.executors.local import LocalExecutor
 from scripts import inference
 from tests.integration.tiny_training import TinyStep, fit, mean_output
 from tests.tiny_pipeline import tiny_pipeline

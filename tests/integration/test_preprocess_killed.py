@@ -5,7 +5,7 @@ import random
 import signal
 from pathlib import Path
 
-from preprocess.manifest import Manifest
+from preprocess.store.manifest import Manifest
 from tests.fake_run import records, run_in_processes, tree, write_raw
 
 NUM_KILLS = 20

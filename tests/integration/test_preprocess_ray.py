@@ -11,10 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from preprocess.clip import Clip
-from preprocess.executor import Finished, Job
-from preprocess.ray_executor import RayExecutor
-from preprocess.verdict import Done, Rejected
+from preprocess.executors.base import Failed, FinishedTask, Task
+from preprocess.executors.ray_executor import RayExecutor
+from preprocess.step import Clip, Done, Rejected
 from tests.fake_ray_steps import FakeConfig, FakeStep
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install --editable '.[cluster]')")
@@ -25,31 +24,31 @@ BAD = ("dies", FINE_AFTER_BAD[0], "raises", "hangs", FINE_AFTER_BAD[1], "rejecte
 
 @dataclass
 class OneRun:
-    """What happened: the names of the jobs given, the ends in their order, and the folder that workers share."""
+    """What happened: the names of the tasks given, the ends in their order, and the folder that workers share."""
 
     folder: Path
     given: list[str] = field(default_factory=list)
-    ends: list[Finished] = field(default_factory=list)
+    ends: list[FinishedTask] = field(default_factory=list)
     most_in_flight: int = 0
     is_lost: bool = False
 
-    def jobs(self) -> Iterator[Job]:
+    def tasks(self) -> Iterator[Task]:
         """Good clips until a machine is lost, and then the bad ones."""
         for index in count():
             if self.is_lost:
                 break
             time.sleep(0.02)
-            yield self.job(f"fine-{index}")
-        yield from map(self.job, BAD)
+            yield self.task(f"fine-{index}")
+        yield from map(self.task, BAD)
 
-    def job(self, name: str) -> Job:
+    def task(self, name: str) -> Task:
         self.given.append(name)
         self.most_in_flight = max(self.most_in_flight, len(self.given) - len(self.ends))
         clip = Clip(f"key-{name}", "source", name, self.folder / name)
-        return Job(f"record-{name}", clip, self.folder / ".work" / f"record-{name}")
+        return Task(f"record-{name}", clip, self.folder / ".work" / f"record-{name}")
 
-    def end(self, name: str) -> Finished:
-        (finished,) = [finished for finished in self.ends if finished.job.clip.name == name]
+    def end(self, name: str) -> FinishedTask:
+        (finished,) = [finished for finished in self.ends if finished.task.clip.name == name]
         return finished
 
 
@@ -65,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
     try:
         doomed = cluster.add_node(num_cpus=1, env_vars={"DOOMED": "1"})
         executor = RayExecutor(run.folder / "logs", cluster.address, clip_timeout_s=5.0)
-        for finished in executor.run(FakeStep(FakeConfig(str(run.folder))), run.jobs()):
+        for finished in executor.run(FakeStep(FakeConfig(str(run.folder))), run.tasks()):
             run.ends.append(finished)
             if not run.is_lost and list(run.folder.glob("begun-*")):
                 cluster.remove_node(doomed, allow_graceful=False)
@@ -77,31 +76,36 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
         patch.undo()
 
 
-def process_of(finished: Finished) -> int:
-    assert isinstance(finished.verdict, Done), finished.error
-    return int(str(finished.verdict.outputs[0].facts["process"]))
+def process_of(finished: FinishedTask) -> int:
+    assert isinstance(finished.result, Done), finished.result
+    return int(str(finished.result.outputs[0].facts["process"]))
 
 
-def test_every_job_ends_exactly_once(run: OneRun) -> None:
+def failure_of(finished: FinishedTask) -> Failed:
+    assert isinstance(finished.result, Failed)
+    return finished.result
+
+
+def test_every_task_ends_exactly_once(run: OneRun) -> None:
     assert run.is_lost
-    assert Counter(finished.job.clip.name for finished in run.ends) == Counter(run.given)
+    assert Counter(finished.task.clip.name for finished in run.ends) == Counter(run.given)
 
 
 def test_a_lost_machine_costs_no_job(run: OneRun) -> None:
-    failed = {finished.job.clip.name for finished in run.ends if finished.error is not None}
+    failed = {finished.task.clip.name for finished in run.ends if isinstance(finished.result, Failed)}
     assert failed == {"dies", "raises", "hangs"}
     (begun,) = run.folder.glob("begun-*")
     again = run.end(begun.name.removeprefix("begun-"))
-    assert again.job.work == run.folder / ".work" / f"{again.job.record_key}-2"
-    assert isinstance(again.verdict, Done)
-    assert again.verdict.outputs[0].file == again.job.work / "out.txt"
+    assert again.task.work == run.folder / ".work" / f"{again.task.record_key}-2"
+    assert isinstance(again.result, Done)
+    assert again.result.outputs[0].file == again.task.work / "out.txt"
 
 
 def test_a_bad_clip_costs_only_itself(run: OneRun) -> None:
-    assert (run.end("dies").error or "").startswith("crashed: ")
-    assert (run.end("raises").error or "").startswith("error: ValueError: as told")
-    assert (run.end("hangs").error or "").startswith("timeout: ")
-    assert run.end("rejected").verdict == Rejected("dull", "very", {"measured": 1})
+    assert failure_of(run.end("dies")).reason == "crashed"
+    assert failure_of(run.end("raises")) == Failed("error", "ValueError: as told")
+    assert failure_of(run.end("hangs")).reason == "timeout"
+    assert run.end("rejected").result == Rejected("dull", "very", {"measured": 1})
     processes = [process_of(finished) for finished in (run.ends[0], *map(run.end, FINE_AFTER_BAD[:2]))]
     assert len(set(processes)) == 3  # replaced after the death and after the hang
 

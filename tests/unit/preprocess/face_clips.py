@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.face.align import tall_size
-from preprocess.clip import Clip
-from preprocess.face_track_file import ClipFace, write_face_track
+from preprocess.step import Clip
+from preprocess.steps.single_face import SingleFace, write_single_face
 from tests.unit.data.clips import ffmpeg, speech, write_wav
 
 SIZE = 160
@@ -33,11 +33,11 @@ def template(resolution: int) -> np.ndarray:
     return (TALL_TEMPLATE * resolution + 0.5) * [resolution / width, resolution / height] - 0.5
 
 
-def face_of(points: np.ndarray) -> ClipFace:
+def face_of(points: np.ndarray) -> SingleFace:
     """A face found in every frame at these anchors (n, 3, 2)."""
     low, high = points.min(axis=1) - 20, points.max(axis=1) + 20
     n = len(points)
-    return ClipFace(
+    return SingleFace(
         np.concatenate([low, high], axis=1), points, np.full(n, 0.99, dtype=np.float32), np.ones(n, dtype=bool)
     )
 
@@ -76,5 +76,5 @@ def segment(folder: Path, name: str, points: np.ndarray, seed: int = 0) -> Clip:
     """A written segment with its face track beside it, as step 6 gets it."""
     path = write_segment(folder / f"{name}.mp4", points, seed)
     faces = folder / f"{name}.faces.npz"
-    write_face_track(faces, face_of(points))
+    write_single_face(faces, face_of(points))
     return Clip(key=name, source=name, name=name, path=path, facts={"faces": str(faces), "segment": str(path)})

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from latentsync.media.ffmpeg_tools import file_url
 from latentsync.media.reader import VideoReader
-from preprocess.clip import Clip
-from preprocess.verdict import Done, Output, Verdict
+from preprocess.step import Clip, Done, Output, StepResult
 
 NUM_BITS = 8
 BLOCK = 16
@@ -93,7 +92,7 @@ def raw_clip(path: Path) -> Clip:
     return Clip(key="0" * 32, source="0" * 32, name=path.stem, path=path)
 
 
-def only_output(verdict: Verdict) -> Output:
+def only_output(verdict: StepResult) -> Output:
     """The one output of a clip that passed."""
     assert isinstance(verdict, Done), verdict
     assert len(verdict.outputs) == 1

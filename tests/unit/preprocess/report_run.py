@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latentsync.media.ffmpeg_tools import file_url, run_tool
-from preprocess.clip import Clip, JsonValue
-from preprocess.keys import FIRST_CHAIN, chain_key
-from preprocess.manifest import Manifest, manifest_path
-from preprocess.records import Product, Row, StepRecord
+from preprocess.step import Clip, JsonValue
+from preprocess.store.keys import FIRST_CHAIN, chain_key
+from preprocess.store.manifest import Manifest, manifest_path
+from preprocess.store.records import Product, Row, StepRecord
 
 NASTY = "<script>alert('x')</script>|**bold**`_[a](b)_ \u202e\n# Ⅷ 日本"
 FOLDERS = {"broken": None, "sync": "av_synced", "quality": "high_visual_quality"}

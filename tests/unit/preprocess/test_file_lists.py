@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from latentsync.data.clip_list import list_clips
-from preprocess.clip import Clip
 from preprocess.file_lists import split_sources, write_file_lists
-from preprocess.keys import hash_of
-from preprocess.manifest import Manifest, manifest_path
-from preprocess.records import Product, Row, StepRecord
+from preprocess.step import Clip
+from preprocess.store.keys import hash_of
+from preprocess.store.manifest import Manifest, manifest_path
+from preprocess.store.records import Product, Row, StepRecord
 
 
 def sources(number: int) -> list[str]:

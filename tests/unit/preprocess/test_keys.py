@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import CheckpointError, InputError
-from preprocess.keys import chain_key, hash_of, output_key, plain_config, record_key, settings_key
 from preprocess.plan import find_weights, parse_numbers, plan_steps
+from preprocess.store.keys import chain_key, hash_of, output_key, plain_config, record_key, settings_key
 from tests.fake_steps import CheckStep, FakeConfig, fake_steps
 
 

@@ -10,12 +10,10 @@ import pytest
 import torch
 
 from latentsync.errors import InputError, LatentSyncError
-from preprocess import local_executor
-from preprocess.clip import Clip
-from preprocess.executor import Finished, Job
-from preprocess.local_executor import LocalExecutor, count_cores
-from preprocess.step import Process
-from preprocess.verdict import Done, Output, Verdict
+from preprocess.executors import local
+from preprocess.executors.base import Failed, FinishedTask, Task
+from preprocess.executors.local import LocalExecutor, count_cores
+from preprocess.step import Clip, Done, Output, ProcessClip, StepResult
 from tests.fake_steps import HOG_BYTES, StampStep
 
 PATIENCE_S = 20
@@ -23,8 +21,8 @@ PATIENCE_S = 20
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "jobs").mkdir()
-    return tmp_path / "jobs"
+    (tmp_path / "tasks").mkdir()
+    return tmp_path / "tasks"
 
 
 def executor(
@@ -33,19 +31,20 @@ def executor(
     return LocalExecutor(folder.parent / "logs", num_workers, timeout_s, limit_gb)
 
 
-def make_jobs(folder: Path, *texts: str) -> Iterator[Job]:
+def make_tasks(folder: Path, *texts: str) -> Iterator[Task]:
     for index, text in enumerate(texts):
         path = folder / f"{index}.mp4"
         path.write_text(text)
-        yield Job(str(index), Clip(text, "s", text, path, {"note": str(path)}), folder / f"work{index}" / "job")
+        yield Task(str(index), Clip(text, "s", text, path, {"note": str(path)}), folder / f"work{index}" / "task")
 
 
-def ends(finished: Iterator[Finished]) -> dict[str, str | None]:
-    return {end.job.clip.key: end.error for end in finished}
+def failures(finished: Iterator[FinishedTask]) -> dict[str, Failed | None]:
+    """Failure of each task by the clip's text; None if it did not fail."""
+    return {end.task.clip.key: end.result if isinstance(end.result, Failed) else None for end in finished}
 
 
 def has_ended(process: int) -> bool:
-    """Whether a process is gone, or soon will be."""
+    """Return True if a process has ended or ends soon."""
     try:
         _, alive = psutil.wait_procs([psutil.Process(process)], PATIENCE_S)
         return not alive or alive[0].status() == psutil.STATUS_ZOMBIE
@@ -54,18 +53,18 @@ def has_ended(process: int) -> bool:
 
 
 class TellStep(StampStep):
-    """Says who works, with what."""
+    """Returns its process id and number of threads."""
 
-    def _process(self, clip: Clip, work: Path) -> Verdict:
+    def process(self, clip: Clip, work: Path) -> StepResult:
         os.write(1, b"noise on stdout\n")
         os.write(2, b"noise on stderr\n")
         return Done((Output(facts={"process": os.getpid(), "threads": torch.get_num_threads()}),))
 
 
 def test_a_worker_serves_many_clips(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    finished = list(executor(folder, 2).run(TellStep(), make_jobs(folder, *map(str, range(6)))))
-    facts = [end.verdict.outputs[0].facts for end in finished if isinstance(end.verdict, Done)]
-    assert sorted(end.job.clip.key for end in finished) == list(map(str, range(6)))
+    finished = list(executor(folder, 2).run(TellStep(), make_tasks(folder, *map(str, range(6)))))
+    facts = [end.result.outputs[0].facts for end in finished if isinstance(end.result, Done)]
+    assert sorted(end.task.clip.key for end in finished) == list(map(str, range(6)))
     assert len({str(fact["process"]) for fact in facts}) <= 2
     assert str(os.getpid()) not in {str(fact["process"]) for fact in facts}
     assert all(fact["threads"] == max(1, count_cores() // 2) for fact in facts)
@@ -76,71 +75,72 @@ def test_a_worker_serves_many_clips(folder: Path, capfd: pytest.CaptureFixture[s
 
 
 def test_a_crash_costs_its_own_clip(folder: Path) -> None:
-    found = ends(executor(folder).run(StampStep(), make_jobs(folder, "a", "crash", "b", "raise", "c")))
+    found = failures(executor(folder).run(StampStep(), make_tasks(folder, "a", "crash", "b", "raise", "c")))
     assert found == {
         "a": None,
-        "crash": "crashed: its worker was killed by SIGSEGV",
+        "crash": Failed("crashed", "its worker was killed by SIGSEGV"),
         "b": None,
-        "raise": "error: ValueError: bad clip",
+        "raise": Failed("error", "ValueError: bad clip"),
         "c": None,
     }
 
 
 def test_a_hang_costs_its_own_clip_and_its_tools_go_too(folder: Path) -> None:
-    found = ends(executor(folder, timeout_s=2.0).run(StampStep(), make_jobs(folder, "hang", "a")))
-    assert found == {"hang": "timeout: not finished after 2 s (--clip_timeout_s)", "a": None}
+    found = failures(executor(folder, timeout_s=2.0).run(StampStep(), make_tasks(folder, "hang", "a")))
+    assert found == {"hang": Failed("timeout", "not finished after 2 s (--clip_timeout_s)"), "a": None}
     tool = int((folder / "work0" / "child").read_text())
     assert has_ended(tool)
 
 
 def test_a_memory_hog_costs_its_own_clip(folder: Path) -> None:
     limit = HOG_BYTES / (1 << 30) * 0.7
-    found = ends(executor(folder, limit_gb=limit).run(StampStep(), make_jobs(folder, "hog", "a")))
+    found = failures(executor(folder, limit_gb=limit).run(StampStep(), make_tasks(folder, "hog", "a")))
     assert found.pop("a") is None
-    assert (found["hog"] or "").startswith("memory: ")
+    assert found["hog"] is not None
+    assert found["hog"].reason == "memory"
 
 
 def test_jobs_are_taken_as_workers_get_free(folder: Path) -> None:
     taken = []
 
-    def jobs() -> Iterator[Job]:
-        for job in make_jobs(folder, *map(str, range(9))):
-            taken.append(job)
-            yield job
+    def tasks() -> Iterator[Task]:
+        for task in make_tasks(folder, *map(str, range(9))):
+            taken.append(task)
+            yield task
 
-    finished = executor(folder, 2).run(StampStep(), jobs())
+    finished = executor(folder, 2).run(StampStep(), tasks())
     with closing(finished):  # type: ignore[type-var]
         next(finished)
         assert len(taken) <= 3
 
 
 def test_closing_stops_the_workers(folder: Path) -> None:
-    finished = executor(folder).run(TellStep(), make_jobs(folder, "a", "b"))
+    finished = executor(folder).run(TellStep(), make_tasks(folder, "a", "b"))
     with closing(finished):  # type: ignore[type-var]
-        verdict = next(finished).verdict
-        assert isinstance(verdict, Done)
-        worker = verdict.outputs[0].facts["process"]
+        result = next(finished).result
+        assert isinstance(result, Done)
+        worker = result.outputs[0].facts["process"]
         assert isinstance(worker, int)
         assert psutil.pid_exists(worker)
     assert has_ended(worker)
 
 
 def test_no_worker_without_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_executor, "serve", None)
+    monkeypatch.setattr(local, "serve", None)
     assert list(executor(folder).run(StampStep(), iter(()))) == []
 
 
 class BrokenWeights(StampStep):
     """Cannot be loaded."""
 
-    def load(self, device: torch.device) -> Process:
+    def load(self, device: torch.device) -> ProcessClip:
         raise InputError("a.pt is damaged: download it again")
 
 
 class DyingLoad(StampStep):
-    """Takes its worker with it."""
+    """Kills its worker while loading."""
 
-    def load(self, device: torch.device) -> Process:
+    def load(self, device: torch.device) -> ProcessClip:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -154,7 +154,7 @@ class DyingLoad(StampStep):
 )
 def test_a_step_that_cannot_be_loaded_stops_the_run(folder: Path, step: StampStep, message: str) -> None:
     with pytest.raises(LatentSyncError, match=message):
-        list(executor(folder).run(step, make_jobs(folder, "a", "b")))
+        list(executor(folder).run(step, make_tasks(folder, "a", "b")))
 
 
 class DeviceStep(TellStep):
@@ -164,10 +164,10 @@ class DeviceStep(TellStep):
 
 
 def test_how_many_workers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_executor, "count_accelerators", lambda: 3)
+    monkeypatch.setattr(local, "count_accelerators", lambda: 3)
     every = LocalExecutor(folder)
     assert every.count_workers(StampStep()) == count_cores()
     assert every.count_workers(DeviceStep()) == 3
     assert executor(folder, 5).count_workers(DeviceStep()) == 5
-    monkeypatch.setattr(local_executor, "count_accelerators", lambda: 0)
+    monkeypatch.setattr(local, "count_accelerators", lambda: 0)
     assert every.count_workers(DeviceStep()) == count_cores()

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError
-from preprocess import manifest as manifest_module
-from preprocess.clip import Clip
-from preprocess.manifest import Manifest, manifest_path
-from preprocess.records import Product, Row, StepRecord
+from preprocess.step import Clip
+from preprocess.store import manifest as manifest_module
+from preprocess.store.manifest import Manifest, manifest_path
+from preprocess.store.records import Product, Row, StepRecord
 
 STEP = StepRecord(2, "split", "split", 1, False, {"word": "a"}, {"bad": "it is"}, "chain-a")
 

@@ -14,8 +14,8 @@ import pytest
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import CheckpointError
 from latentsync.storage.owned_folder import claim_folder
-from preprocess.manifest import Manifest
-from preprocess.settings import PreprocessConfig, build_steps
+from preprocess.config import PreprocessConfig, build_steps
+from preprocess.store.manifest import Manifest
 from tests.fake_pipeline import leave_with_status, run_command
 from tests.fake_run import records, tree, write_raw
 from tests.fake_steps import CheckStep, StampStep
@@ -111,7 +111,7 @@ def nothing(root: Path) -> None:
         (nothing, ["--output_dir", "{root}/" + "x" * 300], "File name too long"),
         (nothing, ["--output_dir", "{raw}"], "choose an --output_dir outside the raw videos"),
         (nothing, ["--output_dir", "{raw}/.."], "choose an --output_dir outside the raw videos"),
-        (nothing, ["--input_dir", "{raw}/none"], "no folder"),
+        (nothing, ["--input_dir", "{raw}/none"], "not a folder"),
         (nothing, ["--steps", "2-3"], "step 1 check was not run in"),
         (nothing, ["--steps", "2", "--limit", "3"], "--limit counts raw files"),
         (nothing, ["--config", "none.yaml"], "none.yaml"),
@@ -174,7 +174,7 @@ def test_a_record_that_cannot_be_written_is_one_line(
     capsys.readouterr()
     assert command(raw, root) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"error: .*/manifest cannot be written .*the same command goes on", told)
+    assert re.fullmatch(r"error: .*/manifest cannot be written .*the same command resumes", told)
 
 
 def test_missing_weights_stop_the_run_before_it_starts(
@@ -185,10 +185,7 @@ def test_missing_weights_stop_the_run_before_it_starts(
 
     monkeypatch.setattr(StampStep, "weights", weights)
     assert command(raw, tmp_path / "out") == 2
-    assert (
-        capsys.readouterr().err
-        == "error: step 3 (stamp): no a.pt: download it; or leave the step out: --skip_steps 3\n"
-    )
+    assert capsys.readouterr().err == "error: step 3 (stamp): no a.pt: download it; or skip the step: --skip_steps 3\n"
     assert not (tmp_path / "out").exists()
     assert command(raw, tmp_path / "out", "--skip_steps", "3") == 0
 
@@ -243,7 +240,7 @@ def test_a_signal_stops_in_order(raw: Path, tmp_path: Path, number: int, status:
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == status
-    assert stderr.read_text().endswith("stopped; the same command goes on\n")
+    assert stderr.read_text().endswith("stopped; the same command resumes\n")
     assert not list(root.glob(".latentsync-*"))
     assert command(raw, root) == 0
     assert command(raw, tmp_path / "undisturbed") == 0

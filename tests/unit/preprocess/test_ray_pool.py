@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
-from preprocess import ray_pool
-from preprocess.clip import Clip
-from preprocess.executor import Finished, Job
-from preprocess.local_executor import LocalExecutor
-from preprocess.ray_cluster import import_ray
-from preprocess.ray_pool import MAX_ATTEMPTS, MAX_FAILED_STARTS, RayPool
-from preprocess.verdict import Done
+from preprocess.executors import ray_pool
+from preprocess.executors.base import Failed, FinishedTask, Task
+from preprocess.executors.local import LocalExecutor
+from preprocess.executors.ray_executor import import_ray
+from preprocess.executors.ray_pool import MAX_ATTEMPTS, MAX_FAILED_STARTS, RayPool
+from preprocess.step import Clip, Done
 
 
 class RayError(Exception):
@@ -32,14 +31,14 @@ class RayTaskError(RayError):
 
 
 class FakeRay:
-    """What the pool uses of Ray. `ends` is asked what a job comes to; `starts`, whether actors start on a machine."""
+    """What the pool uses of Ray. `ends` is asked what a task comes to; `starts`, whether actors start on a machine."""
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
     util = SimpleNamespace(
         scheduling_strategies=SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: (node, soft))
     )
 
-    def __init__(self, ends: Callable[[Job], Finished], **machines: dict[str, float]) -> None:
+    def __init__(self, ends: Callable[[Task], FinishedTask], **machines: dict[str, float]) -> None:
         self.machines = machines
         self.ends = ends
         self.starts: Callable[[str], bool] = lambda machine: True
@@ -61,7 +60,7 @@ class FakeRay:
             machine = options["scheduling_strategy"][0]
             ready = SimpleNamespace(remote=lambda: _reference(lambda: self._start(machine)))
             return SimpleNamespace(
-                ready=ready, run=SimpleNamespace(remote=lambda job: _reference(lambda: self.ends(job)))
+                ready=ready, run=SimpleNamespace(remote=lambda task: _reference(lambda: self.ends(task)))
             )
 
         return SimpleNamespace(remote=start)
@@ -80,8 +79,8 @@ def _reference(call: Callable[[], Any]) -> Any:
     return SimpleNamespace(future=lambda: future)
 
 
-def done(job: Job) -> Finished:
-    return Finished(job, Done(()), None, 0.0)
+def done(task: Task) -> FinishedTask:
+    return FinishedTask(task, Done(()), 0.0)
 
 
 def pool(ray: FakeRay, num_workers: int | None = None, uses_device: bool = False) -> RayPool:
@@ -89,56 +88,56 @@ def pool(ray: FakeRay, num_workers: int | None = None, uses_device: bool = False
     return RayPool(ray, step, LocalExecutor(Path("logs"), 1), num_workers)
 
 
-def jobs(number: int) -> Iterator[Job]:
+def tasks(number: int) -> Iterator[Task]:
     for index in range(number):
-        yield Job(f"r{index}", Clip(f"k{index}", "s", f"clip {index}", Path("clip")), Path(".work") / f"r{index}")
+        yield Task(f"r{index}", Clip(f"k{index}", "s", f"clip {index}", Path("clip")), Path(".work") / f"r{index}")
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_pool, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(ray_pool, "POLL_INTERVAL_S", 0.01)
 
 
 def test_one_worker_a_core() -> None:
     ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0, "GPU": 2.0})
-    ends = list(pool(ray).run(jobs(20)))
-    assert Counter(end.job.record_key for end in ends) == Counter(f"r{index}" for index in range(20))
+    ends = list(pool(ray).run(tasks(20)))
+    assert Counter(end.task.record_key for end in ends) == Counter(f"r{index}" for index in range(20))
     assert [(each["num_cpus"], each["num_gpus"]) for each in ray.started] == [(1, 0), (4, 0)]
     assert [each["scheduling_strategy"] for each in ray.started] == [("small", False), ("large", False)]
 
 
 def test_one_actor_a_gpu_where_the_step_uses_one() -> None:
     ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0, "GPU": 2.0})
-    assert len(list(pool(ray, uses_device=True).run(jobs(5)))) == 5
+    assert len(list(pool(ray, uses_device=True).run(tasks(5)))) == 5
     places = [(each["scheduling_strategy"][0], each["num_cpus"], each["num_gpus"]) for each in ray.started]
     assert places == [("large", 1, 1), ("large", 1, 1)]
 
 
 def test_cores_do_where_there_is_no_gpu() -> None:
     ray = FakeRay(done, one={"CPU": 2.0})
-    assert len(list(pool(ray, uses_device=True).run(jobs(5)))) == 5
+    assert len(list(pool(ray, uses_device=True).run(tasks(5)))) == 5
     assert [(each["num_cpus"], each["num_gpus"]) for each in ray.started] == [(2, 0)]
 
 
 def test_no_more_workers_than_asked_for() -> None:
     ray = FakeRay(done, one={"CPU": 2.0}, two={"CPU": 8.0}, three={"CPU": 8.0})
-    assert len(list(pool(ray, num_workers=5).run(jobs(9)))) == 9
+    assert len(list(pool(ray, num_workers=5).run(tasks(9)))) == 9
     assert [each["num_cpus"] for each in ray.started] == [2, 3]
 
 
 def test_nothing_is_started_for_no_jobs() -> None:
     ray = FakeRay(done, one={"CPU": 2.0})
-    assert list(pool(ray).run(jobs(0))) == []
+    assert list(pool(ray).run(tasks(0))) == []
     assert ray.started == []
 
 
 def test_jobs_are_taken_as_workers_get_free() -> None:
     taken: list[int] = []
 
-    def endless() -> Iterator[Job]:
+    def endless() -> Iterator[Task]:
         for index in count():
             taken.append(index)
-            yield next(jobs(1))
+            yield next(tasks(1))
 
     ray = FakeRay(done, one={"CPU": 3.0})
     ends = pool(ray).run(endless())
@@ -150,17 +149,17 @@ def test_jobs_are_taken_as_workers_get_free() -> None:
 def test_a_job_that_was_lost_runs_elsewhere() -> None:
     lost: list[Path] = []
 
-    def lose_once(job: Job) -> Finished:
-        if job.record_key == "r2" and not lost:
-            lost.append(job.work)
+    def lose_once(task: Task) -> FinishedTask:
+        if task.record_key == "r2" and not lost:
+            lost.append(task.work)
             raise RayError("the machine is gone")
-        return done(job)
+        return done(task)
 
     ray = FakeRay(lose_once, one={"CPU": 1.0})
-    ends = {end.job.record_key: end for end in pool(ray).run(jobs(4))}
+    ends = {end.task.record_key: end for end in pool(ray).run(tasks(4))}
     assert sorted(ends) == ["r0", "r1", "r2", "r3"]
-    assert all(end.error is None for end in ends.values())
-    assert ends["r2"].job.work == lost[0].with_name("r2-2")  # a lost machine may still write into the old one
+    assert not any(isinstance(end.result, Failed) for end in ends.values())
+    assert ends["r2"].task.work == lost[0].with_name("r2-2")  # a lost machine may still write into the old one
     assert len(ray.started) == 2
     assert len(ray.killed) == 1
 
@@ -168,22 +167,24 @@ def test_a_job_that_was_lost_runs_elsewhere() -> None:
 def test_a_job_that_is_always_lost_fails() -> None:
     attempts: Counter[str] = Counter()
 
-    def lose(job: Job) -> Finished:
-        attempts[job.record_key] += 1
-        if job.record_key == "r1":
+    def lose(task: Task) -> FinishedTask:
+        attempts[task.record_key] += 1
+        if task.record_key == "r1":
             raise RayError("the machine is gone")
-        return done(job)
+        return done(task)
 
-    ends = {end.job.record_key: end for end in pool(FakeRay(lose, one={"CPU": 1.0})).run(jobs(3))}
+    ends = {end.task.record_key: end for end in pool(FakeRay(lose, one={"CPU": 1.0})).run(tasks(3))}
     assert sorted(ends) == ["r0", "r1", "r2"]
     assert attempts["r1"] == MAX_ATTEMPTS
-    assert (ends["r1"].error or "").startswith("crashed: ")
-    assert "the machine is gone" in (ends["r1"].error or "")
+    result = ends["r1"].result
+    assert isinstance(result, Failed)
+    assert result.reason == "crashed"
+    assert "the machine is gone" in result.detail
 
 
 def test_a_machine_that_joins_gets_work() -> None:
     ray = FakeRay(done)
-    ends = pool(ray).run(jobs(2))
+    ends = pool(ray).run(tasks(2))
     calls = iter([[], [], ["late"]])
 
     def nodes() -> list[dict[str, Any]]:
@@ -196,7 +197,7 @@ def test_a_machine_that_joins_gets_work() -> None:
 def test_a_machine_where_nothing_starts_is_left_alone() -> None:
     ray = FakeRay(done, bad={"CPU": 1.0}, good={"CPU": 1.0})
     ray.starts = lambda machine: machine == "good"
-    assert len(list(pool(ray).run(jobs(30)))) == 30
+    assert len(list(pool(ray).run(tasks(30)))) == 30
     assert sum(each["scheduling_strategy"][0] == "bad" for each in ray.started) <= MAX_FAILED_STARTS
 
 
@@ -204,21 +205,21 @@ def test_where_nothing_starts_anywhere_the_run_stops() -> None:
     ray = FakeRay(done, bad={"CPU": 1.0})
     ray.starts = lambda machine: False
     with pytest.raises(LatentSyncError, match=r"5 \(faces\)"):
-        list(pool(ray).run(jobs(1)))
+        list(pool(ray).run(tasks(1)))
 
 
 def test_a_step_that_cannot_be_loaded_stops_the_run() -> None:
-    def cannot_load(job: Job) -> Finished:
+    def cannot_load(task: Task) -> FinishedTask:
         raise RayTaskError(CheckpointError("no weights"))
 
     with pytest.raises(CheckpointError, match="no weights"):
-        list(pool(FakeRay(cannot_load, one={"CPU": 1.0})).run(jobs(1)))
+        list(pool(FakeRay(cannot_load, one={"CPU": 1.0})).run(tasks(1)))
 
 
 def test_kill_ends_every_actor() -> None:
     ray = FakeRay(done, one={"CPU": 1.0}, two={"CPU": 2.0})
     workers = pool(ray)
-    next(workers.run(jobs(9)))
+    next(workers.run(tasks(9)))
     workers.kill()
     assert len(ray.killed) == len(ray.started) == 2
 

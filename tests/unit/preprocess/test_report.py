@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from preprocess.report.__main__ import main, write_report
-from preprocess.report.blocks import Names, Paragraph, Table
-from preprocess.report.funnel import read_funnel
-from preprocess.report.pages import to_markdown
+from preprocess.report.collect import read_funnel
+from preprocess.report.pages import Names, Paragraph, Table, to_markdown
 from tests.unit.preprocess.report_run import FOLDERS, NASTY, broke, clip, write_run, write_step
 
 

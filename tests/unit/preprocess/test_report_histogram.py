@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from preprocess.report.histogram import Histogram
+from preprocess.report.statistics import Histogram
 
 
 def test_counts_as_numpy_does() -> None:

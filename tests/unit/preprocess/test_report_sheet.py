@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from latentsync.media.ffmpeg_tools import file_url, run_tool
-from preprocess.report.numbers import Example
-from preprocess.report.sheet import NUM_FRAMES, TILE, clip_tiles, draw_sheet
+from preprocess.report.images import NUM_FRAMES, TILE, clip_tiles, draw_sheet
+from preprocess.report.statistics import Example
 
 _GREY = (128, 128, 128)
 

@@ -9,36 +9,33 @@ import pytest
 import torch
 
 from latentsync.errors import InputError, LatentSyncError
-from preprocess.clip import Clip
-from preprocess.executor import Finished, Job
-from preprocess.manifest import Manifest
-from preprocess.records import Row
-from preprocess.step import Process, Step
-from preprocess.verdict import Done, Output, Verdict
-from preprocess.worker import run_job, split_failure
-from preprocess.workspace import open_workspace
+from preprocess.executors.base import Failed, FinishedTask, Task, run_task
+from preprocess.step import Clip, Done, Output, ProcessClip, Step, StepResult
+from preprocess.store.manifest import Manifest
+from preprocess.store.records import Row
+from preprocess.store.workspace import open_workspace
 from tests.fake_run import records, run_steps, tree, write_raw
 from tests.fake_steps import SplitStep, fake_steps
 
 
 @dataclass
 class HereExecutor:
-    """Runs jobs in this process and remembers which; the clips named in `broken` end with that error."""
+    """Runs tasks in this process and remembers them; clips named in `broken` fail."""
 
-    broken: dict[str, str] = field(default_factory=dict)
-    jobs: list[tuple[int, str]] = field(default_factory=list)
+    broken: dict[str, Failed] = field(default_factory=dict)
+    tasks: list[tuple[int, str]] = field(default_factory=list)
 
-    def run(self, step: Step, jobs: Iterable[Job]) -> Iterator[Finished]:
+    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
         process = step.load(torch.device("cpu"))
-        for job in jobs:
-            self.jobs.append((step.number, job.clip.name))
-            error = next((error for name, error in self.broken.items() if name in job.clip.name), None)
-            yield run_job(process, job) if error is None else Finished(job, None, error, 0.0)
+        for task in tasks:
+            self.tasks.append((step.number, task.clip.name))
+            failure = next((failure for name, failure in self.broken.items() if name in task.clip.name), None)
+            yield run_task(process, task) if failure is None else FinishedTask(task, failure, 0.0)
 
     def count(self) -> list[int]:
-        """Jobs of steps 1, 2, 3 so far, which are forgotten."""
-        numbers = [number for number, _ in self.jobs]
-        self.jobs.clear()
+        """Return the numbers of tasks of steps 1, 2 and 3 since the last call."""
+        numbers = [number for number, _ in self.tasks]
+        self.tasks.clear()
         return [numbers.count(number) for number in (1, 2, 3)]
 
 
@@ -143,7 +140,7 @@ def test_outputs_that_are_gone_are_made_again(raw: Path, tmp_path: Path, executo
 
 def test_failed_clips_are_retried_when_asked(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
     root = tmp_path / "out"
-    executor.broken["video 0"] = "crashed: its worker died"
+    executor.broken["video 0"] = Failed("crashed", "its worker died")
     run_steps(raw, root, executor)
     [row] = [row for row in rows(root, 1) if row.status == "failed"]
     assert (row.reason, row.detail, row.outputs) == ("crashed", "its worker died", ())
@@ -246,8 +243,8 @@ def test_some_steps_only(raw: Path, tmp_path: Path, executor: HereExecutor) -> N
 
 def test_a_full_disk_stops_the_run(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
     root = tmp_path / "out"
-    executor.broken["video 0"] = "no_space: No space left on device"
-    with pytest.raises(LatentSyncError, match=r"the disk is full: make room .*the same command goes on"):
+    executor.broken["video 0"] = Failed("no_space", "No space left on device")
+    with pytest.raises(LatentSyncError, match=r"the disk is full: make room .*the same command resumes"):
         run_steps(raw, root, executor)
     executor.broken.clear()
     run_steps(raw, root, executor)
@@ -255,20 +252,20 @@ def test_a_full_disk_stops_the_run(raw: Path, tmp_path: Path, executor: HereExec
 
 
 class Forgetful(SplitStep):
-    """Names an output that it did not write."""
+    """Returns an output that it did not write."""
 
-    def _process(self, clip: Clip, work: Path) -> Verdict:
+    def process(self, clip: Clip, work: Path) -> StepResult:
         return Done((Output(work / "none.mp4"),))
 
 
 class Unstorable(SplitStep):
-    """Finds something that no manifest can hold."""
+    """Returns a fact that a manifest cannot store."""
 
-    def _process(self, clip: Clip, work: Path) -> Verdict:
+    def process(self, clip: Clip, work: Path) -> StepResult:
         return Done((Output(facts={"tensor": torch.zeros(1)}),))  # type: ignore[dict-item]
 
 
-@pytest.mark.parametrize(("kind", "detail"), [(Forgetful, "none.mp4 is not there"), (Unstorable, "TypeError")])
+@pytest.mark.parametrize(("kind", "detail"), [(Forgetful, "none.mp4 is missing"), (Unstorable, "TypeError")])
 def test_a_step_with_a_fault_fails_its_clips(
     raw: Path, tmp_path: Path, executor: HereExecutor, kind: type[SplitStep], detail: str
 ) -> None:
@@ -300,23 +297,24 @@ def test_two_runs_do_not_share_an_output_folder(tmp_path: Path) -> None:
 
 
 def test_errors_are_one_line_and_say_whose_fault_it_is(tmp_path: Path) -> None:
-    job = Job("key", Clip("k", "s", "n", tmp_path), tmp_path / "work")
+    task = Task("key", Clip("k", "s", "n", tmp_path), tmp_path / "work")
 
-    def process_that(error: Exception) -> Process:
-        def process(clip: Clip, work: Path) -> Verdict:
+    def process_that(error: Exception) -> ProcessClip:
+        def process(clip: Clip, work: Path) -> StepResult:
             raise error
 
         return process
 
     full = OSError(28, "No space left on device", "x")
     cases = [
-        (InputError("clip.mp4: cut it"), "error: clip.mp4: cut it"),
-        (KeyError("x"), "error: KeyError: 'x'"),
-        (MemoryError(), "memory: MemoryError"),
-        (full, "no_space: OSError: [Errno 28] No space left on device: 'x'"),
-        (LatentSyncError("ffmpeg failed: No space left on device"), "no_space: ffmpeg failed: No space left on device"),
+        (InputError("clip.mp4: cut it"), Failed("error", "clip.mp4: cut it")),
+        (KeyError("x"), Failed("error", "KeyError: 'x'")),
+        (MemoryError(), Failed("memory", "MemoryError")),
+        (full, Failed("no_space", "OSError: [Errno 28] No space left on device: 'x'")),
+        (
+            LatentSyncError("ffmpeg failed: No space left on device"),
+            Failed("no_space", "ffmpeg failed: No space left on device"),
+        ),
     ]
-    for error, line in cases:
-        finished = run_job(process_that(error), job)
-        assert (finished.verdict, finished.error) == (None, line)
-        assert split_failure(line) == tuple(line.split(": ", 1))
+    for error, failure in cases:
+        assert run_task(process_that(error), task).result == failure

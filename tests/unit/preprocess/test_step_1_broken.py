@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from latentsync.errors import ConfigError
+from preprocess.step import Done, Rejected, StepResult
 from preprocess.steps.step_1_broken import BrokenConfig, BrokenStep
-from preprocess.verdict import Done, Rejected, Verdict
 from tests.unit.preprocess.raw_clips import ffmpeg, make_raw, noise, raw_clip
 
 AAC = ("-c:a", "aac")
 
 
-def judge(path: Path, config: BrokenConfig | None = None) -> Verdict:
+def judge(path: Path, config: BrokenConfig | None = None) -> StepResult:
     work = path.with_name("work")
     work.mkdir()
     return BrokenStep(config or BrokenConfig()).load(torch.device("cpu"))(raw_clip(path), work)

@@ -10,8 +10,8 @@ import torch
 
 from latentsync.errors import ConfigError
 from latentsync.media.probe import probe_video
+from preprocess.step import Rejected
 from preprocess.steps.step_2_resample import ResampleConfig, ResampleStep
-from preprocess.verdict import Rejected
 from tests.unit.preprocess.raw_clips import (
     LOSSLESS_SOUND,
     assert_is_a_clip,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from latentsync.errors import ConfigError
-from preprocess.steps.step_3_shots import ShotsConfig, ShotsStep, shot_starts
-from preprocess.verdict import Done, Output, Rejected, Verdict
+from preprocess.step import Done, Output, Rejected, StepResult
+from preprocess.steps.step_3_shots import ShotsConfig, ShotsStep, find_shot_starts
 from tests.unit.preprocess.raw_clips import (
     assert_is_a_clip,
     file_of,
@@ -23,7 +23,7 @@ from tests.unit.preprocess.raw_clips import (
 )
 
 
-def cut(path: Path, config: ShotsConfig | None = None) -> Verdict:
+def cut(path: Path, config: ShotsConfig | None = None) -> StepResult:
     work = path.with_name("work")
     work.mkdir()
     return ShotsStep(config or ShotsConfig()).load(torch.device("cpu"))(raw_clip(path), work)
@@ -33,13 +33,13 @@ def cut(path: Path, config: ShotsConfig | None = None) -> Verdict:
 def test_every_cut_is_found_at_its_frame(cuts: Sequence[int]) -> None:
     num_frames = 60 if not cuts or cuts[-1] < 60 else 90
     frames = (numbered_frame(k, sum(k >= cut for cut in cuts)) for k in range(num_frames))
-    assert shot_starts(frames) == [0, *cuts]
+    assert find_shot_starts(frames) == [0, *cuts]
 
 
 def test_a_moving_picture_is_no_cut() -> None:
     rng = np.random.default_rng(0)
     wide = np.kron(rng.integers(0, 256, (8, 64, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    assert shot_starts(np.ascontiguousarray(wide[:, 6 * k : 6 * k + 128]) for k in range(60)) == [0]
+    assert find_shot_starts(np.ascontiguousarray(wide[:, 6 * k : 6 * k + 128]) for k in range(60)) == [0]
 
 
 def grey_frames_with_a_change_of(ratio: float) -> list[np.ndarray]:
@@ -52,8 +52,8 @@ def grey_frames_with_a_change_of(ratio: float) -> list[np.ndarray]:
 def test_a_change_of_twice_the_neighbours_is_a_cut_as_published(ratio: float, starts: list[int]) -> None:
     # the score is a third of the change of level, and at least 15 (the other two channels, hue and saturation, stay)
     frames = grey_frames_with_a_change_of(ratio)
-    assert shot_starts(frames, ShotsConfig().adaptive_threshold, min_content_value=10) == starts
-    assert shot_starts(frames, min_content_value=10) == starts
+    assert find_shot_starts(frames, ShotsConfig().adaptive_threshold, min_content_value=10) == starts
+    assert find_shot_starts(frames, min_content_value=10) == starts
 
 
 def test_every_shot_is_its_very_frames_and_samples(tmp_path: Path) -> None:

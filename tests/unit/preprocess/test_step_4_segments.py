@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from latentsync.errors import ConfigError
+from preprocess.step import Done, Output, Rejected, StepResult
 from preprocess.steps.step_4_segments import SegmentsConfig, SegmentsStep, segment_lengths
-from preprocess.verdict import Done, Output, Rejected, Verdict
 from tests.unit.preprocess.raw_clips import assert_is_a_clip, file_of, make_raw, noise, numbers, raw_clip, samples_of
 
 
-def cut(path: Path, config: SegmentsConfig | None = None, first_frame: int = 0) -> Verdict:
+def cut(path: Path, config: SegmentsConfig | None = None, first_frame: int = 0) -> StepResult:
     work = path.with_name("work")
     work.mkdir()
     clip = replace(raw_clip(path), facts={"first_frame": first_frame, "num_frames": 1})

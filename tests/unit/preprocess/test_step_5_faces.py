@@ -9,10 +9,9 @@ import torch
 
 from latentsync.errors import CheckpointError, InputError
 from latentsync.media.writer import VideoWriter
-from preprocess.clip import Clip
-from preprocess.face_track_file import read_face_track
+from preprocess.step import Clip, Done, Rejected
+from preprocess.steps.single_face import read_single_face
 from preprocess.steps.step_5_faces import FacesConfig, FacesStep, filter_faces
-from preprocess.verdict import Done, Rejected
 from tests.unit.face.faces import ScriptedDetector, detection
 from tests.unit.preprocess.face_clips import anchors, write_segment
 
@@ -41,7 +40,7 @@ def test_the_clip_goes_on_as_it_is_with_its_face_beside_it(clip, tmp_path):
         "segment": str(clip.path), "face_width": 100.0, "face_height": 100.0, "face_detector": "mtcnn",
     }  # fmt: skip
     json.dumps(dict(output.facts))
-    face = read_face_track(output.sidecars["faces"])
+    face = read_single_face(output.sidecars["faces"])
     assert len(face) == NUM_FRAMES
     assert np.flatnonzero(~face.detected).tolist() == [7]
     assert np.allclose(face.boxes[:, 0], 30 + np.arange(NUM_FRAMES))
@@ -80,7 +79,7 @@ def test_a_synthetic_person_passes_with_the_real_detector(tmp_path):
     process = step.load(torch.device("cpu"))
     verdict = process(Clip(key="p", source="p", name="p", path=path), tmp_path / "work")
     assert isinstance(verdict, Done), verdict
-    face = read_face_track(verdict.outputs[0].sidecars["faces"])
+    face = read_single_face(verdict.outputs[0].sidecars["faces"])
     truth = person.anchors()
     across = np.linalg.norm(truth[:, 1] - truth[:, 0], axis=1).mean()
     assert len(face) == len(truth)

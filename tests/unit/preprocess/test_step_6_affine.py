@@ -10,10 +10,9 @@ from latentsync.errors import InputError
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.reader import VideoReader
-from preprocess.clip import Clip
-from preprocess.face_track_file import write_face_track
-from preprocess.steps.step_6_affine import AffineConfig, AffineStep, _crops, outside_shares
-from preprocess.verdict import Done, Rejected
+from preprocess.step import Clip, Done, Rejected
+from preprocess.steps.single_face import write_single_face
+from preprocess.steps.step_6_affine import AffineConfig, AffineStep, _align, outside_shares
 from tests.unit.preprocess.face_clips import SIZE, anchors, dots, face_of, segment, template
 
 NUM_FRAMES = 12
@@ -82,7 +81,7 @@ def test_nothing_leaks_from_clip_to_clip(process, files, clips, tmp_path):
 def test_tremble_of_the_detector_is_smoothed_away(process, files, clips, tmp_path):
     points = anchors(NUM_FRAMES, seed=1)
     tremble = np.random.default_rng(0).normal(0, 2.0, (NUM_FRAMES, 1, 2)).astype(np.float32)
-    write_face_track(tmp_path / "trembling.npz", face_of(points + tremble))
+    write_single_face(tmp_path / "trembling.npz", face_of(points + tremble))
     clip = Clip(**{**vars(clips[0]), "facts": {"faces": str(tmp_path / "trembling.npz")}})
     places = []
     for path in (files[0], aligned(process, clip, tmp_path / "work")):
@@ -106,7 +105,7 @@ def test_a_face_that_leaves_the_picture_is_rejected(process, tmp_path):
 
 @pytest.mark.parametrize("num_tracked", [NUM_FRAMES - 2, NUM_FRAMES + 2])
 def test_a_face_track_of_another_length_is_an_error(process, clips, tmp_path, num_tracked):
-    write_face_track(tmp_path / "faces.npz", face_of(anchors(num_tracked, seed=1)))
+    write_single_face(tmp_path / "faces.npz", face_of(anchors(num_tracked, seed=1)))
     clip = Clip(**{**vars(clips[0]), "facts": {"faces": str(tmp_path / "faces.npz")}})
     (tmp_path / "work").mkdir()
     with pytest.raises(InputError, match=f"has not the {num_tracked} frames of its face track: run step 5 again"):
@@ -123,7 +122,7 @@ def test_memory_holds_a_few_frames_only():
             yield np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
 
     matrices = np.tile(np.array([[1.0, 0, 0], [0, 1, 0]], dtype=np.float32), (40, 1, 1))
-    for number, _ in enumerate(_crops(frames(), matrices, RESOLUTION)):
+    for number, _ in enumerate(_align(frames(), matrices, RESOLUTION)):
         assert len(taken) <= number + 8
     assert len(taken) == 40
 

@@ -11,22 +11,19 @@ from demo.synthetic.clip import TalkingClip
 from demo.synthetic.film import write_training_film
 from demo.synthetic.speech import read_wav, write_wav
 from latentsync.errors import CheckpointError, ConfigError, InputError
+from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
-from preprocess import sync_judge
-from preprocess.clip import Clip
-from preprocess.encoding import SAMPLES_PER_FRAME, check_clip
-from preprocess.face_track_file import ClipFace, write_face_track
-from preprocess.step import Process
-from preprocess.steps.step_7_sync import SCORERS, SyncConfig, SyncStep, offset_left
-from preprocess.sync_judge import stable_judge
-from preprocess.sync_shift import KeptPart, kept_part
-from preprocess.verdict import Done, Rejected
+from preprocess.step import Clip, Done, ProcessClip, Rejected
+from preprocess.steps import step_7_sync
+from preprocess.steps.clip_files import SAMPLES_PER_FRAME, check_clip
+from preprocess.steps.single_face import SingleFace, write_single_face
+from preprocess.steps.step_7_sync import SCORERS, SyncConfig, SyncedPart, SyncStep, remaining_offset, synced_part
 
 NUM_FRAMES = 60
 LEAD = 10
-"""Frames of the talk before the clips' sound begins, so that the picture can be moved both ways."""
+"""Frames before the start of the clips' audio, so that the crops can be shifted both ways."""
 SIDE = 64
 CPU = torch.device("cpu")
 DEMO = SyncConfig(scorer="stable_syncnet")
@@ -34,13 +31,13 @@ DEMO = SyncConfig(scorer="stable_syncnet")
 
 @dataclass(frozen=True)
 class Talk:
-    """A synthetic talker: crops (n, 64, 64, 3) and the samples that belong to them."""
+    """A synthetic talker: crops (n, 64, 64, 3) and the samples in sync with them."""
 
     crops: np.ndarray
     samples: np.ndarray
 
     def cut(self, offset: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures and sound of 60 frames, the picture `offset` frames late."""
+        """Return crops and samples of 60 frames, the crops `offset` frames late."""
         sound = self.samples[LEAD * SAMPLES_PER_FRAME : (LEAD + NUM_FRAMES) * SAMPLES_PER_FRAME]
         return self.crops[LEAD - offset : LEAD - offset + NUM_FRAMES], sound
 
@@ -53,13 +50,13 @@ def talk(repository: Path) -> Talk:
 
 
 @pytest.fixture(scope="module")
-def process() -> Process:
+def process() -> ProcessClip:
     return SyncStep(DEMO).load(CPU)
 
 
 @pytest.fixture(scope="module")
 def scorer(repository: Path) -> SyncScorer:
-    return stable_judge(repository / DEMO.stable_config, repository / DEMO.stable_checkpoint, CPU).scorer
+    return load_stable_sync_scorer(repository / DEMO.stable_config, repository / DEMO.stable_checkpoint, CPU)
 
 
 def write_clip(folder: Path, crops: np.ndarray, samples: np.ndarray) -> Clip:
@@ -78,11 +75,11 @@ def work_folder(folder: Path) -> Path:
     return folder / "work"
 
 
-def test_a_clip_in_sync_goes_on_as_it_is(tmp_path: Path, talk: Talk, process: Process):
+def test_a_clip_in_sync_passes_unchanged(tmp_path: Path, talk: Talk, process: ProcessClip):
     work = work_folder(tmp_path)
-    verdict = process(write_clip(tmp_path, *talk.cut(0)), work)
-    assert isinstance(verdict, Done)
-    (output,) = verdict.outputs
+    result = process(write_clip(tmp_path, *talk.cut(0)), work)
+    assert isinstance(result, Done)
+    (output,) = result.outputs
     assert output.file is None
     assert output.facts["offset"] == 0
     assert output.facts["scorer"] == "stable_syncnet"
@@ -93,11 +90,11 @@ def test_a_clip_in_sync_goes_on_as_it_is(tmp_path: Path, talk: Talk, process: Pr
 
 
 @pytest.mark.parametrize("offset", [-6, 2])
-def test_the_offset_is_taken_out(tmp_path: Path, talk: Talk, process: Process, offset: int):
+def test_the_offset_is_taken_out(tmp_path: Path, talk: Talk, process: ProcessClip, offset: int):
     clip = write_clip(tmp_path, *talk.cut(offset))
-    verdict = process(clip, work_folder(tmp_path))
-    assert isinstance(verdict, Done)
-    (output,) = verdict.outputs
+    result = process(clip, work_folder(tmp_path))
+    assert isinstance(result, Done)
+    (output,) = result.outputs
     num_frames = NUM_FRAMES - abs(offset)
     assert output.file is not None
     assert (output.facts["offset"], output.facts["num_frames"]) == (offset, num_frames)
@@ -119,68 +116,68 @@ def test_every_offset_is_measured_and_none_is_left(talk: Talk, scorer: SyncScore
     score = scorer.score(crops, samples)
     assert score.offset == offset
     assert score.confidence > DEMO.min_stable_confidence
-    assert offset_left(scorer, crops, samples, offset) == 0
+    assert remaining_offset(scorer, crops, samples, offset) == 0
 
 
-def test_a_large_offset_is_rejected(tmp_path: Path, talk: Talk, process: Process):
-    verdict = process(write_clip(tmp_path, *talk.cut(-7)), work_folder(tmp_path))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "offset_too_large"
-    assert verdict.facts["offset"] == -7
+def test_a_large_offset_is_rejected(tmp_path: Path, talk: Talk, process: ProcessClip):
+    result = process(write_clip(tmp_path, *talk.cut(-7)), work_folder(tmp_path))
+    assert isinstance(result, Rejected)
+    assert result.reason == "offset_too_large"
+    assert result.facts["offset"] == -7
 
 
-def test_other_speech_is_out_of_sync(tmp_path: Path, talk: Talk, process: Process):
+def test_other_speech_is_out_of_sync(tmp_path: Path, talk: Talk, process: ProcessClip):
     crops, samples = talk.cut(0)
-    verdict = process(write_clip(tmp_path, crops, samples[::-1].copy()), work_folder(tmp_path))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "out_of_sync"
-    assert verdict.facts["confidence"] < DEMO.min_stable_confidence  # type: ignore[operator]
+    result = process(write_clip(tmp_path, crops, samples[::-1].copy()), work_folder(tmp_path))
+    assert isinstance(result, Rejected)
+    assert result.reason == "out_of_sync"
+    assert result.facts["confidence"] < DEMO.min_stable_confidence  # type: ignore[operator]
 
 
-def test_short_clips_are_rejected(tmp_path: Path, talk: Talk, process: Process):
+def test_short_clips_are_rejected(tmp_path: Path, talk: Talk, process: ProcessClip):
     crops, samples = talk.cut(0)
     work = work_folder(tmp_path)
     for num_frames, num_samples in ((49, len(samples)), (NUM_FRAMES, 49 * SAMPLES_PER_FRAME)):
-        verdict = process(write_clip(tmp_path, crops[:num_frames], samples[:num_samples]), work)
-        assert isinstance(verdict, Rejected)
-        assert verdict.reason == "too_short"
+        result = process(write_clip(tmp_path, crops[:num_frames], samples[:num_samples]), work)
+        assert isinstance(result, Rejected)
+        assert result.reason == "too_short"
     late = talk.cut(5)
-    verdict = process(write_clip(tmp_path, late[0][:52], late[1][: 52 * SAMPLES_PER_FRAME]), work)
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "too_short"
-    assert "47 frames are left" in verdict.detail
+    result = process(write_clip(tmp_path, late[0][:52], late[1][: 52 * SAMPLES_PER_FRAME]), work)
+    assert isinstance(result, Rejected)
+    assert result.reason == "too_short"
+    assert "47 frames are left" in result.detail
 
 
 @pytest.mark.parametrize(
     ("offset", "num_frames", "num_sound_frames", "expected"),
     [
-        (0, 100, 100, KeptPart(0, 0, 100)),
-        (3, 100, 100, KeptPart(3, 0, 97)),
-        (-3, 100, 100, KeptPart(0, 3, 97)),
-        (3, 100, 95, KeptPart(3, 0, 95)),
-        (-3, 100, 105, KeptPart(0, 3, 100)),
-        (3, 2, 9, KeptPart(3, 0, -1)),
+        (0, 100, 100, SyncedPart(0, 0, 100)),
+        (3, 100, 100, SyncedPart(3, 0, 97)),
+        (-3, 100, 100, SyncedPart(0, 3, 97)),
+        (3, 100, 95, SyncedPart(3, 0, 95)),
+        (-3, 100, 105, SyncedPart(0, 3, 100)),
+        (3, 2, 9, SyncedPart(3, 0, -1)),
     ],
 )
-def test_which_frames_are_kept(offset: int, num_frames: int, num_sound_frames: int, expected: KeptPart):
-    assert kept_part(offset, num_frames, num_sound_frames * SAMPLES_PER_FRAME + 639) == expected
+def test_which_frames_are_kept(offset: int, num_frames: int, num_sound_frames: int, expected: SyncedPart):
+    assert synced_part(offset, num_frames, num_sound_frames * SAMPLES_PER_FRAME + 639) == expected
 
 
 @dataclass
-class Scripted:
-    """A scorer that says what it is told, and remembers what it was shown."""
+class ScriptedScorer:
+    """Scorer with given results, which records its inputs."""
 
-    verdicts: list[SyncScore]
-    shown: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    scores: list[SyncScore]
+    inputs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
 
     def score(self, crops: np.ndarray, samples: np.ndarray) -> SyncScore:
-        self.shown.append((crops, samples))
-        return self.verdicts[len(self.shown) - 1]
+        self.inputs.append((crops, samples))
+        return self.scores[len(self.inputs) - 1]
 
 
 @pytest.fixture
 def tracked(tmp_path: Path, talk: Talk) -> Clip:
-    """An aligned clip of 60 frames with its segment, 224 px, where the face fills a square of 120 px."""
+    """An aligned clip of 60 frames with its segment of 224 px, in which the face fills a square of 120 px."""
     crops, samples = talk.cut(0)
     clip = write_clip(tmp_path, crops, samples)
     write_training_film(
@@ -188,62 +185,62 @@ def tracked(tmp_path: Path, talk: Talk) -> Clip:
     )
     box = np.tile(np.array([50, 40, 170, 160], np.float32), (NUM_FRAMES, 1))
     ones = np.ones(NUM_FRAMES, np.float32)
-    write_face_track(tmp_path / "faces.npz", ClipFace(box, np.zeros((NUM_FRAMES, 3, 2), np.float32), ones, ones > 0))
+    write_single_face(tmp_path / "faces.npz", SingleFace(box, np.zeros((NUM_FRAMES, 3, 2), np.float32), ones, ones > 0))
     facts = {"segment": str(tmp_path / "segment.mp4"), "faces": str(tmp_path / "faces.npz")}
     return Clip(clip.key, clip.source, clip.name, clip.path, facts)
 
 
-def process_by(monkeypatch: pytest.MonkeyPatch, folder: Path, scorer: Scripted) -> Process:
-    """The step with a stand-in for SyncNet-v2."""
-    monkeypatch.setattr(sync_judge, "load_syncnet_v2", lambda path, device: path)
-    monkeypatch.setattr(sync_judge, "SyncNetV2Scorer", lambda network: scorer)
+def process_by(monkeypatch: pytest.MonkeyPatch, folder: Path, scorer: ScriptedScorer) -> ProcessClip:
+    """Load the step with a stand-in for SyncNet-v2."""
+    monkeypatch.setattr(step_7_sync, "load_syncnet_v2", lambda path, device: path)
+    monkeypatch.setattr(step_7_sync, "SyncNetV2Scorer", lambda network: scorer)
     (folder / "syncnet_v2.model").write_bytes(b"weights")
     return SyncStep(SyncConfig(syncnet_v2_checkpoint=str(folder / "syncnet_v2.model"))).load(CPU)
 
 
 def test_syncnet_v2_sees_the_face_track_of_the_segment(tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch):
-    scorer = Scripted([SyncScore(-4, 3.1, 7.5), SyncScore(0, 3.3, 7.4)])
-    verdict = process_by(monkeypatch, tmp_path, scorer)(tracked, work_folder(tmp_path))
-    assert isinstance(verdict, Done)
+    scorer = ScriptedScorer([SyncScore(-4, 3.1, 7.5), SyncScore(0, 3.3, 7.4)])
+    result = process_by(monkeypatch, tmp_path, scorer)(tracked, work_folder(tmp_path))
+    assert isinstance(result, Done)
     expected = {"offset": -4, "confidence": 3.1, "distance": 7.5, "scorer": "syncnet_v2", "num_frames": 56}
-    assert verdict.outputs[0].facts == expected
-    assert [crops.shape for crops, _ in scorer.shown] == [(60, 224, 224, 3), (56, 224, 224, 3)]
-    np.testing.assert_array_equal(scorer.shown[1][0], scorer.shown[0][0][:56])
-    np.testing.assert_array_equal(scorer.shown[1][1], scorer.shown[0][1][4 * SAMPLES_PER_FRAME :])
+    assert result.outputs[0].facts == expected
+    assert [crops.shape for crops, _ in scorer.inputs] == [(60, 224, 224, 3), (56, 224, 224, 3)]
+    np.testing.assert_array_equal(scorer.inputs[1][0], scorer.inputs[0][0][:56])
+    np.testing.assert_array_equal(scorer.inputs[1][1], scorer.inputs[0][1][4 * SAMPLES_PER_FRAME :])
     with VideoReader(tracked.facts["segment"]) as frames:  # type: ignore[arg-type]
         face = next(iter(frames))[40:208, 26:194]  # 60 px above the centre (110, 100) to 108 below, 84 to either side
-    assert np.abs(scorer.shown[0][0][0][::4, ::4] - face[::3, ::3].astype(float)).mean() < 6
+    assert np.abs(scorer.inputs[0][0][0][::4, ::4] - face[::3, ::3].astype(float)).mean() < 6
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "reason"),
+    ("scores", "reason"),
     [
         ([SyncScore(0, 2.9, 9.0)], "out_of_sync"),
         ([SyncScore(7, 8.0, 6.0)], "offset_too_large"),
         ([SyncScore(2, 8.0, 6.0), SyncScore(1, 8.0, 6.0)], "out_of_sync"),
     ],
 )
-def test_verdicts_of_syncnet_v2(
-    tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch, verdicts: list[SyncScore], reason: str
+def test_results_of_syncnet_v2(
+    tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch, scores: list[SyncScore], reason: str
 ):
-    verdict = process_by(monkeypatch, tmp_path, Scripted(verdicts))(tracked, work_folder(tmp_path))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == reason
-    assert verdict.facts["offset"] == verdicts[0].offset
+    result = process_by(monkeypatch, tmp_path, ScriptedScorer(scores))(tracked, work_folder(tmp_path))
+    assert isinstance(result, Rejected)
+    assert result.reason == reason
+    assert result.facts["offset"] == scores[0].offset
 
 
 def test_a_face_track_is_asked_for(tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch):
-    process = process_by(monkeypatch, tmp_path, Scripted([]))
+    process = process_by(monkeypatch, tmp_path, ScriptedScorer([]))
     with pytest.raises(InputError, match="run step 5"):
         process(Clip("0", "0", "clip", tracked.path), work_folder(tmp_path))
     half = np.zeros((NUM_FRAMES, 4), np.float32)
     half[::2] = [0, 0, 120, 120]
     half[1::2] = [100, 100, 220, 220]
     nothing = np.zeros((NUM_FRAMES, 3, 2), np.float32)
-    write_face_track(tmp_path / "faces.npz", ClipFace(half, nothing, half[:, 0], half[:, 0] > 0))
-    verdict = process(tracked, tmp_path / "work")
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "too_short"
+    write_single_face(tmp_path / "faces.npz", SingleFace(half, nothing, half[:, 0], half[:, 0] > 0))
+    result = process(tracked, tmp_path / "work")
+    assert isinstance(result, Rejected)
+    assert result.reason == "too_short"
 
 
 def test_missing_weights_stop_the_run(tmp_path: Path):
@@ -268,11 +265,12 @@ def test_every_reason_is_declared():
     assert SyncConfig().scorer in SCORERS
 
 
-def test_a_syncnet_on_latents_cannot_judge_pixels(tmp_path: Path, repository: Path):
+def test_a_syncnet_on_latents_cannot_score_pixels(tmp_path: Path):
     path = tmp_path / "latent.yaml"
+    step = SyncStep(SyncConfig("stable_syncnet", stable_config=str(path)))
     path.write_text("data: {latent_space: true, lower_half: false}\nvae: anything\n")
     with pytest.raises(ConfigError, match="on latents"):
-        stable_judge(path, repository / DEMO.stable_checkpoint, CPU)
+        step.load(CPU)
     path.write_text("data: {resolution: 0}\n")
     with pytest.raises(ConfigError, match="resolution"):
-        stable_judge(path, repository / DEMO.stable_checkpoint, CPU)
+        step.load(CPU)

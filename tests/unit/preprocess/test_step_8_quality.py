@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from latentsync.errors import CheckpointError
-from preprocess.clip import Clip
-from preprocess.step import Process
+from preprocess.step import Clip, Done, Output, ProcessClip, Rejected
 from preprocess.steps import step_8_quality
-from preprocess.steps.step_8_quality import QualityConfig, QualityStep, read_judged_frames
-from preprocess.verdict import Done, Output, Rejected
+from preprocess.steps.step_8_quality import QualityConfig, QualityStep, read_three_frames
 from tests.unit.data.clips import ffmpeg, frame_number, make_clip
 
 CPU = torch.device("cpu")
@@ -29,7 +27,7 @@ class Brightness(nn.Module):
 
 
 @pytest.fixture
-def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
+def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProcessClip:
     monkeypatch.setattr(step_8_quality, "load_hyperiqa", lambda path, device: Brightness())
     (tmp_path / "koniq.pkl").write_bytes(b"weights")
     return QualityStep(QualityConfig(checkpoint=str(tmp_path / "koniq.pkl"))).load(CPU)
@@ -43,7 +41,7 @@ def grey_clip(path: Path, levels: list[int]) -> Clip:
     return Clip("0", "0", "clip", path)
 
 
-def test_first_middle_and_last_frame_decide(tmp_path: Path, process: Process):
+def test_first_middle_and_last_frame_decide(tmp_path: Path, process: ProcessClip):
     clip = grey_clip(tmp_path / "clip.mp4", [204] * 4 + [102] + [0] * 4 + [51])
     verdict = process(clip, tmp_path)
     assert isinstance(verdict, Rejected)
@@ -59,7 +57,7 @@ def test_first_middle_and_last_frame_decide(tmp_path: Path, process: Process):
 
 @pytest.mark.parametrize("num_frames", [1, 2, 25])
 def test_the_very_frames_are_read(tmp_path: Path, num_frames: int):
-    frames = read_judged_frames(make_clip(tmp_path / "clip.mp4", num_frames, sound_s=0))
+    frames = read_three_frames(make_clip(tmp_path / "clip.mp4", num_frames, sound_s=0))
     assert [frame_number(frame) for frame in frames] == [0, num_frames // 2, num_frames - 1]
 
 

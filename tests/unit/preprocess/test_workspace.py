@@ -12,9 +12,9 @@ import pytest
 
 from latentsync.errors import InputError
 from latentsync.storage.owned_folder import MARKER
-from preprocess.manifest import Manifest, is_manifest, manifest_path
-from preprocess.raw_clips import ContentKeys, keys_path
-from preprocess.workspace import check_output, open_workspace
+from preprocess.store.content_keys import ContentKeys, keys_path
+from preprocess.store.manifest import Manifest, is_manifest, manifest_path
+from preprocess.store.workspace import check_output, open_workspace
 
 FOREIGN = ("notes.txt", "logs/2024-01-01.txt", ".work/thesis/ch1.txt", "manifest/1_x.sqlite", "a/all.txt")
 
@@ -96,7 +96,7 @@ def test_a_link_in_the_logs_is_not_followed(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_was_making_goes(tmp_path: Path) -> None:
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom preprocess.workspace import open_workspace\n"
+        "import os, sys\nfrom pathlib import Path\nfrom preprocess.store.workspace import open_workspace\n"
         "with open_workspace(Path(sys.argv[1])) as workspace:\n"
         "    work = workspace.work('key')\n    work.mkdir()\n    (work / 'half').write_text('')\n"
         f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"

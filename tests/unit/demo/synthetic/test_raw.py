@@ -16,10 +16,9 @@ from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.storage.owned_folder import LOCK, MARKER
-from preprocess.clip import Clip
+from preprocess.step import Clip, Done, Rejected
 from preprocess.steps.step_1_broken import BrokenStep
-from preprocess.steps.step_3_shots import shot_starts
-from preprocess.verdict import Done, Rejected
+from preprocess.steps.step_3_shots import find_shot_starts
 
 pytestmark = pytest.mark.needs_espeak
 CONFIG = RawConfig(num_good=2, size=80, seconds=1.2, resolution=32)
@@ -108,7 +107,7 @@ def test_pictures(folder: Path) -> None:
 
 
 def test_three_shots(folder: Path) -> None:
-    assert shot_starts(frames(folder / "three_shots.mp4")) == [0, NUM_FRAMES, 2 * NUM_FRAMES]
+    assert find_shot_starts(frames(folder / "three_shots.mp4")) == [0, NUM_FRAMES, 2 * NUM_FRAMES]
 
 
 @pytest.mark.parametrize(("name", "shift"), [("sound_late_5", 5), ("sound_early_5", -5), ("sound_late_10", 10)])

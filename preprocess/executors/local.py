@@ -1,0 +1,248 @@
+"""Run steps in worker processes on this machine, with limits of time and memory per clip.
+
+Workers are forked from a server process that has imported torch but used no accelerator, so a replacement starts
+quickly. Every worker has its own pipe, because a dying worker could keep the lock of a shared queue, and its own
+process group, which is killed as a whole. The standard library's pools are no substitute: they have no time limit per
+task that also ends the worker's ffmpeg processes, assign no accelerators, and do not limit memory.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal, cast
+
+import psutil
+
+from latentsync.device import count_accelerators
+from latentsync.errors import LatentSyncError
+from preprocess.executors.base import Failed, FailureReason, FinishedTask, Task
+from preprocess.executors.local_worker import LoadFailed, Ready, WorkerSettings, serve
+from preprocess.step import Step
+
+_POLL_INTERVAL_S = 0.5
+"""Longest time between two checks of the limits."""
+_LOAD_TIMEOUT_S = 900.0
+_MAX_LOAD_ATTEMPTS = 3
+_BYTES_PER_GIB = 1 << 30
+
+Context = ForkServerContext | SpawnContext | ForkContext
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Executor with worker processes on this machine.
+
+    Attributes:
+        log_folder: receives one file per worker with everything the worker prints.
+        num_workers: maximum number of workers. None: one per core, or one per accelerator for steps that use one.
+        clip_timeout_s: time limit per clip in seconds.
+        memory_limit_gb: limit in GiB for a worker together with the processes it started; None: no limit.
+        start_method: start method of multiprocessing.
+        num_threads: threads of each worker's numeric libraries; None: its share of the cores.
+    """
+
+    log_folder: Path
+    num_workers: int | None = None
+    clip_timeout_s: float = 1800.0
+    memory_limit_gb: float | None = None
+    start_method: Literal["forkserver", "spawn", "fork"] = "forkserver"
+    num_threads: int | None = None
+
+    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
+        """Yield every task when it finishes; see `Executor`. A worker is started with its first task.
+
+        Raises:
+            LatentSyncError: the step cannot be loaded.
+        """
+        pending = iter(tasks)
+        workers = self._create_workers(step)
+        try:
+            while True:
+                for worker in workers:
+                    if worker.is_idle and (task := next(pending, None)) is not None:
+                        worker.assign(task)
+                busy = [worker for worker in workers if not worker.is_idle]
+                if not busy:
+                    return
+                wait([worker.connection for worker in busy], timeout=_POLL_INTERVAL_S)
+                for worker in busy:
+                    finished = worker.poll()
+                    if finished is not None:
+                        yield finished
+        finally:
+            for worker in workers:
+                worker.kill()
+
+    def count_workers(self, step: Step) -> int:
+        """Return the maximum number of workers for a step."""
+        num_accelerators = count_accelerators() if step.uses_device else 0
+        return self.num_workers or num_accelerators or count_cores()
+
+    def _create_workers(self, step: Step) -> list["_Worker"]:
+        context = cast(Context, multiprocessing.get_context(self.start_method))
+        if self.start_method == "forkserver":
+            context.set_forkserver_preload(["preprocess.executors.local_worker"])
+        num_workers = self.count_workers(step)
+        num_threads = self.num_threads or max(1, count_cores() // num_workers)
+        logs = [self.log_folder / f"{step.number}_{step.name}_{index}.txt" for index in range(num_workers)]
+        settings = [WorkerSettings(step, index, num_threads, log) for index, log in enumerate(logs)]
+        return [_Worker(each, context, self.clip_timeout_s, self.memory_limit_gb) for each in settings]
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Worker:
+    """Slot of one worker process. The process is replaced when it dies or exceeds a limit."""
+
+    connection: Connection
+
+    def __init__(
+        self, settings: WorkerSettings, context: Context, clip_timeout_s: float, memory_limit_gb: float | None
+    ) -> None:
+        self._settings = settings
+        self._context = context
+        self._clip_timeout_s = clip_timeout_s
+        self._memory_limit_gb = memory_limit_gb
+        self._process: BaseProcess | None = None
+        self._task: Task | None = None
+        self._ready: Ready | None = None
+        self._num_load_attempts = 0
+        self._started_at = self._memory_checked_at = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """True if the worker has no task."""
+        return self._task is None
+
+    def assign(self, task: Task) -> None:
+        """Give the worker a task; start its process if it is not running."""
+        self._task = task
+        if self._process is not None and self._process.is_alive():
+            self._send()
+        else:
+            self._start()
+
+    def poll(self) -> FinishedTask | None:
+        """Return the finished task, or None while it is running.
+
+        A task also finishes, as failed, when the process dies or exceeds a limit.
+        """
+        try:
+            message = self.connection.recv() if self.connection.poll() else None
+        except (EOFError, OSError):
+            return self._handle_death()
+        if isinstance(message, Ready):
+            self._ready = message
+            self._num_load_attempts = 0
+            self._send()
+        elif isinstance(message, LoadFailed):
+            raise LatentSyncError(f"step {self._step_title} cannot start: {message.message}")
+        elif isinstance(message, FinishedTask):
+            return self._accept(message)
+        return self._check_limits()
+
+    def kill(self) -> None:
+        """Kill the process and all processes that it started."""
+        if self._process is None or self._process.pid is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        self._process = self._ready = None
+
+    @property
+    def _step_title(self) -> str:
+        return f"{self._settings.step.number} ({self._settings.step.name})"
+
+    def _start(self) -> None:
+        self.kill()
+        self.connection, theirs = self._context.Pipe()
+        process = self._context.Process(target=serve, args=(theirs, self._settings), daemon=True)
+        process.start()
+        theirs.close()
+        self._process = process
+        self._num_load_attempts += 1
+        self._started_at = time.monotonic()
+
+    def _send(self) -> None:
+        self._started_at = self._memory_checked_at = time.monotonic()
+        with suppress(BrokenPipeError):  # the process died; the next `poll` reports it
+            self.connection.send(self._task)
+
+    def _accept(self, finished: FinishedTask) -> FinishedTask:
+        self._task = None
+        if isinstance(finished.result, Failed) and self._ready is not None and self._ready.restart_after_error:
+            self.kill()
+        return finished
+
+    def _handle_death(self) -> FinishedTask | None:
+        process, is_ready = self._process, self._ready is not None
+        assert process is not None
+        process.join()
+        cause = _describe_exit(process.exitcode)
+        if is_ready:
+            return self._fail("crashed", f"its worker {cause}")
+        if self._num_load_attempts >= _MAX_LOAD_ATTEMPTS:
+            raise LatentSyncError(f"step {self._step_title} cannot start: a worker {cause}; see {self._settings.log}")
+        self._start()
+        return None
+
+    def _check_limits(self) -> FinishedTask | None:
+        now = time.monotonic()
+        if self._ready is None:
+            if now - self._started_at > _LOAD_TIMEOUT_S:
+                raise LatentSyncError(f"step {self._step_title} did not load in {_LOAD_TIMEOUT_S:g} s")
+            return None
+        if now - self._started_at > self._clip_timeout_s:
+            return self._fail("timeout", f"not finished after {self._clip_timeout_s:g} s (--clip_timeout_s)")
+        if self._memory_limit_gb is None or now - self._memory_checked_at < _POLL_INTERVAL_S:
+            return None
+        self._memory_checked_at = now
+        used_gib = self._memory_bytes() / _BYTES_PER_GIB
+        if used_gib > self._memory_limit_gb:
+            limit = f"limit {self._memory_limit_gb:g} (--memory_limit_gb)"
+            return self._fail("memory", f"{used_gib:.1f} GiB used, {limit}")
+        return None
+
+    def _memory_bytes(self) -> int:
+        """Return the resident memory of the process and of all processes that it started."""
+        assert self._process is not None
+        try:
+            worker = psutil.Process(self._process.pid)
+            processes = [worker, *worker.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return 0
+        total = 0
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        return total
+
+    def _fail(self, reason: FailureReason, detail: str) -> FinishedTask:
+        assert self._task is not None
+        task, self._task = self._task, None
+        seconds = time.monotonic() - self._started_at
+        self.kill()
+        return FinishedTask(task, Failed(reason, detail), seconds)
+
+
+def _describe_exit(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with exit status {exit_code}"
