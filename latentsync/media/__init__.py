@@ -1,1 +1,1 @@
-"""Video and sound files in and out, through ffmpeg."""
+"""Read and write video and audio files with ffmpeg."""

@@ -1,8 +1,8 @@
-"""A video played forwards and backwards until the speech ends, in bounded memory and bounded disk.
+"""Read a video forwards and backwards in turns until the audio ends, with bounded memory and disk space.
 
-Forward passes are plain decoding. Backward passes decode a block of frames at a time, found by seeking, into an unnamed
-temporary file of raw frames and read that from its end. Seeking is trusted only as far as it can be proved: the first
-pass notes a checksum of every frame, and a block that does not match is decoded again from the file's beginning.
+A forward pass decodes the file. A backward pass seeks to a block of frames, decodes it into an unnamed temporary file
+of raw frames, and reads that in reverse. Seeks are verified: the first pass stores a checksum of every frame, and a
+block that does not match is decoded again from the beginning of the file.
 """
 
 import logging
@@ -27,13 +27,14 @@ from latentsync.media.reader import VideoReader, read_frame
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 30
-"""Disk that a block may take: 172 frames of 1080p."""
+"""Largest size of a block on disk: 172 frames of 1080p."""
 
 
 def source_index(index: int, num_source_frames: int, repeat_turns: bool = False) -> int:
-    """Source frame shown at `index`: 0, 1, ... n-1, n-2, ... 1, 0, 1, ... (the frames at the turns come once).
+    """Return the source frame at an output index: 0, 1, ... n-1, n-2, ... 1, 0, 1, ...
 
-    With `repeat_turns` those come twice: 0, 1, ... n-1, n-1, ... 1, 0, 0, 1, ..., as in the published system.
+    With `repeat_turns` the frames at both ends come twice: 0, 1, ... n-1, n-1, ... 1, 0, 0, 1, ..., as in the published
+    system.
     """
     if index < 0 or num_source_frames < 1:
         raise ValueError(f"frame {index} of {num_source_frames} source frames does not exist")
@@ -47,9 +48,18 @@ def source_index(index: int, num_source_frames: int, repeat_turns: bool = False)
 
 
 class PingPongReader:
-    """Yields (source_index, frame) exactly `num_frames` times; frame is uint8 RGB (height, width, 3).
+    """Iterator over exactly `num_frames` pairs (source_index, frame); frame is uint8 RGB (height, width, 3).
 
-    A context manager, one pass. Backward frames are bit-identical to forward ones.
+    A context manager for one pass. Backward frames are bit-identical to forward ones.
+
+    Args:
+        path: the video.
+        fps: frames per second, as for `VideoReader`.
+        num_source_frames: number of frames counted in an earlier pass at the same `fps`.
+        num_frames: number of frames to return.
+        folder: folder of the temporary file; None is the system's.
+        block_bytes: largest size of the temporary file, or one frame if that is larger.
+        repeat_turns: return the frames at both ends twice, see `source_index`.
     """
 
     def __init__(
@@ -62,11 +72,6 @@ class PingPongReader:
         block_bytes: int = _BLOCK_BYTES,
         repeat_turns: bool = False,
     ) -> None:
-        """num_source_frames: as counted in an earlier pass at the same `fps` (as in VideoReader).
-
-        folder: where the temporary block goes (the system's own by default), at most `block_bytes` or one frame.
-        repeat_turns: whether the frames at the turns come twice, see `source_index`.
-        """
         if num_source_frames < 1 or num_frames < 0:
             raise ValueError(f"cannot show {num_frames} frames of {num_source_frames}")
         self._info = probe_video(path)
@@ -82,7 +87,7 @@ class PingPongReader:
         self._can_seek = self._info.start_pts is not None
         self._block: IO[bytes] | None = None
         self._block_range = range(0)
-        self._frames = self._endless()
+        self._frames = self._cycle()
         self._resources = ExitStack()
         self._resources.callback(self._frames.close)
 
@@ -95,32 +100,32 @@ class PingPongReader:
         self.close()
 
     def close(self) -> None:
-        """End the decoder and give the disk back."""
+        """End the decoder and remove the temporary file."""
         self._resources.close()
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield the frames; InputError where the video has fewer than was said."""
+        """Yield the frames. Raises InputError if the video has fewer than `num_source_frames`."""
         return islice(self._frames, self._num_frames)
 
-    def _endless(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
+    def _cycle(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
         yield from self._forward(0)
         while True:
             yield from self._backward()
             yield from self._forward(1 if self._num_source > 1 and not self._repeat_turns else 0)
 
     def _forward(self, start: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        wants_checksums = self._num_frames > self._num_source and not self._checksums
+        needs_checksums = self._num_frames > self._num_source and not self._checksums
         with self._reader() as reader:
             index = -1
             for index, frame in enumerate(reader):
-                if wants_checksums:
+                if needs_checksums:
                     self._checksums.append(zlib.crc32(frame.data))
                 if index >= start:
                     yield index, frame
                 if index + 1 == self._num_source:
                     return
             raise InputError(
-                f"{self._info.path} ended after {index + 1} of {self._num_source} frames: was it changed meanwhile?"
+                f"{self._info.path} ended after {index + 1} of {self._num_source} frames: did it change during the job?"
             )
 
     def _backward(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -137,16 +142,16 @@ class PingPongReader:
         if self._can_seek and self._decode_block(start, stop, seek=True):
             return
         if self._can_seek:
-            logger.warning("%s cannot be searched exactly: going backwards will be slow", self._info.path)
+            logger.warning("%s cannot be searched exactly: reading backwards will be slow", self._info.path)
             self._can_seek = False
         if not self._decode_block(start, stop, seek=False):
             raise InputError(f"{self._info.path} decodes differently each time: convert it and try again")
 
     def _decode_block(self, start: int, stop: int, *, seek: bool) -> bool:
-        """Put frames [start, stop) into the temporary file; whether they are those of the first pass."""
+        """Write frames [start, stop) into the temporary file; return True if they equal those of the first pass."""
         self._block_range = range(0)
         if self._block is None:
-            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (kept for the next blocks)
+            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (reused for the next blocks)
             self._block = self._resources.enter_context(file)
         self._block.seek(0)
         index = start - 1

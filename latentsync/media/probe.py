@@ -1,4 +1,4 @@
-"""What a video or sound file holds, asked of ffprobe; every file that cannot be used is refused here in one line."""
+"""Properties of a video or audio file, read with ffprobe; unusable files are reported in one line."""
 
 import json
 import math
@@ -31,7 +31,7 @@ _DEFAULT_FPS = Fraction(25)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video file's picture, as a viewer sees it: turned upright, pixels made square."""
+    """Properties of a video's first video stream; width and height are of upright frames with square pixels."""
 
     path: Path
     width: int
@@ -39,46 +39,50 @@ class VideoInfo:
     fps: Fraction
     """Average frames per second of the source."""
     duration_s: float
-    """Length of the picture; 0 where the file does not say."""
+    """Length of the video stream in seconds; 0 if unknown."""
     num_frames_estimate: int
-    """About how many frames there are at `fps` (at least 1)."""
+    """Approximate number of frames at `fps`, at least 1."""
     has_audio: bool
     codec: str
     pixel_format: str
     color_space: str
-    """Matrix named in the file, such as `bt709`; `unknown` where it names none."""
+    """YCbCr matrix, such as `bt709`; `unknown` if the file names none."""
     color_transfer: str
     start_pts: int | None
-    """Time stamp of the first frame in the stream's own units; None where the file does not say."""
+    """Timestamp of the first frame in units of the stream; None if unknown."""
 
     def num_frames_at(self, fps: Fraction | float) -> int:
-        """About how many frames there are at another rate (at least 1)."""
+        """Return the approximate number of frames at another rate, at least 1."""
         return max(1, round(self.duration_s * fps))
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """A file's first sound stream."""
+    """Properties of a file's first audio stream."""
 
     path: Path
     sample_rate: int
     channels: int
     codec: str
     duration_s: float
-    """Length of the sound; 0 where the file does not say."""
+    """Length of the audio stream in seconds; 0 if unknown."""
 
 
 def probe_video(path: str | Path) -> VideoInfo:
-    """Look at a video; InputError where it is missing, a folder, empty, not media, or without a frame to decode."""
+    """Read the properties of a video, and decode one frame to check that there is one.
+
+    Raises:
+        InputError: the file is missing, a folder, empty, no media file, or has no frame that can be decoded.
+    """
     path = Path(path)
     content = _probe(path, "video")
     stream = _find_stream(content, "video")
     if stream is None:
-        raise InputError(f"{path} has no picture: give a video file")
+        raise InputError(f"{path} has no video stream: give a video file")
     _require_frame(path, file_stamp(path))
     width, height = _display_size(stream)
     if width * height > MAX_PIXELS:
-        raise InputError(f"{path} has pictures of {width} x {height} pixels: make them smaller")
+        raise InputError(f"{path} has frames of {width} x {height} pixels: make them smaller")
     fps = _average_fps(stream)
     duration_s = _duration(stream, content)
     return VideoInfo(
@@ -98,12 +102,16 @@ def probe_video(path: str | Path) -> VideoInfo:
 
 
 def probe_audio(path: str | Path) -> AudioInfo:
-    """Look at a sound file, or at a video's sound; InputError where it is unusable or has no sound stream."""
+    """Read the properties of an audio file, or of a video's audio.
+
+    Raises:
+        InputError: the file is unusable or has no audio stream.
+    """
     path = Path(path)
     content = _probe(path, "audio")
     stream = _find_stream(content, "audio")
     if stream is None:
-        raise InputError(f"{path} has no sound stream: give a file with speech")
+        raise InputError(f"{path} has no audio stream: give a file with speech")
     return AudioInfo(
         path=path,
         sample_rate=int(stream.get("sample_rate", 0)),
@@ -114,21 +122,22 @@ def probe_audio(path: str | Path) -> AudioInfo:
 
 
 def probe_streams(path: Path, formats: Sequence[str] = CONTAINERS) -> Mapping[str, Any]:
-    """What ffprobe says of a file: its ``streams`` and its ``format``.
+    """Return ffprobe's description of a file: its ``streams`` and its ``format``.
+
+    The result is cached as long as the file does not change, because a job probes its inputs in several places.
 
     Args:
         path: the file.
-        formats: ffmpeg's names of what it may be.
+        formats: ffmpeg's names of the containers it may have.
 
     Raises:
-        ToolError: it cannot be read.
+        ToolError: the file cannot be read.
     """
     return _probed(path, tuple(formats), file_stamp(path))
 
 
 @lru_cache(maxsize=64)
 def _probed(path: Path, formats: tuple[str, ...], stamp: object) -> Mapping[str, Any]:
-    """Asked once as long as the file is the same: a run looks at its inputs in several places."""
     command = probe_command(path, "-show_streams", "-show_format", "-of", "json", formats=formats)
     return json.loads(run_tool(command, PROBE_TIMEOUT_S))
 
@@ -152,22 +161,22 @@ def video_packets(path: Path) -> Iterator[tuple[int | None, str]]:
 
 
 def file_stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file does."""
+    """Return numbers that change when the file changes; a cache key."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def require_file(path: Path, what: str) -> None:
-    """Refuse what cannot be a media file before any program opens it: a pipe would make it wait for ever.
+def require_file(path: Path, kind: str) -> None:
+    """Check that a path is a readable, non-empty file before a program opens it: reading a pipe could block forever.
 
     Args:
         path: the file.
-        what: ``video`` or ``audio``, for the message.
+        kind: ``video`` or ``audio``, for the message.
 
     Raises:
-        InputError: it is missing, empty, a folder, a pipe or a device, or cannot be read.
+        InputError: it is missing, empty, a folder, a pipe or a device, or not readable.
     """
-    remedy = f"give the path of a{'n' if what == 'audio' else ''} {what} file"
+    remedy = f"give the path of a{'n' if kind == 'audio' else ''} {kind} file"
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -181,24 +190,24 @@ def require_file(path: Path, what: str) -> None:
         raise InputError(f"{path} does not exist: {remedy}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
-    except ValueError as error:  # a zero byte in the name
-        raise InputError(f"{str(path)!r} is no name of a file: {remedy}") from error
+    except ValueError as error:  # a null byte in the name
+        raise InputError(f"{str(path)!r} is not a file name: {remedy}") from error
 
 
-def _probe(path: Path, what: str) -> Mapping[str, Any]:
-    require_file(path, what)
+def _probe(path: Path, kind: str) -> Mapping[str, Any]:
+    require_file(path, kind)
     try:
         return probe_streams(path)
     except MissingToolError:
         raise
     except ToolError as error:
-        _raise_refusal(path, str(error), error)
-        raise InputError(f"{path} is not a {what} file that ffmpeg can read: convert it or give another") from error
+        _raise_refusal(path, error)
+        raise InputError(f"{path} is not a {kind} file that ffmpeg can read: convert it or give another") from error
 
 
 @lru_cache(maxsize=64)
 def _require_frame(path: Path, stamp: object) -> None:
-    """Decode one frame, shrunk to a few bytes, to see that there is one."""
+    """Check that one frame can be decoded, shrunk to 4 x 4 pixels."""
     video = media_input(path)["V:0"].filter("scale", 4, 4)
     output = video.output("pipe:1", vframes=1, pix_fmt="gray", format="rawvideo")
     try:
@@ -206,21 +215,21 @@ def _require_frame(path: Path, stamp: object) -> None:
     except MissingToolError:
         raise
     except ToolError as error:
-        _raise_refusal(path, str(error), error)
+        _raise_refusal(path, error)
         has_frame = False
     if not has_frame:
         raise InputError(f"{path} has no video frame that can be decoded: give another video")
 
 
-def _raise_refusal(path: Path, words: str, error: ToolError) -> None:
-    """InputError where a program was kept from reading the file."""
-    why = refusal(words)
-    if why is not None:
-        raise InputError(f"{path} {why}") from error
+def _raise_refusal(path: Path, error: ToolError) -> None:
+    """Raise InputError if ffmpeg's message shows that the input guard refused the file."""
+    reason = refusal(str(error))
+    if reason is not None:
+        raise InputError(f"{path} {reason}") from error
 
 
 def _find_stream(content: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    """The first stream of a kind; the cover picture of a sound file is not a video."""
+    """Return the first stream of a kind, or None. The cover image of an audio file is not a video stream."""
     for stream in content.get("streams", []):
         is_cover = stream.get("disposition", {}).get("attached_pic", 0)
         if stream.get("codec_type") == kind and not is_cover:
@@ -238,7 +247,7 @@ def _display_size(stream: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _rotation(stream: Mapping[str, Any]) -> float:
-    """Degrees by which players turn the picture (phones record sideways and say so)."""
+    """Return the rotation in degrees that players apply (phones record sideways and store the rotation)."""
     for side_data in stream.get("side_data_list", []):
         if "rotation" in side_data:
             return float(side_data["rotation"])
@@ -256,7 +265,7 @@ def _average_fps(stream: Mapping[str, Any]) -> Fraction:
 def _duration(stream: Mapping[str, Any], content: Mapping[str, Any]) -> float:
     for value in (stream.get("duration"), content.get("format", {}).get("duration")):
         try:
-            duration_s = float(value)  # type: ignore[arg-type]  # None and "N/A" are among what files say
+            duration_s = float(value)  # type: ignore[arg-type]  # None and "N/A" occur
         except (TypeError, ValueError):
             continue
         if math.isfinite(duration_s) and duration_s > 0:

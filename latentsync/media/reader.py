@@ -1,6 +1,6 @@
-"""Video frames from any file ffmpeg reads: upright, square pixels, constant rate, 8-bit RGB.
+"""Read video frames from any file that ffmpeg reads: upright, square pixels, constant rate, 8-bit RGB.
 
-One ffmpeg process decodes into a pipe, so memory holds a frame at a time however long the video is.
+An ffmpeg process decodes into a pipe, so memory holds one frame at a time for any length of video.
 """
 
 import logging
@@ -39,11 +39,28 @@ are skipped."""
 
 
 class VideoReader:
-    """Frames of a video as an iterator of uint8 RGB arrays (height, width, 3); a context manager, one pass.
+    """Iterator over the frames of a video as uint8 RGB arrays (height, width, 3); a context manager for one pass.
 
-    Each source frame goes to the nearest point of a grid of 1/fps that begins with the first frame, and is held until
-    the next. A file that is damaged midway gives what can be decoded, and a warning at the end. `num_read` counts
-    what came out.
+    Each source frame is assigned to the nearest point of a grid of 1 / fps seconds that begins with the first frame,
+    and repeated until the next one. Of a damaged file, the frames that can be decoded are returned, and a warning is
+    logged at the end.
+
+    Args:
+        path: the video.
+        fps: frames per second of the output; None keeps the source's average rate, made constant.
+        max_frames: number of frames after which reading stops.
+        size: (width, height) to which frames are scaled.
+        first_frame: first frame of the grid to return, found by seeking. A file with unusual timestamps may begin at
+            another frame (`PingPongReader` detects this).
+        info: result of `probe_video`, if already known.
+
+    Attributes:
+        info: properties of the video.
+        fps, width, height: of the returned frames.
+        num_read: number of frames returned so far.
+
+    Raises:
+        InputError: the file cannot be used; decoding starts with the `with` block.
     """
 
     def __init__(
@@ -56,14 +73,6 @@ class VideoReader:
         first_frame: int = 0,
         info: VideoInfo | None = None,
     ) -> None:
-        """Look at the file; nothing is decoded before `with`.
-
-        fps: frames per second that come out; None keeps the source's average rate, made constant.
-        max_frames: stop after so many. size: (width, height) to scale to.
-        first_frame: begin with this frame of the grid, found by seeking; a file with unusual time stamps may begin
-            elsewhere (PingPongReader checks). info: what `probe_video` said, where the caller has it already.
-        Raises InputError where the file cannot be used.
-        """
         self.info = info if info is not None else probe_video(path)
         self.fps = self.info.fps if fps is None else Fraction(fps)
         self.width, self.height = size if size is not None else (self.info.width, self.info.height)
@@ -75,7 +84,7 @@ class VideoReader:
         self._guard: StallGuard | None = None
 
     def __enter__(self) -> "VideoReader":
-        self._process = subprocess.Popen(  # argument list, no shell; its own session, so that Ctrl-C reaches us alone
+        self._process = subprocess.Popen(  # no shell; own session: Ctrl-C reaches only this process
             self._command(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -94,7 +103,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """End the decoder; harmless when it has ended already."""
+        """End the decoder; no effect if it has ended."""
         if self._process is None or self._stderr is None:
             return
         process, self._process = self._process, None
@@ -150,7 +159,7 @@ class VideoReader:
         return tool_command(ffmpeg_command(output, options=["-copyts"]))
 
     def _filtered(self, video: Stream) -> Stream:
-        """Set the frame rate, then colours and size. With -copyts and integer pts a seek meets the same grid."""
+        """Convert frame rate, colours and size. With -copyts and integer pts, the grid is the same after a seek."""
         start = "STARTPTS" if self.info.start_pts is None else str(self.info.start_pts)
         video = video.filter("setpts", f"PTS-({start})")
         video = video.filter("fps", f"{self.fps.numerator}/{self.fps.denominator}")
@@ -162,7 +171,7 @@ class VideoReader:
 
 
 def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] | None:
-    """The next raw RGB frame (height, width, 3) of a stream, writable; None at its end (a cut-off frame is dropped)."""
+    """Read the next raw RGB frame (height, width, 3) of a stream; None at its end. An incomplete frame is dropped."""
     buffer = bytearray(width * height * 3)
     view = memoryview(buffer)
     filled = 0
@@ -175,5 +184,5 @@ def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] 
 
 
 def likely_matrix(info: VideoInfo) -> str:
-    """What players assume of a file that names no colour matrix: BT.709 for high definition, else BT.601."""
+    """Return the YCbCr matrix that players assume if the file names none: BT.709 for high definition, else BT.601."""
     return "bt709" if info.width >= 1280 or info.height > 576 else "bt601"

@@ -1,4 +1,4 @@
-"""The finished video: frames in, one H.264 encode, the user's own sound; the file appears whole or not at all."""
+"""Write a video: frames are encoded to H.264 once, audio comes from a file; the result appears whole or not at all."""
 
 import contextlib
 import logging
@@ -35,7 +35,7 @@ from latentsync.storage.temporary_files import temporary_path
 logger = logging.getLogger(__name__)
 
 MADE_BY = "made by LatentSync beside a result"
-"""Written into files whose names are ours, so that they are known again and may be replaced."""
+"""Comment in files that this program names itself, by which it recognizes files that it may replace."""
 
 _COMMON_CODECS = {"aac", "mp3", "ac3", "eac3", "alac"}
 COPIED_CODECS = {
@@ -44,10 +44,10 @@ COPIED_CODECS = {
     ".mkv": _COMMON_CODECS
     | {"opus", "vorbis", "flac", "dts", "mp2", "pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"},
 }
-"""Sound that each container takes as it is; the rest becomes AAC at its own rate and channels."""
+"""Audio codecs that are copied into each container; others are encoded to AAC at the source's rate and channels."""
 
 _LOWEST_MP3_RATE = 16000
-"""Below it mp3 is the unofficial MPEG 2.5, which mp4 and mov refuse."""
+"""Samples per second below which MP3 is the unofficial MPEG 2.5, which mp4 and mov do not support."""
 _AAC_BITS_PER_CHANNEL = 160_000
 _MAX_AAC_CHANNELS = 8
 _MAX_CRF = 51
@@ -61,10 +61,26 @@ _VIDEO_OPTIONS = {
 
 
 class VideoWriter:
-    """Encodes RGB frames to H.264 (8-bit 4:2:0, BT.709, fast start), with sound copied from a user's file.
+    """Encode RGB frames to H.264 (8-bit 4:2:0, BT.709, fast start), with the audio of a file.
 
-    A context manager. A side of odd length grows by one pixel that repeats the edge, since 4:2:0 needs even sides.
-    On any failure, Ctrl-C included, nothing is left behind, and a file that was there before stays.
+    A context manager. A side of odd length grows by one pixel that repeats the edge, since 4:2:0 requires even sides.
+    On any failure, Ctrl-C included, no file or folder is left behind, and an existing file is kept.
+
+    Args:
+        path: the output, .mp4, .mov or .mkv.
+        width, height: size of the frames in pixels.
+        fps: frames per second.
+        crf: x264's quality, 0 (lossless) to 51.
+        audio_path: an audio file, or a video with audio.
+        audio_duration_s: length of the audio to keep in seconds (to a packet, about 20 ms, if it is copied).
+        put_at: path of the finished file if the caller renames it to `path` later; messages name `path`.
+        comment: metadata comment of the file.
+
+    Attributes:
+        num_written: number of frames written so far.
+
+    Raises:
+        InputError: an argument or the audio cannot be used.
     """
 
     def __init__(
@@ -80,13 +96,6 @@ class VideoWriter:
         put_at: Path | None = None,
         comment: str | None = None,
     ) -> None:
-        """path: .mp4, .mov or .mkv. crf: 0 (lossless) to 51. audio_path: a sound file or a video with sound.
-
-        audio_duration_s: how much of the sound to keep (to a packet, about 20 ms, where it is copied).
-        put_at: where the finished file goes, for a caller who gives it its name later; messages name `path`.
-        comment: written into the file, for whoever asks where it comes from.
-        Raises InputError where an argument or the sound cannot be used.
-        """
         self.path = Path(path)
         if self.path.suffix.lower() not in COPIED_CODECS:
             raise InputError(f"{path} cannot be written: name an output that ends in .mp4, .mov or .mkv")
@@ -109,7 +118,7 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         try:
             self._temporary = self._reserve()
-            self._process = subprocess.Popen(  # argument list, no shell; its own session: Ctrl-C reaches us alone
+            self._process = subprocess.Popen(  # no shell; own session: Ctrl-C reaches only this process
                 self._command(self._temporary),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -150,14 +159,14 @@ class VideoWriter:
             self._discard()
 
     def _finish(self) -> None:
-        """Wait for the encoder, look at what it wrote, and put it in its place."""
+        """Wait for the encoder, check its output and rename it to its final name."""
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._temporary is not None
         assert self._stderr is not None
         assert self._guard is not None
         if self.num_written == 0:
-            raise InputError(f"{self.path} was not written: there was no frame to write")
+            raise InputError(f"{self.path} was not written: there were no frames")
         try:
             self._process.stdin.close()
         except BrokenPipeError as error:
@@ -187,13 +196,13 @@ class VideoWriter:
         assert self._stderr is not None
         words = self._stderr.finish()
         if self._guard is not None and self._guard.has_stalled:
-            return ToolError(f"{self.path} was not written, ffmpeg stood still for {STALL_TIMEOUT_S:g} s")
+            return ToolError(f"{self.path} was not written, ffmpeg stalled for {STALL_TIMEOUT_S:g} s")
         if self._stderr.has_no_space:
             return InputError(f"{self.path} was not written, the disk is full: free some space or name another output")
-        return ToolError(f"{self.path} was not written, ffmpeg failed: {words or 'it said nothing'}")
+        return ToolError(f"{self.path} was not written, ffmpeg failed: {words or 'no message'}")
 
     def _reserve(self) -> Path:
-        """Make the output's folder, where it is missing, and an empty file in it of a name nobody else has."""
+        """Create the output's folder if missing, and in it an empty file with a unique name."""
         remedy = "name an output file in a folder you may write to"
         try:
             if self.path.is_dir():
@@ -210,7 +219,7 @@ class VideoWriter:
         return temporary
 
     def _discard(self) -> None:
-        """End the encoder and remove the temporary file, and the folders made for it where nothing came of it."""
+        """End the encoder; remove the temporary file, and on failure the folders created for it."""
         if self._guard is not None:
             self._guard.end()
         if self._process is not None:
@@ -221,7 +230,7 @@ class VideoWriter:
                 try:
                     process.stdin.close()
                 except BrokenPipeError:
-                    logger.debug("the encoder was stopped with a frame half written")
+                    logger.debug("the encoder was stopped in the middle of a frame")
         if self._stderr is not None:
             self._stderr.finish()
         if self._temporary is not None:

@@ -1,4 +1,4 @@
-"""A small random Whisper encoder."""
+"""A small Whisper encoder with random weights."""
 
 import pytest
 import torch

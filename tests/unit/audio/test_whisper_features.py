@@ -32,7 +32,7 @@ class CountingEncoder:
 
 
 def clicks(duration_s: float, times_s: list[float]) -> NDArray[np.float32]:
-    """Faint noise with a loud 40 ms burst at each time."""
+    """Return faint noise with a loud 40 ms burst at each time."""
     generator = np.random.default_rng(0)
     samples = generator.standard_normal(int(duration_s * RATE)).astype(np.float32) * 1e-4
     for time_s in times_s:
@@ -54,7 +54,7 @@ def test_up_to_thirty_seconds_is_one_padded_chunk(small_encoder: WhisperEncoder,
 
 @pytest.fixture(scope="module")
 def long_sound() -> tuple[list[float], NDArray[np.float32]]:
-    """Three minutes with bursts at irregular times, all further apart than what a frame hears."""
+    """Three minutes with bursts at irregular times, further apart than the context of a frame."""
     times = np.cumsum(np.random.default_rng(3).uniform(1.1, 2.7, 200))
     times_s = [float(time) for time in times if time < 178]
     return times_s, clicks(180.013, times_s)

@@ -1,4 +1,4 @@
-"""The encoder's taps against golden values, and its file format."""
+"""The encoder's layer outputs against golden values, and its file format."""
 
 import json
 import os
@@ -19,7 +19,7 @@ OPENAI_DIMS = ModelDimensions(80, 1500, 32, 2, 2, 100, 16, 32, 2, 1)
 
 @pytest.fixture
 def openai_file(tmp_path: Path) -> Path:
-    """A whole Whisper model, decoder included, stored as openai-whisper stores it."""
+    """A complete Whisper model with decoder, in the file format of openai-whisper."""
     torch.manual_seed(1)
     model = Whisper(OPENAI_DIMS).half()
     path = tmp_path / "tiny.pt"

@@ -1,4 +1,4 @@
-"""Made-up detections for the tests of this folder."""
+"""Scripted detections for the tests of this package."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ FRAME_SIZE = (640, 480)
 
 
 def detection(x, y, side=100.0):
-    """A face whose box is centred on (x, y)."""
+    """Return a detection whose box is centred on (x, y)."""
     box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2], dtype=np.float32)
     anchors = np.array([[x - 0.2 * side, y], [x + 0.2 * side, y], [x, y + 0.2 * side]], dtype=np.float32)
     return Detection(box, 0.9, anchors)
 
 
 class ScriptedDetector:
-    """Gives the detections of a list, frame after frame, whatever the pictures show."""
+    """Return the detections of a list, frame by frame, whatever the frames show."""
 
     def __init__(self, script: Sequence[Sequence[Detection]]) -> None:
         self._script, self._next = script, 0

@@ -19,7 +19,7 @@ def picture(height=600, width=800):
 
 
 def reference_crop(frame, tall_matrix, resolution):
-    """The published way: the whole frame bilinearly to the tall crop, then Lanczos."""
+    """Crop as published: the whole frame bilinearly to the tall crop, then Lanczos."""
     border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (127, 127, 127)}
     tall = cv2.warpAffine(frame, tall_matrix, tall_size(resolution), flags=cv2.INTER_LINEAR, **border)
     return np.asarray(Image.fromarray(tall).resize((resolution, resolution), Image.Resampling.LANCZOS))

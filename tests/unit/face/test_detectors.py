@@ -1,4 +1,4 @@
-"""The same cases for every detector back end, and what is special to each."""
+"""The same cases for every face detector, and cases of each one."""
 
 import numpy as np
 import pytest
@@ -111,7 +111,7 @@ def test_68_points_are_averaged_by_index():
 
 
 class FakeNetworks:
-    """Two boxes in the reduced picture, the worse one first; every landmark at its box's corner plus its index."""
+    """Two boxes in the reduced frame, the lower score first; every landmark at its box's corner plus its index."""
 
     def boxes(self, images):
         assert images.shape[1:] == (3, 360, 640)

@@ -1,4 +1,4 @@
-"""Cuts, the plan of a video, and smoothing."""
+"""Cuts, the plan of a video, and smoothing over time."""
 
 import cv2
 import numpy as np

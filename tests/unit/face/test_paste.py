@@ -16,7 +16,7 @@ def picture(height=720, width=900, seed=0):
 
 
 def published_soft_mask(matrix, width, height):
-    """The soft edge of the crop area in the frame, by erosion and blur, and its steepest climb per pixel."""
+    """Return the soft edge of the crop area in the frame, by erosion and blur, and its steepest slope per pixel."""
     area = cv2.warpAffine(np.ones((280, 210), np.float32), invert(matrix), (width, height))
     area = cv2.erode(area, np.ones((2, 2)))
     edge = int(np.sqrt(area.sum())) // 20

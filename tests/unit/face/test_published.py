@@ -1,4 +1,4 @@
-"""The published crop and paste against OpenCV and plain numpy."""
+"""The published crop and paste against OpenCV and numpy."""
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ def picture(softness: float) -> np.ndarray:
 
 
 def bilinear(image: np.ndarray, x: np.ndarray, y: np.ndarray, outside: float) -> np.ndarray:
-    """Samples of (h, w, 3) at pixel coordinates, float64."""
+    """Return bilinear samples of (h, w, 3) at pixel coordinates, float64."""
     height, width = image.shape[:2]
     x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
     total = np.zeros((*x.shape, 3))

@@ -50,7 +50,7 @@ def test_a_passing_mistake_is_dropped_except_in_a_short_scene():
 
 @pytest.fixture
 def three_people():
-    """From the left: small, large, middle-sized, and a speck that is no person to follow."""
+    """From the left: small, large, medium, and a speck too small to be selected."""
     faces = [detection(100, 200, 60), detection(320, 200, 160), detection(550, 200, 100), detection(600, 50, 20)]
     return tracked([faces] * 10)
 

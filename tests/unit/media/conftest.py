@@ -1,4 +1,4 @@
-"""Small clips made on the spot, whose frames carry their own number."""
+"""Small generated clips whose frames show their own number."""
 
 import subprocess
 import wave
@@ -20,14 +20,14 @@ MakeClip = Callable[..., Path]
 
 
 def ffmpeg(*args: str, data: bytes | None = None) -> None:
-    """Run ffmpeg, fail the test with its words."""
+    """Run ffmpeg; fail the test with its messages."""
     command = ["ffmpeg", "-v", "error", "-y", *args]
     done = subprocess.run(command, input=data, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 
 
 def numbered_frame(number: int) -> NDArray[np.uint8]:
-    """A frame whose upper half shows `number` in binary, black and white blocks, over a coloured lower half."""
+    """Return a frame that shows `number` in binary (black and white blocks) above a coloured lower half."""
     bits = [number >> bit & 1 for bit in range(NUM_BITS)]
     row = np.repeat(np.array(bits, dtype=np.uint8) * 255, BLOCK)
     frame = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -37,7 +37,7 @@ def numbered_frame(number: int) -> NDArray[np.uint8]:
 
 
 def frame_number(frame: NDArray[np.uint8]) -> int:
-    """The number in a frame."""
+    """Read the number in a frame."""
     centres = frame[8, BLOCK // 2 :: BLOCK].mean(axis=-1)
     return sum(int(value > 128) << bit for bit, value in enumerate(centres))
 
@@ -73,6 +73,6 @@ def click_wav(tmp_path: Path) -> Path:
 
 
 def click_time_s(samples: NDArray[np.float32]) -> float:
-    """Where the energy of the click is, in seconds at 16 kHz."""
+    """Return the time of the click (its centre of energy) in seconds."""
     energy = samples.astype(np.float64) ** 2
     return float((energy * np.arange(len(energy))).sum() / energy.sum() / 16000)

@@ -1,4 +1,4 @@
-"""Any sound as 16 kHz mono on disk."""
+"""Audio of any file as 16 kHz mono in a temporary file."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.media.audio_samples import AudioSamples
+from latentsync.media import audio_samples
+from latentsync.media.audio_samples import AudioSamples, check_finite_samples
+from latentsync.media.probe import probe_audio
 from tests.unit.media.conftest import CLICK_S, MakeClip, click_time_s, ffmpeg
 
 
@@ -50,7 +52,7 @@ def test_late_sound_of_a_video_begins_with_silence(make_clip: MakeClip, click_wa
 
 
 def test_bad_sound(make_clip: MakeClip, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no sound stream"):
+    with pytest.raises(InputError, match="no audio stream"):
         AudioSamples.decode(make_clip("a.mp4"))
     with pytest.raises(InputError, match="does not exist"):
         AudioSamples.decode(tmp_path / "none.wav")
@@ -73,3 +75,19 @@ def _one_second(folder: Path) -> Path:
 def test_real_speech(real_clips: Path) -> None:
     with AudioSamples.decode(real_clips / "speech_english_16k.wav") as samples:
         assert samples.duration_s == pytest.approx(9.6, abs=0.01)
+
+
+def test_audio_that_is_not_finite_is_refused_and_finite_audio_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "float.wav"
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "pcm_f32le", str(path))
+    check_finite_samples(probe_audio(path))
+    with monkeypatch.context() as without_programs:
+        without_programs.setattr(audio_samples, "tool_command", None)
+        check_finite_samples(probe_audio(path))
+    content = bytearray(path.read_bytes())
+    content[-4:] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="holds NaN or infinity at"):
+        check_finite_samples(probe_audio(path))

@@ -1,4 +1,4 @@
-"""Files made to read other files, to hang, or to fill the memory are refused in one line."""
+"""Files made to read other files, to block, or to fill the memory are rejected in one line."""
 
 import os
 import re

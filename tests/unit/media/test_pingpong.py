@@ -1,4 +1,4 @@
-"""Forwards and backwards: the order, and bit-identical frames in every kind of file."""
+"""Forward and backward reading: the order, and bit-identical frames in every kind of file."""
 
 import zlib
 from fractions import Fraction
@@ -81,7 +81,7 @@ def test_backward_frames_are_the_forward_ones(make_clip: MakeClip, tmp_path: Pat
 def test_seeking_that_misses_is_found_out(
     make_clip: MakeClip, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file whose seeks land a frame late still gives the right frames."""
+    """A file whose seeks land one frame late still gives the right frames."""
     path = make_clip("a.mp4", num_frames=50, fps="25")
     build = VideoReader._command
 

@@ -1,4 +1,4 @@
-"""What files say of themselves, and what is refused."""
+"""Properties of files, and files that are rejected."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -42,7 +42,7 @@ def test_sound_file_with_a_cover_is_no_video(click_wav: Path, tmp_path: Path) ->
     picture = ["-f", "lavfi", "-i", "color=red:s=32x32:r=1:d=1"]
     cover = ["-frames:v", "1", "-c:v", "png", "-disposition:v", "attached_pic"]
     ffmpeg("-i", str(click_wav), *picture, "-map", "0:a", "-map", "1:v", *cover, str(path))
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no video stream"):
         probe_video(path)
     assert probe_audio(path).codec == "mp3"
 
@@ -86,7 +86,7 @@ def test_bad_file_is_refused_in_one_line(
 
 
 def test_video_without_sound_stream(make_clip: MakeClip) -> None:
-    with pytest.raises(InputError, match="no sound stream"):
+    with pytest.raises(InputError, match="no audio stream"):
         probe_audio(make_clip("a.mp4"))
 
 

@@ -29,7 +29,7 @@ def test_native_rate_gives_every_frame(make_clip: MakeClip) -> None:
 
 @pytest.mark.parametrize(("source", "wanted"), [("30", 25), ("50", 25), ("24000/1001", 25), ("12", 25), ("25", 30)])
 def test_resampling_takes_the_nearest_frame(make_clip: MakeClip, source: str, wanted: int) -> None:
-    """Frame n shows from the grid point nearest to n / source (a tie goes up) until the next one does."""
+    """Frame n is returned from the grid point nearest to n / source (ties round up) until the next frame."""
     frames = read(make_clip("a.mp4", fps=source), fps=Fraction(wanted))
     ratio = Fraction(source) / wanted
     assert len(frames) == pytest.approx(float(60 / ratio), abs=1)
@@ -167,7 +167,7 @@ def test_cut_off_file_gives_what_is_there(make_clip: MakeClip) -> None:
 
 
 def test_chatty_decoder_does_not_block(make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A megabyte of complaints, more than any pipe holds, before the frames."""
+    """A megabyte of error messages, more than any pipe holds, before the frames."""
     path = make_clip("a.mp4")
     info = probe_video(path)
     fake = tmp_path / "bin" / "ffmpeg"

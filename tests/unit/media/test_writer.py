@@ -1,4 +1,4 @@
-"""The finished file: right picture, colours, sound and length, or no file at all."""
+"""The finished file: right frames, colours, audio and length, or no file at all."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -86,7 +86,7 @@ SOUNDS = [
 
 @pytest.mark.parametrize(("suffix", "name", "options", "codec"), SOUNDS)
 def test_sound_is_kept(tmp_path: Path, click_wav: Path, suffix: str, name: str, options: list[str], codec: str) -> None:
-    """Copied where the container takes it, in its own rate and channels, and in time with the picture."""
+    """Audio is copied if the container supports the codec; rate, channels and timing are kept."""
     ffmpeg("-i", str(click_wav), *options, str(tmp_path / name))
     source = probe_audio(tmp_path / name)
     write(tmp_path / f"out{suffix}", 50, audio_path=tmp_path / name, audio_duration_s=2.0)
@@ -206,7 +206,7 @@ def test_unusable_arguments_are_refused(tmp_path: Path) -> None:
         ("echo 'av_write: No space left on device' >&2; exit 1", InputError, "disk is full"),
         ("cat >/dev/null; echo 'x264 is unwell' >&2; exit 1", ToolError, "x264 is unwell"),
         ("echo 'no encoder' >&2; exit 1", ToolError, "no encoder"),
-        ("cat >/dev/null", ToolError, "said nothing"),
+        ("cat >/dev/null", ToolError, "no message"),
     ],
 )
 def test_encoder_failure_is_one_line(
