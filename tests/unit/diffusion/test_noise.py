@@ -20,7 +20,7 @@ def test_mixed_noise_variance_and_correlation(weight, correlation):
     assert torch.allclose(pairs, torch.full_like(pairs, correlation), atol=0.04)
 
 
-def test_mixed_noise_of_a_window_is_its_generators_alone():
+def test_mixed_noise_of_a_window_depends_on_its_generator_alone():
     together = mixed_noise((2, 4, 3, 8, 8), generators(1, 2))
     alone = mixed_noise((1, 4, 3, 8, 8), generators(2))
     assert torch.equal(together[1:], alone)
@@ -37,7 +37,7 @@ def test_window_noise_is_shared_by_frames_and_independent_of_sizes():
     assert window_noise(-1, 0, (1, 4, 1, 64, 64)).std() == pytest.approx(1, abs=0.03)
 
 
-def test_true_noise_gives_back_the_clean_latents():
+def test_x0_prediction_from_the_true_noise_is_exact():
     scheduler = build_scheduler("ddim")
     clean, noise = det("one_step/clean", (3, 4, 2, 5, 5)), det("one_step/noise", (3, 4, 2, 5, 5))
     timestep = torch.tensor([0, 400, 999])
@@ -46,7 +46,7 @@ def test_true_noise_gives_back_the_clean_latents():
     torch.testing.assert_close(found, clean, atol=2e-5, rtol=1e-5)
 
 
-def test_agrees_with_the_schedulers_own_estimate_of_wrong_noise():
+def test_x0_prediction_agrees_with_diffusers():
     scheduler = build_scheduler("ddim")
     scheduler.set_timesteps(1000)
     noisy, noise = det("one_step/noisy", (1, 4, 2, 5, 5)), det("one_step/wrong", (1, 4, 2, 5, 5))
@@ -55,7 +55,7 @@ def test_agrees_with_the_schedulers_own_estimate_of_wrong_noise():
     torch.testing.assert_close(found, reference, atol=1e-5, rtol=1e-5)
 
 
-def test_the_gradient_flows_through_the_prediction():
+def test_the_gradient_flows_through_the_predicted_noise():
     scheduler = build_scheduler("ddim")
     alpha = float(scheduler.alphas_cumprod[500])
     predicted = torch.zeros(1, 1, 1, 2, 2, requires_grad=True)

@@ -14,7 +14,7 @@ SHAPE = (2, 4, 3, 8, 8)
 
 
 class PointPredictor:
-    """Knows the clean latents (the mean of the audio, everywhere) and so predicts the exact noise."""
+    """Predicts the exact noise of clean latents that equal the mean of the audio everywhere."""
 
     def __init__(self):
         self.alphas = build_scheduler("ddim").alphas_cumprod
@@ -36,15 +36,15 @@ class PointPredictor:
 
 def inputs(batch: int = 2):
     noise = window_noise(1, 0, (batch, *SHAPE[1:]))
-    constant = det("sampler/constant", (2, 9, *SHAPE[2:]))[:batch]
-    return noise, constant, det("sampler/audio", (2, SHAPE[2], 5, AUDIO_WIDTH))[:batch]
+    conditioning = det("sampler/constant", (2, 9, *SHAPE[2:]))[:batch]
+    return noise, conditioning, det("sampler/audio", (2, SHAPE[2], 5, AUDIO_WIDTH))[:batch]
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_exact_predictions_lead_to_the_clean_latents(name):
-    noise, constant, audio = inputs()
+    noise, conditioning, audio = inputs()
     predictor, steps = PointPredictor(), []
-    latents = denoise(predictor, build_scheduler(name), noise, constant, audio + 1, 20, 1.0, progress=steps.append)
+    latents = denoise(predictor, build_scheduler(name), noise, conditioning, audio + 1, 20, 1.0, progress=steps.append)
     expected = (audio + 1).mean(dim=(1, 2, 3))[:, None, None, None, None].expand(SHAPE)
     assert torch.allclose(latents, expected, atol=0.1)
     assert predictor.batches == [2] * 20
@@ -52,17 +52,17 @@ def test_exact_predictions_lead_to_the_clean_latents(name):
     assert steps == list(range(1, 21))
 
 
-def test_guidance_extrapolates_from_silence_in_one_batch():
-    noise, constant, audio = inputs()
+def test_guidance_extrapolates_from_the_unconditional_half_in_one_batch():
+    noise, conditioning, audio = inputs()
     predictor = PointPredictor()
-    latents = denoise(predictor, build_scheduler(), noise, constant, audio + 1, 10, 1.5)
+    latents = denoise(predictor, build_scheduler(), noise, conditioning, audio + 1, 10, 1.5)
     expected = 1.5 * (audio + 1).mean(dim=(1, 2, 3))[:, None, None, None, None].expand(SHAPE)
     assert torch.allclose(latents, expected, atol=0.15)
     assert predictor.batches == [4] * 10
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_second_run_starts_anew(name):
+def test_a_second_call_starts_from_a_reset_state(name):
     unet, scheduler = tiny_unet(), build_scheduler(name)
     first, again = (denoise(unet, scheduler, *inputs(), 5, 1.5) for _ in range(2))
     assert torch.equal(first, again)
@@ -97,9 +97,9 @@ def test_deepcache_reuses_two_steps_of_three():
 
 
 def test_half_precision_network_keeps_full_precision_latents():
-    noise, constant, audio = inputs()
+    noise, conditioning, audio = inputs()
     unet = tiny_unet().bfloat16()
-    latents = denoise(unet, build_scheduler(), noise, constant.bfloat16(), audio.bfloat16(), 4, 1.5)
+    latents = denoise(unet, build_scheduler(), noise, conditioning.bfloat16(), audio.bfloat16(), 4, 1.5)
     assert latents.dtype == torch.float32
     assert latents.isfinite().all()
 
@@ -111,7 +111,7 @@ def test_wrong_counts_are_refused(steps, interval):
 
 
 def reference_alphas() -> np.ndarray:
-    """Cumulative alphas of the scaled-linear schedule, written out in float64."""
+    """Cumulative alphas of the scaled-linear schedule, in float64."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     return np.cumprod(1 - betas)
 

@@ -1,4 +1,4 @@
-"""Face tracks: the linking against a plain reference, the crops against padding and interpolating by hand."""
+"""Face tracks: links against a plain reference, crops against explicit padding and interpolation."""
 
 import weakref
 
@@ -37,7 +37,7 @@ def reference_overlap(a, b):
 
 
 def reference_tracks(boxes_per_frame, config):
-    """One track after the other: take the first face left over and follow it to the end."""
+    """Greedy reference: follow the first unassigned face to the end of its track, then repeat."""
     left = [[(frame, box) for box in boxes] for frame, boxes in enumerate(boxes_per_frame)]
     while any(left):
         track = []
@@ -56,13 +56,13 @@ def reference_tracks(boxes_per_frame, config):
 
 
 class TestLinkTracks:
-    def test_one_face_all_along(self):
+    def test_one_face_in_every_frame(self):
         (track,) = link_tracks(rows(face(300 + i, 200)) for i in range(60))
         assert (track.first_frame, len(track), track.stop_frame, track.num_detected) == (0, 60, 60, 60)
         assert np.allclose(track.boxes[:, 0], 240 + np.arange(60))
         assert track.mean_side == pytest.approx(150)
 
-    def test_as_a_plain_reference_on_two_trembling_faces_that_come_and_go(self):
+    def test_matches_a_plain_reference_on_two_jittering_faces_with_gaps(self):
         rng = np.random.default_rng(3)
         frames = []
         for i in range(120):
@@ -80,7 +80,7 @@ class TestLinkTracks:
                 assert np.array_equal(track.boxes[frame - track.first_frame], box)
 
     @pytest.mark.parametrize(("apart", "num_tracks"), [(25, 1), (26, 2)])
-    def test_a_gap_of_25_frames_is_bridged_by_a_line_and_a_longer_one_is_not(self, apart, num_tracks):
+    def test_a_gap_of_25_frames_is_interpolated_and_a_longer_one_splits_the_track(self, apart, num_tracks):
         first = [rows(face(300, 200))] * 20
         frames = [*first, *[NOTHING] * (apart - 1), *[rows(face(325, 210))] * 20]
         tracks = link_tracks(frames, SHORT)
@@ -105,7 +105,7 @@ class TestLinkTracks:
     def test_the_larger_mean_side_counts(self, size, num_tracks):
         assert len(link_tracks([rows(face(300, 200, *size))] * 51)) == num_tracks
 
-    def test_two_faces_close_together_keep_to_themselves(self):
+    def test_two_close_faces_are_two_tracks(self):
         frames = [rows(face(300, 200), face(340, 200)) if i % 2 else rows(face(340, 200), face(300, 200))
                   for i in range(20)]  # fmt: skip
         tracks = link_tracks(frames, FaceTrackConfig(min_frames=10, min_overlap=0.3))
@@ -121,7 +121,7 @@ class TestLinkTracks:
         [{"min_overlap": 1.0}, {"max_gap": 0}, {"min_frames": 6}, {"min_side": 0}],
         ids=lambda wrong: str(wrong),
     )
-    def test_settings_out_of_range_are_told(self, wrong):
+    def test_settings_out_of_range_are_refused(self, wrong):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* is out of range"):
             FaceTrackConfig(**wrong)
 
@@ -133,7 +133,7 @@ def test_the_median_filter_is_scipys(num_frames):
     assert np.array_equal(median_filter(values), medfilt(values, 13))
 
 
-def test_half_side_and_centre_are_filtered_apart():
+def test_half_side_and_centre_are_filtered_separately():
     boxes = np.array([face(300 + i, 200)[:4] for i in range(30)])
     boxes[15] += [50, 0, 90, 0]
     half_side, x, y = crop_squares(FaceTrack(0, boxes, 30)).T
@@ -143,7 +143,7 @@ def test_half_side_and_centre_are_filtered_apart():
 
 
 def reference_crop(frame, half_side, x, y):
-    """The published words, literally: pad the frame, cut, and interpolate between pixel centres."""
+    """The published procedure: pad the frame, cut, and interpolate between pixel centres."""
     pad = int(1.8 * half_side)
     padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), constant_values=110)
     x, y = x + pad, y + pad
@@ -184,16 +184,16 @@ def test_a_face_wholly_outside_is_all_padding():
 class TestCropTrack:
     track = FaceTrack(5, np.array([face(60 + i, 50, 40, 40)[:4] for i in range(20)]), 20)
 
-    def test_streams_the_frames_of_the_track_and_keeps_none(self):
+    def test_streams_the_frames_without_keeping_them(self):
         alive, taken = [], []
 
         def frames():
             for number in range(40):
-                picture = np.full((100, 120, 3), number, dtype=np.uint8)
-                alive.append(weakref.ref(picture))
+                frame = np.full((100, 120, 3), number, dtype=np.uint8)
+                alive.append(weakref.ref(frame))
                 taken.append(number)
-                yield picture
-                del picture
+                yield frame
+                del frame
 
         crops = []
         for crop in crop_track(frames(), self.track):
@@ -203,12 +203,12 @@ class TestCropTrack:
         assert taken == list(range(25))
 
     def test_each_frame_has_its_own_square(self):
-        picture = np.random.default_rng(1).integers(0, 256, (100, 120, 3), dtype=np.uint8)
+        frame = np.random.default_rng(1).integers(0, 256, (100, 120, 3), dtype=np.uint8)
         squares = crop_squares(self.track)
-        for crop, square in zip(crop_track([picture] * 25, self.track), squares, strict=True):
-            assert np.array_equal(crop, crop_square(picture, *square))
+        for crop, square in zip(crop_track([frame] * 25, self.track), squares, strict=True):
+            assert np.array_equal(crop, crop_square(frame, *square))
 
-    def test_a_video_shorter_than_its_track_is_told(self):
-        picture = np.zeros((100, 120, 3), dtype=np.uint8)
+    def test_a_video_shorter_than_its_track_is_refused(self):
+        frame = np.zeros((100, 120, 3), dtype=np.uint8)
         with pytest.raises(InputError, match=r"ends after 24 frames, its face track after 25: track again"):
-            list(crop_track([picture] * 24, self.track))
+            list(crop_track([frame] * 24, self.track))

@@ -23,7 +23,7 @@ def backbone() -> nn.Sequential:
 
 @pytest.fixture(scope="module")
 def backbone_file(backbone, tmp_path_factory) -> Path:
-    """torchvision's names, with a layer of the classifier, which is to be left aside."""
+    """A file with torchvision's names, and a layer of the classifier, which must be ignored."""
     path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
     weights = {f"features.{name}": tensor for name, tensor in backbone.state_dict().items()}
     torch.save(weights | {"classifier.0.bias": torch.zeros(3)}, path)
@@ -49,12 +49,12 @@ def test_agrees_with_the_paper(backbone, backbone_file):
     images, targets = torch.tanh(det("lpips/a", (2, 3, 32, 48))), torch.tanh(det("lpips/b", (2, 3, 32, 48)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        judge = load_vgg_lpips(backbone_file)
-    found = judge(images, targets)
+        network = load_vgg_lpips(backbone_file)
+    found = network(images, targets)
     torch.testing.assert_close(found, reference_distance(backbone, images, targets), rtol=1e-4, atol=1e-7)
-    assert judge(images, images).abs().max() == 0
-    assert not judge.training
-    assert not any(parameter.requires_grad for parameter in judge.parameters())
+    assert network(images, images).abs().max() == 0
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_a_file_of_another_network_is_an_error(tmp_path):
@@ -67,16 +67,16 @@ def test_a_file_of_another_network_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("kind", ["black_in_every_channel", "half_precision", "autocast"])
 def test_distances_and_gradients_are_finite_float32(kind, backbone_file):
-    judge = load_vgg_lpips(backbone_file)
+    network = load_vgg_lpips(backbone_file)
     if kind == "black_in_every_channel":  # every ReLU gives 0: the root in lpips' normalisation has no gradient there
-        for name, parameter in judge.network.net.named_parameters():
+        for name, parameter in network.network.net.named_parameters():
             if name.endswith("bias"):
                 parameter.fill_(-100.0)
     dtype = torch.float16 if kind == "half_precision" else torch.float32
     images = torch.tanh(det("lpips/a", (1, 3, 32, 32))).to(dtype).requires_grad_()
     targets = torch.tanh(det("lpips/b", (1, 3, 32, 32))).to(dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
-        distance = judge(images, targets)
+        distance = network(images, targets)
     distance.sum().backward()
     assert distance.dtype == torch.float32
     assert images.grad is not None

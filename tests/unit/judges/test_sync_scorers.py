@@ -1,4 +1,4 @@
-"""Both scorers from crops and samples to a verdict, with networks that compare brightness with loudness."""
+"""Both scorers from crops and samples to scores, with networks that compare brightness and loudness."""
 
 from typing import Any, cast
 
@@ -20,11 +20,11 @@ SAMPLES_PER_FRAME = 640
 
 
 def clip(offset: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """Crops as bright as the sound is loud, `offset` frames later."""
+    """Crops whose brightness follows the loudness of the audio, `offset` frames later."""
     rng = np.random.default_rng(5)
     loudness = rng.random(NUM_FRAMES + 20)
-    seen = loudness[10 - offset : 10 - offset + NUM_FRAMES]
-    crops = np.broadcast_to((40 + 170 * seen)[:, None, None, None], (NUM_FRAMES, size, size, 3)).astype(np.uint8)
+    brightness = loudness[10 - offset : 10 - offset + NUM_FRAMES]
+    crops = np.broadcast_to((40 + 170 * brightness)[:, None, None, None], (NUM_FRAMES, size, size, 3)).astype(np.uint8)
     samples = rng.standard_normal(NUM_FRAMES * SAMPLES_PER_FRAME) * 10 ** (
         2 * np.repeat(loudness[10 : 10 + NUM_FRAMES], SAMPLES_PER_FRAME) - 3
     )
@@ -70,7 +70,7 @@ def scorers() -> list[Any]:
 
 @pytest.mark.parametrize("scorer", scorers())
 @pytest.mark.parametrize("offset", [-6, -1, 0, 2, 6])
-def test_planted_offsets_are_found(scorer: SyncScorer, offset: int):
+def test_known_offsets_are_found(scorer: SyncScorer, offset: int):
     score = scorer.score(*clip(offset))
     assert score.offset == offset
     assert score.confidence > 0.3
@@ -85,7 +85,7 @@ def test_too_short_a_clip_is_a_clear_error(scorer: SyncScorer):
         scorer.score(crops, samples[:2000])
 
 
-def test_stable_scorer_shows_the_network_what_it_was_trained_on():
+def test_stable_scorer_prepares_the_input_as_in_training():
     network = BrightnessStableSyncNet()
     StableSyncScorer(cast(StableSyncNet, network), SyncNetInput(64)).score(*clip(0, size=96))
     StableSyncScorer(cast(StableSyncNet, network), SyncNetInput(64, lower_half=False)).score(*clip(0))
@@ -107,7 +107,7 @@ def test_batches_do_not_change_the_similarities():
     np.testing.assert_allclose(first, second, atol=1e-5)
 
 
-def test_the_sound_may_be_the_shorter_one():
+def test_the_audio_may_be_shorter_than_the_video():
     crops, samples = clip(0)
     scorer = StableSyncScorer(cast(StableSyncNet, BrightnessStableSyncNet()), SyncNetInput(64))
     similarities = scorer.similarities(crops, samples[: 40 * SAMPLES_PER_FRAME])

@@ -35,7 +35,7 @@ def test_names_and_shapes_are_the_published_ones(golden_dir, network):
     assert {name: list(tensor.shape) for name, tensor in network.state_dict().items()} == golden
 
 
-def test_a_whole_clip_gives_what_its_windows_give(network):
+def test_a_whole_clip_equals_its_windows(network):
     frames = 110 + det("frames", (7, 3, 224, 224), 60)
     together = network.embed_lips(frames)
     one_by_one = torch.cat([network.embed_lips(frames[i : i + 5]) for i in range(3)])
@@ -57,7 +57,7 @@ def test_another_network_is_a_clear_error(tmp_path, content):
 
 
 def reference(samples: np.ndarray) -> np.ndarray:
-    """MFCC (columns, 13) written down from their definition (Young et al., The HTK Book, 5.4), 16-bit samples."""
+    """MFCC (columns, 13) from their definition (Young et al., The HTK Book, 5.4), 16-bit samples."""
     signal = np.round(samples * 32768)
     signal = np.concatenate([signal[:1], signal[1:] - 0.97 * signal[:-1]])
     num_columns = 1 + -(-(len(signal) - 400) // 160)
@@ -87,7 +87,7 @@ def test_silence_is_finite():
     assert np.isfinite(mfcc_coefficients(np.zeros(4000, np.float32))).all()
 
 
-def test_one_window_a_frame_inside_the_sound():
+def test_one_complete_window_per_frame():
     coefficients = np.tile(np.arange(99, dtype=np.float32), (13, 1))
     windows = mfcc_windows(coefficients, 20)
     assert windows.shape == (20, 1, 13, 20)

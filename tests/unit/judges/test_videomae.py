@@ -24,7 +24,7 @@ TINY_SIZE = VideoMaeSize(
 
 
 def published_shapes(size: VideoMaeSize) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a published file of this size, as ../shared/golden/trepa_state_shapes.json lists them."""
+    """Names and shapes of a published file of this size, as listed in ../shared/golden/trepa_state_shapes.json."""
     width, hidden = size.width, size.mlp_width
     shapes: dict[str, tuple[int, ...]] = {
         "patch_embed.proj.weight": (width, 3, size.tubelet_size, size.patch_size, size.patch_size),
@@ -66,26 +66,26 @@ def golden_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def golden_judge(golden_file) -> VideoFeatures:
+def golden_network(golden_file) -> VideoFeatures:
     return load_published_videomae(golden_file, size=GOLDEN_SIZE)
 
 
-def test_golden_features_and_loss(golden_judge, golden_dir):
+def test_golden_features_and_loss(golden_network, golden_dir):
     golden = np.load(golden_dir / "trepa.npz")
     features = {}
     for name in ("fake", "real"):
         frames = torch.tanh(det(f"trepa/{name}", (2, 3, 16, 64, 64))).transpose(1, 2)
-        features[name] = golden_judge(frames)
+        features[name] = golden_network(frames)
         wanted = torch.from_numpy(golden[f"feat_{name}"])
         assert (features[name] - wanted).norm() / wanted.norm() < 1e-5
     loss = F.mse_loss(F.normalize(features["fake"], dim=1), F.normalize(features["real"], dim=1))
     assert float(loss) == pytest.approx(float(golden["loss"]), rel=1e-4)
 
 
-def test_what_the_golden_values_do_not_catch():
-    judge = VideoFeatures(TINY_SIZE)
-    layer = judge.encoder.encoder.layer[0]
-    assert {layer.layernorm_before.eps, layer.layernorm_after.eps, judge.fc_norm.eps} == {1e-6}
+def test_epsilons_and_exact_gelu():
+    network = VideoFeatures(TINY_SIZE)
+    layer = network.encoder.encoder.layer[0]
+    assert {layer.layernorm_before.eps, layer.layernorm_after.eps, network.fc_norm.eps} == {1e-6}
     x = torch.linspace(-3, 3, 7)
     torch.testing.assert_close(layer.intermediate.intermediate_act_fn(x), F.gelu(x, approximate="none"))
 
@@ -94,8 +94,8 @@ def test_what_the_golden_values_do_not_catch():
 def test_weights_are_found_under_either_key_and_at_the_top(key, tmp_path):
     weights = published_weights(TINY_SIZE)
     torch.save({key: weights} if key else weights, tmp_path / "videomae.pth")
-    judge = load_published_videomae(tmp_path / "videomae.pth", size=TINY_SIZE)
-    key_weight = judge.encoder.encoder.layer[0].attention.attention.key.weight
+    network = load_published_videomae(tmp_path / "videomae.pth", size=TINY_SIZE)
+    key_weight = network.encoder.encoder.layer[0].attention.attention.key.weight
     torch.testing.assert_close(key_weight, weights["blocks.0.attn.qkv.weight"][16:32])
 
 
@@ -106,12 +106,12 @@ def test_the_default_size_is_the_published_vit_g():
     assert config.intermediate_size == 6144
 
 
-def test_judge_is_frozen_and_lets_gradients_through(golden_judge):
-    assert not golden_judge.training
-    assert not any(parameter.requires_grad for parameter in golden_judge.parameters())
-    judge = load_tiny()
+def test_parameters_are_frozen_and_gradients_reach_the_frames(golden_network):
+    assert not golden_network.training
+    assert not any(parameter.requires_grad for parameter in golden_network.parameters())
+    network = load_tiny()
     frames = torch.zeros(1, 4, 3, 32, 32, requires_grad=True)
-    judge(frames)[0, 0].backward()
+    network(frames)[0, 0].backward()
     assert frames.grad is not None
     assert frames.grad.abs().sum() > 0
 
@@ -128,12 +128,12 @@ def test_another_size_or_a_missing_block_is_an_error(golden_file):
 
 
 def test_small_file_round_trip_in_half_precision(tmp_path):
-    judge = load_tiny()
-    save_small_videomae(tmp_path / "small.pt", TINY_SIZE, judge.state_dict(), global_step=3)
+    network = load_tiny()
+    save_small_videomae(tmp_path / "small.pt", TINY_SIZE, network.state_dict(), global_step=3)
     loaded = load_small_videomae(tmp_path / "small.pt")
     assert loaded.size == TINY_SIZE
     frames = torch.tanh(det("small", (2, 4, 3, 32, 32)))
-    torch.testing.assert_close(loaded(frames), judge(frames), atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(loaded(frames), network(frames), atol=5e-3, rtol=5e-3)
     content = torch.load(tmp_path / "small.pt", weights_only=True)
     assert {tensor.dtype for tensor in content["state_dict"].values() if tensor.ndim > 1} == {torch.float16}
 
@@ -161,20 +161,20 @@ def test_unusable_small_files_are_one_line(fault, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_recomputed_activations_give_the_same_gradient_and_keep_less(repository: Path):
-    judge = load_small_videomae(repository / "checkpoints" / "demo" / "videomae.pt")
-    frames = torch.tanh(det("recomputed", (1, judge.size.num_frames, 3, 128, 128)))
+def test_recomputed_activations_give_the_same_gradient_with_less_memory(repository: Path):
+    network = load_small_videomae(repository / "checkpoints" / "demo" / "videomae.pt")
+    frames = torch.tanh(det("recomputed", (1, network.size.num_frames, 3, 128, 128)))
     gradients, kept = [], []
     for recompute in (False, True):
-        judge.recompute = recompute
+        network.recompute = recompute
         leaf = frames.clone().requires_grad_()
-        judge(leaf).square().sum().backward()
+        network(leaf).square().sum().backward()
         gradients.append(leaf.grad)
-        kept.append(saved_bytes(judge, frames))
+        kept.append(saved_bytes(network, frames))
     assert torch.equal(*gradients)
     assert gradients[0].norm() > 0
     assert kept[1] < kept[0] / 3
     with torch.no_grad():
-        recomputed = judge(frames)
-        judge.recompute = False
-        assert torch.equal(judge(frames), recomputed)
+        recomputed = network(frames)
+        network.recompute = False
+        assert torch.equal(network(frames), recomputed)

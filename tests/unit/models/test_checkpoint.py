@@ -24,7 +24,7 @@ MOTION = ("motion_modules.",)
 
 @pytest.fixture
 def published(tmp_path):
-    """A file as the published ones are: global_step and state_dict, nothing else."""
+    """A file in the published format: global_step and state_dict, nothing else."""
     path = tmp_path / "my weights" / "latentsync_unet.pt"
     path.parent.mkdir()
     torch.save({"global_step": 7, "state_dict": tiny_unet().state_dict()}, path)
@@ -32,7 +32,7 @@ def published(tmp_path):
 
 
 def changed(path, change):
-    """The same file with its weights changed by a function."""
+    """Apply a function to the weights of a file and return its path."""
     content = torch.load(path, weights_only=True)
     change(content["state_dict"])
     torch.save(content, path)
@@ -56,7 +56,7 @@ def test_published_format_loads(published):
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("wanted", [torch.float32, torch.bfloat16])
-def test_any_stored_format_loads_into_any_other(tmp_path, stored, wanted):
+def test_any_stored_dtype_loads_as_any_other(tmp_path, stored, wanted):
     path = tmp_path / "u.pt"
     save_checkpoint(path, tiny_unet().state_dict(), 3, dtype=stored)
     unet = load_unet(tiny_config(), path, dtype=wanted)
@@ -114,7 +114,7 @@ def test_training_still_refuses_every_other_mismatch(published):
     assert "lacks mid_block.resnets.0.conv1.weight" in message
 
 
-def test_stage_two_starts_from_stage_one_when_asked(tmp_path, caplog):
+def test_stage_two_may_start_from_stage_one(tmp_path, caplog):
     path = tmp_path / "stage1.pt"
     save_checkpoint(path, tiny_unet(use_motion_module=False).state_dict(), 0)
     assert "motion_modules" in refusal(tiny_config(), path)
@@ -124,7 +124,7 @@ def test_stage_two_starts_from_stage_one_when_asked(tmp_path, caplog):
     assert not unet.down_blocks[0].motion_modules[0].temporal_transformer.proj_out.weight.any()
 
 
-def test_stage_one_starts_from_stage_two_when_asked(published, caplog):
+def test_stage_one_may_start_from_stage_two(published, caplog):
     config = tiny_config(use_motion_module=False)
     with caplog.at_level(logging.WARNING):
         unet = load_unet(config, published, allow_unused=MOTION)
@@ -134,7 +134,7 @@ def test_stage_one_starts_from_stage_two_when_asked(published, caplog):
     assert all(torch.equal(tensor, old[name]) for name, tensor in unet.state_dict().items())
 
 
-def test_motion_modules_of_the_decoder_alone_start_from_all_of_them_and_back(published, tmp_path):
+def test_decoder_only_motion_modules_start_from_all_of_them_and_back(published, tmp_path):
     decoder_only = tiny_config(motion_module_decoder_only=True)
     load_unet(decoder_only, published, allow_unused=MOTION)
     path = tmp_path / "decoder.pt"
@@ -144,13 +144,13 @@ def test_motion_modules_of_the_decoder_alone_start_from_all_of_them_and_back(pub
     assert all(torch.equal(unet[name], tensor) for name, tensor in old.items())
 
 
-def test_a_motion_module_with_a_gap_is_refused_even_where_whole_ones_may_be_absent(published):
+def test_an_incomplete_motion_module_is_refused_even_if_whole_ones_may_be_missing(published):
     name = "down_blocks.0.motion_modules.0.temporal_transformer.proj_in.bias"
     changed(published, lambda weights: weights.pop(name))
     assert f"lacks {name}" in refusal(tiny_config(), published, allow_missing=MOTION, allow_unused=MOTION)
 
 
-def test_a_stranger_in_a_motion_module_is_refused_even_where_whole_ones_may_be_unused(published):
+def test_an_unknown_tensor_in_a_motion_module_is_refused_even_if_whole_ones_may_be_unused(published):
     name = "down_blocks.0.motion_modules.0.surplus"
     changed(published, lambda weights: weights.update({name: torch.zeros(1)}))
     assert f"has unknown {name}" in refusal(tiny_config(), published, allow_missing=MOTION, allow_unused=MOTION)
@@ -187,7 +187,7 @@ def test_recorded_resolution_must_fit(tmp_path):
 
 
 class Code:
-    """Unpickling this makes a folder."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -229,7 +229,7 @@ def test_files_of_another_kind_are_refused(tmp_path, content):
     assert "give a LatentSync .pt file" in refusal(tiny_config(), path)
 
 
-def test_saving_is_whole_or_nothing(tmp_path):
+def test_saving_is_atomic(tmp_path):
     path = tmp_path / "u.pt"
     save_checkpoint(path, {"a": torch.ones(2)}, 1)
     with pytest.raises((AttributeError, pickle.PicklingError)):

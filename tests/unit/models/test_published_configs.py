@@ -1,4 +1,4 @@
-"""The files in configs/ describe networks with exactly the published names, shapes and sizes."""
+"""The files in configs/ describe networks with exactly the published parameter names, shapes and counts."""
 
 from pathlib import Path
 
@@ -48,14 +48,14 @@ def test_syncnet_configurations(repository: Path, golden_dir: Path, name, millio
     file = load_config(repository / "configs" / "syncnet" / f"{name}.yaml", SyncNetRun)
     data = file.data
     height = data.resolution // (2 if data.lower_half else 1)
-    picture = (file.model.visual_encoder.in_channels, height, data.resolution)
+    input_shape = (file.model.visual_encoder.in_channels, height, data.resolution)
     if data.latent_space:
-        picture = (4 * data.num_frames, data.resolution // 8, data.resolution // 8)
+        input_shape = (4 * data.num_frames, data.resolution // 8, data.resolution // 8)
     with torch.device("meta"):
         syncnet = StableSyncNet(file.model)
-        vision, audio = syncnet(torch.zeros(1, *picture), torch.zeros(1, 1, 80, data.num_mel_columns))
+        video, audio = syncnet(torch.zeros(1, *input_shape), torch.zeros(1, 1, 80, data.num_mel_columns))
     shapes = state_shapes(syncnet)
     assert round(num_entries(shapes) / 1e6, 1) == millions
-    assert vision.shape == audio.shape == (1, width)
+    assert video.shape == audio.shape == (1, width)
     published = golden_shapes(golden_dir, "syncnet_state_shapes")
     assert shapes == published.get(name, shapes)

@@ -38,11 +38,11 @@ def test_strided_padding(factors, padding):
 def test_small_network_gives_unit_vectors():
     audio = SyncEncoderConfig(1, [16, 32], [[2, 1], [2, 3]], norm_num_groups=8)
     visual = SyncEncoderConfig(6, [16, 32], [[2, 2], [1, 1]], [0, 1], norm_num_groups=8)
-    vision, sound = StableSyncNet(SyncNetConfig(audio, visual))(torch.randn(2, 6, 8, 16), torch.randn(2, 1, 8, 12))
-    assert vision.shape == (2, 32 * 4 * 8)
-    assert sound.shape == (2, 32 * 2 * 4)
-    assert torch.allclose(vision.norm(dim=1), torch.ones(2))
-    assert (vision >= 0).all()
+    embeddings = StableSyncNet(SyncNetConfig(audio, visual))(torch.randn(2, 6, 8, 16), torch.randn(2, 1, 8, 12))
+    assert embeddings[0].shape == (2, 32 * 4 * 8)
+    assert embeddings[1].shape == (2, 32 * 2 * 4)
+    assert torch.allclose(embeddings[0].norm(dim=1), torch.ones(2))
+    assert (embeddings[0] >= 0).all()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_norm_epsilons_and_exact_gelu():
     assert all(torch.allclose(module.gelu(x), erf, atol=1e-6) for module in gated)
 
 
-def test_starts_from_zero_where_training_needs_it():
+def test_output_layers_are_initialized_to_zero():
     unet = UNet3DConditionModel(
         block_out_channels=[16, 32], norm_num_groups=4, attention_head_dim=2, use_motion_module=True
     )
@@ -75,7 +75,7 @@ def test_audio_reaches_its_own_frame_only_without_motion():
     assert not difference[[0, 2]].any()
 
 
-def test_motion_modules_join_the_frames():
+def test_motion_modules_connect_the_frames():
     x = det("motion", (4, 16, 8, 8))
     module = tiny_unet().down_blocks[0].motion_modules[0]
     changed = x.clone()
@@ -133,7 +133,7 @@ def test_gradient_checkpointing_changes_no_gradient():
         assert torch.equal(gradient, gradients[1][name]), name
 
 
-def test_gradient_checkpointing_keeps_less():
+def test_gradient_checkpointing_stores_fewer_activations():
     def saved_bytes(checkpointing: bool) -> int:
         unet, total = tiny_unet(), 0
         if checkpointing:
@@ -238,7 +238,7 @@ def test_wrong_configurations_are_named(changes, message):
 
 @pytest.mark.parametrize("parts", [["motion_modules."], ["attentions."], ["resnets"], ["conv_out"]])
 def test_any_part_can_train_alone(parts):
-    """A part whose input needs no gradient once crashed the whole process inside torch."""
+    """A part whose input requires no gradient once crashed the process inside torch."""
     unet = tiny_unet()
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_(any(part in name for part in parts))

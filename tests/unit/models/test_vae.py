@@ -46,7 +46,7 @@ def test_batches_change_nothing(vae):
 
 
 class SmallDevice:
-    """Raises torch's error where a network gets more than so many images at once."""
+    """Raises an out-of-memory error for batches larger than its room."""
 
     def __init__(self, vae: AutoencoderKL, room: int, error: Exception) -> None:
         self.room, self.error = room, error
@@ -69,7 +69,7 @@ MPS_ERROR = RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)")
 
 @pytest.mark.parametrize("error", [CUDA_ERROR, MPS_ERROR])
 @pytest.mark.parametrize("room", [4, 3, 1])
-def test_out_of_memory_halves_the_batch_and_is_said_once(vae, caplog, error: Exception, room: int):
+def test_out_of_memory_halves_the_batch_with_one_warning(vae, caplog, error: Exception, room: int):
     codec = LatentCodec(vae)
     images = det("vae/images", (11, 3, 16, 16)).tanh()
     latents = codec.encode(images)
@@ -84,7 +84,7 @@ def test_out_of_memory_halves_the_batch_and_is_said_once(vae, caplog, error: Exc
     assert f"ran out of memory on cpu with 8 images per batch: it uses {fitting} per batch" in caplog.text
 
 
-def test_a_device_without_room_for_one_image_is_an_error_in_one_line(vae):
+def test_too_little_memory_for_one_image_is_one_line(vae):
     codec = LatentCodec(vae)
     SmallDevice(vae, 0, CUDA_ERROR)
     with pytest.raises(DeviceMemoryError, match=r"^the VAE ran out of memory on cpu$"):

@@ -12,7 +12,7 @@ from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
 KEY = cache_key("a", 1)
 
 
-def test_an_array_is_made_once_and_then_mapped(tmp_path: Path) -> None:
+def test_an_array_is_computed_once_and_then_memory_mapped(tmp_path: Path) -> None:
     calls = []
 
     def make() -> np.ndarray:
@@ -34,7 +34,7 @@ def test_an_array_is_made_once_and_then_mapped(tmp_path: Path) -> None:
     ]
 
 
-def test_keys_depend_on_every_part_and_on_where_parts_end() -> None:
+def test_keys_depend_on_every_part_and_its_length() -> None:
     keys = {cache_key("ab", "c"), cache_key("a", "bc"), cache_key("abc"), cache_key("ab", "c", 0), cache_key("b", "ac")}
     assert len(keys) == 5
 
@@ -48,7 +48,7 @@ def test_a_failed_array_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_damaged_file_is_made_again(tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
     cache = ArrayCache(tmp_path)
     cache.get(KEY, lambda: np.ones(1000))
     for content in (b"", cache.path(KEY).read_bytes()[:300]):
@@ -68,7 +68,7 @@ def _fill(folder: Path, value: float, results: "multiprocessing.Queue[float]") -
     results.put(float(array.min()) if array.min() == array.max() else -1.0)
 
 
-def test_processes_that_make_the_same_array_at_once_read_a_whole_one(tmp_path: Path) -> None:
+def test_concurrent_processes_read_complete_arrays(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[float] = context.Queue()
     makers = [context.Process(target=_fill, args=(tmp_path, float(value), results)) for value in range(1, 5)]
@@ -105,7 +105,7 @@ def test_an_unchanged_file_is_not_read_again_and_a_changed_one_is(
     assert content_key(path, index) == content_key(path)
 
 
-def test_a_damaged_index_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_damaged_index_is_ignored(tmp_path: Path) -> None:
     path, index = tmp_path / "a.mp4", tmp_path / "index"
     path.write_bytes(b"one")
     key = content_key(path, index)

@@ -1,4 +1,4 @@
-"""Single output files replace no input, and appear whole."""
+"""Output files never replace an input, and are written atomically."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_an_input_under_any_name_is_refused(tmp_path: Path):
     check_output_file(tmp_path / "other.json", [given])
 
 
-def test_what_cannot_be_written_is_one_line_and_nothing_is_made(tmp_path: Path):
+def test_an_unwritable_path_is_one_line_and_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("")
     os.mkfifo(tmp_path / "pipe")
     before = sorted(tmp_path.iterdir())
@@ -44,15 +44,15 @@ def test_what_cannot_be_written_is_one_line_and_nothing_is_made(tmp_path: Path):
 
 
 def fill_the_disk(path: Path) -> None:
-    with atomic_output(path) as beside:
-        beside.write_text("half")
+    with atomic_output(path) as temporary:
+        temporary.write_text("half")
         raise OSError(28, "No space left on device")
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path):
+def test_after_an_error_the_old_file_is_unchanged(tmp_path: Path):
     path = tmp_path / "a" / "report.json"
-    with atomic_output(path) as beside:
-        beside.write_text("first")
+    with atomic_output(path) as temporary:
+        temporary.write_text("first")
     with pytest.raises(InputError, match=r"cannot be written \(No space left"):
         fill_the_disk(path)
     assert path.read_text() == "first"

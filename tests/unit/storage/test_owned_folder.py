@@ -1,4 +1,4 @@
-"""Whose folder it is, and who works in it."""
+"""Ownership and locks of folders."""
 
 import socket
 import subprocess
@@ -15,14 +15,14 @@ from tests.lock_holder import held_by_process
 REMEDY = "name another --work_dir"
 
 
-def test_a_missing_or_empty_folder_becomes_ours_and_stays_ours(tmp_path: Path):
+def test_a_missing_or_empty_folder_is_claimed_and_may_be_claimed_again(tmp_path: Path):
     for folder in (tmp_path, tmp_path / "a" / "b"):
         claim_folder(folder, "app", REMEDY)
         (folder / "file").write_text("ours")
         claim_folder(folder, "app", REMEDY)
 
 
-def test_a_look_writes_nothing(tmp_path: Path):
+def test_checking_ownership_writes_nothing(tmp_path: Path):
     check_ownership(tmp_path / "a" / "b", "app", REMEDY)
     assert list(tmp_path.iterdir()) == []
 
@@ -37,14 +37,14 @@ def test_a_folder_with_foreign_files_is_refused(tmp_path: Path, name: str):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_systems_and_a_claim_cut_short_leave_is_nobodys(tmp_path: Path):
+def test_system_files_and_those_of_an_interrupted_claim_are_ignored(tmp_path: Path):
     (tmp_path / "lost+found").mkdir()
     for name in (".DS_Store", temporary_path(tmp_path / ".latentsync.json").name):
         (tmp_path / name).write_text("")
     claim_folder(tmp_path, "app", REMEDY)
 
 
-def test_a_look_at_the_lock_writes_nothing(tmp_path: Path):
+def test_checking_the_lock_writes_nothing(tmp_path: Path):
     check_unlocked(tmp_path / "none", "wait")
     check_unlocked(tmp_path, "wait")
     assert list(tmp_path.iterdir()) == []
