@@ -15,7 +15,7 @@ from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_vide
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_outputs import LipsyncOutputs
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.storage.staged_files import StagedFiles
+from latentsync.storage.atomic import StagedFiles
 
 Progress = Callable[[str, float, int], None]
 """Called with (stage, frames done, total frames); the stages are ``faces`` and ``lips``."""

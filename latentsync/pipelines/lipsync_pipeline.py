@@ -45,7 +45,7 @@ from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb
 from latentsync.pipelines.synthesis import Cancelled, Chunk, WeightFiles, Window, WindowSynthesizer, batch_chunks
 from latentsync.pipelines.windows import FaceInterval, WindowBlender, find_intervals, plan_windows, published_length
-from latentsync.storage.staged_files import StagedFiles
+from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.temporary_files import temporary_folder
 
 DETECTION_BATCH = 16
