@@ -10,7 +10,7 @@ from demo.synthetic.clip import TalkingClip
 from demo.synthetic.motion import FPS
 from demo.synthetic.speech import write_wav
 from latentsync.media.ffmpeg_tools import raw_video_input
-from latentsync.media.writer import encode_frames, to_bt709
+from latentsync.media.transcode import BT709_TAGS, encode_frames, rgb_to_bt709
 from latentsync.storage.temporary_files import temporary_folder
 
 _CROP_CRF = 6
@@ -38,7 +38,7 @@ def write_training_film(crops: np.ndarray, sound: Path, path: Path) -> None:
     """
     options = {
         "vcodec": "libx264", "crf": _CROP_CRF, "g": _CROP_KEY_FRAMES, "threads": 1, "pix_fmt": "yuv444p",
-        "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv",
+        **BT709_TAGS,
     }  # fmt: skip
-    video = to_bt709(raw_video_input(crops.shape[1], crops.shape[1], FPS))
+    video = rgb_to_bt709(raw_video_input(crops.shape[1], crops.shape[1], FPS))
     encode_frames(crops, video, sound, path, movflags="+faststart", acodec="alac", **options)

@@ -76,8 +76,8 @@ def soft_edge(resolution: int) -> torch.Tensor:
     return (profiles[1][:, None] * profiles[0][None]).float()
 
 
-class FacePaster:
-    """Blend the masked lower face of generated crops into frames.
+class _Paster:
+    """Base of the pasters.
 
     Args:
         resolution: side of the crops in pixels.
@@ -87,6 +87,13 @@ class FacePaster:
     def __init__(self, resolution: int, device: torch.device | str = "cpu") -> None:
         self.resolution = resolution
         self.device = torch.device(device)
+
+
+class FacePaster(_Paster):
+    """Blend the masked lower face of generated crops into frames."""
+
+    def __init__(self, resolution: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(resolution, device)
         self._weight = (blend_mask(resolution) * soft_edge(resolution))[None].to(self.device)
         self._box = _box_above_zero(self._weight[0])
 
@@ -145,19 +152,13 @@ class FacePaster:
         return small[:3], small[3:]
 
 
-class PublishedPaster:
-    """Blend whole crops into frames as the published system does: kept pixels included, through two interpolations.
-
-    Args:
-        resolution: side of the crops in pixels.
-        device: device of the computation; only the face's box of a frame is transferred.
-    """
+class PublishedPaster(_Paster):
+    """Blend whole crops into frames as the published system does: kept pixels included, through two interpolations."""
 
     def __init__(self, resolution: int, device: torch.device | str = "cpu") -> None:
-        self.resolution = resolution
-        self.device = torch.device(device)
+        super().__init__(resolution, device)
         self._edge = soft_edge(resolution)[None, None].to(self.device)
-        self._unsqueeze = invert(tall_to_square(resolution))
+        self._square_to_tall = invert(tall_to_square(resolution))
 
     @torch.inference_mode()
     def paste(self, frame: np.ndarray, crop: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
@@ -173,7 +174,7 @@ class PublishedPaster:
         """
         result = frame.copy()
         matrix = np.asarray(matrix, dtype=np.float64)
-        to_tall = compose(self._unsqueeze, matrix)
+        to_tall = compose(self._square_to_tall, matrix)
         width, height = tall_size(self.resolution)
         box = covered_box(invert(to_tall), width, height, frame.shape[1], frame.shape[0], margin=1)
         if box is None:

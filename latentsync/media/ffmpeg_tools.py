@@ -45,6 +45,10 @@ MAX_PIXELS = 8192 * 8192
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Accurate settings of ffmpeg's `scale` filter, used for every resize and colour conversion."""
 
+SEEK_EARLY_S = 2
+"""Seek this much early so that decoding starts at an earlier key frame; open-GOP frames that reference frames before it
+are skipped."""
+
 PROBE_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 6 * 3600.0
 STALL_TIMEOUT_S = 300.0
@@ -77,6 +81,11 @@ def media_input(path: str | Path, formats: Sequence[str] = CONTAINERS, **options
         **options: ffmpeg options of this input; None for an option without a value.
     """
     return ffmpeg.input(file_url(path), **_guard_options(formats), **options)
+
+
+def seek_before(time_s: float) -> dict[str, Any]:
+    """Return options of a `media_input` that is decoded from `SEEK_EARLY_S` before a time, or from the beginning."""
+    return {"noaccurate_seek": None, "ss": f"{max(0.0, time_s - SEEK_EARLY_S):.6f}"}
 
 
 def generated_input(source: str) -> Stream:
@@ -183,7 +192,7 @@ def run_tool(args: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> str:
     process = finished_process(args, timeout_s=timeout_s)
     stderr = process.stderr.decode(errors="replace")
     if process.returncode != 0 or is_cut_short(stderr):
-        reason = telling_line(stderr.splitlines()) or f"exit status {process.returncode}"
+        reason = error_line(stderr.splitlines()) or f"exit status {process.returncode}"
         raise ToolError(f"{args[0]} failed: {reason}")
     return process.stdout.decode(errors="replace")
 
@@ -241,7 +250,7 @@ def last_line(lines: Sequence[str]) -> str:
     return ""
 
 
-def telling_line(lines: Sequence[str]) -> str:
+def error_line(lines: Sequence[str]) -> str:
     """Return the line from which `refusal` derives its reason, or else the last non-empty line."""
     return next((line for line in lines if refusal(line)), "") or last_line(lines)
 
@@ -314,7 +323,7 @@ class StderrTail:
         """Wait for the end of the stream and return its telling line."""
         self._thread.join()
         self._stream.close()
-        return telling_line(list(self._lines))
+        return error_line(list(self._lines))
 
 
 def _guard_options(formats: Sequence[str]) -> dict[str, str]:

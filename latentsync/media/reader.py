@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from latentsync.media.ffmpeg_tools import (
     Stream,
     ffmpeg_command,
     media_input,
+    seek_before,
     tool_command,
 )
 from latentsync.media.probe import VideoInfo, probe_video
@@ -32,10 +33,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_THREADS = 4
 _PIPE_BYTES = 1 << 20
-
-_SEEK_EARLY_S = 2
-"""Seek this much early so that decoding starts at an earlier key frame; open-GOP frames that reference frames before it
-are skipped."""
 
 
 class VideoReader:
@@ -149,10 +146,7 @@ class VideoReader:
             )
 
     def _command(self) -> list[str]:
-        seek: dict[str, Any] = {}
-        if self._first_frame > 0:
-            seek_s = max(0.0, float(self._first_frame / self.fps) - _SEEK_EARLY_S)
-            seek = {"noaccurate_seek": None, "ss": f"{seek_s:.6f}"}
+        seek = seek_before(float(self._first_frame / self.fps)) if self._first_frame > 0 else {}
         source = media_input(self.info.path, threads=min(_MAX_THREADS, os.cpu_count() or 1), **seek)
         limit = {} if self._max_frames is None else {"vframes": self._max_frames}
         output = self._filtered(source["V:0"]).output("pipe:1", format="rawvideo", pix_fmt="rgb24", **limit)
@@ -166,7 +160,7 @@ class VideoReader:
         if self._first_frame > 0:
             video = video.filter("trim", start_pts=self._first_frame)
         video = video.filter("setpts", "PTS-STARTPTS")
-        matrix = {} if self.info.color_space != "unknown" else {"in_color_matrix": likely_matrix(self.info)}
+        matrix = {} if self.info.color_space != "unknown" else {"in_color_matrix": default_matrix(self.info)}
         return video.filter("scale", self.width, self.height, flags=SCALE_FLAGS, **matrix).filter("setsar", 1)
 
 
@@ -183,6 +177,6 @@ def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] 
     return np.frombuffer(buffer, dtype=np.uint8).reshape(height, width, 3)
 
 
-def likely_matrix(info: VideoInfo) -> str:
+def default_matrix(info: VideoInfo) -> str:
     """Return the YCbCr matrix that players assume if the file names none: BT.709 for high definition, else BT.601."""
     return "bt709" if info.width >= 1280 or info.height > 576 else "bt601"

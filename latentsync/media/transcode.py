@@ -5,26 +5,35 @@ would begin with 1024 samples of priming and lose a little at every step. Many w
 process uses one thread; x264's output depends on their number.
 """
 
+import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
 
+from latentsync.errors import ToolError
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.media.ffmpeg_tools import (
     SCALE_FLAGS,
+    SEEK_EARLY_S,
+    StderrTail,
     Stream,
     ffmpeg_command,
     file_url,
     finished_process,
     media_input,
     run_tool,
+    seek_before,
+    tool_command,
 )
 from latentsync.media.probe import VideoInfo
-from latentsync.media.reader import likely_matrix
+from latentsync.media.reader import default_matrix
+from latentsync.storage.atomic import atomic_write
 
 RAW_FORMATS = ("s16le",)
 """Formats without a header, which this program writes for itself."""
@@ -34,14 +43,10 @@ _PRESET = "veryfast"
 """Files are large anyway at the quality of clips, and the next step encodes again; a fast preset saves most of the
 time."""
 
-_SEEK_EARLY_S = 2
-"""Seek this much early so that decoding starts at an earlier key frame; open-GOP frames that reference frames before it
-are skipped."""
+BT709_TAGS = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
+"""Options of an output that declare BT.709 of limited range."""
 
-_VIDEO_OPTIONS = {
-    "vcodec": "libx264", "preset": _PRESET, "pix_fmt": "yuv420p", "threads": 1,
-    "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv",
-}  # fmt: skip
+_VIDEO_OPTIONS = {"vcodec": "libx264", "preset": _PRESET, "pix_fmt": "yuv420p", "threads": 1, **BT709_TAGS}
 _AUDIO_OPTIONS = {"acodec": "alac", "sample_fmt": "s16p", "ar": SAMPLE_RATE, "ac": 1}
 _FILE_OPTIONS = {
     "map_metadata": -1, "map_chapters": -1, "fflags": "+bitexact", "flags:v": "+bitexact", "flags:a": "+bitexact",
@@ -77,6 +82,43 @@ def combine_streams(streams: Sequence[Stream], filter_name: str, **parameters: A
     return ffmpeg.filter(list(streams), filter_name, **parameters)
 
 
+def encode_frames(
+    frames: Iterable[NDArray[np.uint8]], video: Stream, audio_path: Path, target: Path, **options: Any
+) -> None:
+    """Encode RGB frames and an audio file with options of the caller's choice; the file appears whole or not at all.
+
+    Args:
+        frames: (height, width, 3) uint8 RGB.
+        video: `raw_video_input` of the frames' size, or what filters made of it.
+        audio_path: the audio.
+        target: the file to write; its suffix names the container.
+        **options: ffmpeg options of the output.
+
+    Raises:
+        ToolError: ffmpeg failed or could not write the whole file.
+    """
+    with atomic_write(target) as temporary:
+        output = ffmpeg.output(video, media_input(audio_path)["a:0"], file_url(temporary), **options)
+        command = tool_command(ffmpeg_command(output, options=["-y"]))
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # no shell
+            assert process.stdin is not None
+            assert process.stderr is not None
+            stderr = StderrTail(process.stderr)
+            with contextlib.suppress(BrokenPipeError):
+                for frame in frames:
+                    process.stdin.write(np.ascontiguousarray(frame).data)
+                process.stdin.close()
+            process.wait()
+            reason = stderr.finish()
+        if process.returncode != 0 or stderr.is_cut_short:
+            raise ToolError(f"ffmpeg could not write {target}: {reason or 'no message'}")
+
+
+def rgb_to_bt709(video: Stream) -> Stream:
+    """Convert RGB frames to YCbCr with the BT.709 matrix and limited range."""
+    return video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALE_FLAGS)
+
+
 def cut_clip(source: VideoInfo, target: Path, frames: range, samples: range, *, fps: int, crf: int) -> None:
     """Cut exact frames and samples out of a clip. It seeks, so the cost is independent of the clip's length.
 
@@ -91,8 +133,8 @@ def cut_clip(source: VideoInfo, target: Path, frames: range, samples: range, *, 
     Raises:
         ToolError: ffmpeg failed.
     """
-    seek_s = max(0.0, frames.start / fps - _SEEK_EARLY_S)
-    seek = {"noaccurate_seek": None, "ss": f"{seek_s:.3f}"} if seek_s > 0 else {}
+    start_s = frames.start / fps
+    seek = seek_before(start_s) if start_s > SEEK_EARLY_S else {}
     clip = media_input(source.path, threads=1, **seek)
     video = clip["V:0"].filter("settb", f"1/{fps}").filter("trim", start_pts=frames.start, end_pts=frames.stop)
     video = _to_bt709(video.filter("setpts", "PTS-STARTPTS"), _matrix(source, source.color_space))
@@ -173,11 +215,11 @@ def join_clip(video: Path, audio: Path, target: Path, num_samples: int, video_of
         ToolError: ffmpeg failed, or the container does not take the video's codec.
     """
     offset = {"itsoffset": f"{float(video_offset_s):.6f}"} if video_offset_s else {}
-    picture = media_input(video, **offset)["V:0"]
-    sound = media_input(audio, RAW_FORMATS, format="s16le", ar=SAMPLE_RATE, ac=1)["a:0"]
-    sound = sound.filter("apad", whole_len=num_samples).filter("atrim", end_sample=num_samples)
+    copied = media_input(video, **offset)["V:0"]
+    samples = media_input(audio, RAW_FORMATS, format="s16le", ar=SAMPLE_RATE, ac=1)["a:0"]
+    samples = samples.filter("apad", whole_len=num_samples).filter("atrim", end_sample=num_samples)
     options = {"vcodec": "copy", **_AUDIO_OPTIONS, **_FILE_OPTIONS}
-    write_media([picture, sound], target, options=["-copyts"], **options)
+    write_media([copied, samples], target, options=["-copyts"], **options)
 
 
 def list_decoded_frames(
@@ -218,7 +260,7 @@ def _shifted_to(start_s: Fraction) -> str:
 
 
 def _matrix(source: VideoInfo, color_space: str) -> str:
-    return likely_matrix(source) if color_space == "unknown" else color_space
+    return default_matrix(source) if color_space == "unknown" else color_space
 
 
 def _to_bt709(video: Stream, matrix: str, *, is_full_range: bool = False) -> Stream:
@@ -231,6 +273,4 @@ def _to_bt709(video: Stream, matrix: str, *, is_full_range: bool = False) -> Str
         return video.filter("format", "yuv420p")
     source = {"in_color_matrix": _MATRICES[matrix]} if matrix in _MATRICES else {}
     video = video.filter("scale", in_range="pc" if is_full_range else "tv", flags=SCALE_FLAGS, **source)
-    video = video.filter("format", "gbrp")
-    video = video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALE_FLAGS)
-    return video.filter("format", "yuv420p")
+    return rgb_to_bt709(video.filter("format", "gbrp")).filter("format", "yuv420p")

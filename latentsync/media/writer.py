@@ -1,11 +1,9 @@
 """Write a video: frames are encoded to H.264 once, audio comes from a file; the result appears whole or not at all."""
 
-import contextlib
 import logging
 import os
 import stat
 import subprocess
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +15,9 @@ from numpy.typing import NDArray
 
 from latentsync.errors import InputError, LatentSyncError, ToolError
 from latentsync.media.ffmpeg_tools import (
-    SCALE_FLAGS,
     STALL_TIMEOUT_S,
     StallGuard,
     StderrTail,
-    Stream,
     ffmpeg_command,
     file_url,
     media_input,
@@ -29,7 +25,7 @@ from latentsync.media.ffmpeg_tools import (
     tool_command,
 )
 from latentsync.media.probe import AudioInfo, probe_audio, probe_video
-from latentsync.storage.atomic import atomic_write
+from latentsync.media.transcode import BT709_TAGS, rgb_to_bt709
 from latentsync.storage.temporary_files import temporary_path
 
 logger = logging.getLogger(__name__)
@@ -55,8 +51,7 @@ _ENCODER_THREADS = "4"
 """A constant, because x264's output depends on it."""
 
 _VIDEO_OPTIONS = {
-    "vcodec": "libx264", "preset": "medium", "pix_fmt": "yuv420p", "threads": _ENCODER_THREADS,
-    "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv",
+    "vcodec": "libx264", "preset": "medium", "pix_fmt": "yuv420p", "threads": _ENCODER_THREADS, **BT709_TAGS,
 }  # fmt: skip
 
 
@@ -73,7 +68,7 @@ class VideoWriter:
         crf: x264's quality, 0 (lossless) to 51.
         audio_path: an audio file, or a video with audio.
         audio_duration_s: length of the audio to keep in seconds (to a packet, about 20 ms, if it is copied).
-        put_at: path of the finished file if the caller renames it to `path` later; messages name `path`.
+        staged_path: path of the finished file if the caller renames it to `path` later; messages name `path`.
         comment: metadata comment of the file.
 
     Attributes:
@@ -93,7 +88,7 @@ class VideoWriter:
         audio_path: str | Path | None = None,
         audio_duration_s: float | None = None,
         *,
-        put_at: Path | None = None,
+        staged_path: Path | None = None,
         comment: str | None = None,
     ) -> None:
         self.path = Path(path)
@@ -107,7 +102,7 @@ class VideoWriter:
         self._crf = crf
         self._audio = None if audio_path is None else probe_audio(audio_path)
         self._audio_duration_s = audio_duration_s
-        self._target = self.path if put_at is None else put_at
+        self._target = self.path if staged_path is None else staged_path
         self._comment = comment
         self._temporary: Path | None = None
         self._made_folders: list[Path] = []
@@ -244,7 +239,7 @@ class VideoWriter:
 
     def _command(self, temporary: Path) -> list[str]:
         width, height = self.width + self.width % 2, self.height + self.height % 2
-        streams = [to_bt709(raw_video_input(width, height, self.fps))]
+        streams = [rgb_to_bt709(raw_video_input(width, height, self.fps))]
         options: dict[str, Any] = {**_VIDEO_OPTIONS, "crf": self._crf}
         if self._audio is not None:
             limit = {} if self._audio_duration_s is None else {"t": f"{self._audio_duration_s:.6f}"}
@@ -256,43 +251,6 @@ class VideoWriter:
             options["metadata"] = f"comment={self._comment}"
         output = ffmpeg.output(*streams, file_url(temporary), **options)
         return tool_command(ffmpeg_command(output, options=["-y", "-filter_complex_threads", _ENCODER_THREADS]))
-
-
-def encode_frames(
-    frames: Iterable[NDArray[np.uint8]], video: Stream, audio_path: Path, target: Path, **options: Any
-) -> None:
-    """Encode RGB frames and an audio file with options of the caller's choice; the file appears whole or not at all.
-
-    Args:
-        frames: (height, width, 3) uint8 RGB.
-        video: `raw_video_input` of the frames' size, or what filters made of it.
-        audio_path: the audio.
-        target: the file to write; its suffix names the container.
-        **options: ffmpeg options of the output.
-
-    Raises:
-        ToolError: ffmpeg failed or could not write the whole file.
-    """
-    with atomic_write(target) as temporary:
-        output = ffmpeg.output(video, media_input(audio_path)["a:0"], file_url(temporary), **options)
-        command = tool_command(ffmpeg_command(output, options=["-y"]))
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # no shell
-            assert process.stdin is not None
-            assert process.stderr is not None
-            stderr = StderrTail(process.stderr)
-            with contextlib.suppress(BrokenPipeError):
-                for frame in frames:
-                    process.stdin.write(np.ascontiguousarray(frame).data)
-                process.stdin.close()
-            process.wait()
-            reason = stderr.finish()
-        if process.returncode != 0 or stderr.is_cut_short:
-            raise ToolError(f"ffmpeg could not write {target}: {reason or 'no message'}")
-
-
-def to_bt709(video: Stream) -> Stream:
-    """Convert RGB frames to YCbCr with the BT.709 matrix and limited range."""
-    return video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALE_FLAGS)
 
 
 def _audio_options(audio: AudioInfo, suffix: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class LipsyncJob:
             crf=self.options.crf,
             audio_path=self.audio,
             audio_duration_s=self.samples.duration_s,
-            put_at=self.staged.path_of(path),
+            staged_path=self.staged.path_of(path),
             comment=comment,
         )
 
