@@ -1,4 +1,4 @@
-"""How steady the followed face is in real clips, before and after smoothing, and in how many frames it is found.
+"""Measure the jitter of the face anchors in clips before and after smoothing, and the share of frames with a face.
 
 Run: python -m benchmarks.anchor_jitter ../shared/real/*.mp4 [--detector auto] [--device cpu]
 """
@@ -17,7 +17,7 @@ from latentsync.weights import AUXILIARY
 
 
 def main() -> None:
-    """Prints one line a clip; the jitter is the mean second difference of the anchors over the brow distance."""
+    """Print one line per clip; jitter is the mean second difference of the anchors divided by the brow distance."""
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--detector", default="auto", choices=DETECTORS)

@@ -1,7 +1,7 @@
-"""Takes the picture of the app that the README shows: ``python -m benchmarks.app_picture``.
+"""Take the screenshot of the app in the README: ``python -m benchmarks.app_picture``.
 
-Runs the bundled example in Debian's Chromium (playwright), shows a moment of source and result side by side, and keeps
-the upper part of the page. How long the run took stands in the picture: take it on a quiet machine.
+Runs the bundled example in Debian's Chromium (playwright), shows one frame of source and result side by side, and saves
+the upper part of the page. The screenshot includes the duration of the run: use an idle machine.
 """
 
 import io
@@ -28,7 +28,7 @@ PATIENCE_MS = 1_800_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Takes the picture; gives the exit code."""
+    """Take the screenshot; return the exit code."""
     parser = OneLineParser(prog="app_picture", description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY_ROOT / "assets" / "app.png")
     parser.add_argument("--steps", type=int, default=20)
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_example(page: Page, steps: int) -> None:
-    """Runs the example to the end and shows the moment side by side."""
+    """Run the example to its end and show one frame side by side."""
     page.click("#example")
     page.wait_for_selector("#video video", state="attached")
     page.fill("#steps input[type=number]", str(steps))

@@ -1,8 +1,8 @@
-"""Makes the moving picture of the README out of a video that ``./inference.sh --compare`` wrote.
+"""Make the animation in the README from a video that ``./inference.sh --compare`` wrote.
 
     python -m benchmarks.demo_animation video_out_compare.mp4 --out demo_result.webp
 
-The heads of source (left) and result (right) of the demo, every second frame of the first seconds, as an animated WebP.
+The animated WebP shows the heads of source (left) and result (right), every second frame of the first seconds.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from latentsync.media.reader import VideoReader
 from latentsync.storage.output_file import atomic_output, check_output_file
 
 LEFT, TOP, SIDE = 90 / 512, 70 / 512, 312 / 512
-"""Where the head of the demo's person is, as shares of the frame's height."""
+"""Position of the head in the demo video, relative to the frame height."""
 EVERY = 2
 QUALITY = 75
 
 
 def heads(frame: np.ndarray) -> Image.Image:
-    """Both heads of a frame (h, 2 h, 3) of source and result."""
+    """Return both heads of a frame (h, 2 h, 3) that has source and result side by side."""
     height = frame.shape[0]
     left, top, side = (round(share * height) for share in (LEFT, TOP, SIDE))
     halves = (frame[:, :height], frame[:, height:])
@@ -32,7 +32,7 @@ def heads(frame: np.ndarray) -> Image.Image:
 
 
 def main() -> int:
-    """Writes the picture; 2 where the video cannot be read."""
+    """Write the animation; return 2 if the video cannot be read."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("--out", type=Path, required=True)

@@ -1,10 +1,10 @@
-"""Does the mouth in a result follow its speech? Correlation of the mouth opening seen with the opening heard.
+"""Correlate the mouth motion in a video with the mouth motion that corresponds to an audio file.
 
     python -m benchmarks.demo_mouth RESULT SPEECH CONTROL
 
-RESULT is a video, SPEECH what drives it and CONTROL another speech, such as the source video: all three are files. The
-opening seen comes from the demo's mouth reader (a small network trained on renders, not the SyncNet); the opening heard
-is the rule that moves the mouths of the synthetic people. The last column should be near zero.
+RESULT is a video, SPEECH its driving audio and CONTROL another speech, such as the source video; all three are files.
+Opening and width in the video are predicted by the demo's mouth reader, a small network trained on rendered people.
+Those of the audio come from the rule that moves the mouths of the synthetic people. The control should be near zero.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from latentsync.weights import CHECKPOINTS
 RESOLUTION = 128
 
 
-def mouth_seen(video: Path) -> np.ndarray:
-    """(f, 2) opening and width at 25 frames per second as the reader sees them; the face must be in all frames."""
+def mouth_of_video(video: Path) -> np.ndarray:
+    """Predict opening and width (f, 2) at 25 frames per second; every frame must have the face."""
     with VideoReader(video, Fraction(25)) as reader:
         plan = plan_face(reader, build_detector("mtcnn"))
     if plan.segments() != [(0, len(plan))]:
@@ -39,27 +39,27 @@ def mouth_seen(video: Path) -> np.ndarray:
     with VideoReader(video, Fraction(25)) as reader:
         for frame, matrix in zip(reader, matrices, strict=True):
             crop = crop_faces([frame], matrix[None], RESOLUTION)
-            picture = ((crop + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-            mouths.append(read_mouth(reader_network, picture)[0])
+            image = ((crop + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+            mouths.append(read_mouth(reader_network, image)[0])
     return np.stack(mouths)
 
 
-def mouth_heard(speech: Path, num_frames: int) -> np.ndarray:
-    """(f, 2) opening and width at 25 frames per second that this speech gives a synthetic person."""
+def mouth_of_audio(speech: Path, num_frames: int) -> np.ndarray:
+    """Compute opening and width (f, 2) at 25 frames per second of a synthetic person with this speech."""
     with tempfile.TemporaryDirectory() as folder, AudioSamples.decode(speech, Path(folder)) as samples:
         track = mouth_track(samples.read(0, samples.num_samples))
     return sample_track(track, np.arange(num_frames) / 25)
 
 
 def correlations(result: Path, speech: Path) -> np.ndarray:
-    """(2,) correlation of the opening and of the width, over the frames that both have."""
-    seen = mouth_seen(result)
-    heard = mouth_heard(speech, len(seen))
-    return np.array([np.corrcoef(seen[:, i], heard[:, i])[0, 1] for i in range(2)])
+    """Return the correlations (2,) of opening and width."""
+    predicted = mouth_of_video(result)
+    expected = mouth_of_audio(speech, len(predicted))
+    return np.array([np.corrcoef(predicted[:, i], expected[:, i])[0, 1] for i in range(2)])
 
 
 def main() -> None:
-    """Prints the correlations with the driving speech and with the control."""
+    """Print the correlations with the driving audio and with the control."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", type=Path)
     parser.add_argument("speech", type=Path)

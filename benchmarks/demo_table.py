@@ -1,8 +1,8 @@
-"""Figures of several evaluations side by side, such as trainings with and without one loss, three seeds each.
+"""Tabulate the metrics of several evaluations, such as trainings with and without one loss, three seeds each.
 
     python -m benchmarks.demo_table "with sync=runs/a0,runs/a1,runs/a2" "without=runs/b0,runs/b1,runs/b2"
 
-Every folder is the output of ``python -m eval.demo_weights``. Prints a Markdown table: one row a name,
+Every folder is the output of ``python -m eval.demo_weights``. Prints a Markdown table with one row per name:
 mean and standard deviation (n - 1) over its folders.
 """
 
@@ -31,14 +31,14 @@ DEFAULT_FIGURES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a name and the folders it is the mean of."""
+    """One row of the table: a name, and the folders whose mean it shows."""
 
     name: str
     folders: tuple[Path, ...]
 
 
 def parse_row(text: str) -> Row:
-    """``NAME=FOLDER[,FOLDER...]``; ValueError where it is anything else."""
+    """Parse ``NAME=FOLDER[,FOLDER...]``; raise ValueError for any other text."""
     name, separator, folders = text.rpartition("=")
     if not separator or not name or not all(folders.split(",")):
         raise ValueError(f"{text!r} is not NAME=FOLDER[,FOLDER...]")
@@ -46,20 +46,20 @@ def parse_row(text: str) -> Row:
 
 
 def read_figure(folder: Path, figure: str) -> float:
-    """One figure, ``group.name``, of an evaluation; KeyError where it was not measured."""
+    """Return one value ``group.name`` of an evaluation; raise KeyError if it was not measured."""
     group, name = figure.split(".", 1)
     return float(json.loads((folder / "figures.json").read_text(encoding="utf-8"))[group]["figures"][name])
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and, of several values, standard deviation."""
+    """Format the mean and, for several values, the standard deviation."""
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
 def table(rows: Sequence[Row], figures: Sequence[str]) -> str:
-    """The Markdown table."""
+    """Return the Markdown table."""
     names = [figure.split(".", 1)[1].replace("_", " ") for figure in figures]
     lines = [f"| | {' | '.join(names)} | runs |", "|" + "---|" * (len(figures) + 2)]
     for row in rows:
@@ -69,7 +69,7 @@ def table(rows: Sequence[Row], figures: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="+", type=parse_row, metavar="NAME=FOLDER[,FOLDER...]")
     parser.add_argument("--figures", nargs="+", default=DEFAULT_FIGURES, metavar="GROUP.NAME")

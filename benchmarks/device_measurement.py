@@ -1,4 +1,4 @@
-"""Time and memory on any device: every measurement of time waits until the device has finished."""
+"""Measure time and memory on any device; time measurements wait until the device has finished its work."""
 
 import gc
 import statistics
@@ -13,36 +13,36 @@ _GIB = 1024**3
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until all work that was handed to the device is done."""
+    """Wait until the device has finished all submitted work."""
     module = torch.get_device_module(device)
     module.synchronize() if device.index is None else module.synchronize(device)
 
 
 def free_unused_memory(device: torch.device) -> None:
-    """Gives memory that nothing uses back to an accelerator; no effect on a CPU."""
+    """Release unused memory of an accelerator; no effect on a CPU."""
     if device.type != "cpu":
         gc.collect()
         release_memory(device)
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts counting anew for `peak_memory_gib`; no effect where nothing is counted."""
-    synchronize(device)  # also begins the use of the device, without which nothing can be reset
+    """Reset the peak of `peak_memory_gib`; no effect on devices without this statistic."""
+    synchronize(device)  # initializes the device too; the statistic cannot be reset before
     if peak_allocated_bytes(device) is not None:
         torch.get_device_module(device).reset_peak_memory_stats(device)
 
 
 def peak_memory_gib(device: torch.device) -> float | None:
-    """Largest memory that tensors took on the device since `reset_peak_memory`, in GiB; None where it is not counted.
+    """Return the peak memory of tensors on the device since `reset_peak_memory` in GiB; None if there is no statistic.
 
-    What PyTorch's allocator holds in reserve, and CUDA's own context, come on top.
+    The reserve of PyTorch's allocator and the CUDA context are not included.
     """
     size = peak_allocated_bytes(device)
     return None if size is None else size / _GIB
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds of one call, the device's work included."""
+    """Return the wall-clock seconds of one call, including the work of the device."""
     synchronize(device)
     start = time.perf_counter()
     run()
@@ -57,14 +57,14 @@ def median_seconds(
     at_most_s: float = 20.0,
     warm_up: Callable[[], object] | None = None,
 ) -> float:
-    """Median wall-clock seconds of some calls, after one that does not count.
+    """Return the median wall-clock seconds of several calls after a warm-up.
 
     Args:
-        run: what is measured.
-        device: where it runs.
-        repeats: calls that count.
-        at_most_s: no further call is begun when those that count have taken this long.
-        warm_up: called first, instead of a call of `run`; for long calls.
+        run: function to measure.
+        device: device that it uses.
+        repeats: number of measured calls.
+        at_most_s: no further call starts when the measured calls have taken this long.
+        warm_up: function for the warm-up instead of `run`, if calls are long.
     """
     (warm_up or run)()
     times: list[float] = []

@@ -1,9 +1,9 @@
-"""What each default of inference changes against `--exact`, measured part by part without the U-Net.
+"""Measure how each default of inference differs from `--exact`, for each part separately and without the U-Net.
 
 Run: python -m benchmarks.exact_differences [VIDEO] [--frames 48] [--resolution 128] [--detector auto]
 
-The kept pixels are those inside the crop and outside the mask; levels are grey levels of 255. The generated pixels are
-the source's own, so every difference is an artefact.
+Kept pixels are those inside the crop and outside the mask; levels are grey levels of 255. Generated pixels are replaced
+by those of the source, so that every difference is an artefact.
 """
 
 from fractions import Fraction
@@ -28,7 +28,7 @@ from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 
 
 def main() -> None:
-    """Prints one line for each part."""
+    """Print one line for each part."""
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", nargs="?", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_video.mp4")
     parser.add_argument("--frames", type=int, default=48)
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def kept_error(frames: list[np.ndarray], results: list[np.ndarray], matrices: np.ndarray, resolution: int) -> float:
-    """Mean absolute difference in levels of the pixels that are well inside the crop and outside the mask."""
+    """Return the mean absolute difference, in levels, of pixels inside the crop and outside the mask with a margin."""
     kept = np.pad(keep_mask(resolution).numpy()[8:-8, 8:-8], 8)
     kept = cv2.erode(kept, np.ones((5, 5)))
     errors = []
@@ -80,12 +80,12 @@ def kept_error(frames: list[np.ndarray], results: list[np.ndarray], matrices: np
 
 
 def levels(difference: Tensor) -> float:
-    """Mean absolute difference of [-1, 1] pixels in levels."""
+    """Return the mean absolute difference of pixels in [-1, 1], in levels."""
     return float(difference.abs().mean() * 127.5)
 
 
 def border_step(decoded: Tensor, source: Tensor) -> float:
-    """Mean offset in levels of each decoded crop's channels from the source in the ring of kept pixels at the mask."""
+    """Return the mean channel offset of each decoded crop from the source, in levels, in the ring around the mask."""
     distance = torch.from_numpy(distance_inside(decoded.shape[-1]))
     ring = (distance < 0) & (distance >= -RING_SHARE * decoded.shape[-1])
     return float((decoded - source)[:, :, ring].mean(dim=2).abs().mean() * 127.5)

@@ -1,6 +1,6 @@
-"""Milliseconds a 1080p frame for cutting out, pasting back and finding a face, beside the plain full-frame way.
+"""Measure milliseconds per 1080p frame for cropping, pasting and detecting a face, compared with the full-frame method.
 
-Processor time of all threads is counted on a CPU, so that other work on the machine does not; else time on the clock.
+On a CPU it measures the CPU time of all threads, which does not depend on other processes; otherwise wall-clock time.
 
 Run: python -m benchmarks.face_speed [--num_threads 1] [--device cpu] [--resolution 256] [--num_frames 16]
 """
@@ -33,11 +33,11 @@ from latentsync.face.paste import FacePaster
 
 WIDTH, HEIGHT = 1920, 1080
 BROW_DISTANCE = 170.0
-"""A face that fills about half the height of the frame."""
+"""Anchors of a face that fills about half the height of the frame."""
 
 
 def whole_frame_crop(frame: np.ndarray, tall_matrix: np.ndarray, resolution: int) -> np.ndarray:
-    """The crop cut from the whole frame in floating point, then resized by Pillow."""
+    """Warp the whole frame in floating point, then resize the crop with Pillow."""
     width, height = tall_size(resolution)
     whole = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
     to_unit = compose(unit_square((0, 0, WIDTH, HEIGHT)), invert(tall_matrix))
@@ -47,7 +47,7 @@ def whole_frame_crop(frame: np.ndarray, tall_matrix: np.ndarray, resolution: int
 
 
 def whole_frame_paste(frame: np.ndarray, generated: torch.Tensor, tall_matrix: np.ndarray) -> np.ndarray:
-    """The published steps on the whole frame: warp, erode, blur, blend."""
+    """Paste with the published steps on the whole frame: warp, erode, blur, blend."""
     resolution = generated.shape[-1]
     source = torch.from_numpy(frame).permute(2, 0, 1).float()
     matrix = compose(tall_to_square(resolution), tall_matrix)
@@ -65,7 +65,7 @@ def whole_frame_paste(frame: np.ndarray, generated: torch.Tensor, tall_matrix: n
 
 
 def milliseconds(task: Callable[[], object], num_frames: int, clock: Callable[[], float]) -> float:
-    """Best time of three runs in ms a frame, after one run to warm up."""
+    """Return the shortest time of three runs in ms per frame, after a warm-up."""
     task()
     times = []
     for _ in range(3):
@@ -76,7 +76,7 @@ def milliseconds(task: Callable[[], object], num_frames: int, clock: Callable[[]
 
 
 def main() -> None:
-    """Prints one line a task."""
+    """Print one line per task."""
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")

@@ -1,11 +1,11 @@
-"""Runs commands on disks that fill up, break or become read-only, at every write or at some of them.
+"""Run commands on disks that become full, defective or read-only, at every write or at some of them.
 
     python -m benchmarks.faults                       # every fault at every write: hours
     python -m benchmarks.faults --points 40           # 40 points of each scenario, evenly spread
 
-Prints how many faults were injected, how the commands ended, and every promise that was broken: files of the user that
-are gone or changed, results that are not whole, more or less than one error line, a second run that does not go on.
-Exit status 1 where one was. Needs Linux and a C compiler.
+Prints the number of injected faults, the exit statuses, and every broken guarantee: lost or changed files of the user,
+incomplete results, not exactly one error line, or a second run that does not resume. The exit status is 1 if a
+guarantee was broken. Requires Linux and a C compiler.
 """
 
 import argparse
@@ -22,23 +22,25 @@ from tests.faults.scenarios import SCENARIOS, Attempt, Sweep, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; gives its exit status."""
+    """Run the command; return its exit status."""
     parser = OneLineParser(
         prog="python -m benchmarks.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS), help="(default: all)"
     )
-    parser.add_argument("--points", type=int, help="so many points of each scenario (default: all faults everywhere)")
+    parser.add_argument(
+        "--points", type=int, help="number of points of each scenario (default: all faults at all points)"
+    )
     options = parser.parse_args(arguments)
     return run_command(lambda: sweep_all(options.scenarios, options.points), when_stopped="nothing was kept")
 
 
 def sweep_all(names: Sequence[str], num_points: int | None) -> int:
-    """Sweeps the scenarios and prints the table.
+    """Run the scenarios and print the table.
 
     Raises:
-        ToolError: there is no compiler here, or this is no Linux.
+        ToolError: the compiler is missing, or the system is not Linux.
     """
     if (missing := missing_tools()) is not None:
         raise ToolError(f"{missing}: run this where there is one")

@@ -1,7 +1,7 @@
-"""Tries hostile input by the thousand: ``python -m benchmarks.fuzz --minutes 30``.
+"""Test thousands of hostile inputs: ``python -m benchmarks.fuzz --minutes 30``.
 
-Every property of ``tests/fuzz`` gets the same time, with other cases for another ``--seed``. It prints how many cases
-were tried and how they ended; a case that breaks the property is printed, made as small as can be.
+Every property of ``tests/fuzz`` gets the same time; ``--seed`` determines the cases. It prints the number of cases and
+their results. A case that violates a property is reduced to its smallest form and printed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _CASES_OF_A_ROUND = 40
 
 
 def fuzz(name: str, seconds: float, seed: int) -> int:
-    """Tries cases of one property for so long; gives how many rounds found a fault."""
+    """Test cases of one property for a number of seconds; return the number of rounds that found a fault."""
     faults, stop = 0, time.monotonic() + seconds
     for number in itertools.count():
         if time.monotonic() > stop:
@@ -51,7 +51,7 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
 
 
 def table(ended: Counter[tuple[str, int]], faults: dict[str, int]) -> str:
-    """How many cases ended how, as Markdown."""
+    """Return the number of cases by result as a Markdown table."""
     codes = sorted({code for _, code in ended})
     titles = {0: "whole result (0)", 1: "some of a list (1)", 2: "one line (2)"}
     head = ["hostile input", "cases", *(titles.get(code, f"exit code {code}") for code in codes), "faults"]
@@ -63,7 +63,7 @@ def table(ended: Counter[tuple[str, int]], faults: dict[str, int]) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Tries all properties and prints the table; 1 where one does not hold."""
+    """Test all properties and print the table; return 1 if one is violated."""
     logging.disable(logging.WARNING)
     seconds = options.minutes * 60 / len(options.only)
     faults = {}
@@ -75,11 +75,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; gives its exit code."""
+    """Run the command; return its exit code."""
     parser = OneLineParser(prog="python -m benchmarks.fuzz", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--minutes", type=float, default=30.0, help="in all (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first round (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=PROPERTIES, default=list(PROPERTIES), help="these inputs alone")
+    parser.add_argument("--minutes", type=float, default=30.0, help="total duration (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first round (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", choices=PROPERTIES, default=list(PROPERTIES), help="test only these inputs"
+    )
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
 

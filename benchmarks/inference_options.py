@@ -1,10 +1,10 @@
-"""What each option of inference costs: the same video with one option changed at a time, in one process.
+"""Measure the cost of inference options: the same video with one changed option at a time, in one process.
 
     python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--steps 20] [--only deepcache overlap]
 
-Prints a Markdown table: processor time of the whole run (finding the face included, ffmpeg not) over that of the
-defaults, the shorter of the repeats, which take turns; and how far the result is from the defaults' (mean PSNR of whole
-frames). Processor time, so that the machine's other work does not count; on a GPU look at the wall clock instead.
+Prints a Markdown table with the CPU time of the complete run (including face detection, without ffmpeg) relative to the
+defaults, as the shortest of alternating repeats, and the mean PSNR of whole frames relative to the result of the
+defaults. CPU time does not depend on other processes; on a GPU, compare wall-clock time instead.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
 
 def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
-    """Options by how they are called on the command line; the first is the defaults."""
+    """Return the options by their command line; the first entry has the defaults."""
     steps = defaults.num_inference_steps
     return {
         "defaults": defaults,
@@ -49,13 +49,13 @@ def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
 
 
 def frames_of(video: Path) -> Iterator[np.ndarray]:
-    """The frames of a result."""
+    """Read the frames of a result."""
     with VideoReader(video) as reader:
         yield from reader
 
 
 def mean_psnr(video: Path, reference: Path) -> float:
-    """Mean over the frames of the PSNR of two equally long videos, in dB; infinite frames count as 99."""
+    """Return the mean PSNR over the frames of two videos of equal length in dB; equal frames count as 99."""
     values = []
     for frame, other in zip(frames_of(video), frames_of(reference), strict=True):
         error = float(((frame.astype(np.float32) - other) ** 2).mean())
@@ -64,12 +64,12 @@ def mean_psnr(video: Path, reference: Path) -> float:
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measure the options and print the table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, default=DEMO_VIDEO)
     parser.add_argument("--audio", type=Path, default=DEMO_AUDIO)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="options that have one of these words in them")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="only options that contain one of these words")
     parser.add_argument("--steps", type=int, help="denoising steps of the defaults (default: the configuration's)")
     add_weight_arguments(parser)
     add_device_arguments(parser)

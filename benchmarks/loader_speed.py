@@ -1,9 +1,9 @@
-"""Samples per second of the data loader beside the training step, and how long the step waits for data.
+"""Measure samples per second of the data loader and of the training step, and how long the step waits for data.
 
-For each number of workers three figures: the loader alone, the step alone (forward, backward, optimizer, on one batch
-again and again), and both together as in training, with the share of the time in which the step waited for its batch.
-Features are computed before; the loader is measured with warm caches. Processor time is told as well: unlike time on
-the clock it does not grow with other work on the machine, and without workers it is all in one process.
+Three measurements for each number of workers: only the loader, only the step (forward, backward and optimizer on the
+same batch), and both as in training, with the share of time in which the step waits for its batch. Features are
+computed before, so that the caches are warm. CPU time is reported too: it does not depend on other processes, and
+without workers one process uses all of it.
 
 Run: python -m benchmarks.loader_speed unet --config configs/demo/unet_stage1.yaml data.train_clips=FOLDER
      python -m benchmarks.loader_speed syncnet --config configs/demo/syncnet.yaml data.train_clips=FOLDER
@@ -37,7 +37,7 @@ Batch = dict[str, Any]
 
 
 def build_trainer(model: str, config: Path, overrides: list[str]) -> Trainer:
-    """The trainer that the shell script would build."""
+    """Build the trainer as the shell script does."""
     if model == "unet":
         unet_run = load_config(config, UNetRun, overrides)
         return build_unet_trainer(unet_run, asdict(unet_run))
@@ -46,14 +46,14 @@ def build_trainer(model: str, config: Path, overrides: list[str]) -> Trainer:
 
 
 def loader(trainer: Trainer, session: TrainingSession, num_workers: int, num_batches: int) -> Iterator[Batch]:
-    """One batch more than is measured: the first one waits for the workers to start."""
+    """Return one batch more than is measured, because the first one waits for the start of the workers."""
     config = trainer.config
     sampler = StepSampler(len(trainer.dataset), config.batch_size, seed=config.seed, num_batches=num_batches + 1)
     return batches(trainer.dataset, trainer.collate, sampler, num_workers, session.device)
 
 
 def train_on(trainer: Trainer, session: TrainingSession) -> Callable[[Batch], None]:
-    """What the training loop does with a batch."""
+    """Process a batch as the training loop does."""
     context = StepContext(0, trainer.config.max_steps)
 
     def train(batch: Batch) -> None:
@@ -61,14 +61,14 @@ def train_on(trainer: Trainer, session: TrainingSession) -> Callable[[Batch], No
         session.accelerator.backward(result.loss)
         session.optimizer.step()
         session.optimizer.zero_grad()
-        result.loss.item()  # on a GPU: wait for the work
+        result.loss.item()  # waits for the work of a GPU
 
     return train
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per batch: on the clock, of these waiting for the batch, and of this process' processor time."""
+    """Seconds per batch: wall-clock time, the part of it spent waiting for the batch, CPU time of this process."""
 
     clock_s: float
     waiting_s: float
@@ -76,7 +76,7 @@ class Timing:
 
 
 def measure(supply: Iterable[Batch], work: Callable[[Batch], None]) -> Timing:
-    """Times all batches but the first."""
+    """Measure all batches except the first."""
     batches_left = iter(supply)
     work(next(batches_left))
     start, processor, waited, count = time.perf_counter(), time.process_time(), 0.0, 0
@@ -93,7 +93,7 @@ def measure(supply: Iterable[Batch], work: Callable[[Batch], None]) -> Timing:
 
 
 def main() -> int:
-    """Prints one line for each number of workers."""
+    """Print one line for each number of workers."""
     parser = OneLineParser(description="Samples per second of the data loader beside the training step")
     parser.add_argument("model", choices=("unet", "syncnet"))
     parser.add_argument("--config", type=Path, required=True)
@@ -111,7 +111,7 @@ def main() -> int:
         torch.set_num_threads(trainer.config.num_threads)
     session, num_batches = TrainingSession(trainer.config, trainer.step.model), options.num_batches
     train, size = train_on(trainer, session), trainer.config.batch_size
-    first, *_ = loader(trainer, session, 0, num_batches)  # makes what the cache lacks of the measured batches
+    first, *_ = loader(trainer, session, 0, num_batches)  # computes missing cache entries of the measured batches
     step = measure([first] * (num_batches + 1), train)
     reading = measure(loader(trainer, session, 0, num_batches), lambda batch: None)
     print(f"batch of {size}, step alone: {size / step.clock_s:8.1f} samples/s")

@@ -1,9 +1,9 @@
-"""Gradients of every loss term at the U-Net's output in the number formats of a training, compared with float32.
+"""Compare the gradients of every loss term at the U-Net's output in each number format of training with float32.
 
     python -m benchmarks.loss_gradients
 
 One window of a synthetic person at 128 px, the demo's frozen networks, and VGG-16 with the weights of
-`checkpoints/auxiliary` where they are present, else with random ones. Prints a Markdown table: the norm of each
+`checkpoints/auxiliary` if they are present, else with random ones. Prints a Markdown table: the norm of each
 gradient divided by that in float32, and the cosine between the two.
 """
 
@@ -40,13 +40,13 @@ DEMO = REPOSITORY_ROOT / "checkpoints" / "demo"
 SPEECH = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
 RESOLUTION, NUM_FRAMES, FPS, MEL_COLUMNS = 128, 16, 25, 52
 PREDICTION_ERROR = 0.2
-"""Size of the error of the predicted noise, whose own size is 1."""
+"""Standard deviation of the error of the predicted noise, whose standard deviation is 1."""
 TIMESTEPS = (100, 500, 900)
 
 OUTPUT_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Format in which the U-Net returns its prediction, and receives the gradient, for each mixed precision."""
+"""Number format of the U-Net's prediction and of its gradient for each mixed precision."""
 LOSS_SCALES = {"no": 1.0, "bf16": 1.0, "fp16": 2.0**16}
-"""The factor a GradScaler begins with."""
+"""Initial scale of a GradScaler."""
 
 _OFF = EpsilonLossConfig(weight=0)
 TERMS = {
@@ -59,17 +59,17 @@ TERMS = {
     "trepa": LossesConfig(_OFF, trepa=TrepaLossConfig(1, "checkpoints/demo/videomae.pt")),
 }
 FEW_FRAMES = {"perceptual (vae_encoder)": 4, "perceptual (vgg16)": 2}
-"""Frames looked at where a term sees each alone: the table is the same, the time is not."""
+"""Number of frames for terms that process each frame separately; fewer frames save time and give the same table."""
 
 
 @dataclass(frozen=True)
 class GradientMatch:
-    """How a gradient compares with the one in float32.
+    """Comparison of a gradient with the one in float32.
 
     Attributes:
-        norm: of the gradient with respect to the predicted noise, loss scale divided out.
-        norm_ratio: of the norms.
-        cosine: between the two.
+        norm: norm of the gradient with respect to the predicted noise, divided by the loss scale.
+        norm_ratio: ratio of the norms.
+        cosine: cosine similarity of the gradients.
     """
 
     norm: float
@@ -78,7 +78,7 @@ class GradientMatch:
 
 
 class GradientWindow:
-    """A window of a synthetic person, and a noise prediction with an error, the same in all number formats."""
+    """A window of a synthetic person, and a noise prediction with an error, equal in all number formats."""
 
     def __init__(self) -> None:
         with wave.open(str(SPEECH)) as file:
@@ -95,13 +95,13 @@ class GradientWindow:
         self.predicted_noise = (self.noise + PREDICTION_ERROR * error).bfloat16().float()
 
     def gradient(self, term: str, precision: str, timestep: int, root: Path = REPOSITORY_ROOT) -> torch.Tensor:
-        """Gradient of one term with respect to the predicted noise, float32, loss scale divided out.
+        """Return the float32 gradient of one term with respect to the predicted noise, divided by the loss scale.
 
         Args:
             term: a name of `TERMS`.
-            precision: "no", "bf16" or "fp16", as a training resolves it.
-            timestep: of the noise.
-            root: folder in which the VGG-16 lies.
+            precision: "no", "bf16" or "fp16".
+            timestep: timestep of the noise.
+            root: folder that has the VGG-16 weights.
         """
         dtype = frozen_dtype(precision)
         codec = load_vae(DEMO / "vae", dtype=dtype)
@@ -129,14 +129,14 @@ class GradientWindow:
 
 
 def compare(gradient: torch.Tensor, reference: torch.Tensor) -> GradientMatch:
-    """Compares a gradient with the reference; in float64, so that small squares are not lost."""
+    """Compare a gradient with the reference in float64, so that small squares do not underflow."""
     ours, theirs = gradient.double().flatten(), reference.double().flatten()
     norm, expected = ours.norm(), theirs.norm()
     return GradientMatch(float(norm), float(norm / expected), float(ours @ theirs / (norm * expected)))
 
 
 def vgg16_root(folder: Path) -> Path:
-    """The repository where it holds the VGG-16, else `folder` with random weights of that network."""
+    """Return the repository if it has the VGG-16 weights, else `folder` with random weights of that network."""
     if (REPOSITORY_ROOT / VGG16_FILE).is_file():
         return REPOSITORY_ROOT
     with torch.device("meta"):
@@ -153,9 +153,11 @@ def vgg16_root(folder: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the table."""
+    """Print the table."""
     parser = OneLineParser(description="gradients of the loss terms in each number format against float32")
-    parser.add_argument("--timesteps", type=int, nargs="+", default=list(TIMESTEPS), help="of the noise, 0 to 999")
+    parser.add_argument(
+        "--timesteps", type=int, nargs="+", default=list(TIMESTEPS), help="timesteps of the noise, 0 to 999"
+    )
     options = parser.parse_args(arguments)
     window = GradientWindow()
     rows = [

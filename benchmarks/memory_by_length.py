@@ -1,10 +1,10 @@
-"""Peak memory of the pipeline at two lengths of 1080p video, to show that it does not grow with the video.
+"""Measure the peak memory of the pipeline for two lengths of 1080p video, to show that it does not grow.
 
     python -m benchmarks.memory_by_length [--seconds 20 200]
 
-Each length runs in a process of its own, with tiny random networks in place of the real ones (their memory does not
-depend on the length either), the real decoder, MTCNN's place taken by a detector that is told where the face is, the
-real alignment, windows, paste-back and encoder. ffmpeg's own processes are not counted: they see one frame at a time.
+Each length runs in a separate process. Tiny random networks replace the real ones, whose memory does not depend on the
+length either, and a detector with a fixed result replaces MTCNN. Decoder, alignment, windows, pasting and encoder are
+the real ones. The ffmpeg processes are not measured: they process one frame at a time.
 """
 
 import json
@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 1920, 1080
 
 
 def make_inputs(folder: Path, seconds: int) -> tuple[Path, Path]:
-    """A 1080p test picture and noise for speech, both of that length."""
+    """Write a 1080p test video, and noise as its speech, both of that length."""
     from latentsync.media.ffmpeg_tools import generated_input
     from latentsync.media.transcode import write_media
 
@@ -38,7 +38,7 @@ def make_inputs(folder: Path, seconds: int) -> tuple[Path, Path]:
 
 
 def measure(seconds: int) -> dict[str, float]:
-    """Runs one length in this process."""
+    """Run one length in this process."""
     from latentsync.pipelines.options import LipsyncOptions
     from tests.tiny_pipeline import tiny_pipeline
 
@@ -57,7 +57,7 @@ def measure(seconds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures each length in a process of its own and prints one JSON line for each."""
+    """Measure each length in a separate process and print one JSON line for each."""
     parser = OneLineParser(description=__doc__)
     parser.add_argument("--seconds", type=int, nargs="+", default=[20, 200])
     parser.add_argument("--here", action="store_true", help="measure in this process")

@@ -1,9 +1,9 @@
-"""Memory that each task takes with the demo weights: the largest resident memory of its processes together.
+"""Measure the peak memory of each task with the demo weights: resident memory of all its processes together.
 
     python -m benchmarks.memory_by_task --clips data/train --held_out data/val
 
-Prints a Markdown table. Runs each command for itself in a temporary folder and looks at its process tree five times a
-second; pages that processes share are counted in each.
+Prints a Markdown table. Runs one command at a time in a temporary folder and samples its process tree five times per
+second. Pages that processes share are counted in each of them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _MIB = 1024**2
 
 
 def tasks(clips: Path, held_out: Path) -> Mapping[str, Sequence[str]]:
-    """Commands by what they do; they write into the folder they run in."""
+    """Return the commands by task; they write to the current folder."""
     data = [f"data.train_clips={clips.resolve()}", f"data.validation_clips={held_out.resolve()}"]
     short = ["training.max_steps=3", "training.validate_every=1000", "training.num_workers=1"]
     configs, assets = REPOSITORY_ROOT / "configs", REPOSITORY_ROOT / "assets"
@@ -48,7 +48,7 @@ def tasks(clips: Path, held_out: Path) -> Mapping[str, Sequence[str]]:
 
 
 def peak_memory_mib(command: Sequence[str]) -> float:
-    """Largest sum of resident memory over a command and what it starts, in MiB.
+    """Return the peak resident memory of a command and its subprocesses in MiB.
 
     Raises:
         RuntimeError: the command fails.
@@ -74,10 +74,10 @@ def _resident(root: psutil.Process) -> int:
 
 
 def main() -> int:
-    """Measures and prints the table."""
+    """Measure the tasks and print the table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=Path, required=True, help="a few training clips")
-    parser.add_argument("--held_out", type=Path, required=True, help="a few more")
+    parser.add_argument("--clips", type=Path, required=True, help="folder with a few training clips")
+    parser.add_argument("--held_out", type=Path, required=True, help="folder with a few other clips")
     arguments = parser.parse_args()
     clips, held_out = arguments.clips.resolve(), arguments.held_out.resolve()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,11 @@
-"""Memory that a lip-sync takes with networks of the published sizes, whose weights here are made up.
+"""Measure the memory of lip-sync with random weights of the published sizes.
 
     python -m benchmarks.memory_published --resolution 256 512 --dtype float32
 
-Writes random weights of the published shapes into a temporary folder (6 GB), then runs ./inference.sh with them on one
-window of the demo video and one denoising step. Memory does not depend on the values of the weights, nor on the number
-of steps and windows. Prints a Markdown table: resident memory of all processes together, and on a GPU also the memory
-that PyTorch took there.
+Writes random weights of the published shapes to a temporary folder (6 GB), then runs ./inference.sh with them on one
+window of the demo video with one denoising step. The memory does not depend on the values of the weights or on the
+number of steps and windows. Prints a Markdown table with the resident memory of all processes together and, on a GPU,
+the memory of PyTorch on the device.
 """
 
 import argparse
@@ -28,7 +28,7 @@ WINDOW_S = 16 / 25
 
 
 def write_job(folder: Path) -> None:
-    """A list with one job: the demo video, and as much of its speech as one window lasts."""
+    """Write a list with one job: the demo video, and its speech cut to the length of one window."""
     with wave.open(str(DEMO_AUDIO)) as speech, wave.open(str(folder / "window.wav"), "wb") as window:
         window.setparams(speech.getparams())
         window.writeframes(speech.readframes(round(WINDOW_S * speech.getframerate())))
@@ -37,7 +37,7 @@ def write_job(folder: Path) -> None:
 
 
 def command(folder: Path, resolution: int, dtype: str, guidance: float) -> Sequence[str]:
-    """One run of ./inference.sh."""
+    """Run ./inference.sh once and measure its memory."""
     return [
         str(REPOSITORY_ROOT / "inference.sh"),
         "--unet_config_path", str(write_config(folder, resolution)),
@@ -48,11 +48,11 @@ def command(folder: Path, resolution: int, dtype: str, guidance: float) -> Seque
 
 
 def main() -> int:
-    """Measures and prints the table."""
+    """Measure each setting and print the table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
     parser.add_argument("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--guidance_scale", type=float, nargs="+", default=[1.5], help="1 halves the U-Net's batch")
+    parser.add_argument("--guidance_scale", type=float, nargs="+", default=[1.5], help="1 halves the U-Net batch")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,8 +1,8 @@
-"""Processor time of one U-Net step and of one VAE round trip in float32 and bfloat16, full size, side by side.
+"""Measure the CPU time of a U-Net step and of a VAE round trip at full size in float32 and bfloat16.
 
     python -m benchmarks.model_dtypes --threads 2 --frames 4
 
-Weights are constants: the time does not depend on them. The last line gives how many times faster bfloat16 is.
+The weights are constant, because the time does not depend on them. The last line has the speed-up of bfloat16.
 """
 
 import argparse
@@ -24,9 +24,9 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def best_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Processor seconds, all threads together, of the shortest run after one to warm up.
+    """Return the CPU seconds of all threads in the shortest run after a warm-up.
 
-    Not wall time, so that the machine's other work does not count.
+    Unlike wall-clock time, CPU time does not depend on other processes.
     """
     run()
     times = []
@@ -38,7 +38,7 @@ def best_seconds(run: Callable[[], object], repeats: int) -> float:
 
 
 def full_size(build: Callable[[], M]) -> M:
-    """A network whose weights are all the same small number, made without the time random ones take."""
+    """Build a network whose weights are one small constant, which is faster than random weights."""
     with torch.device("meta"):
         model = build()
     model.to_empty(device="cpu")
@@ -49,7 +49,7 @@ def full_size(build: Callable[[], M]) -> M:
 
 @torch.no_grad()
 def measure_unet(frames: int, resolution: int, repeats: int) -> list[float]:
-    """Seconds of one stage-2 step on one window, for each dtype."""
+    """Return the seconds of one stage-2 step on one window for each dtype."""
     size, seconds = resolution // 8, []
     unet = full_size(lambda: UNet3DConditionModel(use_motion_module=True))
     for dtype in DTYPES:
@@ -62,7 +62,7 @@ def measure_unet(frames: int, resolution: int, repeats: int) -> list[float]:
 
 @torch.no_grad()
 def measure_vae(frames: int, resolution: int, repeats: int) -> list[float]:
-    """Seconds to encode and decode some images with a VAE of sd-vae-ft-mse's size, for each dtype."""
+    """Return the seconds to encode and decode images with a VAE of the size of sd-vae-ft-mse for each dtype."""
     seconds = []
     vae = full_size(lambda: AutoencoderKL.from_config(SD_VAE))
     for dtype in DTYPES:
@@ -73,10 +73,10 @@ def measure_vae(frames: int, resolution: int, repeats: int) -> list[float]:
 
 
 def main() -> None:
-    """Measures both networks and prints a table."""
+    """Measure both networks and print a table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--frames", type=int, default=4, help="frames of the U-Net's window and images of the VAE")
+    parser.add_argument("--frames", type=int, default=4, help="frames per window, and images for the VAE")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()

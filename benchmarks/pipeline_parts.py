@@ -1,7 +1,7 @@
-"""What each part of a lip-sync takes: time, memory of all processes, and memory on the accelerator.
+"""Measure each part of lip-sync: time, memory of all processes, and memory on the accelerator.
 
-The stages of the pipeline work at the same time in threads of their own, so the times of all parts together may exceed
-the time of the whole, and the memory of a part is what all processes took while it was at work.
+The stages of the pipeline run in parallel threads. The sum of their times may therefore exceed the total time, and the
+memory of a part is that of all processes while the part runs.
 """
 
 import threading
@@ -33,10 +33,10 @@ class PartFigures:
     """Figures of one part.
 
     Attributes:
-        seconds: wall-clock time of all its calls together.
-        num_calls: how often it was called.
-        memory_gib: largest resident memory of this process and those it started while the part was at work.
-        device_memory_gib: largest memory of tensors on the accelerator meanwhile; None on a CPU.
+        seconds: wall-clock time of all calls together.
+        num_calls: number of calls.
+        memory_gib: peak resident memory of this process and its subprocesses while the part runs.
+        device_memory_gib: peak memory of tensors on the accelerator while the part runs; None on a CPU.
     """
 
     seconds: float = 0.0
@@ -46,7 +46,7 @@ class PartFigures:
 
 
 class PartClock:
-    """Collects `PartFigures` by part; a context manager that watches the memory while it is open."""
+    """Collects `PartFigures` by part; a context manager that samples the memory while it is open."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -66,12 +66,12 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str, on_device: bool = False) -> Iterator[None]:
-        """Counts what happens inside as the part's work.
+        """Measure the block as a part.
 
         Args:
-            name: of the part.
-            on_device: whether networks run inside; the device is waited for then, and its peak memory counted anew.
-                Such parts do not overlap.
+            name: name of the part.
+            on_device: True if networks run inside; the measurement then waits for the device and resets its peak
+                memory. Such parts do not overlap.
         """
         with self._lock:
             figures = self.figures.setdefault(name, PartFigures())
@@ -95,7 +95,7 @@ class PartClock:
                 figures.device_memory_gib = max(peak, figures.device_memory_gib or 0.0)
 
     def timed(self, function: Callable[..., Any], name: str, on_device: bool = False) -> Callable[..., Any]:
-        """The function, its calls counted as work of a part."""
+        """Return the function with its calls measured as a part."""
 
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -117,20 +117,20 @@ class PartClock:
 
 
 def resident_memory() -> int:
-    """Resident memory of this process and all it started, in bytes; pages that processes share count in each."""
+    """Return the resident memory of this process and its subprocesses in bytes; shared pages count in each."""
     this = psutil.Process()
     total = this.memory_info().rss
     for child in this.children(recursive=True):
         try:
             total += child.memory_info().rss
-        except psutil.NoSuchProcess:  # ended meanwhile
+        except psutil.NoSuchProcess:  # it has ended
             continue
     return total
 
 
 @contextmanager
 def parts_counted(pipeline: LipsyncPipeline, clock: PartClock) -> Iterator[None]:
-    """While open, every part of a pipeline reports to the clock; its results stay the same."""
+    """Measure every part of a pipeline while the block is open; the results of the pipeline do not change."""
     codec, unet = pipeline.synthesizer.codec, pipeline.synthesizer.unet
     places: list[tuple[Any, str, str, bool]] = [
         (pipeline.detector, "detect", "faces", False),

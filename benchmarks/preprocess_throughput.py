@@ -1,14 +1,14 @@
-"""Clips per second of every step of the data pipeline, and what limits it: ffmpeg, the network, or the rest.
+"""Measure clips per second of every step of the data pipeline, and its bottleneck: ffmpeg, the network, or the rest.
 
-First every step runs in this process over the clips that the step before made, with one thread, and its processor time
-is split: ffmpeg and ffprobe (their processes), networks (whatever runs inside a torch module), and the rest (Python,
-OpenCV, the cutting and pasting of faces). Processor time does not grow with other work on the machine. Then the same
-clips go through worker processes, `--workers` at a time; clips per second are those after the first of every worker, so
-that starting and loading do not count. A step whose weights are missing is named and lets the clips pass.
+First every step processes the clips of the previous step in this process with one thread. Its CPU time is split into
+ffmpeg and ffprobe (their processes), networks (inside torch modules), and the rest (Python, OpenCV, cropping of faces).
+CPU time does not depend on other processes. Then `--workers` worker processes process the same clips. The first clip of
+each worker does not count, so that the start and the loading of networks are excluded. A step whose weights are missing
+is reported and passes the clips on.
 
 Run: python -m benchmarks.preprocess_throughput [--raw FOLDER] [--num_clips 8] [--seconds 6] [--size 512]
          [--config configs/preprocess/demo.yaml] [--workers 1 2] [key=value ...]
-Without --raw so many synthetic talkers are rendered first (about 0.1 s a frame of 512 px).
+Without --raw, synthetic talking heads are rendered first (about 0.1 s per frame of 512 px).
 """
 
 import argparse
@@ -43,13 +43,13 @@ RAW_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm"}
 
 @dataclass(frozen=True)
 class Shares:
-    """Processor seconds of a step over all its clips, and its seconds on the clock.
+    """CPU seconds and wall-clock seconds of a step over all its clips.
 
     Attributes:
-        ffmpeg_s: of the processes it started.
-        network_s: of this process inside torch modules.
-        own_s: of this process elsewhere.
-        clock_s: on the clock.
+        ffmpeg_s: CPU seconds of its subprocesses.
+        network_s: CPU seconds of this process inside torch modules.
+        own_s: CPU seconds of this process elsewhere.
+        clock_s: wall-clock seconds.
     """
 
     ffmpeg_s: float
@@ -59,27 +59,27 @@ class Shares:
 
     @property
     def total_s(self) -> float:
-        """All processor time."""
+        """Total CPU seconds."""
         return max(self.ffmpeg_s + self.network_s + self.own_s, 1e-9)
 
     @property
     def limit(self) -> str:
-        """What takes most of the processor time."""
+        """Return the part with the largest CPU time."""
         parts = {"decoding and encoding": self.ffmpeg_s, "the network": self.network_s, "the rest": self.own_s}
         return max(parts, key=lambda name: parts[name])
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One step's figures.
+    """Measurements of one step.
 
     Attributes:
         step: the step.
-        clips: what went in.
-        clip_s: seconds of video that went in.
-        num_kept: clips that came out.
-        shares: where the processor time goes.
-        rates: clips per second by number of workers; None where there were too few clips.
+        clips: input clips.
+        clip_s: seconds of input video.
+        num_kept: number of output clips.
+        shares: CPU time by part.
+        rates: clips per second by number of workers; None if there were too few clips.
     """
 
     step: Step
@@ -91,7 +91,7 @@ class Measurement:
 
 
 class NetworkClock:
-    """Processor seconds of this thread inside the outermost torch modules while it is listening."""
+    """CPU seconds of this thread inside the outermost torch modules while the hooks are installed."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -100,7 +100,7 @@ class NetworkClock:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hooks that see every module's call."""
+        """Install hooks on every module call."""
         before = register_module_forward_pre_hook(self._enter)
         after = register_module_forward_hook(self._leave, always_call=True)
         try:
@@ -121,7 +121,7 @@ class NetworkClock:
 
 
 def raw_clips(options: argparse.Namespace, folder: Path) -> list[Clip]:
-    """The raw videos: those of a folder, or synthetic ones, rendered."""
+    """Return the raw videos of a folder, or render synthetic ones."""
     if options.raw is not None:
         paths = sorted(path for path in options.raw.rglob("*") if path.suffix.lower() in RAW_SUFFIXES)
         paths = paths[: options.num_clips]
@@ -149,7 +149,7 @@ def _made(clip: Clip, index: int, output: Output) -> Clip:
 
 
 def run_here(step: Step, clips: Sequence[Clip], folder: Path) -> tuple[list[Clip], Shares]:
-    """Runs a step in this process, with one thread; what comes out, and where the time went."""
+    """Run a step in this process with one thread; return its output clips and its CPU time by part."""
     process = step.load(resolve_device() if step.uses_device else torch.device("cpu"))
     clock, made = NetworkClock(), []
     clock_s, own_s, ffmpeg_s = time.monotonic(), time.process_time(), _children_s()
@@ -163,13 +163,13 @@ def run_here(step: Step, clips: Sequence[Clip], folder: Path) -> tuple[list[Clip
 
 
 def _children_s() -> float:
-    """Processor seconds of the processes that this one started and that have ended."""
+    """Return the CPU seconds of subprocesses that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, num_workers: int) -> float | None:
-    """Clips per second once every worker has done one; None where there are not two a worker.
+    """Return clips per second after the first clip of each worker; None if there are fewer than two per worker.
 
     Raises:
         LatentSyncError: a clip failed.
@@ -187,7 +187,7 @@ def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, nu
 def measure(
     step: Step, clips: Sequence[Clip], workers: Sequence[int], folder: Path, make: Callable[[int], Executor]
 ) -> tuple[list[Clip], Measurement]:
-    """The clips that a step makes, and its figures."""
+    """Return the output clips and the measurements of a step."""
     made, shares = run_here(step, clips, folder)
     rates = {count: rate(make(count), step, clips, folder / f"{step.number}_by_{count}", count) for count in workers}
     clip_s = sum(probe_video(clip.path).duration_s for clip in clips)
@@ -195,7 +195,7 @@ def measure(
 
 
 def table(measurements: Sequence[Measurement], workers: Sequence[int]) -> str:
-    """The figures as Markdown."""
+    """Format the measurements as Markdown."""
     counts = [f"clips/s, {count} worker{'s' if count > 1 else ''}" for count in workers]
     heads = ["step", "clips in / out", "s a clip", *counts, "processor s a clip", "ffmpeg", "network", "rest", "limit"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
@@ -212,7 +212,7 @@ def table(measurements: Sequence[Measurement], workers: Sequence[int]) -> str:
 
 
 def run(options: argparse.Namespace, folder: Path) -> str:
-    """All steps; the table, and below it what was left out."""
+    """Measure all steps; return the table and, below it, the skipped steps."""
     config = load_config(options.config, PreprocessConfig, options.overrides)
     clips = raw_clips(options, folder / "raw")
     torch.set_num_threads(1)
@@ -239,12 +239,12 @@ def run(options: argparse.Namespace, folder: Path) -> str:
 
 
 def main() -> int:
-    """Print the table; 0, or 2 after an error a user can act on."""
+    """Print the table; return 0, or 2 after an error that the user can correct."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, default=None, help="folder of raw videos instead of synthetic ones")
     parser.add_argument("--num_clips", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of a synthetic video")
-    parser.add_argument("--size", type=int, default=512, help="side of a synthetic video in pixels")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a synthetic video")
+    parser.add_argument("--size", type=int, default=512, help="side length of a synthetic video in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", type=Path, default=REPOSITORY_ROOT / "configs/preprocess/demo.yaml")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])

@@ -1,11 +1,11 @@
-"""Inference with random weights of the published sizes, part by part: time and memory of each.
+"""Measure time and memory of each part of inference with random weights of the published sizes.
 
     python -m benchmarks.published_path --video talk.mp4 --audio speech.wav --out runs/published_path
 
-Writes random weights in the published formats into a temporary folder (5.5 GB, removed at the end), and for each
-resolution runs ./inference.sh's own code on the first frames of a video, in a process of its own. Prints a Markdown
-table; --out names a folder for it and for the same as JSON. Neither time nor memory depends on the values of the
-weights. The stages of the pipeline overlap: the parts together may take longer than the whole.
+Writes random weights in the published formats to a temporary folder (5.5 GB, removed at the end). For each resolution
+it runs the code of ./inference.sh on the first frames of a video in a separate process. Prints a Markdown table; --out
+names a folder for the table and the same data as JSON. Time and memory do not depend on the values of the weights. The
+stages of the pipeline overlap, so that the sum of the parts may exceed the total time.
 """
 
 import argparse
@@ -47,11 +47,11 @@ class PathRun:
     """One measured run.
 
     Attributes:
-        folder: where weights and configuration are.
-        config: the U-Net's configuration.
-        video, audio: the inputs; the audio is as long as the result.
+        folder: folder of weights and configuration.
+        config: configuration of the U-Net.
+        video, audio: inputs; the audio is as long as the result.
         num_steps: denoising steps.
-        device, dtype: as on the command line of inference.
+        device, dtype: options of inference.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class PathRun:
 
 
 def measure(run: PathRun) -> dict[str, Any]:
-    """Runs inference in this process: {"device", "dtype", "num_frames", "parts": {name: PartFigures as a dict}}."""
+    """Run inference in this process; return {"device", "dtype", "num_frames", "parts": {name: dict of PartFigures}}."""
     out = run.folder / "out.mp4"
     arguments = inference.build_parser().parse_args(
         [
@@ -94,10 +94,10 @@ def measure(run: PathRun) -> dict[str, Any]:
 
 
 def measure_apart(run: PathRun) -> dict[str, Any]:
-    """`measure` in a fresh process, so that no memory of this one counts; it ends when this one is interrupted.
+    """Call `measure` in a new process, so that memory of this one does not count; it ends when this one is interrupted.
 
     Raises:
-        LatentSyncError: as inference does.
+        LatentSyncError: raised by inference.
         RuntimeError: the process ended without a result.
     """
     context = get_context("spawn")
@@ -126,7 +126,7 @@ def _send_figures(sender: Connection, run: PathRun) -> None:
 
 
 def table(resolution: int, result: dict[str, Any]) -> str:
-    """One run as a heading line and a Markdown table."""
+    """Format one run as a heading line and a Markdown table."""
     rows = []
     for name, values in result["parts"].items():
         figures = PartFigures(**values)
@@ -141,13 +141,19 @@ def table(resolution: int, result: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
-    parser.add_argument("--frames", type=int, help="of the result (default: 32 at 256 px, 16 at 512 px)")
+    parser.add_argument(
+        "--frames", type=int, help="number of frames of the result (default: 32 at 256 px, 16 at 512 px)"
+    )
     parser.add_argument("--steps", type=int, default=2, help="denoising steps (default: %(default)s)")
-    parser.add_argument("--video", type=Path, default=inference.DEMO_VIDEO, help="a person (default: the demo's)")
-    parser.add_argument("--audio", type=Path, default=inference.DEMO_AUDIO, help="speech (default: the demo's)")
+    parser.add_argument(
+        "--video", type=Path, default=inference.DEMO_VIDEO, help="source video (default: that of the demo)"
+    )
+    parser.add_argument(
+        "--audio", type=Path, default=inference.DEMO_AUDIO, help="driving audio (default: that of the demo)"
+    )
     parser.add_argument("--device", default="auto", help="as for inference.sh")
     parser.add_argument("--dtype", default="auto", help="as for inference.sh")
     parser.add_argument("--size", choices=list(SIZES), default="published", help="tiny is for tests")
@@ -156,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
-    """Measures each resolution and prints its table; figures by resolution."""
+    """Measure each resolution and print its table; return the measurements by resolution."""
     resolve_device(options.device)
     probe_video(options.video)
     probe_audio(options.audio)
@@ -174,7 +180,7 @@ def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures, prints the tables, and writes them: 0, or 2 where an input cannot be used."""
+    """Measure, print and write the tables; return 0, or 2 if an input cannot be used."""
     options = build_parser().parse_args(arguments)
     return run_command(lambda: _main(options), when_stopped="the temporary weights were removed")
 

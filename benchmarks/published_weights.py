@@ -1,4 +1,4 @@
-"""Random weights of the published sizes, written in the published file formats (or, for tests, of tiny sizes)."""
+"""Write random weights of the published sizes (or, for tests, of tiny sizes) in the published file formats."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from latentsync.weights import REPOSITORY_ROOT, UNET, VERSIONS, WHISPER_TINY
 
 
 def write_weights(folder: Path, sizes: WeightSizes = PUBLISHED) -> None:
-    """Writes `latentsync_unet.pt`, `whisper/tiny.pt` and `vae/` into a folder: 5.5 GB at the published sizes.
+    """Write `latentsync_unet.pt`, `whisper/tiny.pt` and `vae/` to a folder: 5.5 GB at the published sizes.
 
     The U-Net has the tensors of both releases (stage 2).
     """
@@ -32,7 +32,7 @@ def write_weights(folder: Path, sizes: WeightSizes = PUBLISHED) -> None:
 
 
 def write_config(folder: Path, resolution: int, sizes: WeightSizes = PUBLISHED) -> Path:
-    """The published configuration for a resolution (256 or 512), with the weights of `write_weights` in `folder`."""
+    """Write the published configuration for 256 or 512 px, with the weights of `write_weights` in `folder`."""
     published = next(version for version in VERSIONS.values() if version.resolution == resolution)
     path = folder / f"unet_{resolution}.yaml"
     content = {
@@ -46,7 +46,7 @@ def write_config(folder: Path, resolution: int, sizes: WeightSizes = PUBLISHED) 
 
 
 def _write_whisper(path: Path, dimensions: ModelDimensions) -> None:
-    """openai-whisper's own format, encoder and decoder, in float16 as published."""
+    """Write the format of openai-whisper, encoder and decoder, in float16 as published."""
     network = fill_random(Whisper(dimensions)).half()
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"dims": asdict(dimensions), "model_state_dict": network.state_dict()}, path)

@@ -1,4 +1,4 @@
-"""Random weights for networks of any size, made without the time that initialisers take."""
+"""Random weights for networks of any size, faster than their initializers."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -10,12 +10,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def random_network(build: Callable[[], M], device: torch.device | str = "cpu", seed: int = 0) -> M:
-    """A network in eval mode on a device, its weights from `fill_random`.
+    """Build a network in eval mode on a device, with weights from `fill_random`.
 
     Args:
-        build: makes the network; called on the meta device. Buffers that are not in its state dict stay undefined.
-        device: where the weights go.
-        seed: of the weights.
+        build: function that builds the network; called on the meta device. Buffers outside its state dict stay
+            undefined. device: device of the weights. seed: seed of the weights.
     """
     with torch.device("meta"):
         network = build()
@@ -24,16 +23,16 @@ def random_network(build: Callable[[], M], device: torch.device | str = "cpu", s
 
 
 def convert(network: nn.Module, dtype: torch.dtype) -> None:
-    """Changes the format of the weights in place, channels last in memory, as `load_unet` and `load_vae` do."""
-    to = cast(Callable[..., nn.Module], nn.Module.to)  # torch's types lack the combination
+    """Convert the weights in place to a dtype and to channels-last memory, as `load_unet` and `load_vae` do."""
+    to = cast(Callable[..., nn.Module], nn.Module.to)  # torch's type stubs lack this combination
     to(network, dtype=dtype, memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def fill_random(network: M, seed: int = 0) -> M:
-    """Overwrites a state dict so that activations keep about unit size; returns the network.
+    """Overwrite a state dict so that activations stay near unit variance; return the network.
 
-    Tensors of several dimensions are normal with variance 1 / fan-in, scales and variances 1, all else 0.
+    Tensors of several dimensions are normal with variance 1 / fan-in, scales and variances are 1, all others 0.
     """
     generators: dict[torch.device, torch.Generator] = {}
     for name, tensor in network.state_dict().items():

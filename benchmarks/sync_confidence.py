@@ -1,11 +1,11 @@
-"""How sure StableSyncNet is of clips in sync and of clips with the speech of another: where step 7's threshold lies.
+"""Measure StableSyncNet's confidence for clips in sync and with other audio, to choose the threshold of step 7.
 
-Every clip is scored with its own sound and with that of the next clip, at full length and cut short. Confidence is the
-maximum of the curve less its median, as `StableSyncScorer` says.
+Every clip is scored with its own audio and with that of the next clip, at full length and shortened. The confidence is
+the maximum of the similarity curve minus its median, as in `StableSyncScorer`.
 
 Run: python -m benchmarks.sync_confidence --clips FOLDER [--num_clips 60] [--seconds 6 5 2.4]
          [--config configs/demo/syncnet.yaml] [--checkpoint checkpoints/demo/stable_syncnet.pt]
-FOLDER holds aligned training clips, such as `python -m demo.synthetic dataset --out FOLDER` makes.
+FOLDER has aligned training clips, such as those of `python -m demo.synthetic dataset --out FOLDER`.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from preprocess.steps.clip_files import FPS, SAMPLES_PER_FRAME
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Crops (n, h, w, 3) uint8 and samples (s,) of a clip."""
+    """Read the crops (n, h, w, 3) uint8 and audio samples (s,) of a clip."""
     with VideoReader(path) as frames, AudioSamples.decode(path) as sound:
         return np.stack(list(frames)), sound.read(0, sound.num_samples)
 
 
 def score(scorer: SyncScorer, crops: np.ndarray, samples: np.ndarray, seconds: float) -> SyncScore:
-    """The verdict on the first seconds of pictures and sound."""
+    """Score the first seconds of video and audio."""
     num_frames = min(len(crops), len(samples) // SAMPLES_PER_FRAME, round(seconds * FPS))
     return scorer.score(crops[:num_frames], samples[: num_frames * SAMPLES_PER_FRAME])
 
 
 def row(seconds: float, own: Sequence[SyncScore], other: Sequence[SyncScore]) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     sure = np.percentile([each.confidence for each in own], [0, 5, 50])
     unsure = np.percentile([each.confidence for each in other], [50, 95, 100])
     in_sync = np.mean([each.offset == 0 for each in own])
@@ -48,7 +48,7 @@ def row(seconds: float, own: Sequence[SyncScore], other: Sequence[SyncScore]) ->
 
 
 def main() -> int:
-    """Print the table; 0, or 2 after an error a user can act on."""
+    """Print the table; return 0, or 2 after an error that the user can correct."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--num_clips", type=int, default=60)

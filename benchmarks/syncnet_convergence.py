@@ -1,12 +1,12 @@
-"""Why does a SyncNet stay at 0.693? Small trainings that differ in one thing each, and the document about them.
+"""Train small SyncNets that differ in one setting each, and write the tables of docs/syncnet_convergence.md.
 
     python -m benchmarks.syncnet_convergence run --data data --out runs/syncnet_convergence
     python -m benchmarks.syncnet_convergence document --out runs/syncnet_convergence
 
-Every run is scripts/train_syncnet.py with configs/demo/syncnet_study.yaml and a few overrides, about two minutes of one
-core; all see the same number of windows. Runs that are finished are skipped, so the command can be stopped and given
-again. Each is also judged on the same clean held-out clips (eval/eval_syncnet_acc.py). `document` redraws the curves in
-docs/syncnet_convergence/ and the tables of docs/syncnet_convergence.md, and leaves the words of the document alone.
+Every run is scripts/train_syncnet.py with configs/demo/syncnet_study.yaml and a few overrides, and takes about two
+minutes on one core; all runs use the same number of windows. Finished runs are skipped, so that the command can be
+interrupted and repeated. Each run is also measured on the same clean held-out clips (eval/eval_syncnet_acc.py).
+`document` writes the curves in docs/syncnet_convergence/ and the tables of docs/syncnet_convergence.md, not its text.
 """
 
 import argparse
@@ -41,14 +41,14 @@ class Study:
     """One training of the study.
 
     Attributes:
-        name: of its folder and its line in the tables.
-        overrides: how it differs from configs/demo/syncnet_study.yaml.
-        batch_size: items of a step.
-        windows_per_item: windows an item brings; a step sees batch_size x windows_per_item.
+        name: name of its folder and of its row in the tables.
+        overrides: differences from configs/demo/syncnet_study.yaml.
+        batch_size: items per step.
+        windows_per_item: windows per item; a step processes batch_size x windows_per_item windows.
         clips: folder of training clips below --data.
-        judged_on: folder of held-out clips below --data.
-        num_clips: only the first so many training clips; 0 is all.
-        num_windows: windows seen in all.
+        measured_on: folder of held-out clips below --data.
+        num_clips: number of training clips, the first ones; 0 for all.
+        num_windows: total number of windows.
     """
 
     name: str
@@ -56,17 +56,17 @@ class Study:
     batch_size: int = _BASE_BATCH
     windows_per_item: int = 1
     clips: str = "train"
-    judged_on: str = "val"
+    measured_on: str = "val"
     num_clips: int = 0
     num_windows: int = NUM_WINDOWS
 
     @property
     def max_steps(self) -> int:
-        """Steps that make so many windows."""
+        """Number of steps for `num_windows`."""
         return self.num_windows // (self.batch_size * self.windows_per_item)
 
     def arguments(self, clips: Path, held_out: Path, cache: Path, run_dir: Path) -> list[str]:
-        """The command line of scripts/train_syncnet.py."""
+        """Return the arguments of scripts/train_syncnet.py."""
         return [
             *("--config", str(CONFIG), f"data.train_clips={clips}", f"data.validation_clips={held_out}"),
             *(f"data.cache_dir={cache}", f"training.run_dir={run_dir}", f"training.batch_size={self.batch_size}"),
@@ -77,7 +77,7 @@ class Study:
 
 
 def frames(number: int, num_mel_columns: int, last_stride: int) -> list[str]:
-    """Overrides for windows of `number` frames."""
+    """Return the overrides for windows of `number` frames."""
     return [
         f"data.num_frames={number}",
         f"data.num_mel_columns={num_mel_columns}",
@@ -87,7 +87,7 @@ def frames(number: int, num_mel_columns: int, last_stride: int) -> list[str]:
 
 
 def width(number: int) -> list[str]:
-    """Overrides for embeddings of `number` entries."""
+    """Return the overrides for embeddings of `number` entries."""
     return [
         f"model.visual_encoder.block_out_channels=[16,32,64,{number}]",
         f"model.audio_encoder.block_out_channels=[4,16,32,64,{number}]",
@@ -95,7 +95,7 @@ def width(number: int) -> list[str]:
 
 
 def grouped(name: str, overrides: Sequence[str] = (), batch_size: int = 16) -> Study:
-    """A training that compares four windows of each clip with each other."""
+    """Return a training that compares four windows of each clip with each other."""
     return Study(name, ["pairs.windows_per_clip=4", *overrides], batch_size, 4)
 
 
@@ -127,7 +127,7 @@ STUDIES = [
     ),
     grouped("4 windows, sound 6 frames late", ["data.audio_offset_frames=6"]),
     replace(grouped("4 windows, 60 aligned clips"), num_clips=60),
-    replace(grouped("4 windows, 60 clips of a fixed box"), num_clips=60, clips="train_box", judged_on="val_box"),
+    replace(grouped("4 windows, 60 clips of a fixed box"), num_clips=60, clips="train_box", measured_on="val_box"),
     grouped("4 windows, batch 16", batch_size=4),
     grouped("4 windows, batch 256", batch_size=64),
     grouped("4 windows, rate 5e-3", ["training.optimizer.lr=5.0e-3"]),
@@ -137,19 +137,19 @@ STUDIES = [
 
 
 def run_study(study: Study, data: Path, out: Path) -> None:
-    """Trains, judges on clean clips and leaves `<out>/<name>/result.json`; does nothing where that is there.
+    """Train, measure on clean clips and write `<out>/<name>/result.json`; do nothing if that file exists.
 
     Raises:
-        InputError: the training or the judging failed.
+        InputError: the training or the measurement failed.
     """
     folder = study_folder(out, study)
     if (folder / "result.json").is_file():
         return
     logger.info("%s: %d steps", study.name, study.max_steps)
-    cache, clips, held_out = out / "cache", data / study.clips, data / study.judged_on
+    cache, clips, held_out = out / "cache", data / study.clips, data / study.measured_on
     if study.num_clips:
         paths = [str(path.resolve()) for path in list_clips(clips)[: study.num_clips]]
-        clips = out / "lists" / f"{folder.name}.txt"  # the run's own folder is the training's to begin
+        clips = out / "lists" / f"{folder.name}.txt"  # the training creates the folder of the run itself
         with atomic_output(clips) as beside:
             beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
     status = train_syncnet.main(study.arguments(clips, held_out, cache, folder))
@@ -157,14 +157,14 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         raise Stopped(status - SIGNAL_EXIT_BASE)
     if status != 0:
         raise InputError(f"the study {study.name!r} failed: see above")
-    judged = folder / "clean.json"
+    measured = folder / "clean.json"
     clean = [
         *("--config", str(folder / "config.yaml"), "--checkpoint", str(folder / "stable_syncnet.pt")),
         *("--clips", str(held_out), "--num_clips", "20", "--windows_per_clip", "8", "--cache_dir", str(cache)),
-        *("--out", str(judged), "data.audio_offset_frames=0"),
+        *("--out", str(measured), "data.audio_offset_frames=0"),
     ]
     if eval_syncnet_acc.main(clean) != 0:
-        raise InputError(f"the study {study.name!r} cannot be judged: see above")
+        raise InputError(f"the study {study.name!r} cannot be measured: see above")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     result = {
         "name": study.name,
@@ -172,19 +172,19 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         "clips": study.clips,
         "windows_per_step": study.batch_size * study.windows_per_item,
         "rows": rows,
-        "clean": json.loads(judged.read_text()),
+        "clean": json.loads(measured.read_text()),
     }
     with atomic_output(folder / "result.json") as beside:
         beside.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    """Runs the study, or writes its document."""
+    """Run the study, or write its document."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "document"])
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with train, val, train_box, val_box")
     parser.add_argument("--out", type=Path, default=Path("runs/syncnet_convergence"))
-    parser.add_argument("--only", nargs="*", help="names of runs; all without")
+    parser.add_argument("--only", nargs="*", help="names of runs (default: all)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     chosen = [study for study in STUDIES if not options.only or study.name in options.only]
@@ -197,7 +197,7 @@ def _main(options: argparse.Namespace, chosen: Sequence[Study]) -> int:
         return 0
     claim_folder(options.out, "SyncNet study", "name another --out", _is_of_older_version)
     for study in chosen:
-        missing = [name for name in (study.clips, study.judged_on) if not (options.data / name).is_dir()]
+        missing = [name for name in (study.clips, study.measured_on) if not (options.data / name).is_dir()]
         if missing:
             logger.warning("%s is left out: there is no %s", study.name, options.data / missing[0])
         else:
@@ -211,7 +211,7 @@ def _is_of_older_version(out: Path) -> bool:
 
 
 def study_folder(out: Path, study: Study) -> Path:
-    """Where a study's training runs."""
+    """Return the run folder of a training."""
     return out / study.name.replace(" ", "_").replace(",", "")
 
 

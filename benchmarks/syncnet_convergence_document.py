@@ -1,4 +1,4 @@
-"""Curves and tables of benchmarks/syncnet_convergence.py, put into docs/syncnet_convergence.md between its marks."""
+"""Write curves and tables of benchmarks/syncnet_convergence.py to docs/syncnet_convergence.md between its markers."""
 
 import json
 import re
@@ -42,7 +42,7 @@ GROUPS = {
         "4 windows, contrastive, Muon",
     ],
 }
-"""Figures of the document: which runs are drawn together."""
+"""Figures of the document, with the runs that each of them shows."""
 _LEFT_CHANCE = CHANCE_LOSS - 0.02
 _SMOOTHING = 5
 _HEADER = (
@@ -55,7 +55,7 @@ Result = dict[str, Any]
 
 
 def write_document(out: Path, order: Sequence[str]) -> None:
-    """Draws the curves of all finished runs below `out` and puts their tables into the document.
+    """Draw the curves of all finished runs below `out` and write their tables to the document.
 
     Raises:
         InputError: no run is finished.
@@ -79,7 +79,7 @@ def write_document(out: Path, order: Sequence[str]) -> None:
 
 
 def replaced(text: str, group: str, table: str) -> str:
-    """The text with the table between `<!-- table: GROUP -->` and the next `<!-- end -->`."""
+    """Return the text with the table between `<!-- table: GROUP -->` and the next `<!-- end -->`."""
     start = f"<!-- table: {group} -->"
     if start not in text:
         return text
@@ -87,7 +87,7 @@ def replaced(text: str, group: str, table: str) -> str:
 
 
 def curves(result: Result) -> dict[str, Any]:
-    """The numbers behind a run's curves: windows seen, smoothed training loss, and the held-out figures."""
+    """Return the data of a run's curves: number of windows, smoothed training loss, and held-out metrics."""
     train = [row for row in result["rows"] if row["split"] == "train"]
     held_out = [row for row in result["rows"] if row["split"] == "validation"]
     per_step = result["windows_per_step"]
@@ -103,12 +103,12 @@ def curves(result: Result) -> dict[str, Any]:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Mean of each value and those just before it."""
+    """Return the mean of each value and its predecessors."""
     return [float(np.mean(values[max(0, end - _SMOOTHING) : end])) for end in range(1, len(values) + 1)]
 
 
 def table_row(result: Result) -> str:
-    """A line of the table; the judgement is the one on clean held-out clips."""
+    """Return a row of the table; the held-out values are those on clean clips."""
     one, clean = curves(result), result["clean"]
     below = [windows for windows, loss in zip(one["windows"], one["sync_loss"], strict=True) if loss < _LEFT_CHANCE]
     cells = [
@@ -127,8 +127,8 @@ def table_row(result: Result) -> str:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Training loss and best held-out accuracy over the windows seen, one line per run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: slow to import
+    """Plot training loss and best held-out accuracy over the number of windows, one line per run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here because it is slow
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), dpi=80, layout="constrained")
@@ -141,7 +141,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
     left.set_title("training loss (dashed: chance)")
     right.set_title("held-out accuracy at the best threshold")
     for axes in (left, right):
-        axes.set_xlabel("windows seen")
+        axes.set_xlabel("windows processed")
         axes.grid(alpha=0.3)
     right.legend(fontsize="small")
     with atomic_write(path) as beside:

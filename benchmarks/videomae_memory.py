@@ -1,9 +1,9 @@
-"""Bytes of activations that the VideoMAE ViT-g behind TREPA keeps for the backward pass, with and without recomputing.
+"""Measure the activations that the VideoMAE ViT-g of TREPA keeps for the backward pass, with and without recomputation.
 
     python -m benchmarks.videomae_memory
 
-One window of 16 frames in bfloat16. Blocks are alike, so networks of one and of two blocks are counted, on the CPU with
-fused attention and made-up weights, and their difference stands for each of the 40. Frozen weights are not counted.
+One window of 16 frames in bfloat16. All blocks are equal: networks of one and of two blocks are measured on the CPU
+with fused attention and constant weights, and their difference is multiplied by 40. Frozen weights are not counted.
 """
 
 import sys
@@ -19,9 +19,9 @@ GIB = 1024**3
 
 
 def saved_bytes(features: VideoFeatures, frames: torch.Tensor) -> int:
-    """Bytes of the tensors that autograd keeps after one forward pass of frames (b, f, 3, h, w) with a gradient.
+    """Return the bytes that autograd keeps after one forward pass of frames (b, f, 3, h, w) with a gradient.
 
-    A storage counts once; the network's own weights do not count.
+    A storage counts once; the weights of the network do not count.
     """
     weights = {tensor.untyped_storage().data_ptr() for tensor in features.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -39,7 +39,7 @@ def saved_bytes(features: VideoFeatures, frames: torch.Tensor) -> int:
 
 
 def made_up(size: VideoMaeSize) -> VideoFeatures:
-    """A frozen network in bfloat16 whose weights are all the same small number."""
+    """Build a frozen network in bfloat16 whose weights are one small constant."""
     with torch.device("meta"):
         features = VideoFeatures(size)
     embeddings = features.encoder.embeddings
@@ -51,7 +51,7 @@ def made_up(size: VideoMaeSize) -> VideoFeatures:
 
 
 def main() -> int:
-    """Prints a Markdown table."""
+    """Print a Markdown table."""
     OneLineParser(description="activations that the VideoMAE behind TREPA keeps for one window").parse_args()
     full = VideoMaeSize()
     frames = torch.zeros(1, full.num_frames, 3, 256, 256)

@@ -1,4 +1,4 @@
-"""Sizes of the networks of inference: the published ones, and tiny ones for tests."""
+"""Sizes of the networks of inference: published sizes, and tiny ones for tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ SD_VAE = {
     "up_block_types": ["UpDecoderBlock2D"] * 4,
     "layers_per_block": 2,
 }
-"""Shape of stabilityai/sd-vae-ft-mse."""
+"""Configuration of stabilityai/sd-vae-ft-mse."""
 
 WHISPER_TINY_DIMENSIONS = {
     "n_mels": 80,
@@ -33,7 +33,7 @@ class WeightSizes:
     Attributes:
         unet: values of the `model:` section that differ from the published configuration.
         vae: configuration of the diffusers AutoencoderKL.
-        whisper: openai-whisper's dimensions.
+        whisper: dimensions of openai-whisper.
     """
 
     unet: Mapping[str, Any] = field(default_factory=dict)

@@ -1,9 +1,9 @@
-"""Do the lips jump where one window of the U-Net ends and the next begins?
+"""Measure whether the lips jump at the borders between windows of the U-Net.
 
     python -m benchmarks.window_borders SOURCE RESULT OVERLAP
 
-RESULT is SOURCE with new lips, painted with ``--overlap_frames OVERLAP``. Prints the mean change of the repainted
-region from one frame to the next at the windows' borders, over that elsewhere: 1 is no jump at all.
+RESULT was generated from SOURCE with ``--overlap_frames OVERLAP``. Prints the mean change of the generated region from
+one frame to the next at window borders, divided by that elsewhere: 1 means no jump.
 """
 
 import argparse
@@ -17,20 +17,20 @@ from latentsync.media.reader import VideoReader
 from latentsync.pipelines.windows import plan_windows
 
 NUM_WINDOW_FRAMES = 16
-REPAINTED_LEVELS = 6
-"""A pixel that differs from the source by more than this, in grey levels, in a third of the frames is repainted."""
+GENERATED_LEVELS = 6
+"""A pixel that differs from the source by more than this (grey levels) in a third of the frames is generated."""
 
 
 def read_grey(video: Path) -> np.ndarray:
-    """(f, h, w) float32 mean of the channels; for short clips, all frames are held."""
+    """Read all frames of a short clip as the mean of their channels, (f, h, w) float32."""
     with VideoReader(video, Fraction(25)) as reader:
         return np.stack([frame.mean(axis=2, dtype=np.float32) for frame in reader])
 
 
 def border_ratio(source: np.ndarray, result: np.ndarray, overlap: int) -> float:
-    """Change at the first frame of every later window over the change elsewhere."""
+    """Return the change at the first frame of all windows but the first, divided by the change elsewhere."""
     num_frames = min(len(source), len(result))
-    changed = np.abs(source[:num_frames] - result[:num_frames]) > REPAINTED_LEVELS
+    changed = np.abs(source[:num_frames] - result[:num_frames]) > GENERATED_LEVELS
     step = np.abs(np.diff(result, axis=0))[:, changed.mean(axis=0) > 1 / 3].mean(axis=1)
     spans = list(plan_windows(len(result), NUM_WINDOW_FRAMES, overlap))
     borders = [span.start - 1 for span in spans[1:]]
@@ -38,7 +38,7 @@ def border_ratio(source: np.ndarray, result: np.ndarray, overlap: int) -> float:
 
 
 def main() -> None:
-    """Prints the ratio."""
+    """Print the ratio."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("result", type=Path)
