@@ -30,6 +30,7 @@ from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.media.transcode import cut_audio
+from latentsync.recipes.lipsync_arguments import ChosenPipeline
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import UNET
@@ -72,14 +73,14 @@ def measure(run: PathRun) -> dict[str, Any]:
             "--inference_steps", str(run.num_steps), "--device", run.device, "--dtype", run.dtype,
         ]
     )  # fmt: skip
-    chosen = inference.Chosen.of(arguments)
+    chosen = ChosenPipeline.of(arguments)
     build = chosen.build
     start = time.perf_counter()
     with PartClock(build.device) as clock, clock.part(WHOLE):
         with clock.part("load", on_device=True):
             pipeline = chosen.load()
         with parts_counted(pipeline, clock):
-            report = inference.make_video(pipeline, chosen.options, run.folder, run.video, run.audio, out)
+            report = pipeline(run.video, run.audio, out, chosen.options, temp_dir=run.folder)
     clock.figures[WHOLE].seconds = time.perf_counter() - start
     parts = [name for name in clock.figures if name != WHOLE]
     return {
