@@ -24,8 +24,7 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from demo.synthetic.clip import TalkingClip
-from demo.synthetic.film import write_film
+from demo.synthetic.clip import TalkingClip, write_video
 from latentsync.cli import OneLineParser
 from latentsync.config import load_config
 from latentsync.device import resolve_device
@@ -130,7 +129,7 @@ def raw_clips(options: argparse.Namespace, folder: Path) -> list[Clip]:
     else:
         paths = [folder / f"talker{index}.mp4" for index in range(options.num_clips)]
         for index, path in enumerate(paths):
-            write_film(TalkingClip(options.seed, index, options.seconds, frame_size=options.size), path)
+            write_video(TalkingClip(options.seed, index, options.seconds, frame_size=options.size), path)
     return [Clip(f"{index:040x}", f"{index:040x}", path.stem, path) for index, path in enumerate(paths)]
 
 

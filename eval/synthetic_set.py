@@ -22,8 +22,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from demo.synthetic.clip import TalkingClip
-from demo.synthetic.motion import FPS
+from demo.synthetic.clip import FPS, TalkingClip
 from demo.synthetic.speech import write_wav
 from eval.jobs import derangement
 from eval.pairs import CROSS_AUDIO, RECONSTRUCTION

@@ -1,1 +1,1 @@
-"""Synthetic talking people with exact ground truth: speech, mouth tracks, identities, pictures and data sets."""
+"""Synthetic talking heads with exact ground truth: identities, speech, mouth tracks, rendering and data sets."""

@@ -1,4 +1,4 @@
-"""Make synthetic data: `python -m demo.synthetic dataset|raw|clip|speech --help`."""
+"""Create synthetic data: `python -m demo.synthetic dataset|raw|clip|speech --help`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import get_args
 
 import numpy as np
 
-from demo.synthetic.clip import Alignment, TalkingClip
-from demo.synthetic.dataset import DatasetConfig, make_dataset
-from demo.synthetic.film import write_film
+from demo.synthetic.clip import Alignment, TalkingClip, write_video
+from demo.synthetic.clip_set import DatasetConfig, make_dataset
 from demo.synthetic.raw import RawConfig, make_raw_videos
 from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
 from latentsync.cli import OneLineParser, run_command
@@ -24,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m demo.synthetic", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     dataset = commands.add_parser("dataset", help="training clips of faces with exact mouth tracks")
-    dataset.add_argument("--out", type=Path, required=True, help="folder; clips there are kept, or completed")
+    dataset.add_argument("--out", type=Path, required=True, help="folder; existing clips are kept or completed")
     dataset.add_argument("--num_clips", type=int, default=240)
     dataset.add_argument("--seconds", type=float, default=6.0)
     dataset.add_argument("--seed", type=int, default=0)
@@ -32,27 +31,27 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--resolution", type=int, default=128)
     dataset.add_argument(
         "--alignment", choices=get_args(Alignment), default="aligned",
-        help="fixed_box: a square that does not follow the face, to see what alignment is good for",
+        help="fixed_box: a square that does not follow the face, to measure the effect of alignment",
     )  # fmt: skip
-    raw = commands.add_parser("raw", help="raw videos for the data pipeline, good ones and planted faults")
-    raw.add_argument("--out", type=Path, required=True, help="folder; files there are kept, or completed")
+    raw = commands.add_parser("raw", help="raw videos for the data pipeline, some with faults")
+    raw.add_argument("--out", type=Path, required=True, help="folder; existing files are kept or completed")
     raw.add_argument("--num_good", type=int, default=4)
-    raw.add_argument("--size", type=int, default=None, help="side of the pictures; 2.5 times the resolution by default")
+    raw.add_argument("--size", type=int, default=None, help="side of the frames; 2.5 times the resolution by default")
     raw.add_argument("--seconds", type=float, default=6.0)
     raw.add_argument("--seed", type=int, default=0)
-    raw.add_argument("--resolution", type=int, default=256, help="of the pipeline: faces are a third larger")
+    raw.add_argument("--resolution", type=int, default=256, help="resolution of the pipeline; faces are a third larger")
     clip = commands.add_parser("clip", help="one full-frame video with its speech")
     clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
     clip.add_argument("--seed", type=int, default=0)
     clip.add_argument("--index", type=int, default=0)
     clip.add_argument("--size", type=int, default=512)
     clip.add_argument("--seconds", type=float, default=5.0)
-    clip.add_argument("--speech", type=Path, default=None, help="a 16-bit .wav to speak instead of espeak-ng's")
+    clip.add_argument("--speech", type=Path, default=None, help="a 16-bit .wav to use instead of synthesized speech")
     speech = commands.add_parser("speech", help="one speech file")
     speech.add_argument("--out", type=Path, required=True, help="the .wav to write")
     speech.add_argument("--seed", type=int, default=0)
     speech.add_argument("--seconds", type=float, default=5.0)
-    speech.add_argument("--text", default=None, help="what to say instead of random sentences, as long as it takes")
+    speech.add_argument("--text", default=None, help="text to speak instead of random sentences, in full length")
     speech.add_argument("--voice", choices=("female", "male"), default="female")
     return parser
 
@@ -76,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         check_output_file(options.out, [options.speech] if options.speech else [], suffixes=(".mp4",))
         speech = read_wav(options.speech) if options.speech else None
         clip = TalkingClip(options.seed, options.index, options.seconds, speech, options.size)
-        write_film(clip, options.out)
+        write_video(clip, options.out)
     else:
         check_output_file(options.out, [], suffixes=(".wav",))
         rng = np.random.default_rng(options.seed)
@@ -91,10 +90,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Run one command; 0, or 2 after an error a user can act on."""
+    """Run one command; return its exit status, 2 after an input error."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _parser().parse_args()
-    return run_command(lambda: _run(options), when_stopped="the same command makes what is missing")
+    return run_command(lambda: _run(options), when_stopped="the same command creates what is missing")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ _BATCH_SIZE = 8
 
 
 def sample_frames(clips: Sequence[Clip]) -> np.ndarray:
-    """Return frames 20, 70 and 120 of every clip (where it is long enough), stacked as (n, R, R, 3) uint8."""
+    """Return frames 20, 70 and 120 of every clip that is long enough, stacked as (n, R, R, 3) uint8."""
     return np.concatenate([clip.crops[[frame for frame in _FRAMES if frame < len(clip.crops)]] for clip in clips])
 
 

@@ -1,4 +1,4 @@
-"""The head without eyes, mouth and hair: skin, ears, brows, nose details, beard, glasses; painted once per clip."""
+"""Head without eyes, mouth and hair, drawn once per clip: skin, ears, brows, nose, beard, glasses."""
 
 from __future__ import annotations
 
@@ -24,20 +24,25 @@ from demo.synthetic.scene import Scene
 
 
 @dataclass(frozen=True)
-class PaintedHead:
-    """Head layer and the light on it: `light` (h, w, 3) multiplies the colours of eyes and mouth."""
+class HeadDrawing:
+    """A drawn head.
+
+    Attributes:
+        layer: the head.
+        light: (h, w, 3), multiplied with the colours of eyes and mouth.
+    """
 
     layer: Layer
     light: Floats
 
 
 def head_canvas(density: float) -> Canvas:
-    """The part of the face plane that head and hair may cover."""
+    """Return the canvas of head and hair."""
     return Canvas(-2.1, -2.7, 2.1, 2.5, density)
 
 
-def paint_head(person: Person, scene: Scene, density: float) -> PaintedHead:
-    """Paint skin with ears, brows, nose, beard and the creases of the eye lids."""
+def draw_head(person: Person, scene: Scene, density: float) -> HeadDrawing:
+    """Draw skin with ears, brows, nose, beard and the creases of the eyelids."""
     canvas = head_canvas(density)
     rng = np.random.default_rng(person.seed)
     x, y = canvas.grid()
@@ -55,7 +60,7 @@ def paint_head(person: Person, scene: Scene, density: float) -> PaintedHead:
     ears, ear_color = _ears(person, x, y, light)
     alpha = np.maximum(face, ears)
     color = mix(ear_color, color, face)
-    return PaintedHead(Layer.paint(canvas, color, alpha), soften(light, 0.06 * density))
+    return HeadDrawing(Layer.from_color(canvas, color, alpha), soften(light, 0.06 * density))
 
 
 def _skin_color(person: Person, x: Floats, y: Floats, rng: np.random.Generator) -> Floats:
@@ -83,7 +88,7 @@ def _skin_color(person: Person, x: Floats, y: Floats, rng: np.random.Generator) 
 
 
 def _occlusion(person: Person, x: Floats, y: Floats) -> Floats:
-    """Soft contact shadows: under nose and lower lip, beside the nose, in the eye sockets."""
+    """Return soft contact shadows (h, w): under nose and lower lip, beside the nose, in the eye sockets."""
     side, tip, mouth = np.abs(x), person.nose_tip_y, person.mouth_y
     dark = 0.24 * bump(x, y, (0.0, tip + 0.16), (person.nose_width * 0.62, 0.045))
     dark += 0.20 * bump(x, y, (0.0, mouth + person.lower_lip + 0.10), (0.22, 0.055))
@@ -183,8 +188,8 @@ def _ears(person: Person, x: Floats, y: Floats, light: Floats) -> tuple[Floats, 
     return alpha, skin_under_light(color.astype(np.float32), lit)
 
 
-def paint_glasses(person: Person, density: float) -> Layer | None:
-    """Spectacles in front of eyes and brows, or None."""
+def draw_glasses(person: Person, density: float) -> Layer | None:
+    """Draw the glasses; return None for a person without glasses."""
     if person.glasses == "none":
         return None
     canvas = Canvas(-1.35, -0.6, 1.35, 0.7, density)
@@ -205,5 +210,5 @@ def paint_glasses(person: Person, density: float) -> Layer | None:
     bridge = np.array([[-0.15, -0.04], [-0.07, -0.09], [0.07, -0.09], [0.15, -0.04]])
     frame = np.maximum(frame, line_mask(canvas, bridge, width))
     color = np.broadcast_to(np.array(person.glasses_color, dtype=np.float32), (*frame.shape, 3))
-    picture = mix(np.ones((*frame.shape, 3), dtype=np.float32), color, frame)
-    return Layer.paint(canvas, picture, np.maximum(frame, 0.05 * glass))
+    image = mix(np.ones((*frame.shape, 3), dtype=np.float32), color, frame)
+    return Layer.from_color(canvas, image, np.maximum(frame, 0.05 * glass))

@@ -1,4 +1,4 @@
-"""Random identities: everything about how one synthetic person looks, in face units (see drawing.py)."""
+"""Random identities: all attributes of a synthetic person's appearance, in face units (see drawing.py)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CLOTHES = {"crew": 4.0, "v": 2.0, "shirt": 3.0, "turtleneck": 1.5, "suit": 1.5, 
 
 @dataclass(frozen=True)
 class Person:
-    """One identity. Lengths are in face units, colours RGB in 0..1, amounts in 0..1."""
+    """One identity. Lengths are in face units, colours are RGB in [0, 1], amounts are in [0, 1]."""
 
     seed: int
     feminine: bool
@@ -97,7 +97,7 @@ class Person:
 
     @staticmethod
     def random(rng: np.random.Generator) -> Person:
-        """Draw an identity."""
+        """Return a random identity."""
         feminine = bool(rng.random() < 0.5)
         age = float(rng.random())
         skin = _skin(rng)
@@ -109,7 +109,7 @@ class Person:
         return Person(**values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 

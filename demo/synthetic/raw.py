@@ -1,9 +1,9 @@
-"""Raw videos for the data pipeline: people talking, and files with planted faults whose verdicts are known.
+"""Raw videos for the data pipeline: talking people, and files with known faults and expected verdicts.
 
-Every file with a fault is made of the first two good ones by ffmpeg, so only the good ones cost rendering. Beside them
-lies `expected.json`: `{"settings": {...}, "files": {name: {"fault": ..., "ends": [{"step", "reason", "num_clips"}]}}}`,
-where an end is the last step that clips of the file reach and the reason they are rejected for, or `kept` after step 8.
-A file that was shifted also has `shift_frames`: by how many frames its sound comes late.
+ffmpeg makes every faulty file from the first two good ones, so that only good ones are rendered. `expected.json` beside
+them has `{"settings": {...}, "files": {name: {"fault": ..., "ends": [{"step", "reason", "num_clips"}]}}}`: an end is
+the last step that clips of the file reach, and the reason for their rejection, or `kept` after step 8. A file with
+shifted audio also has `shift_frames`, the delay of its audio in frames.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from demo.synthetic.clip import TalkingClip
+from demo.synthetic.clip import FPS, TalkingClip
 from demo.synthetic.drawing import Bytes
-from demo.synthetic.motion import FPS
 from demo.synthetic.renderer import Renderer
 from demo.synthetic.speech import write_wav
 from latentsync.errors import InputError
@@ -35,34 +34,34 @@ logger = logging.getLogger(__name__)
 PROGRAM = "raw videos"
 EXPECTED = "expected.json"
 _SETTINGS = ".settings.json"
-"""The settings while the files are made."""
+"""Settings of unfinished videos; removed at the end."""
 _REMEDY = "name another folder with --out"
 KEPT = "kept"
 LAST_STEP = 8
 
 _EYE_DISTANCE = 0.66
-"""Of the resolution: a detector's box is about twice as wide, which leaves a third to spare."""
-_LEAST_SIZE = 2.5
-"""Of the resolution: in a smaller picture a crop of the face reaches outside."""
+"""Eye distance as a share of the resolution: a detected face is about twice as wide, a third above the limit."""
+_MIN_SIZE = 2.5
+"""Smallest frame as a multiple of the resolution: in a smaller one, face crops exceed the frame."""
 _SUPERSAMPLE = 1.5
 _CRF = 12
 _SHORT_SHOT_S = 2.0
 _GREY = "0x707070"
 _UPRIGHT = bytes.fromhex("00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000")
 _TURNED = bytes.fromhex("00000000 00010000 00000000 ffff0000 00000000 00000000 00000000 00000000 40000000")
-"""The matrix of an mp4's track: as it is, and to be turned clockwise by the player."""
+"""Matrices of an mp4 track: unrotated, and to be rotated clockwise by the player."""
 
 
 @dataclass(frozen=True)
 class RawConfig:
-    """What to make.
+    """Settings of a set of raw videos.
 
     Attributes:
-        num_good: talking people without a fault, 2 at least.
-        size: side of the square pictures in pixels; faces are a third larger than `resolution` whatever it is.
-        seconds: length of the good ones; the pipeline's segments have 5 s at least.
-        seed: person k is a pure function of (seed, k).
-        resolution: the pipeline's, so that faces are large enough for it.
+        num_good: number of videos without a fault, at least 2.
+        size: side of the square frames in pixels; independent of it, faces are a third larger than `resolution`.
+        seconds: length of the good videos; the pipeline's segments have at least 5 s.
+        seed: person k is a function of (seed, k).
+        resolution: resolution of the pipeline, which determines the size of the faces.
     """
 
     num_good: int = 4
@@ -73,25 +72,27 @@ class RawConfig:
 
     def __post_init__(self) -> None:
         if self.num_good < 2:
-            raise InputError(f"--num_good {self.num_good}: at least 2 are needed, the faults are made of them")
-        least = 2 * round(_LEAST_SIZE * self.resolution / 2)
-        if self.resolution < 16 or self.size < least or self.size % 2:
-            raise InputError(f"--size {self.size}: for --resolution {self.resolution} choose an even one from {least}")
+            raise InputError(f"--num_good {self.num_good}: use at least 2, the faulty videos are made from them")
+        min_size = 2 * round(_MIN_SIZE * self.resolution / 2)
+        if self.resolution < 16 or self.size < min_size or self.size % 2:
+            raise InputError(
+                f"--size {self.size}: for --resolution {self.resolution} use an even number of at least {min_size}"
+            )
 
 
 Make: TypeAlias = Callable[[Path, Path, Path, RawConfig], None]
-"""Write a file: (first person, second person, target, config)."""
+"""Function that writes a faulty video: (first video, second video, target, config)."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A file to make of two good ones.
+    """Faulty video made from two good ones.
 
     Attributes:
-        make: (first person, second person, target, config) writes the file.
-        ends: (last step, reason, number of clips) of what becomes of it.
-        shift_frames: by how many frames its sound comes late.
-        suffix: of its name.
+        make: writes the file.
+        ends: expected (last step, reason, number of clips).
+        shift_frames: delay of the audio in frames.
+        suffix: suffix of the file name.
     """
 
     make: Make
@@ -101,10 +102,10 @@ class Fault:
 
 
 def make_raw_videos(folder: Path, config: RawConfig) -> list[Path]:
-    """Make the files that are not there yet, each whole or not at all, and `expected.json` last; returns all.
+    """Create the missing files, each atomically, and `expected.json` last; return all paths.
 
     Raises:
-        InputError: the folder holds raw videos of other settings or other files, or another run uses it.
+        InputError: the folder contains raw videos of other settings or other files, or another run uses it.
         ToolError: ffmpeg or espeak-ng is missing or failed.
     """
     claim_folder(folder, PROGRAM, _REMEDY, _is_of_older_version)
@@ -117,7 +118,7 @@ def _make_missing(folder: Path, config: RawConfig) -> list[Path]:
     plan, settings = folder / EXPECTED, folder / _SETTINGS
     for old in (plan, settings):
         if old.exists() and _settings_in(old) != expected["settings"]:
-            raise InputError(f"{folder} holds raw videos of other settings: {_REMEDY}")
+            raise InputError(f"{folder} contains raw videos of other settings: {_REMEDY}")
     with atomic_write(settings) as beside:
         beside.write_text(json.dumps({"settings": expected["settings"]}))
     good = [folder / f"good_{index:03d}.mp4" for index in range(config.num_good)]
@@ -142,7 +143,7 @@ def _is_of_older_version(folder: Path) -> bool:
 
 
 def _settings_in(path: Path) -> object:
-    """The settings that a file of ours names; None where it is none."""
+    """Return the settings in a file of this program, or None if it is another file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -165,7 +166,7 @@ def _ends(ends: tuple[tuple[int, str, int], ...]) -> list[dict[str, object]]:
 
 
 def close_up(clip: TalkingClip, size: int, eye_distance: float) -> Iterator[Bytes]:
-    """Frames (size, size, 3) uint8 RGB of a clip in which the eyes are `eye_distance` pixels apart."""
+    """Render frames (size, size, 3) uint8 RGB of a clip with an eye distance of `eye_distance` pixels."""
     framing = clip.framing
     zoom = eye_distance / framing.eye_distance
     camera = np.array([[zoom, 0, size / 2 - zoom * framing.x], [0, zoom, 0.42 * size - zoom * framing.y]], np.float32)
@@ -185,7 +186,7 @@ def _write_person(path: Path, index: int, config: RawConfig) -> None:
 
 
 def _convert(streams: Sequence[Stream], target: Path, **options: Any) -> None:
-    """Encode; `options` name what differs from H.264 and AAC. One thread makes it repeatable."""
+    """Encode as H.264 and AAC, or as `options` say. A single thread makes the result reproducible."""
     defaults = {
         "vcodec": "libx264", "crf": _CRF, "preset": "veryfast", "pix_fmt": "yuv420p", "threads": 1,
         "acodec": "aac", "audio_bitrate": "96k", "movflags": "+faststart", "fflags": "+bitexact",
@@ -193,8 +194,8 @@ def _convert(streams: Sequence[Stream], target: Path, **options: Any) -> None:
     write_media(streams, target, options=["-filter_complex_threads", "1"], **{**defaults, **options})
 
 
-def _of_picture(change: Callable[[Stream, RawConfig], Stream], **options: Any) -> Make:
-    """The first person with another video stream; the sound stays."""
+def _change_video(change: Callable[[Stream, RawConfig], Stream], **options: Any) -> Make:
+    """Return a function that changes the video of the first file and copies its audio."""
 
     def make(first: Path, second: Path, target: Path, config: RawConfig) -> None:
         source = media_input(first)
@@ -203,8 +204,8 @@ def _of_picture(change: Callable[[Stream, RawConfig], Stream], **options: Any) -
     return make
 
 
-def _of_sound(change: Callable[[Stream, RawConfig], Stream]) -> Make:
-    """The first person with another sound; the picture stays."""
+def _change_audio(change: Callable[[Stream, RawConfig], Stream]) -> Make:
+    """Return a function that changes the audio of the first file and copies its video."""
 
     def make(first: Path, second: Path, target: Path, config: RawConfig) -> None:
         source = media_input(first)
@@ -213,19 +214,19 @@ def _of_sound(change: Callable[[Stream, RawConfig], Stream]) -> Make:
     return make
 
 
-def _shifted(num_frames: int) -> Fault:
-    """Sound that comes so many frames late (early where negative); silence at the end that lacks it."""
+def _shift_audio(num_frames: int) -> Fault:
+    """Return the fault of audio delayed by `num_frames` (early if negative), filled up with silence."""
     seconds = num_frames / FPS
 
-    def move(sound: Stream, config: RawConfig) -> Stream:
+    def move(audio: Stream, config: RawConfig) -> Stream:
         if num_frames > 0:
-            sound = sound.filter("adelay", round(seconds * 1000))
+            audio = audio.filter("adelay", round(seconds * 1000))
         else:
-            sound = sound.filter("atrim", start=-seconds).filter("asetpts", "PTS-STARTPTS")
-        return sound.filter("apad", whole_dur=config.seconds).filter("atrim", end=config.seconds)
+            audio = audio.filter("atrim", start=-seconds).filter("asetpts", "PTS-STARTPTS")
+        return audio.filter("apad", whole_dur=config.seconds).filter("atrim", end=config.seconds)
 
     ends = _KEPT if abs(num_frames) <= 6 else (7, "offset_too_large", 1)
-    return Fault(_of_sound(move), (ends,), shift_frames=num_frames)
+    return Fault(_change_audio(move), (ends,), shift_frames=num_frames)
 
 
 def _truncated(first: Path, second: Path, target: Path, config: RawConfig) -> None:
@@ -242,7 +243,7 @@ def _other_speech(first: Path, second: Path, target: Path, config: RawConfig) ->
 
 
 def _rotated(first: Path, second: Path, target: Path, config: RawConfig) -> None:
-    """As a phone does it: pixels lie on their side, and the file says so. ffmpeg's option for it changes by version."""
+    """Rotate the frames and set the track's matrix, as phones do. ffmpeg's own option differs between versions."""
     source = media_input(first)
     _convert([source["v:0"].filter("transpose", "cclock"), source["a:0"]], target, acodec="copy")
     content = target.read_bytes()
@@ -251,7 +252,7 @@ def _rotated(first: Path, second: Path, target: Path, config: RawConfig) -> None
 
 
 def _three_shots(first: Path, second: Path, target: Path, config: RawConfig) -> None:
-    """All of the first person, then two shots too short for a segment."""
+    """Join the first video and two shots that are too short for a segment."""
     shots = [
         media_input(first),
         media_input(second, t=_SHORT_SHOT_S),
@@ -268,14 +269,14 @@ def _two_faces(first: Path, second: Path, target: Path, config: RawConfig) -> No
     _convert([beside, left["a"]], target, acodec="copy")
 
 
-def _shrunk(picture: Stream, config: RawConfig) -> Stream:
-    picture = picture.filter("scale", "iw*2/5", -2)
-    return picture.filter("pad", config.size, config.size, "(ow-iw)/2", "(oh-ih)/2", _GREY)
+def _shrink(video: Stream, config: RawConfig) -> Stream:
+    video = video.filter("scale", "iw*2/5", -2)
+    return video.filter("pad", config.size, config.size, "(ow-iw)/2", "(oh-ih)/2", _GREY)
 
 
-def _leaving(picture: Stream, config: RawConfig) -> Stream:
-    """The picture slides off a grey ground, from the middle of the video on."""
-    under, over = (picture.split()[i] for i in range(2))
+def _slide_out(video: Stream, config: RawConfig) -> Stream:
+    """Slide the frames off a grey background, from the middle of the video on."""
+    under, over = (video.split()[i] for i in range(2))
     grey = under.filter("drawbox", color=_GREY, t="fill")
     return grey.overlay(over, x=f"max(0,(t-{config.seconds / 2})*2*{config.size})")
 
@@ -294,26 +295,26 @@ FAULTS: dict[str, Fault] = {
     "zero_bytes": Fault(_with_bytes(b""), ((1, "unreadable", 1),)),
     "text": Fault(_with_bytes(b"This is not a video.\n" * 40), ((1, "unreadable", 1),)),
     "no_sound": Fault(_without_sound, ((1, "no_sound", 1),)),
-    "silence": Fault(_of_sound(lambda sound, config: sound.filter("volume", 0)), ((1, "silent", 1),)),
-    "fps_60": Fault(_of_picture(lambda picture, config: picture.filter("fps", 60)), (_KEPT,)),
-    "fps_24000_1001": Fault(_of_picture(lambda picture, config: picture.filter("fps", "24000/1001")), (_KEPT,)),
+    "silence": Fault(_change_audio(lambda audio, config: audio.filter("volume", 0)), ((1, "silent", 1),)),
+    "fps_60": Fault(_change_video(lambda video, config: video.filter("fps", 60)), (_KEPT,)),
+    "fps_24000_1001": Fault(_change_video(lambda video, config: video.filter("fps", "24000/1001")), (_KEPT,)),
     "variable_rate": Fault(
-        _of_picture(lambda picture, config: picture.filter("select", "mod(n,7)-3"), vsync="vfr"), (_KEPT,)
+        _change_video(lambda video, config: video.filter("select", "mod(n,7)-3"), vsync="vfr"), (_KEPT,)
     ),
     "rotated": Fault(_rotated, (_KEPT,)),
     "three_shots": Fault(_three_shots, (_KEPT, (4, "too_short", 2))),
     "two_faces": Fault(_two_faces, ((5, "several_faces", 1),)),
-    "small_face": Fault(_of_picture(_shrunk), ((5, "small_face", 1),)),
-    "face_leaves": Fault(_of_picture(_leaving), ((5, "face_gaps", 1),)),
+    "small_face": Fault(_change_video(_shrink), ((5, "small_face", 1),)),
+    "face_leaves": Fault(_change_video(_slide_out), ((5, "face_gaps", 1),)),
     "black": Fault(
-        _of_picture(lambda picture, config: picture.filter("drawbox", color="black", t="fill")), ((5, "no_face", 1),)
+        _change_video(lambda video, config: video.filter("drawbox", color="black", t="fill")), ((5, "no_face", 1),)
     ),
-    "sound_late_5": _shifted(5),
-    "sound_early_5": _shifted(-5),
-    "sound_late_10": _shifted(10),
+    "sound_late_5": _shift_audio(5),
+    "sound_early_5": _shift_audio(-5),
+    "sound_late_10": _shift_audio(10),
     "other_speech": Fault(_other_speech, ((7, "out_of_sync", 1),)),
     "blur": Fault(
-        _of_picture(lambda picture, config: picture.filter("gblur", sigma=config.size / 32)), ((8, "low_quality", 1),)
+        _change_video(lambda video, config: video.filter("gblur", sigma=config.size / 32)), ((8, "low_quality", 1),)
     ),
 }
-"""What can be wrong with a raw video, and what the pipeline makes of it."""
+"""Faults by name, with the pipeline's expected verdicts."""

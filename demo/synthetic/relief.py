@@ -1,4 +1,4 @@
-"""The relief of a face and the light on it: height field, normals, shading."""
+"""Relief of a face and its shading: height field, normals, light."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from demo.synthetic.drawing import Canvas, Floats, bump, polygon_mask, ramp, smo
 from demo.synthetic.person import Person
 from demo.synthetic.scene import Scene
 
-SHOULDER = 0.75
+_SHOULDER = 0.75
 
 
 def head_outline(person: Person, grow: float = 0.0) -> Floats:
-    """Closed outline (n, 2) of skull, cheeks and chin, widened by `grow` face units."""
+    """Return the closed outline (n, 2) of skull, cheeks and chin, widened by `grow` face units."""
     width, jaw, chin = person.face_width, person.jaw, person.chin_width
     end, top = person.chin_y, -1.78 * person.forehead
     right = [
@@ -28,7 +28,7 @@ def head_outline(person: Person, grow: float = 0.0) -> Floats:
 
 
 def face_height(person: Person, canvas: Canvas) -> Floats:
-    """Height (h, w) of the face's surface towards the viewer, in face units."""
+    """Return the height (h, w) of the face's surface towards the viewer, in face units."""
     x, y = canvas.grid()
     mask = polygon_mask(canvas, head_outline(person))
     inside = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / canvas.density
@@ -69,7 +69,17 @@ def _nose(person: Person, x: Floats, y: Floats) -> Floats:
 
 
 def shade(height: Floats, canvas: Canvas, scene: Scene, gloss: float = 0.10) -> tuple[Floats, Floats]:
-    """Light (h, w, 3) to multiply colours with, and shine (h, w, 3) to add, on a relief `height`."""
+    """Shade a relief.
+
+    Args:
+        height: (h, w), in face units.
+        canvas: its position and density.
+        scene: the light.
+        gloss: strength of highlights.
+
+    Returns:
+        Light (h, w, 3) to multiply colours by, and highlights (h, w, 3) to add.
+    """
     smooth = soften(height, 0.026 * canvas.density)
     slope_y, slope_x = np.gradient(smooth, 1.0 / canvas.density)
     norm = np.sqrt(1.0 + slope_x**2 + slope_y**2)
@@ -87,11 +97,13 @@ def shade(height: Floats, canvas: Canvas, scene: Scene, gloss: float = 0.10) -> 
 
 
 def skin_under_light(color: Floats, light: Floats) -> Floats:
-    """Skin colour (h, w, 3) under `light`; shadows turn a little redder, as light scatters inside skin, and
-    highlights above SHOULDER are compressed, so that pale skin keeps its colour.
+    """Return the skin colour (h, w, 3) under `light` (h, w, 3).
+
+    Shadows are slightly redder, as light scatters inside skin. Highlights above `_SHOULDER` are compressed, so that
+    pale skin keeps its colour.
     """
     lit = color * np.clip(light, 0.02, 2.0) ** np.array([0.86, 1.0, 1.06], dtype=np.float32)
     peak = lit.max(axis=-1, keepdims=True)
-    over = np.maximum(peak - SHOULDER, 0.0) / (1.0 - SHOULDER)
-    level = np.minimum(peak, SHOULDER) + (1.0 - SHOULDER) * (1.0 - np.exp(-over))
+    over = np.maximum(peak - _SHOULDER, 0.0) / (1.0 - _SHOULDER)
+    level = np.minimum(peak, _SHOULDER) + (1.0 - _SHOULDER) * (1.0 - np.exp(-over))
     return (lit * (level / np.maximum(peak, 1e-3))).astype(np.float32)

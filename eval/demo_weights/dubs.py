@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from demo.synthetic.clip import TalkingClip
-from demo.synthetic.clip_set import AUDIO_SAMPLE_RATE, FRAMES_PER_SECOND, Clip
+from demo.synthetic.clip import FPS, TalkingClip
+from demo.synthetic.clip_set import Clip
+from demo.synthetic.speech import SAMPLE_RATE
 from eval.demo_weights.networks import load_scorer
 from eval.demo_weights.settings import Evaluation, clip_key, files_key
 from eval.stored_results import ResultLog, Values
@@ -67,7 +68,7 @@ def load_networks(evaluation: Evaluation) -> DubNetworks:
     unet = load_unet(run.model, evaluation.unet, dtype=torch.bfloat16, resolution=run.data.resolution)
     codec = load_vae(evaluation.weights / "vae", dtype=torch.bfloat16)
     synthesizer = WindowSynthesizer(unet, codec, run.data.resolution)
-    dubber = CropDubber(synthesizer, run.data.num_frames, FRAMES_PER_SECOND, evaluation.options)
+    dubber = CropDubber(synthesizer, run.data.num_frames, FPS, evaluation.options)
     encoder = load_whisper_encoder(evaluation.weights / "whisper.pt", dtype=torch.bfloat16)
     return DubNetworks(
         dub=lambda crops, speech: dubber(crops, WhisperFeatures(encoder, ArraySamples(speech))),
@@ -121,7 +122,7 @@ def generate(clip: Clip, driver: Clip, num_frames: int, networks: DubNetworks, e
 def measure_pair(clip: Clip, driver: Clip, networks: DubNetworks, evaluation: Evaluation) -> Values:
     """Return the values of one dub, and write its contact sheet (source, dub, ground truth, driver)."""
     num_frames = min(evaluation.num_frames, len(clip.crops), len(driver.crops))
-    speech = driver.speech()[: num_frames * AUDIO_SAMPLE_RATE // FRAMES_PER_SECOND]
+    speech = driver.speech()[: num_frames * SAMPLE_RATE // FPS]
     truth = rendered_truth(clip, driver, num_frames, evaluation.cache)
     source, driving = clip.crops[:num_frames], driver.crops[:num_frames]
     dubbed = generate(clip, driver, num_frames, networks, evaluation)
@@ -205,7 +206,7 @@ def rendered_truth(clip: Clip, driver: Clip, num_frames: int, cache_dir: Path) -
 
 
 def _render(clip: Clip, driver: Clip, num_frames: int) -> np.ndarray:
-    duration_s = len(clip.crops) / FRAMES_PER_SECOND
+    duration_s = len(clip.crops) / FPS
     speech = TalkingClip(driver.meta["seed"], driver.meta["index"], duration_s).samples  # without the added noise
     talking = TalkingClip(clip.meta["seed"], clip.meta["index"], duration_s, speech)
     return np.stack(list(islice(talking.crops(clip.crops.shape[1]), num_frames)))

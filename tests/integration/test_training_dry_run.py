@@ -169,7 +169,7 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("network", "setting", "part"),
     [
-        ("mouth_reader", "data.train_clips=nowhere", "nowhere: no such folder"),
+        ("mouth_reader", "data.train_clips=nowhere", "nowhere does not exist"),
         ("videomae", "data.validation_clips=empty", "empty: holds no complete clips"),
         ("vae", "initial=nowhere", "nowhere is neither a folder with a VAE"),
         ("audio_encoder", "initial=nowhere.pt", "nowhere.pt is missing"),

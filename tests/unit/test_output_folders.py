@@ -13,7 +13,7 @@ from benchmarks import published_path
 from benchmarks.gpu_report import __main__ as gpu_report
 from benchmarks.gpu_report import document
 from demo.synthetic import __main__ as synthetic
-from demo.synthetic import dataset, raw
+from demo.synthetic import clip_set, raw
 from eval import inference_videos, run, sanity, synthetic_set
 from eval.demo_weights import __main__ as demo_figures
 from eval.pairs import GROUND_TRUTH, Pair, write_pairs
@@ -139,7 +139,7 @@ COMMANDS = {
         synthetic_set.main, nothing, "evaluation set", older_set, synthetic_set._is_of_older_version
     ),
     "dataset": Command(
-        call_synthetic("dataset"), nothing, "synthetic clips", older_clips, dataset._is_of_older_version
+        call_synthetic("dataset"), nothing, "synthetic clips", older_clips, clip_set._is_of_older_version
     ),
     "raw": Command(call_synthetic("raw"), nothing, "raw videos", older_raw, raw._is_of_older_version),
     "gpu_report": Command(

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from demo.synthetic.clip import TalkingClip
-from demo.synthetic.film import write_training_film
+from demo.synthetic.clip import TalkingClip, write_training_clip
 from demo.synthetic.speech import read_wav, write_wav
 from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
@@ -61,7 +60,7 @@ def scorer(repository: Path) -> SyncScorer:
 
 def write_clip(folder: Path, crops: np.ndarray, samples: np.ndarray) -> Clip:
     write_wav(folder / "speech.wav", samples)
-    write_training_film(crops, folder / "speech.wav", folder / "clip.mp4")
+    write_training_clip(crops, folder / "speech.wav", folder / "clip.mp4")
     return Clip("0" * 16, "0" * 16, "clip", folder / "clip.mp4")
 
 
@@ -180,7 +179,7 @@ def tracked(tmp_path: Path, talk: Talk) -> Clip:
     """An aligned clip of 60 frames with its segment of 224 px, in which the face fills a square of 120 px."""
     crops, samples = talk.cut(0)
     clip = write_clip(tmp_path, crops, samples)
-    write_training_film(
+    write_training_clip(
         np.repeat(np.repeat(crops, 4, 1), 4, 2)[:, :224, :224], tmp_path / "speech.wav", tmp_path / "segment.mp4"
     )
     box = np.tile(np.array([50, 40, 170, 160], np.float32), (NUM_FRAMES, 1))

@@ -1,4 +1,4 @@
-"""Mouth tracks from sound made by hand: no speech synthesiser needed."""
+"""Mouth tracks of synthetic vowels, without a speech synthesizer."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pictures of synthetic people: they depend on the state as they should and on nothing else."""
+"""Rendered images depend on person, scene and state alone."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from demo.synthetic.head import paint_head
-from demo.synthetic.mouth import MouthPainter, mouth_shape
+from demo.synthetic.face_parts import MouthRenderer, mouth_shape
+from demo.synthetic.head import draw_head
 from demo.synthetic.person import Person
 from demo.synthetic.renderer import Renderer, State, anchors
 from demo.synthetic.scene import Scene
@@ -24,13 +24,13 @@ def renderer() -> Renderer:
 
 
 def mouth_box(renderer: Renderer) -> tuple[slice, slice]:
-    """Rows and columns of the picture in which lips and the inside of the mouth lie."""
+    """Return the rows and columns of lips and mouth in the image."""
     center = np.array([0.0, renderer.person.mouth_y]) * 60 + np.array([256.0, 220.0])
     x, y = CLOSE_UP[:, :2] @ center + CLOSE_UP[:, 2]
     return slice(int(y) - 12, int(y) + 26), slice(int(x) - 30, int(x) + 30)
 
 
-def test_equal_arguments_give_equal_pictures(renderer: Renderer) -> None:
+def test_equal_arguments_give_equal_images(renderer: Renderer) -> None:
     state = State(opening=0.4, blink=0.3, turn=(0.05, 0.0))
     again = Renderer(renderer.person, renderer.scene, density=60.0)
     first, second = (r.render(state, CLOSE_UP, SIZE) for r in (renderer, again))
@@ -54,10 +54,10 @@ def test_opening_changes_mouth_and_jaw_but_not_the_eyes(renderer: Renderer) -> N
 
 
 def test_an_opening_mouth_shows_its_dark_inside_and_teeth(renderer: Renderer) -> None:
-    painter = MouthPainter(renderer.person, paint_head(renderer.person, renderer.scene, 60.0), 100.0)
+    mouth = MouthRenderer(renderer.person, draw_head(renderer.person, renderer.scene, 60.0), 100.0)
     dark, bright = [], []
     for opening in (0.0, 0.4, 0.8):
-        image = painter.paint(opening, 0.5).image.astype(float)
+        image = mouth.draw(opening, 0.5).image.astype(float)
         inside = image[..., 3] > 250
         level = image[..., :3].max(axis=2)
         grey = image[..., :3].min(axis=2) / np.maximum(level, 1)
@@ -74,9 +74,9 @@ def test_a_wide_mouth_is_wider(renderer: Renderer) -> None:
 
 
 def test_blinking_hides_the_iris(renderer: Renderer) -> None:
-    seen, closed = (renderer.render(State(blink=b), CLOSE_UP, SIZE).astype(int) for b in (0.0, 1.0))
+    opened, closed = (renderer.render(State(blink=b), CLOSE_UP, SIZE).astype(int) for b in (0.0, 1.0))
     rows, _ = mouth_box(renderer)
-    change = np.abs(seen - closed).max(axis=2)
+    change = np.abs(opened - closed).max(axis=2)
     assert (change[: rows.start - 20] > 40).sum() > 20
     assert change[rows].max() <= 2
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from demo.synthetic.clip_set import Clip, find_clips
-from demo.synthetic.dataset import DatasetConfig, make_dataset
+from demo.synthetic.clip_set import Clip, DatasetConfig, find_clips, make_dataset
 from eval.demo_weights import dubs
 from eval.demo_weights.dubs import DubNetworks, measure_dubs, rendered_truth
 from eval.demo_weights.settings import Evaluation

@@ -1,4 +1,4 @@
-"""The mouth of one frame: lips, teeth, tongue and the dark inside, drawn from opening and width."""
+"""Moving parts of a face, drawn for every frame: eyes from blink and gaze, the mouth from opening and width."""
 
 from __future__ import annotations
 
@@ -8,18 +8,100 @@ import cv2
 import numpy as np
 
 from demo.synthetic.drawing import Canvas, Floats, Layer, bump, mix, ramp
-from demo.synthetic.head import PaintedHead
+from demo.synthetic.head import HeadDrawing
 from demo.synthetic.person import Person
 from demo.synthetic.relief import skin_under_light
+from demo.synthetic.scene import Scene
 
-UPPER_LIFT = 0.045
-LOWER_DROP = 0.29
+EYE_X = 0.5
+_IRIS_RADIUS = 0.098
+
+
+class EyeRenderer:
+    """Draws one eye.
+
+    Args:
+        person, scene: colours, shapes and light.
+        head: the drawn head, for the colours around the eye.
+        density: pixels per face unit.
+        sign: -1 for the eye on the left of the image, 1 for the right one.
+    """
+
+    def __init__(self, person: Person, scene: Scene, head: HeadDrawing, density: float, sign: float) -> None:
+        self._person, self._scene, self._sign = person, scene, sign
+        self.canvas = Canvas(sign * EYE_X - 0.31, -0.19, sign * EYE_X + 0.31, 0.15, density)
+        x, y = self.canvas.grid()
+        self._x, self._y = (x - sign * EYE_X).astype(np.float32), y
+        maps = head.layer.canvas.to_pixels(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(*x.shape, 2)
+        around = (
+            cv2.remap(head.layer.image, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)[..., :3].astype(np.float32) / 255
+        )
+        lit = cv2.remap(head.light, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
+        self._light = (0.4 * lit + 0.75 * lit.mean(axis=(0, 1))).astype(np.float32)
+        self._skin = (0.5 * around + 0.5 * around.reshape(-1, 3).mean(axis=0)).astype(np.float32)
+        u = np.clip(self._x[:1] / person.eye_length, -1.0, 1.0)
+        outward = u * sign
+        tilt = -person.eye_tilt * outward * person.eye_length
+        self._u = u
+        self._top = -person.eye_height * (1.0 - np.abs(u + 0.08 * sign) ** 2.1).clip(0) ** 0.85 + tilt
+        self._bottom = 0.62 * person.eye_height * (1.0 - np.abs(u) ** 2.0).clip(0) ** 0.9 + tilt
+
+    def draw(self, blink: float, gaze: tuple[float, float]) -> Layer:
+        """Draw the eye; `blink` is 0 (open) to 1 (closed), `gaze` (x, y) in face units."""
+        y, soft = self._y, 1.0 / self.canvas.density + 0.004
+        top = self._top + (self._bottom - self._top) * blink
+        across = 1.0 - ramp(np.abs(self._x), self._person.eye_length - 0.03, self._person.eye_length)
+        ball = self._ball(gaze, top)
+        open_mask = (
+            np.clip(0.5 + (y - top) / (2 * soft), 0, 1) * np.clip(0.5 + (self._bottom - y) / (2 * soft), 0, 1) * across
+        )
+        lid_mask = np.clip(0.5 + (y - self._top) / (2 * soft), 0, 1) * np.clip(
+            0.5 + (self._bottom - y) / (2 * soft), 0, 1
+        )
+        lid_mask = lid_mask * across * min(1.0, blink * 4.0)
+        color = mix(self._skin * 0.93, ball, open_mask)
+        alpha = np.maximum(open_mask, lid_mask)
+        lash_size = 0.016 + 0.014 * self._person.liner
+        lash = np.exp(-0.5 * ((y - top + 0.008) / lash_size) ** 2) * (1.0 - ramp(np.abs(self._u), 0.86, 1.0))
+        lash = lash * (0.62 + 0.38 * ramp(self._u * self._sign, -0.6, 0.6)) * (0.75 + 0.25 * self._person.liner)
+        under = np.exp(-0.5 * ((y - self._bottom - 0.006) / 0.011) ** 2) * (1.0 - ramp(np.abs(self._u), 0.8, 1.0))
+        under = under * (0.28 + 0.4 * self._person.liner)
+        line = np.clip(np.maximum(lash, under), 0.0, 1.0).astype(np.float32)
+        ink = self._skin * np.array([0.16, 0.12, 0.12], dtype=np.float32)
+        total = np.maximum(alpha, line)
+        color = mix(color, ink, np.clip(line / np.maximum(total, 1e-3), 0, 1) * np.clip(line * 1.1, 0, 1) ** 0.5)
+        return Layer.from_color(self.canvas, color, total.astype(np.float32))
+
+    def _ball(self, gaze: tuple[float, float], top: Floats) -> Floats:
+        person, x, y = self._person, self._x - gaze[0], self._y - gaze[1] + 0.012
+        radius = np.sqrt(x**2 + y**2)
+        white = np.array([0.93, 0.91, 0.89], dtype=np.float32)
+        pink = np.array([0.82, 0.60, 0.56], dtype=np.float32)
+        color = mix(np.broadcast_to(white, (*x.shape, 3)), pink, ramp(np.abs(self._u) + 0 * y, 0.6, 1.0) * 0.6)
+        inner = bump(self._x, self._y, (-self._sign * person.eye_length * 0.90, 0.01), (0.03, 0.03))
+        color = mix(color, pink * 0.92, inner)
+        iris = np.array(person.iris, dtype=np.float32)
+        tone = 0.75 + 0.6 * ramp(radius, 0.03, 0.075) - 0.75 * ramp(radius, 0.072, 0.10) + 0.25 * ramp(y, -0.05, 0.08)
+        soft = 1.0 / self.canvas.density + 0.004
+        color = mix(color, iris * tone[..., None], 1.0 - ramp(radius, _IRIS_RADIUS - soft, _IRIS_RADIUS + soft))
+        color = mix(
+            color, np.array([0.02, 0.02, 0.02], dtype=np.float32), 1.0 - ramp(radius, 0.040 - soft, 0.040 + soft)
+        )
+        shadow = np.exp(-np.clip(self._y - top, 0, 1) / 0.035)
+        color = color * (1.0 - 0.42 * shadow[..., None]) * np.clip(self._light, 0.15, 1.15)
+        spot = (0.045 * np.sign(self._scene.light[0] + 1e-6), -0.040)
+        shine = bump(x, y, spot, (0.014, 0.014))
+        return mix(color.astype(np.float32), np.ones(3, dtype=np.float32), np.clip(shine * 1.2, 0, 0.95))
+
+
+_UPPER_LIFT = 0.045
+_LOWER_DROP = 0.29
 JAW_DROP = 0.24
 
 
 @dataclass(frozen=True)
 class MouthShape:
-    """Curves of a mouth over the columns: y of the lip edges and u = x / half width, each (1, w), in face units."""
+    """Curves of a mouth over the columns, (1, w) in face units: y of the lip edges, and u = x / half width."""
 
     u: Floats
     outer_top: Floats
@@ -31,7 +113,7 @@ class MouthShape:
 
 
 def mouth_shape(person: Person, opening: float, width: float, x: Floats) -> MouthShape:
-    """Lip curves for an opening in 0..1 and a width in 0..1 (0.5 neutral) at columns x (1, w)."""
+    """Return the lip curves of an opening in [0, 1] and a width in [0, 1] (0.5 is neutral) at columns x (1, w)."""
     spread = width - 0.5
     half = person.mouth_width * (1.0 + 0.42 * spread - 0.08 * opening)
     u = np.clip(x / half, -1.0, 1.0)
@@ -42,8 +124,8 @@ def mouth_shape(person: Person, opening: float, width: float, x: Floats) -> Mout
         - 0.012 * np.exp(-0.5 * (u / 0.16) ** 2)
         + 0.02 * spread * body
     )
-    lift = UPPER_LIFT * opening * body**0.8
-    drop = LOWER_DROP * opening * body**0.7
+    lift = _UPPER_LIFT * opening * body**0.8
+    drop = _LOWER_DROP * opening * body**0.7
     plump = 1.0 - 0.28 * spread
     thin = plump * (1.0 - 0.18 * opening)
     bow = (
@@ -58,10 +140,16 @@ def mouth_shape(person: Person, opening: float, width: float, x: Floats) -> Mout
     return MouthShape(*curves, half_width=half, jaw_drop=JAW_DROP * opening)
 
 
-class MouthPainter:
-    """Draws the mouth layer of one person under one light."""
+class MouthRenderer:
+    """Draws the mouth of one person.
 
-    def __init__(self, person: Person, head: PaintedHead, density: float) -> None:
+    Args:
+        person: colours and shapes.
+        head: the drawn head, for the light.
+        density: pixels per face unit.
+    """
+
+    def __init__(self, person: Person, head: HeadDrawing, density: float) -> None:
         self._person = person
         middle = person.mouth_y
         self.canvas = Canvas(-0.58, middle - 0.26, 0.58, middle + 0.52, density)
@@ -76,8 +164,8 @@ class MouthPainter:
         self._lip_lines = (1.0 + 0.035 * lines).astype(np.float32)
         self._teeth = self._upper_teeth()
 
-    def paint(self, opening: float, width: float) -> Layer:
-        """Mouth layer for an opening in 0..1 and a width in 0..1."""
+    def draw(self, opening: float, width: float) -> Layer:
+        """Draw the mouth with an opening in [0, 1] and a width in [0, 1]."""
         shape = mouth_shape(self._person, opening, width, self._x[:1])
         soft = 1.0 / self.canvas.density + 0.006
         y = self._y
@@ -93,7 +181,7 @@ class MouthPainter:
         )
         color = mix(color, color * 0.35, np.clip(corner * 0.7, 0.0, 1.0))
         alpha = np.maximum(whole * edge, 0.45 * corner)
-        return Layer.paint(self.canvas, color, alpha.astype(np.float32))
+        return Layer.from_color(self.canvas, color, alpha.astype(np.float32))
 
     def _lips(self, shape: MouthShape, opening: float) -> Floats:
         person, y = self._person, self._y
@@ -151,7 +239,7 @@ class MouthPainter:
 
     def _lower_teeth(self, color: Floats, shape: MouthShape, opening: float) -> Floats:
         person, x, y = self._person, self._x, self._y
-        top = person.mouth_y + LOWER_DROP * opening - 0.035 + 0.25 * x**2
+        top = person.mouth_y + _LOWER_DROP * opening - 0.035 + 0.25 * x**2
         cover = (
             ramp(y - top, -0.012, 0.012)
             * (1.0 - ramp(np.abs(x), 0.20, 0.30))
@@ -163,5 +251,5 @@ class MouthPainter:
 
 
 def _above(distance: Floats, soft: float) -> Floats:
-    """0 to 1 across an edge of half width `soft` at distance 0."""
+    """Return a ramp from 0 to 1 across an edge of half width `soft` at distance 0."""
     return np.clip(0.5 + distance / (2.0 * soft), 0.0, 1.0)
