@@ -1,10 +1,10 @@
-"""Measures one accelerator from end to end and writes a report, as Markdown and JSON. Needs no network.
+"""Measure one accelerator and write a report as Markdown and JSON, without a network.
 
     python -m benchmarks.gpu_report --out runs/gpu_report
 
-All weights are random, or the bundled ones of the demo. A section that fails is reported with its error, and the others
-still run; what the time budget does not reach is reported as not measured. Exit status: 0, 1 where something failed,
-2 for bad input.
+All weights are random or those of the demo. A section that fails is reported with its error and does not stop the
+others. Sections that do not start within the time budget are reported as not measured. The exit status is 0, 1 if a
+measurement failed, or 2 for invalid input.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from latentsync.device import resolve_device
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = OneLineParser(
         prog="python -m benchmarks.gpu_report",
         description=__doc__,
@@ -33,13 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=9.0, help="time for all sections together (default: %(default)g)")
     add("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="(default: all)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--size", choices=list(SIZES), default="published", help="tiny shows within seconds that the report works")
-    add("--one_process", action="store_true", help="no process for each section: a crash ends the report")
+    add("--size", choices=list(SIZES), default="published", help="tiny tests the report within seconds")
+    add("--one_process", action="store_true", help="run all sections in this process: a crash ends the report")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; gives its exit status."""
+    """Run the command; return its exit status."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     return run_command(lambda: _main(options), when_stopped="what was measured before is in the report")

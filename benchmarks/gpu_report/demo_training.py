@@ -1,4 +1,4 @@
-"""A short training of the demo U-Net by the trainer itself, on people rendered in memory."""
+"""Short trainings of the demo U-Net with the trainer, on people rendered in memory."""
 
 import math
 from collections.abc import Iterator
@@ -27,16 +27,16 @@ _DEMO_UNET = "checkpoints/demo/latentsync_unet.pt"
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """Stage 1 from random weights, whose loss must fall; stage 2 with all losses from the bundled weights."""
+    """Return stage 1 from random weights, whose loss must decrease, and stage 2 from the demo weights."""
     yield Case("stage 1, from random weights", partial(train, setup, _STAGE1, must_fall=True))
     yield Case("stage 2, all losses, from the bundled weights", partial(train, setup, "unet_stage2", must_fall=False))
 
 
 def train(setup: Setup, name: str, must_fall: bool) -> Values:
-    """Trains some steps with `configs/demo/<name>.yaml`.
+    """Train some steps with `configs/demo/<name>.yaml`.
 
     Raises:
-        ValueError: the mean loss of the last third is not below that of the first third, where it must be.
+        ValueError: the mean loss of the last third is not below that of the first third although this is required.
         NonFiniteLossError: a loss is not finite.
     """
     with temporary_folder(remedy="set TMPDIR to another folder") as folder:
@@ -58,7 +58,7 @@ def train(setup: Setup, name: str, must_fall: bool) -> Values:
 
 
 def demo_run(setup: Setup, name: str, folder: Path) -> UNetRun:
-    """The demo's configuration, short, without validation."""
+    """Return the demo's configuration for a short training without validation."""
     changes = {
         "training.run_dir": folder / "run",
         "training.device": setup.device,
@@ -79,7 +79,7 @@ def demo_run(setup: Setup, name: str, folder: Path) -> UNetRun:
 
 
 def run_trainer(setup: Setup, run: UNetRun) -> list[float]:
-    """The loss of every step."""
+    """Return the loss of every step."""
     dtype = frozen_dtype(resolve_mixed_precision(run.training.mixed_precision, setup.device))
     codec = load_vae(find_vae(run.vae), setup.device, dtype)
     encoder = load_whisper_encoder(locate(run.audio.whisper), setup.device)

@@ -1,4 +1,4 @@
-"""The report as Markdown and JSON."""
+"""Write the report as Markdown and JSON."""
 
 import json
 import platform
@@ -25,7 +25,7 @@ _CPU_NOTE = "**No accelerator: everything ran on the CPU.**"
 
 
 def facts(setup: Setup) -> dict[str, Any]:
-    """What was measured on what."""
+    """The measurements and the device."""
     return {
         "device": describe_device(setup.device),
         "kind": setup.device.type,
@@ -40,16 +40,16 @@ def facts(setup: Setup) -> dict[str, Any]:
 
 
 def claim_report(folder: Path) -> None:
-    """Makes a folder one for reports of an accelerator, before anything is measured.
+    """Claim a folder for reports before the measurements start.
 
     Raises:
-        InputError: it holds files of others, or cannot be written to.
+        InputError: the folder has other files, or is not writable.
     """
     claim_folder(folder, "GPU report", "name another --out", _is_of_older_version)
 
 
 def _is_of_older_version(folder: Path) -> bool:
-    """Whether there is a report in it, of this program or of `benchmarks.published_path`."""
+    """Return True if the folder has a report of this program or of `benchmarks.published_path`."""
     for name, keys in ((f"{NAME}.json", {"facts", "sections"}), ("published_path.json", {"256", "512"})):
         try:
             content = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def _is_of_older_version(folder: Path) -> bool:
 
 
 def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -> None:
-    """Writes `gpu_report.md` and `gpu_report.json` into a claimed folder, each whole or not at all."""
+    """Write `gpu_report.md` and `gpu_report.json` to a claimed folder, each of them atomically."""
     known = facts(setup)
     plain = {
         "facts": known,
@@ -77,7 +77,7 @@ def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -
 
 
 def markdown(known: dict[str, Any], results: Sequence[SectionResult]) -> str:
-    """The whole report."""
+    """Format the complete report."""
     notes = [_TINY_NOTE] * (known["sizes"] != "published") + [_CPU_NOTE] * (known["kind"] == "cpu")
     lines = [f"# GPU report: {known['device']}", "", *(f"* {key}: {value}" for key, value in known.items()), ""]
     lines += [text for note in notes for text in (note, "")]
@@ -86,7 +86,7 @@ def markdown(known: dict[str, Any], results: Sequence[SectionResult]) -> str:
 
 
 def section_lines(result: SectionResult) -> list[str]:
-    """One section: heading, note, table, and what has no figures."""
+    """Format one section: heading, note, table, and the cases without values."""
     measured = [row for row in result.rows if row.status == MEASURED]
     columns = list(dict.fromkeys(key for row in measured for key, value in row.values.items() if value is not None))
     lines = [f"## {result.section.title}", "", f"{result.section.note} It took {result.seconds:.0f} s.", ""]

@@ -1,4 +1,4 @@
-"""Time and memory of generating windows, for each number format and option."""
+"""Measure time and memory of generating windows for each number format and option."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +22,7 @@ OVERLAP_FRAMES = 4
 
 
 class RandomRows:
-    """Random Whisper feature rows of a speech."""
+    """Random rows of Whisper features."""
 
     num_rows = 100
 
@@ -30,19 +30,19 @@ class RandomRows:
         self._rows = torch.randn(self.num_rows, num_layers + 1, width, generator=torch.Generator().manual_seed(0))
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Rows [start, stop) as (stop - start, layers + 1, width)."""
+        """Return the rows [start, stop) as (stop - start, layers + 1, width)."""
         return self._rows[start:stop]
 
 
 class WindowTimer:
-    """Generates windows with the published sizes; networks of one format are kept at a time."""
+    """Generates windows with the published sizes; keeps the networks of one format at a time."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self._kept: tuple[torch.dtype, UNet3DConditionModel, LatentCodec] | None = None
 
     def networks(self, dtype: torch.dtype) -> tuple[UNet3DConditionModel, LatentCodec]:
-        """U-Net and codec in a format; those of another format are freed first."""
+        """Return U-Net and codec in a format; free those of another format first."""
         if self._kept is None or self._kept[0] != dtype:
             self._kept = None
             model = unet_run(self.setup.sizes, "stage2").model
@@ -51,9 +51,9 @@ class WindowTimer:
         return self._kept[1:]
 
     def measure(self, resolution: int, dtype: torch.dtype, options: LipsyncOptions) -> Values:
-        """Seconds and memory of the windows that go through the networks at once."""
+        """Return seconds and memory of one batch of windows."""
         unet, codec = self.networks(dtype)
-        reset_peak_memory(self.setup.device)  # making the weights takes more than they do
+        reset_peak_memory(self.setup.device)  # creating the weights needs more memory than storing them
         synthesizer = WindowSynthesizer(unet, codec, resolution)
         dims = self.setup.sizes.weights.whisper
         features = RandomRows(dims["n_audio_layer"], dims["n_audio_state"])
@@ -69,7 +69,7 @@ class WindowTimer:
 
 
 def figures(window_seconds: float) -> dict[str, float]:
-    """A window's time, and that of a second of a long video with and without overlapping windows."""
+    """Return the time of a window, and of a second of a long video with and without overlapping windows."""
     return {
         "s a window": window_seconds,
         "s a second of video": window_seconds * FPS / (NUM_FRAMES - OVERLAP_FRAMES),
@@ -78,7 +78,7 @@ def figures(window_seconds: float) -> dict[str, float]:
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """The defaults in each format first, then each option in the device's own format."""
+    """Return the defaults in each format, then each option in the default format of the device."""
     timer = WindowTimer(setup)
     defaults = LipsyncOptions(num_inference_steps=setup.sizes.num_steps, overlap_frames=OVERLAP_FRAMES)
     automatic = resolve_dtype("auto", setup.device)

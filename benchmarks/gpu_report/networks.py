@@ -25,11 +25,11 @@ from latentsync.weights import REPOSITORY_ROOT
 CPU = torch.device("cpu")
 MEL_BANDS, MEL_COLUMNS = 80, 52
 NUM_FRAMES = 16
-"""Frames of a window."""
+"""Number of frames per window."""
 
 
 def unet_run(sizes: Sizes, name: str, resolution: int | None = None, changes: tuple[str, ...] = ()) -> UNetRun:
-    """A published configuration, `configs/unet/<name>.yaml`, at the report's sizes."""
+    """Load a published configuration, `configs/unet/<name>.yaml`, at the report's sizes."""
     overrides = [*sizes.overrides, *changes]
     if resolution is not None:
         overrides.append(f"data.resolution={resolution}")
@@ -37,26 +37,26 @@ def unet_run(sizes: Sizes, name: str, resolution: int | None = None, changes: tu
 
 
 def random_unet(config: UNetConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> UNet3DConditionModel:
-    """A U-Net laid out in memory as `load_unet` does."""
+    """Build a U-Net with the memory format of `load_unet`."""
     unet = random_network(lambda: UNet3DConditionModel.from_unet_config(config), device)
     convert(unet, dtype)
     return unet
 
 
 def random_vae(sizes: Sizes, device: torch.device, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
-    """A frozen VAE laid out in memory as `load_vae` does."""
+    """Build a frozen VAE with the memory format of `load_vae`."""
     vae = random_network(lambda: cast(AutoencoderKL, AutoencoderKL.from_config(dict(sizes.weights.vae))), device)
     convert(vae, dtype)
     return vae.requires_grad_(False)
 
 
 def random_codec(setup: Setup, dtype: torch.dtype) -> LatentCodec:
-    """The frozen VAE with its scaling, on the report's device."""
+    """Build the frozen VAE with its latent scaling on the device of the report."""
     return LatentCodec(random_vae(setup.sizes, setup.device, dtype))
 
 
 def random_whisper(sizes: Sizes) -> WhisperEncoder:
-    """The audio encoder, on the CPU."""
+    """Build the audio encoder on the CPU."""
     dims = sizes.weights.whisper
     shape = encoder_dimensions(dims["n_audio_state"], dims["n_audio_layer"], dims["n_audio_head"])
     return random_network(lambda: WhisperEncoder(shape)).requires_grad_(False)
@@ -69,7 +69,7 @@ def random_syncnet(sizes: Sizes, device: torch.device = CPU) -> tuple[StableSync
 
 
 def random_videomae(sizes: Sizes, device: torch.device = CPU) -> VideoFeatures:
-    """TREPA's network."""
+    """Build the network of TREPA."""
     size = VideoMaeSize(**sizes.videomae)
     network = random_network(lambda: VideoFeatures(size), device)
     embeddings = network.encoder.embeddings
@@ -78,14 +78,14 @@ def random_videomae(sizes: Sizes, device: torch.device = CPU) -> VideoFeatures:
 
 
 def random_lpips(device: torch.device = CPU) -> VggLpips:
-    """LPIPS on a VGG-16; its fixed input scaling is the package's."""
+    """Build LPIPS on a VGG-16 with the fixed input scaling of the lpips package."""
     network = random_network(VggLpips, device)
     network.network.scaling_layer.load_state_dict(lpips.ScalingLayer().state_dict())
     return network.requires_grad_(False)
 
 
 def audio_tokens(sizes: Sizes, num_windows: int, seed: int = 0) -> torch.Tensor:
-    """Random tokens (b, 16, 10 (layers + 1), width) on the CPU."""
+    """Return random tokens (b, 16, 10 (layers + 1), width) on the CPU."""
     dims = sizes.weights.whisper
     shape = (num_windows, NUM_FRAMES, 10 * (dims["n_audio_layer"] + 1), dims["n_audio_state"])
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

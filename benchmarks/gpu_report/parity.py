@@ -1,4 +1,4 @@
-"""How far every network on the device is from the same network on the CPU in float32."""
+"""Compare every network on the device with the same network on the CPU in float32."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ from latentsync.models.vae import LatentCodec
 from latentsync.weights import REPOSITORY_ROOT
 
 REDUCED_FLOAT32 = "float32, as PyTorch has it by default"
-"""On CUDA cards: convolutions in TF32."""
+"""Name of the format with TF32 convolutions on CUDA cards."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Subject:
     """A network to compare.
 
     Attributes:
-        name: of the row.
-        build: makes it, float32 on the CPU.
+        name: name of the row.
+        build: function that builds it in float32 on the CPU.
         inputs: float32 tensors on the CPU.
-        call: network and inputs to one output.
-        is_always_float32: whether the program computes it in float32 on every device.
+        call: function that maps network and inputs to one output.
+        is_always_float32: True if the program computes it in float32 on every device.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Subject:
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """Every network in every format that the program may use for it."""
+    """Return every network in every number format that the program uses for it."""
     formats = [*DTYPES] if setup.device == CPU else ["float32", REDUCED_FLOAT32, *list(DTYPES)[1:]]
     for subject in subjects(setup):
         comparison = Comparison(subject, setup.device)
@@ -70,7 +70,7 @@ def cases(setup: Setup) -> Iterator[Case]:
 
 
 class Comparison:
-    """One network's output in several formats against one reference."""
+    """Compares the output of one network in several formats with one reference."""
 
     def __init__(self, subject: Subject, device: torch.device) -> None:
         self.subject, self.device = subject, device
@@ -81,7 +81,7 @@ class Comparison:
         return run_network(self.subject, self._network(), CPU, torch.float32)
 
     def error(self, name: str) -> Values:
-        """Relative error of the whole output in a format; ValueError where it is not finite."""
+        """Return the relative error of the whole output; raise ValueError if it is not finite."""
         reference = self._reference()
         dtype = DTYPES[name.split(",")[0]]
         with without_tf32() if name == "float32" else nullcontext():
@@ -92,20 +92,20 @@ class Comparison:
         return {"relative error": error, "numbers compared": output.numel()}
 
     def forget(self) -> None:
-        """Frees the network."""
+        """Free the network."""
         self._network.cache_clear()
         self._reference.cache_clear()
 
 
 @torch.inference_mode()
 def run_network(subject: Subject, network: nn.Module, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The output, float32 on the CPU."""
+    """Return the output in float32 on the CPU."""
     inputs = [tensor.to(device, dtype) for tensor in subject.inputs()]
     return subject.call(network, *inputs).float().cpu()
 
 
 def converted(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of the network as inference has it: the audio encoder keeps float32 weights and casts as it computes."""
+    """Return a copy as inference uses it: the audio encoder keeps float32 weights and casts during computation."""
     network = copy.deepcopy(network)
     if isinstance(network, WhisperEncoder):
         network.dtype = dtype
@@ -114,12 +114,12 @@ def converted(network: nn.Module, device: torch.device, dtype: torch.dtype) -> n
 
 
 def without_tf32() -> AbstractContextManager[None]:
-    """Inside, float32 convolutions are computed in float32 on every device."""
+    """Compute float32 convolutions in float32 on every device, without TF32."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def subjects(setup: Setup) -> Iterator[Subject]:
-    """Every network of the repository that may run on an accelerator."""
+    """Return every network of the repository that can run on an accelerator."""
     yield from _unets(setup)
     yield from _vae_halves(setup)
     yield Subject(

@@ -1,4 +1,4 @@
-"""Runs the sections: each in a process of its own and within its share of the time; one that fails stops no other."""
+"""Run each section in a separate process within its share of the time; a failure does not stop the others."""
 
 import multiprocessing
 import time
@@ -9,7 +9,7 @@ from benchmarks.device_measurement import free_unused_memory, reset_peak_memory
 from benchmarks.gpu_report.section import FAILED, MEASURED, NOT_MEASURED, Row, Section, SectionResult, Setup
 
 _OVERRUN = 1.5
-"""A section is stopped when it has taken this many times its share: a case that has begun may need more."""
+"""A section is stopped after this multiple of its share, because a case that has started may need more time."""
 _OUT_OF_TIME = "the time budget was used up: give more --minutes"
 
 Report = Callable[[SectionResult], None]
@@ -18,14 +18,14 @@ Report = Callable[[SectionResult], None]
 def run_sections(
     sections: Sequence[Section], setup: Setup, seconds: float, one_process: bool, report: Report
 ) -> list[SectionResult]:
-    """Measures all sections; time that one leaves goes to those after it.
+    """Measure all sections; unused time of a section is added to the following ones.
 
     Args:
-        sections: in order.
+        sections: sections in the order of the report.
         setup: sizes and device.
-        seconds: for all of them.
-        one_process: run them in this process, where a crash ends everything and nothing is stopped half-way.
-        report: called with each result.
+        seconds: time for all sections together.
+        one_process: run them in this process, in which a crash ends the report and no section is stopped early.
+        report: function that receives each result.
     """
     end = time.monotonic() + seconds
     results = []
@@ -33,7 +33,7 @@ def run_sections(
         left = max(end - time.monotonic(), 0.0)
         budget = left * section.share / sum(later.share for later in sections[number:])
         start = time.monotonic()
-        if one_process or budget <= 0:  # without time every case is "not measured", which needs no process
+        if one_process or budget <= 0:  # without time all cases are "not measured", which requires no process
             rows = list(measured_rows(section, setup, budget))
         else:
             rows = run_apart(section, setup, budget, min(left, _OVERRUN * budget))
@@ -43,7 +43,7 @@ def run_sections(
 
 
 def measured_rows(section: Section, setup: Setup, budget: float) -> Iterator[Row]:
-    """Measures the cases of a section in this process; none is begun after `budget` seconds."""
+    """Measure the cases of a section in this process; no case starts after `budget` seconds."""
     end = time.monotonic() + budget
     try:
         for case in section.cases(setup):
@@ -54,31 +54,31 @@ def measured_rows(section: Section, setup: Setup, budget: float) -> Iterator[Row
                 free_unused_memory(setup.device)
                 reset_peak_memory(setup.device)
                 yield Row(case.name, MEASURED, dict(case.run()))
-            except Exception as error:  # whatever befalls one case, the others are still to be measured
+            except Exception as error:  # a failure must not stop the other cases
                 yield Row(case.name, FAILED, reason=error_line(error))
     except Exception as error:
         yield Row("the section", FAILED, reason=error_line(error))
 
 
 def error_line(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def run_apart(section: Section, setup: Setup, budget: float, stop_after: float) -> list[Row]:
-    """`measured_rows` in a fresh process: what befalls it, and what it leaves on the device, ends with it.
+    """Call `measured_rows` in a new process, so that its crashes and its device memory end with it.
 
     Args:
-        section: its `cases` is a function of a module.
+        section: a section whose `cases` is a function of a module.
         setup: sizes and device.
-        budget: no case is begun after so many seconds.
-        stop_after: the process is ended after so many; starting it does not count.
+        budget: seconds after which no case starts.
+        stop_after: seconds after which the process is ended, without its start.
 
     Returns:
-        The rows it sent before it ended; a failed one at their end where it was stopped or died.
+        The rows that the process sent; the last one is a failure if the process was stopped or died.
     """
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA if its parent has looked for it
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA if its parent has initialized it
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_rows, args=(sender, section, setup, budget), daemon=True)
     process.start()
@@ -104,7 +104,7 @@ def run_apart(section: Section, setup: Setup, budget: float, stop_after: float) 
 
 
 def _after(rows: Sequence[Row]) -> str:
-    """Words for the case that a process was at work on when it ended."""
+    """Return the failure of the case that was running when the process ended."""
     return f"the case after {rows[-1].case!r}, and all later ones" if rows else "the first case, and all later ones"
 
 

@@ -1,4 +1,4 @@
-"""What a section of the report is made of, and what comes of it."""
+"""Sections of the report, their cases and results."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from benchmarks.gpu_report.sizes import Sizes
 MEASURED, FAILED, NOT_MEASURED = "measured", "failed", "not measured"
 
 Values = Mapping[str, Any]
-"""Figures of a case by column."""
+"""Measured values of a case by column."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all sections have in common."""
+    """Settings shared by all sections."""
 
     sizes: Sizes
     device: torch.device
@@ -27,8 +27,8 @@ class Case:
     """One row of a section.
 
     Attributes:
-        name: the row's first cell.
-        run: measures it; any exception makes the case a failed one.
+        name: first cell of the row.
+        run: function that measures it; an exception makes the case a failure.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Section:
     """One table of the report.
 
     Attributes:
-        name: on the command line.
+        name: name on the command line.
         title: heading.
-        note: what the columns mean, for a reader of the table.
-        share: of the time budget, relative to the other sections.
-        cases: makes the rows; cheap, the work is in their `run`.
+        note: explanation of the columns.
+        share: share of the time budget, relative to the other sections.
+        cases: function that returns the rows; the work is in their `run`.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a case.
+    """Result of a case.
 
     Attributes:
-        case: its name.
+        case: name of the case.
         status: `MEASURED`, `FAILED` or `NOT_MEASURED`.
-        values: figures by column.
-        reason: one line; why there are no figures.
+        values: measured values by column.
+        reason: one line that states why there are no values.
     """
 
     case: str
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SectionResult:
-    """All rows of a section and how long they took."""
+    """Results of a section and its duration."""
 
     section: Section
     rows: list[Row]
@@ -81,5 +81,5 @@ class SectionResult:
 
     @property
     def num_failed(self) -> int:
-        """Rows whose case failed."""
+        """Number of failed cases."""
         return sum(row.status == FAILED for row in self.rows)

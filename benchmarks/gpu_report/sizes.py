@@ -1,4 +1,4 @@
-"""Which sizes the report's networks have: the published ones, or tiny ones that a CPU runs within seconds."""
+"""Sizes of the networks in the report: the published sizes, or tiny ones for a CPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ class Sizes:
     """Sizes of networks, inputs and measurements.
 
     Attributes:
-        name: on the command line.
-        weights: U-Net, VAE and audio encoder.
-        overrides: `key=value` changes of configs/unet/*.yaml that go with them, other than the resolution.
-        resolutions: sides of the face crop, in pixels.
+        name: name on the command line.
+        weights: sizes of U-Net, VAE and audio encoder.
+        overrides: `key=value` changes of configs/unet/*.yaml for these sizes, except the resolution.
+        resolutions: side lengths of the face crop in pixels.
         syncnet: configuration of the SyncNet, relative to the repository.
-        videomae: what differs from the published `VideoMaeSize` of TREPA.
-        parity_frames: frames of the U-Net's and the VAE's input when they are compared with the CPU.
+        videomae: differences from the published `VideoMaeSize` of TREPA.
+        parity_frames: number of input frames of U-Net and VAE in the comparison with the CPU.
         num_steps: denoising steps.
-        num_timed: repetitions of a timed call.
-        matmul_side: of the square matrices whose product is timed.
+        num_timed: number of timed calls.
+        matmul_side: size of the square matrices whose product is timed.
         training_configs: configs/unet/*.yaml whose training step is measured.
-        demo_clips, demo_batch, demo_steps: of the demo training; stage 2 takes a third of the steps.
+        demo_clips, demo_batch, demo_steps: clips, batch size and steps of the demo training; stage 2 has a third of the
+            steps.
     """
 
     name: str

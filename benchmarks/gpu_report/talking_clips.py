@@ -1,4 +1,4 @@
-"""A few rendered people who speak, wholly in memory: training items without ffmpeg and without a speech synthesiser."""
+"""Training items of rendered talking people in memory, without ffmpeg and without a speech synthesizer."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ from latentsync.models.vae import LatentCodec
 
 
 class TalkingClips:
-    """Items as of `latentsync.data.unet_dataset.UNetDataset` with cached latents, of clips that were just rendered.
+    """Render clips and return items as of `latentsync.data.unet_dataset.UNetDataset` with cached latents.
 
     Args:
-        num_clips: people; each says something else.
-        config: resolution, frames of a window.
-        codec: makes the latents.
-        encoder: makes the audio features.
+        num_clips: number of people, each with other speech.
+        config: resolution and number of frames per window.
+        codec: encoder of the latents.
+        encoder: encoder of the audio features.
         with_pixels: items also have "pixels" and "mel", for losses that need them.
-        seed: of windows and of the training's random draws.
+        seed: seed of windows and random draws.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TalkingClips:
 
 
 def babble(seconds: float, seed: int) -> np.ndarray:
-    """Vowel-like sound (n,) float32 at 16 kHz: syllables of a buzz whose formants wander."""
+    """Return vowel-like audio (n,) float32 at 16 kHz: syllables of a buzz with changing formants."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     pitch = rng.uniform(100, 220)

@@ -1,4 +1,4 @@
-"""How much of the device's matrix rate a U-Net step reaches."""
+"""Compare the throughput of a U-Net step with that of a matrix product."""
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -15,11 +15,11 @@ from latentsync.models.unet import UNet3DConditionModel
 
 _TERA = 1e12
 _GUIDED = 2
-"""Windows of one step: without and with audio."""
+"""Windows per step: without and with audio."""
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """In each format a matrix product, then the U-Net at each resolution."""
+    """Return for each format a matrix product, then the U-Net at each resolution."""
     model = unet_run(setup.sizes, "stage2").model
     unet = lru_cache(maxsize=1)(lambda dtype: random_unet(model, setup.device, dtype).requires_grad_(False))
     rate = cache(lambda dtype: matmul_rate(setup, dtype))
@@ -37,7 +37,7 @@ def cases(setup: Setup) -> Iterator[Case]:
 
 
 def matmul_rate(setup: Setup, dtype: torch.dtype) -> float:
-    """TFLOP/s of a product of two large square matrices."""
+    """Return the TFLOP/s of a product of two large square matrices."""
     side = setup.sizes.matmul_side
     first, second = (torch.randn(side, side, device=setup.device).to(dtype) for _ in range(2))
     seconds = median_seconds(lambda: first @ second, setup.device, setup.sizes.num_timed)
@@ -46,17 +46,17 @@ def matmul_rate(setup: Setup, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def unet_rate(setup: Setup, unet: UNet3DConditionModel, resolution: int, work: float, matrix_rate: float) -> Values:
-    """Time of one step of one window with guidance, and its rate.
+    """Return time and throughput of one step of one window with guidance.
 
     Args:
         setup: sizes and device.
-        unet: in the format to measure.
-        resolution: side of the face crop in pixels.
-        work: operations of the step, in TFLOP.
-        matrix_rate: of the matrix product in the same format, in TFLOP/s.
+        unet: U-Net in the format to measure.
+        resolution: side length of the face crop in pixels.
+        work: operations of the step in TFLOP.
+        matrix_rate: throughput of the matrix product in the same format in TFLOP/s.
     """
     size, dtype = resolution // 8, unet.dtype
-    reset_peak_memory(setup.device)  # making the weights takes more than they do
+    reset_peak_memory(setup.device)  # creating the weights needs more memory than storing them
     sample = torch.randn(_GUIDED, 13, NUM_FRAMES, size, size, device=setup.device).to(dtype)
     audio = unet.prepare_audio(audio_tokens(setup.sizes, _GUIDED).to(setup.device, dtype))
     seconds = median_seconds(lambda: unet(sample, 500, audio), setup.device, setup.sizes.num_timed)
@@ -71,7 +71,7 @@ def unet_rate(setup: Setup, unet: UNet3DConditionModel, resolution: int, work: f
 
 @torch.no_grad()
 def unet_flops(setup: Setup, resolution: int) -> int:
-    """Operations of one step, counted without computing: two a multiply-add, plain attention."""
+    """Count the operations of one step on the meta device: two per multiply-add, plain attention."""
     size, meta = resolution // 8, torch.device("meta")
     with meta:
         unet = UNet3DConditionModel.from_unet_config(unet_run(setup.sizes, "stage2").model)

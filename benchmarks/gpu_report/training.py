@@ -1,4 +1,4 @@
-"""A training step of the published configurations: time, memory, losses."""
+"""Measure a training step of the published configurations: time, memory, losses."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -33,13 +33,13 @@ from latentsync.training.unet_step import UNetStep
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """One case a configuration."""
+    """Return one case per configuration."""
     for name in setup.sizes.training_configs:
         yield Case(name, partial(measure, setup, name))
 
 
 def measure(setup: Setup, name: str) -> Values:
-    """Some steps of a configuration, on one batch of random frames and audio.
+    """Measure some steps of a configuration on one batch of random frames and audio.
 
     Raises:
         ValueError: the loss or the gradient is not finite.
@@ -85,7 +85,7 @@ def measure(setup: Setup, name: str) -> Values:
 def random_losses(
     setup: Setup, config: LossesConfig, resolution: int, dtype: torch.dtype, recompute: bool
 ) -> LossStack:
-    """As `latentsync.losses.build.build_losses`, with frozen networks of random weights instead of published ones."""
+    """Build the losses as `latentsync.losses.build.build_losses` does, with random weights for the frozen networks."""
     device = setup.device
     terms: list[LossTerm] = [EpsilonLoss(config.epsilon.weight, resolution)]
     if config.sync.weight > 0:
@@ -101,7 +101,7 @@ def random_losses(
 
 
 def random_batch(setup: Setup, run: UNetRun) -> dict[str, Any]:
-    """What the data loader would give: one window of `latentsync.data.unet_dataset.UNetDataset`."""
+    """Return a batch as the data loader does: one window of `latentsync.data.unet_dataset.UNetDataset`."""
     side, generator = run.data.resolution, torch.Generator().manual_seed(0)
     frames = torch.rand(2, 1, NUM_FRAMES, 3, side, side, generator=generator) * 2 - 1
     mel = torch.rand(1, 1, MEL_BANDS, run.data.num_mel_columns, generator=generator) * 8 - 4
