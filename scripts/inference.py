@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.errors import LatentSyncError
-from latentsync.pipelines.lipsync_job import CheckedJob, check_job
-from latentsync.pipelines.lipsync_outputs import LipsyncOutputs
+from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.video_maker import Pipeline, VideoJob, VideoMaker

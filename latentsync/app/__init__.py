@@ -1,1 +1,1 @@
-"""The app: a page and an API over the lip-sync pipeline. Only `page`, `guarded_blocks` and `server` know gradio."""
+"""The app: a web page and an API for the lip-sync pipeline. Only `page` and `server` import gradio."""

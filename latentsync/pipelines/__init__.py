@@ -1,1 +1,1 @@
-"""From files to a result: what joins media, faces, audio and models."""
+"""The lip-sync pipeline, which combines media, faces, audio and models."""

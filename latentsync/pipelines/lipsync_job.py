@@ -1,21 +1,33 @@
-"""One lip-sync job: its inputs and outputs, checked before the work, and its open resources while it runs."""
+"""One lip-sync job: its inputs and outputs, checked before the work, and its open resources while it runs.
 
+The user names the result, which is replaced if it exists. The names of the files beside it are derived from that name,
+so an existing one is replaced only if its metadata shows that this program made it.
+"""
+
+import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
 
 import numpy as np
+from PIL import Image
 
-from latentsync.errors import InputError
+from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.audio_samples import AudioSamples, check_finite_samples
-from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_video
-from latentsync.media.writer import VideoWriter
-from latentsync.pipelines.lipsync_outputs import LipsyncOutputs
+from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_streams, probe_video
+from latentsync.media.writer import COPIED_CODECS, MADE_BY, VideoWriter
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.video_maker import is_record
 from latentsync.storage.atomic import StagedFiles
+from latentsync.storage.output_file import check_no_inputs, check_writable
+
+RECORD_SUFFIX = ".lipsync.json"
+"""Appended to the name of a result of a list: the record of how it was made."""
+
+_OUTPUT_REMEDY = "choose another --video_out_path"
 
 Progress = Callable[[str, float, int], None]
 """Called with (stage, frames done, total frames); the stages are ``faces`` and ``lips``."""
@@ -23,6 +35,67 @@ Progress = Callable[[str, float, int], None]
 FrameCallback = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], None]
 """Called for every finished frame, in order: index in the result, source and result (h, w, 3) uint8, and the (2, 3)
 matrix from frame to face crop, None for an unchanged frame."""
+
+
+@dataclass(frozen=True)
+class LipsyncOutputs:
+    """Files that one lip-sync job writes.
+
+    Attributes:
+        video: the result, as named by the user.
+        sheet: contact sheet.
+        comparison: source and result side by side, if requested.
+        record: record of a job of a list.
+    """
+
+    video: Path
+    sheet: Path
+    comparison: Path | None = None
+    record: Path | None = None
+
+    @classmethod
+    def of(cls, video: Path, compare: bool, with_record: bool = False) -> "LipsyncOutputs":
+        """Return the files that belong to a result.
+
+        Raises:
+            InputError: the path is not that of a video that can be written.
+        """
+        if "\0" in str(video):
+            raise InputError(f"the output {str(video)!r} is not a valid file name: {_OUTPUT_REMEDY}")
+        if video.name in ("", "..") or os.path.isdir(video):
+            raise InputError(f"the output {video} is a folder: name a file such as {video / 'video_out.mp4'}")
+        if video.suffix.lower() not in COPIED_CODECS:
+            raise InputError(f"{video} cannot be written: name an output that ends in .mp4, .mov or .mkv")
+        return cls(
+            video,
+            video.with_name(f"{video.stem}_sheet.png"),
+            video.with_name(f"{video.stem}_compare{video.suffix}") if compare else None,
+            video.with_name(video.name + RECORD_SUFFIX) if with_record else None,
+        )
+
+    def beside(self) -> list[Path]:
+        """Return the files whose names are derived from that of the video."""
+        return [path for path in (self.sheet, self.comparison, self.record) if path is not None]
+
+    def all(self) -> list[Path]:
+        """Return the video and the files beside it."""
+        return [self.video, *self.beside()]
+
+    def check(self, inputs: Iterable[Path]) -> None:
+        """Check everything that can be checked before the work starts; leave nothing behind.
+
+        Args:
+            inputs: all files that the job reads.
+
+        Raises:
+            InputError: a file is an input, a folder, not made by this program, or its folder is not writable.
+        """
+        for path in self.all():
+            check_writable(path, _OUTPUT_REMEDY)
+        check_no_inputs(self.all(), inputs, "--video_out_path")
+        for path in self.beside():
+            if os.path.lexists(path) and not _was_made_here(path):
+                raise InputError(f"{path} exists and was not made by this program: move it, or {_OUTPUT_REMEDY}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +195,32 @@ def check_length(audio: Path, duration_s: float, num_frames: int) -> None:
         raise InputError(f"{audio} lasts {duration_s:.3f} s, less than one video frame: use longer audio")
 
 
+def check_distinct(all_outputs: Sequence[LipsyncOutputs], inputs: Iterable[Path], where: str) -> None:
+    """Check that the jobs of a list do not overwrite each other's files.
+
+    Args:
+        all_outputs: outputs of each job.
+        inputs: inputs of all jobs.
+        where: the list, for the message.
+
+    Raises:
+        InputError: two jobs write to one file, or one overwrites an input of another.
+    """
+    read = {_resolved(path) for path in inputs}
+    written: dict[Path, Path] = {}
+    for outputs in all_outputs:
+        for path in outputs.all():
+            resolved = _resolved(path)
+            if resolved in read:
+                raise InputError(f"{where}: {path} is also an input: choose another video_out_path")
+            if resolved in written:
+                raise InputError(
+                    f"{where}: two jobs write to {path} ({written[resolved].name} and {outputs.video.name}): give each "
+                    "its own video_out_path"
+                )
+            written[resolved] = outputs.video
+
+
 def _check_temp_dir(folder: Path | None) -> None:
     chosen = Path(tempfile.gettempdir()) if folder is None else folder.absolute()
     try:
@@ -130,3 +229,24 @@ def _check_temp_dir(folder: Path | None) -> None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot use {chosen} for temporary files: {why}; name another --temp_dir") from error
+
+
+def _was_made_here(path: Path) -> bool:
+    """Return True if the metadata of a file beside a result shows that this program made it."""
+    try:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                return image.info.get("Software") == MADE_BY
+        if path.suffix == ".json":
+            return is_record(path)
+        tags = probe_streams(path).get("format", {}).get("tags", {})
+        return MADE_BY in (tags.get("comment"), tags.get("COMMENT"))
+    except (OSError, ValueError, SyntaxError, LatentSyncError, Image.DecompressionBombError):
+        return False
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return path.absolute()

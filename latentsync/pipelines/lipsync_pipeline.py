@@ -38,8 +38,14 @@ from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
-from latentsync.pipelines.lipsync_job import FrameCallback, LipsyncJob, Progress, check_job, check_length
-from latentsync.pipelines.lipsync_outputs import LipsyncOutputs
+from latentsync.pipelines.lipsync_job import (
+    FrameCallback,
+    LipsyncJob,
+    LipsyncOutputs,
+    Progress,
+    check_job,
+    check_length,
+)
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from latentsync.errors import InputError
-from latentsync.pipelines.lipsync_outputs import RECORD_SUFFIX, LipsyncOutputs, check_distinct
+from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
 from latentsync.pipelines.video_maker import Outcome, VideoJob
 from latentsync.storage.table_file import read_table
 

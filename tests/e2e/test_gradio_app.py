@@ -1,4 +1,4 @@
-"""The app as visitors meet it: in a real browser, through the API, and by requests that ought to be refused."""
+"""The app in a real browser, through the API, and with requests that must be refused."""
 
 import os
 import re
@@ -35,12 +35,12 @@ STEPS = "2"
 MANY_STEPS = "100"
 VIEWPORT: Any = {"width": 1280, "height": 1000}
 PATIENCE_MS = 240_000
-"""For a machine that is busy with other things; nothing here takes a tenth of it otherwise."""
+"""Generous, for a busy machine; every test usually takes less than a tenth of it."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Short files of the example's person."""
+    """Short files made from the bundled example, and a text file named as a video."""
 
     face: Path
     speech: Path
@@ -61,14 +61,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 
 @pytest.fixture(scope="module")
 def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The demo weights behind the real server, for all tests of this file; the example is the short clip."""
+    """The real server with the demo weights, shared by all tests of this file; its example is the short clip."""
     build = LipsyncBuild(
         REPOSITORY_ROOT / DEMO_UNET_CONFIG, CHECKPOINTS / DEMO_UNET, torch.device("cpu"), torch.float32, "mtcnn"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "latentsync.app.lipsync_service.load_scorer", partial(load_scorer, root=fresh_copy)
-        )  # the demo SyncNet
+        load_demo_scorer = partial(load_scorer, root=fresh_copy)
+        patch.setattr("latentsync.app.lipsync_service.load_scorer", load_demo_scorer)
         service = LipsyncService.load(build, "demo", Limits(max_seconds=2, max_megabytes=2, max_side=300))
     settings = ServerSettings(
         port=0,
@@ -99,14 +98,14 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def context(browser: Any) -> Iterator[Any]:
-    """What tabs share, gradio's scripts in its cache among it; jobs belong to a tab."""
+    """A browser context shared by all tabs, with gradio's scripts in its cache; jobs belong to a tab."""
     with browser.new_context(viewport=VIEWPORT) as context:
         yield context
 
 
 @pytest.fixture
 def visit(context: Any, browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
-    """Opens the page in a new tab, or as another person; it may ask nobody else for anything, nor fail itself."""
+    """Open the page in a new tab, or as another visitor; fail on requests to other servers and on page errors."""
     pages, asked, complaints = [], [], []
 
     def open_page(another_person: bool = False) -> Any:
@@ -213,7 +212,7 @@ def test_two_visitors_at_once_both_get_their_video(visit: Callable[..., Any], se
     assert all((served.sessions.folders.jobs / job / "lipsync.mp4").is_file() for job in jobs)
 
 
-def test_a_reload_finds_the_run_again(visit: Callable[..., Any], served: Served):
+def test_a_reload_finds_the_job_again(visit: Callable[..., Any], served: Served):
     page = visit()
     use_example(page, STEPS)
     page.click("#run")
@@ -227,7 +226,7 @@ def test_a_reload_finds_the_run_again(visit: Callable[..., Any], served: Served)
     assert served.sessions.queue.find(job.id) is job
 
 
-def test_a_page_that_goes_away_frees_the_work(visit: Callable[..., Any], served: Served):
+def test_closing_the_page_stops_the_job(visit: Callable[..., Any], served: Served):
     page = visit()
     use_example(page, MANY_STEPS)
     page.click("#run")
@@ -324,7 +323,7 @@ def test_a_job_folder_cannot_be_read_and_a_copy_of_its_result_can(served: Served
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{repository}/assets/demo1_video.mp4", "{root}/../secret.mp4"])
-def test_a_file_of_the_server_cannot_be_handed_in(served: Served, path: str):
+def test_a_file_of_the_server_is_not_accepted_as_an_input(served: Served, path: str):
     root = served.sessions.folders.root
     shutil.copyfile(REPOSITORY_ROOT / "assets" / "demo1_video.mp4", root.parent / "secret.mp4")
     before = set(served.sessions.folders.jobs.iterdir())
@@ -363,7 +362,7 @@ def test_a_port_in_use_is_one_line(served: Served, tmp_path: Path):
 
 
 def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, tmp_path: Path):
-    """In a folder full of the user's files, none of which is removed or given out, and from which all old jobs go."""
+    """In a folder with files of the user, which are neither removed nor served; old uploads are removed."""
     notes = {name: tmp_path / "work" / name for name in ("notes.txt", "thesis/ch1.txt", "jobs/letter.txt")}
     for name, path in notes.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -398,7 +397,7 @@ def test_the_command_serves_with_a_password_and_ends_cleanly(fresh_copy: Path, t
 
 @contextmanager
 def started(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """A command that does not outlive a test that fails."""
+    """Start a command; kill it if the test fails."""
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

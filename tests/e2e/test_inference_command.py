@@ -1,4 +1,4 @@
-"""``./inference.sh`` as a person meets it: good input in odd places, bad input, interruption."""
+"""``./inference.sh`` with unusual paths, bad input, and interruptions."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def ffmpeg_with(data: bytes, *arguments: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
-    """A folder with a short talking head, short speech and every kind of bad file."""
+    """Return a folder with a short talking head, short speech and all kinds of bad files."""
     folder = tmp_path_factory.mktemp("clips")
     assets = repository / "assets"
     ffmpeg("-i", assets / "demo1_video.mp4", "-t", "0.8", folder / "face.mp4")
@@ -109,7 +109,7 @@ BAD_FILES = {
     "output is the speech": ({"out": "speech.wav"}, "speech.wav"),
     "output is a folder": ({"out": "a_folder.mp4"}, "a_folder.mp4"),
     "output inside a file": ({"out": "face.mp4/out.mp4"}, "out.mp4"),
-    "output of no known kind": ({"out": "out.txt"}, "out.txt"),
+    "output of unknown format": ({"out": "out.txt"}, "out.txt"),
     "output without a name": ({"out": ""}, "is a folder"),
     "output is the root": ({"out": "/"}, "is a folder"),
     "output of a long name": ({"out": "n" * 300 + ".mp4"}, "more than 255 bytes"),
@@ -119,15 +119,15 @@ BAD_FILES = {
     "speech is a pipe": ({"audio": "pipe.mp4"}, "pipe.mp4"),
     "video is a playlist": ({"video": "playlist.mp4"}, "playlist.mp4"),
     "speech is not a number": ({"audio": "nan.wav"}, "nan.wav"),
-    "sheet is somebody's": ({"out": "mine.mp4"}, "mine_sheet.png"),
+    "sheet of the user": ({"out": "mine.mp4"}, "mine_sheet.png"),
     "comparison is the video": ({"video": "own_compare.mp4", "out": "own.mp4"}, "own_compare.mp4"),
-    "comparison is somebody's": ({"out": "theirs.mp4"}, "theirs_compare.mp4"),
+    "comparison of the user": ({"out": "theirs.mp4"}, "theirs_compare.mp4"),
     "name with a zero byte": ({"video": "a\0b.mp4"}, "no name of a file"),
 }
 
 
-TOLD_AFTER_A_LOOK = {"no face"}
-"""What a dry run does not find out."""
+FOUND_DURING_THE_WORK = {"no face"}
+"""Errors that a dry run does not detect."""
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_bad_files_end_in_one_line_that_names_them(
     said = capsys.readouterr().err
     assert_one_line(said, named)
     assert code == 2
-    if case not in TOLD_AFTER_A_LOOK:
+    if case not in FOUND_DURING_THE_WORK:
         assert (main([*map(str, arguments), "--dry_run"]), capsys.readouterr().err) == (code, said)
     assert snapshot(clips) == before
     assert list(tmp_path.iterdir()) == []
@@ -279,7 +279,7 @@ def test_an_interrupted_run_leaves_nothing(
     assert list(temporary.iterdir()) == []
 
 
-def test_two_runs_at_once_in_one_folder_do_not_meet(repository: Path, clips: Path, tmp_path: Path):
+def test_two_concurrent_runs_in_one_folder_do_not_interfere(repository: Path, clips: Path, tmp_path: Path):
     def start(name: str, seed: int) -> subprocess.Popen[str]:
         command = [
             repository / "inference.sh",

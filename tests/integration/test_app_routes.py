@@ -1,4 +1,4 @@
-"""The app's server with gradio's real routes, behind a login, without weights: who gets what."""
+"""Access control of the server with gradio's real routes and a login, without weights."""
 
 import json
 import os
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 NOTES = "what the user wrote"
 OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False)
-"""Of the event `lipsync`."""
+"""Arguments of the event `lipsync` after the two files."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def served(work_dir: Path) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def routes(served: Served) -> set[str]:
-    """gradio's own list, in its notation."""
+    """Return the paths of all routes of gradio."""
     from gradio.routes import App
 
     video, speech = REPOSITORY_ROOT / "assets/demo1_video.mp4", REPOSITORY_ROOT / "assets/demo1_audio.wav"
@@ -56,7 +56,7 @@ def routes(served: Served) -> set[str]:
 
 
 def paths_of(routes: Iterable[Any]) -> Iterator[str]:
-    """Of routes, and of those of routers that were included (which newer versions of FastAPI keep as such)."""
+    """Yield the paths of routes and of included routers, which newer versions of FastAPI keep as routers."""
     for route in routes:
         router = getattr(route, "original_router", None)
         if router is None:
@@ -80,7 +80,7 @@ def upload(visitor: httpx.Client, name: str, content: bytes) -> str:
 
 
 def call(visitor: httpx.Client, name: str, *data: Any) -> str:
-    """What an event of the API answers, whole."""
+    """Call an event of the API and return the text of the response."""
     posted = visitor.post(f"/gradio_api/call/{name}", json={"data": list(data)})
     assert posted.status_code == 200, posted.text
     return visitor.get(f"/gradio_api/call/{name}/{posted.json()['event_id']}").text
@@ -90,7 +90,7 @@ def file_data(path: str) -> dict[str, Any]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def test_every_route_of_gradio_is_served_or_refused_by_name(routes: set[str]):
+def test_every_route_of_gradio_is_listed_as_served_or_refused(routes: set[str]):
     known = REFUSED | {route.path for route in SERVED}
     assert sorted(routes - known) == [], "decide about these in latentsync/app/route_guard.py"
 
@@ -102,7 +102,7 @@ def test_without_login_only_open_routes_answer(served: Served, routes: set[str])
         for route in routes:
             path = re.sub(r"\{[^}]*\}", "x", route)
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
-                with stranger.stream(method, path) as answer:  # some would never end
+                with stranger.stream(method, path) as answer:  # some responses never end
                     if answer.status_code not in (401, 403):
                         answered.add(route)
         assert stranger.post("/gradio_api/cancel", json={}).status_code == 401
@@ -110,7 +110,7 @@ def test_without_login_only_open_routes_answer(served: Served, routes: set[str])
     assert answered <= open_paths
 
 
-def test_a_wrong_or_forged_login_opens_nothing(served: Served):
+def test_a_wrong_or_forged_login_is_rejected(served: Served):
     assert httpx.post(f"{served.url}login", data={"username": "me", "password": "wrong"}).status_code == 400
     forged = {"cookie": "access-token-x=me; access-token-unsecure-=me"}
     assert httpx.get(f"{served.url}config", headers=forged).status_code == 401
@@ -132,7 +132,7 @@ PLACES = ("{user}/notes.txt", "{root}/.latentsync.json", "{root}/.latentsync.loc
 
 
 @pytest.mark.parametrize("route", FILES)
-def test_no_file_but_uploads_is_given_out(served: Served, work_dir: Path, route: str):
+def test_only_uploads_are_served(served: Served, work_dir: Path, route: str):
     folders = served.sessions.folders
     for letter in (folders.jobs / "letter.txt", folders.uploads / "letter.txt"):
         letter.write_text(NOTES)
@@ -165,7 +165,7 @@ def test_the_page_itself_names_no_file_of_the_server(served: Served, work_dir: P
             assert without_server_paths(visitor.get(path).text, work_dir), path
 
 
-def test_what_was_uploaded_is_called_by_its_own_name(served: Served):
+def test_messages_use_the_name_of_the_upload(served: Served):
     with logged_in(served) as visitor:
         path = upload(visitor, "my film.mp4", b"this is no film")
         answer = call(visitor, "people", file_data(path))
@@ -188,7 +188,7 @@ def test_what_was_uploaded_is_called_by_its_own_name(served: Served):
         ([None, None], "Error|arguments|inputs"),
     ],
 )
-def test_inputs_that_do_not_fit_are_one_line_without_paths(served: Served, data: list[Any], said: str):
+def test_invalid_inputs_are_one_line_without_paths(served: Served, data: list[Any], said: str):
     root = served.sessions.folders.root
     (root / "uploads" / "letter.txt").write_text(NOTES)
     given = json.loads(json.dumps(data).replace("{root}", str(root)))
@@ -199,7 +199,7 @@ def test_inputs_that_do_not_fit_are_one_line_without_paths(served: Served, data:
     assert without_paths(answer) == " ".join(answer.split())
 
 
-def test_an_unforeseen_error_is_told_to_the_log_and_not_to_visitors(
+def test_an_unexpected_error_is_logged_and_not_shown_to_visitors(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def fail(job: object) -> None:
@@ -233,7 +233,7 @@ def test_refused_requests_name_no_file_of_the_server(served: Served, work_dir: P
 
 
 def test_gradio_runs_no_tool_on_an_upload(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Only the checks of our queue may: they are limited in number, and what they may open is limited too."""
+    """Only the checks of the queue may: their number and the files that they open are limited."""
     for name in ("ffmpeg", "ffprobe"):
         tool = tmp_path / name
         tool.write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/called\nexit 1\n")

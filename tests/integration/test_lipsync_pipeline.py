@@ -1,4 +1,4 @@
-"""The whole pipeline with tiny random networks: lengths, gaps, cuts, sound, determinism, clean ends."""
+"""The whole pipeline with tiny random networks: lengths, gaps, cuts, audio, determinism, clean-up after errors."""
 
 import wave
 from dataclasses import replace
@@ -23,7 +23,7 @@ QUICK = LipsyncOptions(num_inference_steps=1, guidance_scale=1.5, crf=0)
 
 
 def make_video(path: Path, num_frames: int, hidden: range = range(0), fps: int = 25) -> Path:
-    """A drifting pattern; in the ``hidden`` frames the first corner is black, which hides the face."""
+    """Write a moving pattern; a black first corner marks the `hidden` frames as frames without the face."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     with VideoWriter(path, WIDTH, HEIGHT, Fraction(fps), crf=0) as writer:
         for i in range(num_frames):
@@ -74,7 +74,7 @@ def test_the_result_lasts_as_long_as_the_speech(
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.mp4", "out_sheet.png"]
 
 
-def test_frames_without_the_face_pass_through_and_are_reported(pipeline: LipsyncPipeline, tmp_path: Path):
+def test_frames_without_the_face_are_unchanged_and_reported(pipeline: LipsyncPipeline, tmp_path: Path):
     hidden = range(18, 36)
     video = make_video(tmp_path / "v.mp4", 50, hidden)
     report = pipeline(video, make_speech(tmp_path / "s.wav", 2.0), tmp_path / "out.mp4", QUICK)
@@ -110,7 +110,7 @@ def test_equal_seed_gives_equal_files_whatever_the_batch_and_another_seed_does_n
         results.append(read(tmp_path / f"{name}.mp4"))
     first, second, batched, other = results
     assert np.array_equal(first, second)
-    # float32 sums differ in the last bits by batch (see test_synthesis), which may turn a rounding here and there
+    # float32 sums differ in the last bits by batch (see test_synthesis), which may change a rounding
     assert np.abs(first - batched).mean() < 0.01
     assert np.abs(first - other).max() > 5
 
@@ -128,13 +128,13 @@ EXACT = replace(QUICK, exact=True, overlap_frames=0)
 
 
 def windows_of(pipeline: LipsyncPipeline, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """A list that gets (first frame, frames) of every window painted from now on."""
+    """Return a list that receives (first frame, number of frames) of every window generated from now on."""
     seen: list[tuple[int, int]] = []
-    paint = WindowSynthesizer.__call__
+    generate = WindowSynthesizer.__call__
 
     def spy(self, windows, *rest):
         seen.extend((window.start, len(window.crops)) for window in windows)
-        return paint(self, windows, *rest)
+        return generate(self, windows, *rest)
 
     monkeypatch.setattr(WindowSynthesizer, "__call__", spy)
     return seen
@@ -199,7 +199,7 @@ def test_no_face_anywhere_is_an_error_and_leaves_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize("output", ["v.mp4", "s.wav", ".", "v.mp4/out.mp4"])
-def test_an_output_that_cannot_be_is_refused_before_any_work(pipeline: LipsyncPipeline, tmp_path: Path, output: str):
+def test_an_invalid_output_is_rejected_before_any_work(pipeline: LipsyncPipeline, tmp_path: Path, output: str):
     video, speech = make_video(tmp_path / "v.mp4", 10), make_speech(tmp_path / "s.wav", 0.4)
     before = video.read_bytes(), speech.read_bytes()
     with pytest.raises(InputError):
@@ -217,13 +217,13 @@ def test_files_beside_the_output_never_replace_an_input(pipeline: LipsyncPipelin
     assert video.read_bytes() == before
 
 
-def test_speech_shorter_than_a_frame_is_refused(pipeline: LipsyncPipeline, tmp_path: Path):
+def test_speech_shorter_than_a_frame_is_rejected(pipeline: LipsyncPipeline, tmp_path: Path):
     video, speech = make_video(tmp_path / "v.mp4", 10), make_speech(tmp_path / "s.wav", 0.01)
     with pytest.raises(InputError, match="less than one video frame"):
         pipeline(video, speech, tmp_path / "out.mp4", QUICK)
 
 
-def test_ctrl_c_while_painting_leaves_no_file_and_no_folder(pipeline: LipsyncPipeline, tmp_path: Path):
+def test_ctrl_c_during_synthesis_leaves_no_file_and_no_folder(pipeline: LipsyncPipeline, tmp_path: Path):
     video, speech = make_video(tmp_path / "v.mp4", 60), make_speech(tmp_path / "s.wav", 2.4)
     temporary = tmp_path / "temporary"
 
@@ -247,7 +247,7 @@ def test_ctrl_c_while_painting_leaves_no_file_and_no_folder(pipeline: LipsyncPip
         (NonFiniteError("the latents are not finite"), "the latents are not finite"),
     ],
 )
-def test_a_run_that_fails_inside_the_networks_says_why_and_leaves_nothing(
+def test_a_job_that_fails_inside_the_networks_gives_the_reason_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ):
     def forward(*given: object) -> None:

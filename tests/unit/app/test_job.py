@@ -6,7 +6,7 @@ from latentsync.app.job import Job, JobState, JobStopped
 
 
 class Clock:
-    """Time that passes when told."""
+    """A clock that is advanced by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -21,7 +21,7 @@ def make_job(clock: Clock) -> Job:
     return job
 
 
-def test_time_left_goes_by_the_pace_of_the_stage_and_counts_down():
+def test_the_remaining_time_follows_the_pace_of_the_stage_and_counts_down():
     clock = Clock()
     job = make_job(clock)
     clock.now += 4
@@ -32,7 +32,7 @@ def test_time_left_goes_by_the_pace_of_the_stage_and_counts_down():
     assert job.view().seconds_running == pytest.approx(7)
 
 
-def test_a_new_stage_begins_when_the_last_one_said_its_last_word():
+def test_a_new_stage_starts_at_the_last_report_of_the_previous_one():
     clock = Clock()
     job = make_job(clock)
     clock.now += 4
@@ -51,14 +51,14 @@ def test_progress_never_goes_back_within_a_stage():
     assert progress.done == 12
 
 
-def test_there_is_no_time_left_before_there_is_a_pace():
+def test_the_remaining_time_is_unknown_before_the_first_progress():
     job = make_job(Clock())
     assert job.view().seconds_left is None
     job.report("lips", 0, 40)
     assert job.view().seconds_left is None
 
 
-def test_a_cancelled_job_stops_at_its_next_word():
+def test_a_cancelled_job_stops_at_its_next_report():
     job = make_job(Clock())
     job.report("lips", 1, 2)
     job.cancel()
@@ -66,7 +66,7 @@ def test_a_cancelled_job_stops_at_its_next_word():
         job.report("lips", 2, 2)
 
 
-def test_a_job_nobody_looks_at_stops_after_the_grace_time():
+def test_a_job_that_no_page_polls_stops_after_the_grace_time():
     clock = Clock()
     job = make_job(clock)
     clock.now += 9

@@ -1,4 +1,4 @@
-"""What the app may remove and give out: only what it made itself, in its own subfolder of any folder of the user."""
+"""The app removes and serves only its own files, in its own subfolder of any folder of the user."""
 
 import json
 import os
@@ -17,7 +17,7 @@ HASH = "0a" * 32
 
 
 def users_folder(folder: Path) -> dict[Path, str]:
-    """A folder full of somebody's files, some where older versions of the app had theirs."""
+    """Write files of the user, some of them at paths that older versions of the app used."""
     names = ["notes.txt", "thesis/ch1.txt", "jobs/letter.txt", f"jobs/{'0' * 32}/a.txt", f"{HASH}/video.mp4"]
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def upload(folders: JobFolders, name: str = "video.mp4", hashed: str = HASH) -> 
     return path
 
 
-def test_a_folder_of_the_user_is_left_alone(tmp_path: Path):
+def test_a_folder_of_the_user_is_not_changed(tmp_path: Path):
     before = users_folder(tmp_path)
     for _ in range(2):
         with JobFolders(tmp_path, keep_hours=1) as folders:
@@ -46,7 +46,7 @@ def test_a_folder_of_the_user_is_left_alone(tmp_path: Path):
     assert content(tmp_path) == before
 
 
-def test_files_of_the_user_in_our_folder_are_neither_removed_nor_given_out(tmp_path: Path):
+def test_files_of_the_user_in_the_apps_folder_are_neither_removed_nor_served(tmp_path: Path):
     with JobFolders(tmp_path, keep_hours=1) as folders:
         names = [
             "letter.txt",
@@ -64,12 +64,12 @@ def test_files_of_the_user_in_our_folder_are_neither_removed_nor_given_out(tmp_p
         assert not any(folders.may_be_read(letter) for letter in letters)
 
 
-def test_a_look_writes_nothing(tmp_path: Path):
+def test_the_check_writes_nothing(tmp_path: Path):
     JobFolders(tmp_path / "work").check_unused()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_is_old_and_not_in_use_goes(tmp_path: Path):
+def test_only_old_entries_that_are_not_in_use_are_removed(tmp_path: Path):
     with JobFolders(tmp_path, keep_hours=1) as folders:
         finished, active = folders.new(), folders.new()
         folders.release(finished)
@@ -92,7 +92,7 @@ def test_a_folder_is_as_young_as_its_newest_file(tmp_path: Path):
         assert folders.sweep() == 0
 
 
-def test_jobs_of_an_app_that_was_killed_go_when_they_are_old(tmp_path: Path):
+def test_jobs_of_a_killed_app_are_removed_when_they_are_old(tmp_path: Path):
     with JobFolders(tmp_path, keep_hours=1) as folders:
         left = folders.new()
     with JobFolders(tmp_path, keep_hours=1) as folders:
@@ -117,7 +117,7 @@ def test_a_damaged_list_of_jobs_removes_nothing(tmp_path: Path, listed: str):
     assert content(tmp_path) == before
 
 
-def test_jobs_have_names_nobody_can_guess_and_are_for_this_user_only(tmp_path: Path):
+def test_job_folders_have_unguessable_names_and_are_private(tmp_path: Path):
     with JobFolders(tmp_path / "work") as folders:
         names = {folders.new().name for _ in range(20)}
         assert len(names) == 20
@@ -125,7 +125,7 @@ def test_jobs_have_names_nobody_can_guess_and_are_for_this_user_only(tmp_path: P
         assert folders.root.stat().st_mode & 0o077 == 0
 
 
-def test_an_upload_is_taken_in_under_a_name_of_ours(tmp_path: Path):
+def test_an_upload_is_adopted_under_a_fixed_name(tmp_path: Path):
     with JobFolders(tmp_path / "work") as folders:
         given = upload(folders, "-rf $(x) ü.MP4")
         taken = folders.adopt(given, folders.new(), "video")
@@ -134,7 +134,7 @@ def test_an_upload_is_taken_in_under_a_name_of_ours(tmp_path: Path):
         assert taken.read_text() == "film"
 
 
-def test_only_uploads_are_taken_in(tmp_path: Path):
+def test_only_uploads_are_adopted(tmp_path: Path):
     (tmp_path / "secret.mp4").write_text("film")
     with JobFolders(tmp_path) as folders:
         for path in (tmp_path / "secret.mp4", folders.uploads / HASH, folders.uploads / HASH / "absent.mp4"):
@@ -183,7 +183,7 @@ def test_nothing_but_uploads_may_be_read(tmp_path: Path, path_in: Callable[[JobF
         assert not folders.may_be_read(path_in(folders))
 
 
-def test_a_link_instead_of_our_folder_is_refused(tmp_path: Path):
+def test_a_link_instead_of_the_apps_folder_is_rejected(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / APP_FOLDER).symlink_to(tmp_path / "real")
@@ -191,7 +191,7 @@ def test_a_link_instead_of_our_folder_is_refused(tmp_path: Path):
         JobFolders(tmp_path / "work")
 
 
-def test_a_link_where_anybody_can_make_one_is_refused(tmp_path: Path):
+def test_a_link_in_a_world_writable_folder_is_rejected(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp").chmod(0o1777)

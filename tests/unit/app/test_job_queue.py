@@ -48,11 +48,11 @@ def make_checked_job(folders: JobFolders, prepare: Callable[[Job], Any]) -> Job:
 
 
 def idle(job: Job) -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 class Blocked:
-    """Work that reports until it is let go."""
+    """Work that reports progress until `go` is set."""
 
     def __init__(self) -> None:
         self.begun, self.go = threading.Event(), threading.Event()
@@ -65,7 +65,7 @@ class Blocked:
         return "made"
 
 
-def test_a_job_gives_what_its_work_gives_and_keeps_its_folder(queue: JobQueue, folders: JobFolders):
+def test_a_job_returns_the_result_of_its_work_and_keeps_its_folder(queue: JobQueue, folders: JobFolders):
     job = make_job(folders, lambda job: job.folder.name)
     queue.submit(job)
     wait_for_end(job, queue)
@@ -87,7 +87,7 @@ def test_jobs_run_one_after_the_other_in_order(queue: JobQueue, folders: JobFold
     assert order == [0, 1]
 
 
-def test_a_full_queue_turns_jobs_away(queue: JobQueue, folders: JobFolders):
+def test_a_full_queue_rejects_jobs(queue: JobQueue, folders: JobFolders):
     blocked = Blocked()
     for work in (blocked, print, idle):
         queue.submit(make_job(folders, work))
@@ -99,7 +99,7 @@ def test_a_full_queue_turns_jobs_away(queue: JobQueue, folders: JobFolders):
 
 
 class CountedChecks:
-    """Looks into uploads for as long as it is not let go, and counts how many are looked at at once."""
+    """A check that lasts until `go` is set and counts how many run concurrently."""
 
     def __init__(self) -> None:
         self.go, self.lock, self.changed = threading.Event(), threading.Lock(), threading.Semaphore(0)
@@ -116,7 +116,7 @@ class CountedChecks:
         return lambda job: "made"
 
 
-def test_files_are_looked_at_few_at_a_time_and_count_as_waiting(folders: JobFolders):
+def test_few_files_are_checked_at_a_time_and_count_as_waiting(folders: JobFolders):
     checks = CountedChecks()
     with JobQueue(folders, max_waiting=5) as queue:
         jobs = [make_checked_job(folders, checks) for _ in range(6)]
@@ -136,7 +136,7 @@ def test_files_are_looked_at_few_at_a_time_and_count_as_waiting(folders: JobFold
     assert [job.result for job in jobs] == ["made"] * 6
 
 
-def test_a_check_that_takes_long_lets_others_pass(queue: JobQueue, folders: JobFolders):
+def test_other_jobs_overtake_a_long_check(queue: JobQueue, folders: JobFolders):
     checks = CountedChecks()
     slow, quick = make_checked_job(folders, checks), make_checked_job(folders, lambda job: lambda job: "quick")
     queue.submit(slow)
@@ -147,7 +147,7 @@ def test_a_check_that_takes_long_lets_others_pass(queue: JobQueue, folders: JobF
     wait_for_end(slow, queue)
 
 
-def test_what_is_refused_is_one_line_and_leaves_nothing(queue: JobQueue, folders: JobFolders):
+def test_a_rejection_is_one_line_and_leaves_nothing(queue: JobQueue, folders: JobFolders):
     def refuse(job: Job) -> Any:
         (job.folder / "video.mp4").write_text("half")
         raise InputError(f"{job.folder}/video.mp4 is too long")
@@ -159,7 +159,7 @@ def test_what_is_refused_is_one_line_and_leaves_nothing(queue: JobQueue, folders
     assert not job.folder.exists()
 
 
-def test_a_job_cancelled_while_its_files_are_looked_at_ends_after_that(queue: JobQueue, folders: JobFolders):
+def test_a_job_cancelled_during_its_check_ends_after_the_check(queue: JobQueue, folders: JobFolders):
     checks = CountedChecks()
     job = make_checked_job(folders, checks)
     queue.submit(job)
@@ -189,7 +189,7 @@ def test_cancelling_stops_the_work_and_removes_the_folder(queue: JobQueue, folde
     assert not queue.cancel("unknown")
 
 
-def test_a_waiting_job_that_nobody_wants_makes_room_and_is_not_run(queue: JobQueue, folders: JobFolders):
+def test_a_waiting_job_that_no_page_polls_is_dropped_and_not_run(queue: JobQueue, folders: JobFolders):
     blocked, ran = Blocked(), []
     queue.submit(make_job(folders, blocked))
     assert blocked.begun.wait(PATIENCE)
@@ -235,7 +235,7 @@ def test_a_job_that_fails_leaves_one_line_and_the_next_one_runs(
     assert following.result == 1
 
 
-def test_closing_stops_what_runs_and_what_waits(folders: JobFolders):
+def test_closing_stops_running_and_waiting_jobs(folders: JobFolders):
     blocked = Blocked()
     with JobQueue(folders) as queue:
         jobs = [make_job(folders, blocked), make_job(folders, idle)]

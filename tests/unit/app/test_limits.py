@@ -21,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_is_within_the_limits_passes(files: Path):
+def test_files_within_the_limits_pass(files: Path):
     limits = Limits(max_seconds=2, max_side=64)
     assert limits.check_video(files / "video.mp4").width == 64
     assert limits.check_speech(files / "speech.wav") == pytest.approx(1.5, abs=0.01)
@@ -41,7 +41,7 @@ def test_a_video_over_a_limit_is_refused(files: Path, limits: Limits, said: str)
 
 
 @pytest.mark.parametrize("check", ["check_video", "check_speech"])
-def test_large_pictures_are_refused_before_one_is_decoded(
+def test_large_frames_are_rejected_before_one_is_decoded(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: str
 ):
     tool = tmp_path / "ffmpeg"
@@ -58,7 +58,7 @@ def test_a_speech_over_the_length_is_refused(files: Path):
         Limits(max_seconds=1).check_speech(files / "speech.wav")
 
 
-def test_a_header_that_lies_about_the_length_is_not_believed(files: Path, tmp_path: Path):
+def test_a_wrong_duration_in_the_header_is_ignored(files: Path, tmp_path: Path):
     lying = bytearray((files / "speech.wav").read_bytes())
     at = lying.index(b"data") + 4
     lying[at : at + 4] = (0).to_bytes(4, "little")
@@ -91,7 +91,7 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("name", ["video.mp4", "video.m3u8", "video.wav", "video.ffconcat", "video"])
-def test_files_that_name_other_files_are_refused(files: Path, tmp_path: Path, kind: str, name: str):
+def test_files_that_refer_to_other_files_are_rejected(files: Path, tmp_path: Path, kind: str, name: str):
     path = tmp_path / name
     path.write_text(PLAYLISTS[kind].format(other=files / "video.mp4"))
     with pytest.raises(InputError, match="convert it"):

@@ -18,7 +18,7 @@ from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
 
 
-def test_too_many_steps_are_refused_before_any_file_is_looked_at():
+def test_too_many_steps_are_rejected_before_any_file_is_read():
     service = LipsyncService(cast(Any, SimpleNamespace()), None, LipsyncOptions(), "demo", Limits(max_steps=5))
     with pytest.raises(InputError, match="the maximum is 5"):
         service.check(Path("nowhere"), Path("nowhere"), LipsyncOptions(num_inference_steps=6))
@@ -48,7 +48,7 @@ OPTIONS = LipsyncOptions()
 
 
 class FakeService:
-    """Refuses what it is told to, and else gives the names of the files it got."""
+    """Raise `refusal` if it is set, else return the paths of the files."""
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None
@@ -117,7 +117,7 @@ def test_a_missing_file_is_named(sessions: Sessions, files: tuple[Path, Path], m
         (lambda video: RuntimeError(f"{video}: a bug"), UNEXPECTED),
     ],
 )
-def test_a_refusal_is_one_line_in_the_visitors_words_and_leaves_nothing(
+def test_a_rejection_is_one_line_with_the_visitors_file_names_and_leaves_nothing(
     sessions: Sessions, files: tuple[Path, Path], refusal, line: str
 ):
     def refuse(video: Path, speech: Path, options: LipsyncOptions) -> None:
@@ -132,20 +132,20 @@ def test_a_refusal_is_one_line_in_the_visitors_words_and_leaves_nothing(
     assert sessions.queue.active() == []
 
 
-def test_an_upload_that_went_away_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
+def test_a_removed_upload_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
     files[1].unlink()
     job = sessions.start_lipsync(*files, OPTIONS)
     assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
     assert job.error == "my voice.wav is not among the uploads: upload it again"
 
 
-def test_a_work_folder_that_went_away_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
+def test_a_removed_work_folder_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
     shutil.rmtree(sessions.folders.root)
     with pytest.raises(InputError, match=UNEXPECTED):
         sessions.start_lipsync(*files, OPTIONS)
 
 
-def test_looking_for_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path]):
+def test_finding_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path]):
     job = sessions.start_people(files[0])
     asyncio.run(states(sessions, job))
     assert job.result == job.folder / "video.mov"

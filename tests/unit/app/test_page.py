@@ -15,7 +15,7 @@ def test_empty_fields_are_one_line(value):
         integer("seed", value)
 
 
-def test_half_a_step_is_refused():
+def test_a_fraction_of_a_step_is_rejected():
     with pytest.raises(InputError, match=r"steps is 2.5"):
         integer("steps", 2.5)
 

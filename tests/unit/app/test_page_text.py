@@ -7,7 +7,7 @@ from latentsync.judges.sync_score import SyncScore
 from latentsync.pipelines.options import LipsyncOptions
 
 
-def test_running_says_stage_share_and_time_left():
+def test_running_shows_stage_progress_and_remaining_time():
     progress = StageProgress("lips", 10, 40, 0.0, 5.0)
     html = status_html(JobView(JobState.RUNNING, progress=progress, seconds_left=15.2))
     assert "generating lips: 25 %, about 15 s left" in html
@@ -15,12 +15,12 @@ def test_running_says_stage_share_and_time_left():
     assert 'data-state="running"' in html
 
 
-def test_waiting_says_how_many_come_first():
+def test_waiting_shows_the_number_of_jobs_ahead():
     assert "1 job ahead" in status_html(JobView(JobState.WAITING, ahead=1))
     assert "3 jobs ahead" in status_html(JobView(JobState.WAITING, ahead=3))
 
 
-def test_what_visitors_named_is_escaped_and_kept_in_one_line():
+def test_text_of_visitors_is_escaped_and_in_one_line():
     html = error_html('<img src=x onerror="alert(1)">.mp4\nis empty')
     assert "<img" not in html
     assert "error: &lt;img" in html
@@ -28,7 +28,7 @@ def test_what_visitors_named_is_escaped_and_kept_in_one_line():
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (89, "89 s"), (150, "2 min"), (7200, "2.0 h")])
-def test_durations_are_for_people(seconds: float, text: str):
+def test_durations_are_rounded(seconds: float, text: str):
     assert duration(seconds) == text
 
 
@@ -44,7 +44,7 @@ def test_the_summary_has_both_scores_their_scorer_and_the_report():
     assert "<b>" not in text
 
 
-def test_the_text_file_says_the_same():
+def test_the_text_file_has_the_same_scores():
     assert sync_lines(SYNC)[1:] == [
         "  before: confidence 0.12, offset -3 frames",
         "  after: confidence 0.75, offset 0 frames",
@@ -52,7 +52,7 @@ def test_the_text_file_says_the_same():
     assert sync_lines(SyncComparison("a scorer", reason="too short")) == ["sync: not measured (too short)"]
 
 
-def test_choices_are_written_down():
+def test_options_are_listed():
     line = options_line(LipsyncOptions(num_inference_steps=7, seed=3, face="1"))
     assert "steps 7" in line
     assert "seed 3" in line

@@ -43,7 +43,7 @@ def test_in_several_scenes_people_are_counted_from_the_left():
     assert people[2].frame == 15
 
 
-def test_a_picture_shows_the_face_and_is_square_at_the_border_too():
+def test_an_image_shows_the_face_and_is_square_at_the_border_too():
     frame = np.zeros((240, 320, 3), dtype=np.uint8)
     frame[0:50, 0:40] = (255, 0, 0)
     shown = face_image(frame, np.array([0, 0, 40, 50], dtype=np.float32))
@@ -51,8 +51,8 @@ def test_a_picture_shows_the_face_and_is_square_at_the_border_too():
     assert shown.getpixel((60, 60)) == (255, 0, 0)
 
 
-class Painted:
-    """Finds the red and the green square."""
+class SquareDetector:
+    """Detect the red and the green square."""
 
     def detect(self, frames):
         return [
@@ -60,23 +60,23 @@ class Painted:
         ]
 
 
-def test_pictures_are_of_the_right_people(tmp_path):
+def test_images_show_the_right_people(tmp_path):
     frame = np.zeros((240, 320, 3), dtype=np.uint8)
     for box, colour in ((LEFT, (220, 0, 0)), (RIGHT, (0, 220, 0))):
         frame[box[1] : box[3], box[0] : box[2]] = colour
     with VideoWriter(tmp_path / "video.mp4", *SIZE, 25) as writer:
         for _ in range(12):
             writer.write(frame)
-    told = []
-    found = find_people(tmp_path / "video.mp4", Painted(), tmp_path, 8, lambda *done: told.append(done))
+    reported = []
+    found = find_people(tmp_path / "video.mp4", SquareDetector(), tmp_path, 8, lambda *done: reported.append(done))
     colours = [np.asarray(Image.open(path))[96, 96] for _, path in found]
     assert [int(colour.argmax()) for colour in colours] == [0, 1]
-    assert told[-1] == (8, 8)
+    assert reported[-1] == (8, 8)
 
 
-def test_nobody_is_one_line(tmp_path):
+def test_no_people_is_one_line(tmp_path):
     with VideoWriter(tmp_path / "video.mp4", *SIZE, 25) as writer:
         for _ in range(3):
             writer.write(np.zeros((240, 320, 3), dtype=np.uint8))
     with pytest.raises(InputError, match="no face was found"):
-        find_people(tmp_path / "video.mp4", Painted(), tmp_path, 100, lambda done, total: None)
+        find_people(tmp_path / "video.mp4", SquareDetector(), tmp_path, 100, lambda done, total: None)

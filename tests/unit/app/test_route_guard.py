@@ -14,7 +14,7 @@ APP = SimpleNamespace(cookie_id="c", tokens={"right": "me"})
 
 
 async def served(scope, receive, send):
-    """What is guarded: answers with the status that the query names, and with a path of the server."""
+    """The guarded application: answer with the status of the query and a path of the server."""
     status = int(scope["query_string"] or b"200")
     body = b"no such file: /srv/me/secret.txt"
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
@@ -26,14 +26,14 @@ async def served(scope, receive, send):
 def ask(
     path: str, method: str = "GET", needs_login: bool = False, cookie: str = "", query: str = "", kind: str = "http"
 ) -> list[dict[str, Any]]:
-    """Everything that is sent back."""
+    """Return all messages of the response."""
     sent: list[dict[str, Any]] = []
 
     async def send(message) -> None:
         sent.append(dict(message))
 
     async def receive():
-        raise AssertionError("nothing of the request's body is needed")
+        raise AssertionError("the body of the request is not read")
 
     scope = {"type": kind, "path": path, "method": method, "query_string": query.encode(), "app": APP}
     scope["headers"] = [(b"cookie", cookie.encode())] if cookie else []
@@ -59,7 +59,7 @@ def status(path: str, method: str = "GET", **settings: Any) -> int:
         ("GET", "/gradio_api/heartbeat/0a"),
     ],
 )
-def test_what_the_page_needs_passes(method: str, path: str):
+def test_requests_of_the_page_pass(method: str, path: str):
     assert status(path, method) == 200
 
 
@@ -127,7 +127,7 @@ def test_a_route_below_a_proxys_path_is_the_same_route():
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/gradio_api/cancel"), ("GET", f"/gradio_api/file={READABLE}")])
-def test_a_login_is_asked_for(method: str, path: str, cookie: str, code: int):
+def test_a_login_is_required(method: str, path: str, cookie: str, code: int):
     assert status(path, method, needs_login=True, cookie=cookie) == code
 
 

@@ -13,7 +13,7 @@ from latentsync.app.server import VARIABLE, ServerSettings, credentials, parse_c
 from latentsync.errors import InputError
 
 
-def test_nobody_else_can_connect_unless_asked():
+def test_by_default_only_this_machine_can_connect():
     arguments = build_parser().parse_args([])
     assert (arguments.host, arguments.share, arguments.auth_file) == ("127.0.0.1", False, None)
     settings = ServerSettings()
@@ -23,7 +23,7 @@ def test_nobody_else_can_connect_unless_asked():
 @pytest.fixture
 def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*settings: object) -> None:
-        pytest.fail("weights were loaded before everything was checked")
+        pytest.fail("weights were loaded before all checks were done")
 
     monkeypatch.setattr(LipsyncService, "load", load)
 
@@ -52,7 +52,9 @@ def one_line(capsys: pytest.CaptureFixture[str], options: list[str]) -> str:
 
 
 @pytest.mark.usefixtures("nothing_loads")
-def test_whose_folder_it_is_is_looked_at_before_anything_is_loaded(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_the_owner_of_the_folder_is_checked_before_anything_is_loaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
     (tmp_path / APP_FOLDER).mkdir()
     (tmp_path / APP_FOLDER / "letter.txt").write_text("dear")
     assert "name another --work_dir" in one_line(capsys, ["--port", "0", "--work_dir", str(tmp_path)])
@@ -62,7 +64,7 @@ def test_whose_folder_it_is_is_looked_at_before_anything_is_loaded(capsys: pytes
 
 
 @pytest.mark.usefixtures("nothing_loads")
-def test_a_port_in_use_is_told_before_anything_is_loaded(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_a_port_in_use_is_reported_before_anything_is_loaded(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -73,7 +75,7 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(capsys: pytest.CaptureF
 
 
 @pytest.mark.usefixtures("nothing_loads")
-def test_an_empty_variable_is_told_before_anything_is_loaded(
+def test_an_empty_variable_is_reported_before_anything_is_loaded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(VARIABLE, "")
@@ -100,7 +102,7 @@ def test_a_bad_option_is_one_line_before_anything_is_loaded(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_the_page_knows_gradio():
+def test_only_page_and_server_import_gradio():
     package = Path(latentsync.__file__).parent
     knowing = [
         path.name for path in sorted(package.rglob("*.py")) if "import gradio" in path.read_text(encoding="utf-8")
@@ -118,7 +120,7 @@ def auth_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
     return path
 
 
-def test_nobody_is_asked_where_nothing_is_given():
+def test_without_credentials_there_is_no_login():
     assert credentials(None, {}) is None
 
 
@@ -127,7 +129,7 @@ def test_a_file_has_one_line_and_the_password_may_hold_a_colon(tmp_path: Path, c
     assert credentials(auth_file(tmp_path, content), {}) == ("me", "se:cret")
 
 
-def test_programs_that_the_app_starts_do_not_inherit_the_password(tmp_path: Path):
+def test_child_processes_do_not_inherit_the_password(tmp_path: Path):
     environment = {VARIABLE: "me:secret", "PATH": ""}
     assert credentials(None, environment) == ("me", "secret")
     assert environment == {"PATH": ""}
@@ -137,13 +139,13 @@ def test_programs_that_the_app_starts_do_not_inherit_the_password(tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["me", "me:", ":secret", " :secret", "", "me:a\nyou:b", "me:\tsecret"])
-def test_half_a_login_is_refused_without_repeating_it(text: str):
+def test_incomplete_credentials_are_rejected_without_repeating_them(text: str):
     with pytest.raises(InputError, match="X must contain user:password") as caught:
         parse_credentials(text, "X")
     assert "secret" not in str(caught.value)
 
 
-def test_an_empty_variable_does_not_open_the_door():
+def test_an_empty_variable_does_not_disable_the_login():
     with pytest.raises(InputError, match=VARIABLE):
         credentials(None, {VARIABLE: ""})
 

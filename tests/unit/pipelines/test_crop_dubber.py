@@ -22,7 +22,7 @@ def dub(pipeline, **options) -> tuple[np.ndarray, np.ndarray]:
     return crops, dubber(crops, WhisperFeatures(pipeline.audio_encoder, ArraySamples(speech)))
 
 
-def test_repaints_inside_the_mask_only(pipeline):
+def test_generates_inside_the_mask_only(pipeline):
     crops, dubbed = dub(pipeline, overlap_frames=4)
     assert dubbed.shape == crops.shape
     keep = keep_mask(RESOLUTION).numpy() == 1

@@ -27,13 +27,13 @@ SMALL_WEIGHTS = "the 256 px weights (source setup_env.sh --version 1.5)"
         ("video_fps", "30"),
     ],
 )
-def test_values_out_of_range_are_refused_with_the_value_named(name: str, value: object):
+def test_values_out_of_range_are_rejected_and_named(name: str, value: object):
     with pytest.raises(ConfigError, match=str(value).replace("-", "\\-")):
         LipsyncOptions(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "value"), [("overlap_frames", 4), ("scheduler", "unipc"), ("video_fps", "source")])
-def test_what_contradicts_exact_is_refused_with_the_published_value(name: str, value: object):
+def test_a_value_that_contradicts_exact_is_rejected_with_the_published_value(name: str, value: object):
     choices = {"overlap_frames": 0, "scheduler": "ddim", "video_fps": "25"}
     LipsyncOptions(exact=True, **choices)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"^{name} is {value}, .*exact: use {choices[name]}"):
@@ -60,5 +60,5 @@ def test_the_defaults_are_in_range():
         (CPU, torch.bfloat16, 256, None, "close other programs that use its memory"),
     ],
 )
-def test_only_what_is_not_so_already_is_advised(device, dtype, resolution: int, options, expected: str):
+def test_only_options_that_lower_the_memory_are_named(device, dtype, resolution: int, options, expected: str):
     assert memory_remedy(device, dtype, resolution, options) == expected

@@ -31,22 +31,22 @@ def windows() -> list[Window]:
     return [Window(start, torch.tanh(det(f"crop{start}", (16, 3, RESOLUTION, RESOLUTION)))) for start in (0, 12, 24)]
 
 
-def paint(pipeline, features, chosen: list[Window], options: LipsyncOptions = QUICK) -> list[torch.Tensor]:
+def generate(pipeline, features, chosen: list[Window], options: LipsyncOptions = QUICK) -> list[torch.Tensor]:
     return pipeline.synthesizer(chosen, features, Fraction(25), options, lambda share: None)
 
 
-def test_a_window_does_not_depend_on_its_company(pipeline, features):
-    together = paint(pipeline, features, windows())
+def test_a_window_does_not_depend_on_the_others_of_its_batch(pipeline, features):
+    together = generate(pipeline, features, windows())
     for window, batched in zip(windows(), together, strict=True):
-        (alone,) = paint(pipeline, features, [window])
+        (alone,) = generate(pipeline, features, [window])
         torch.testing.assert_close(batched, alone, rtol=0, atol=1e-4)
 
 
-def test_the_picture_depends_on_the_audio_at_its_own_time_and_on_the_seed(pipeline, features):
+def test_the_result_depends_on_the_audio_at_its_own_time_and_on_the_seed(pipeline, features):
     first = windows()[0]
-    (here,) = paint(pipeline, features, [first])
-    (later,) = paint(pipeline, features, [Window(20, first.crops)])
-    (other,) = paint(pipeline, features, [first], replace(QUICK, seed=5))
+    (here,) = generate(pipeline, features, [first])
+    (later,) = generate(pipeline, features, [Window(20, first.crops)])
+    (other,) = generate(pipeline, features, [first], replace(QUICK, seed=5))
     assert (here - later).abs().max() > 1e-3
     assert (here - other).abs().max() > 1e-2
 
@@ -55,8 +55,8 @@ def test_exact_keeps_the_crop_outside_the_mask_and_matches_no_colour(pipeline, f
     exact = replace(QUICK, exact=True, overlap_frames=0)
     keep = keep_mask(RESOLUTION) > 0
     (window,) = windows()[:1]
-    (published,) = paint(pipeline, features, [window], exact)
-    (default,) = paint(pipeline, features, [window])
+    (published,) = generate(pipeline, features, [window], exact)
+    (default,) = generate(pipeline, features, [window])
     assert torch.equal(published[:, :, keep], window.crops[:, :, keep])
     assert not torch.equal(default[:, :, keep], window.crops[:, :, keep])
     assert (published - default)[:, :, ~keep].abs().max() > 1e-2
@@ -73,13 +73,13 @@ def test_exact_draws_the_vaes_latents_by_seed_and_place(pipeline, features, monk
         return encode(images, *args, **kwargs)
 
     monkeypatch.setattr(codec, "encode", spy)
-    paint(pipeline, features, windows()[:1])
+    generate(pipeline, features, windows()[:1])
     assert seen == [None, None]
     exact = replace(QUICK, exact=True, overlap_frames=0)
-    together = paint(pipeline, features, windows()[:2], exact)
+    together = generate(pipeline, features, windows()[:2], exact)
     assert seen[2] == seen[3] != seen[4] == seen[5]
     for window, batched in zip(windows()[:2], together, strict=True):
-        (alone,) = paint(pipeline, features, [window], exact)
+        (alone,) = generate(pipeline, features, [window], exact)
         torch.testing.assert_close(batched, alone, rtol=0, atol=1e-4)
 
 
@@ -95,7 +95,7 @@ def test_progress_ends_at_one_and_may_stop_the_work(pipeline, features):
         pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, stop)
 
 
-def test_a_vae_of_other_latents_is_refused(pipeline):
+def test_a_vae_with_other_latent_channels_is_rejected(pipeline):
     class EightChannels:
         latent_channels = 8
         factor = 8
@@ -105,14 +105,14 @@ def test_a_vae_of_other_latents_is_refused(pipeline):
 
 
 def test_the_vaes_batch_size_changes_nothing_but_rounding(pipeline, features):
-    (default,) = paint(pipeline, features, windows()[:1])
-    (explicit,) = paint(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=8))
-    (single,) = paint(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=1))
+    (default,) = generate(pipeline, features, windows()[:1])
+    (explicit,) = generate(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=8))
+    (single,) = generate(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=1))
     assert torch.equal(default, explicit)
     torch.testing.assert_close(single, default, rtol=0, atol=1e-4)
 
 
-def test_the_vae_sees_no_more_images_at_once_than_wanted(pipeline, features, monkeypatch):
+def test_the_vae_gets_no_more_images_at_once_than_requested(pipeline, features, monkeypatch):
     vae = pipeline.synthesizer.codec.vae
     seen = []
     for name in ("encode", "decode"):
@@ -123,30 +123,30 @@ def test_the_vae_sees_no_more_images_at_once_than_wanted(pipeline, features, mon
             return original(batch, **options)
 
         monkeypatch.setattr(vae, name, call)
-    paint(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=3))
+    generate(pipeline, features, windows()[:1], replace(QUICK, vae_batch_size=3))
     assert seen == 3 * [3, 3, 3, 3, 3, 1]  # masked frames, frames, results
 
 
-def test_latents_that_are_not_finite_stop_the_run(pipeline, features, monkeypatch):
+def test_latents_that_are_not_finite_stop_the_job(pipeline, features, monkeypatch):
     unet = pipeline.synthesizer.unet
     monkeypatch.setattr(unet, "forward", lambda sample, *others: torch.full_like(sample[:, :4], torch.nan))
     with pytest.raises(NonFiniteError) as caught:
-        paint(pipeline, features, windows()[:1])
+        generate(pipeline, features, windows()[:1])
     message = str(caught.value)
     assert message.startswith("the U-Net's latents are not finite (NaN or infinity), in float32 on cpu")
     assert "the weights or the input may be damaged" in message
     assert "float16" not in message
 
 
-def test_an_overflow_in_float16_stops_the_run_and_names_float32_which_has_none(features):
+def test_an_overflow_in_float16_stops_the_job_and_names_float32(features):
     made = tiny_pipeline()
     unet = made.synthesizer.unet
     with torch.no_grad():
         unet.conv_out.weight.mul_(1e6)  # beyond 65504, the largest float16, and far below float32's
-    paint(made, features, windows()[:1])
+    generate(made, features, windows()[:1])
     made = LipsyncPipeline(unet.half(), made.synthesizer.codec, *others(made))
     with pytest.raises(NonFiniteError, match=r"the U-Net's latents are .* in float16 on cpu .*--dtype float32"):
-        paint(made, features, windows()[:1])
+        generate(made, features, windows()[:1])
 
 
 def test_a_vae_that_gives_nan_is_named(pipeline, features, monkeypatch):
@@ -154,11 +154,11 @@ def test_a_vae_that_gives_nan_is_named(pipeline, features, monkeypatch):
     original = vae.decode
     monkeypatch.setattr(vae, "decode", lambda *given, **options: (original(*given, **options)[0] * torch.nan,))
     with pytest.raises(NonFiniteError, match="the VAE's decoded images"):
-        paint(pipeline, features, windows()[:1])
+        generate(pipeline, features, windows()[:1])
     monkeypatch.undo()
     bad = Window(0, torch.full((16, 3, RESOLUTION, RESOLUTION), torch.nan))
     with pytest.raises(NonFiniteError, match="the VAE's latents of the video"):
-        paint(pipeline, features, [bad])
+        generate(pipeline, features, [bad])
 
 
 def test_audio_that_is_not_finite_is_named(pipeline):
@@ -169,7 +169,7 @@ def test_audio_that_is_not_finite_is_named(pipeline):
             return torch.full((stop - start, 2, 16), torch.nan)
 
     with pytest.raises(NonFiniteError, match="the audio features"):
-        paint(pipeline, Broken(), windows()[:1])
+        generate(pipeline, Broken(), windows()[:1])
 
 
 def test_a_u_net_without_memory_is_named(pipeline, features, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_u_net_without_memory_is_named(pipeline, features, monkeypatch):
 
     monkeypatch.setattr(pipeline.synthesizer.unet, "forward", forward)
     with pytest.raises(DeviceMemoryError, match=r"^the U-Net ran out of memory on cpu$"):
-        paint(pipeline, features, windows()[:1])
+        generate(pipeline, features, windows()[:1])
 
 
 def others(made: LipsyncPipeline) -> tuple:

@@ -10,7 +10,7 @@ from latentsync.pipelines.windows import FaceInterval
 
 
 class FakePipeline:
-    """Writes the speech's bytes as the result; fails where it is told to."""
+    """Write the bytes of the audio as the result; raise `error` if it is set."""
 
     def __init__(self) -> None:
         self.num_loads = self.num_calls = 0
@@ -42,12 +42,12 @@ def maker_of(pipeline: FakePipeline, **settings: int) -> VideoMaker:
     return VideoMaker(settings or {"steps": 20}, pipeline.load)
 
 
-def test_a_finished_video_is_not_made_again(job: VideoJob):
+def test_a_finished_video_is_not_generated_again(job: VideoJob):
     pipeline = FakePipeline()
     first = maker_of(pipeline).make(job)
     assert (first.error, first.was_there) == (None, False)
     assert maker_of(pipeline).make(job).was_there
-    assert (pipeline.num_loads, pipeline.num_calls) == (1, 1)  # nothing is loaded for nothing
+    assert (pipeline.num_loads, pipeline.num_calls) == (1, 1)  # the networks are not loaded again
     record = read_record(job.record)
     assert record is not None
     assert (record["name"], record["status"], record["num_frames"], record["num_synced"]) == ("a", "finished", 50, 40)
@@ -57,7 +57,7 @@ def test_a_finished_video_is_not_made_again(job: VideoJob):
 
 
 @pytest.mark.parametrize("change", ["settings", "speech", "result gone"])
-def test_what_changed_is_made_again(job: VideoJob, change: str):
+def test_a_changed_job_is_generated_again(job: VideoJob, change: str):
     pipeline = FakePipeline()
     maker = maker_of(pipeline)
     maker.make(job)
@@ -73,7 +73,7 @@ def test_what_changed_is_made_again(job: VideoJob, change: str):
 
 
 @pytest.mark.parametrize("error", [InputError("no face was found"), RuntimeError("a fault\nof many lines")])
-def test_a_failure_is_written_down_loses_nothing_and_is_tried_again(job: VideoJob, error: Exception):
+def test_a_failure_is_recorded_keeps_the_old_result_and_is_tried_again(job: VideoJob, error: Exception):
     pipeline = FakePipeline()
     maker_of(pipeline, steps=1).make(job)
     maker = maker_of(pipeline, steps=2)
@@ -81,7 +81,7 @@ def test_a_failure_is_written_down_loses_nothing_and_is_tried_again(job: VideoJo
     outcome = maker.make(job)
     assert outcome.error is not None
     assert " ".join(str(error).split()) in outcome.error
-    assert job.result.read_text() == "speech.wav"  # what was there before is not taken away
+    assert job.result.read_text() == "speech.wav"  # the previous result is kept
     record = json.loads(job.record.read_text())
     assert (record["status"], record["error"]) == ("failed", outcome.error)
     pipeline.error = None
@@ -98,7 +98,7 @@ def test_an_input_that_is_missing_fails_without_the_pipeline(job: VideoJob):
 
 
 @pytest.mark.parametrize("content", ["my notes", '{"key": ', '{"notes": 1}'])
-def test_a_file_in_the_place_of_the_record_that_is_not_ours_stays(job: VideoJob, content: str):
+def test_a_file_at_the_path_of_the_record_that_is_no_record_stays(job: VideoJob, content: str):
     job.record.write_text(content)
     pipeline = FakePipeline()
     outcome = maker_of(pipeline).make(job)
@@ -108,7 +108,7 @@ def test_a_file_in_the_place_of_the_record_that_is_not_ours_stays(job: VideoJob,
     assert (pipeline.num_loads, job.result.exists()) == (0, False)
 
 
-def test_what_cannot_begin_fails_without_the_pipeline(job: VideoJob):
+def test_a_job_that_cannot_start_fails_without_the_pipeline(job: VideoJob):
     def check(job: VideoJob) -> None:
         raise InputError("the output is an input")
 
@@ -118,7 +118,7 @@ def test_what_cannot_begin_fails_without_the_pipeline(job: VideoJob):
     assert pipeline.num_loads == 0
 
 
-def test_what_somebody_else_put_there_stays_when_the_video_fails(job: VideoJob):
+def test_a_foreign_file_at_the_path_of_the_result_stays_when_the_video_fails(job: VideoJob):
     job.result.write_text("not ours")
     pipeline = FakePipeline()
     pipeline.error = InputError("no face was found")

@@ -69,7 +69,7 @@ def test_shared_frames_move_evenly_from_the_old_window_to_the_new():
     assert [float(f.mean()) for f in first + second] == [0, 0, 0, 1, 2, 3, 4, 4, 4]
 
 
-def test_windows_that_agree_are_not_changed():
+def test_equal_windows_are_not_changed():
     blender = WindowBlender()
     frames = torch.rand(12, 3, 2, 2)
     out = [*blender.add(frames[:8], 4), *blender.add(frames[4:], 8)]

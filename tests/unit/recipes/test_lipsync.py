@@ -1,4 +1,4 @@
-"""Which detector the option `exact` gets, and what is refused before any network is loaded."""
+"""The detector for the option `exact`, and what is rejected before any network is loaded."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +11,8 @@ from latentsync.errors import CheckpointError
 from latentsync.face.landmarks68 import Landmarks68Detector
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
-from latentsync.recipes.lipsync import LipsyncBuild, check_exact, result_settings
-from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
+from latentsync.recipes.lipsync import LipsyncBuild, check_exact, result_settings, warn_if_anchors_differ
+from latentsync.weights import CHECKPOINTS, FACE_ALIGNMENT, REPOSITORY_ROOT, UNET
 
 EXACT = LipsyncOptions(exact=True, overlap_frames=0)
 
@@ -24,14 +24,14 @@ def build(detector: str) -> LipsyncBuild:
 
 @pytest.fixture
 def auxiliary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder where weights are looked for, empty."""
+    """The folder of the auxiliary weights, empty."""
     monkeypatch.setattr(lipsync, "AUXILIARY", tmp_path / "auxiliary")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     (tmp_path / "auxiliary").mkdir()
     return tmp_path / "auxiliary"
 
 
-def test_exact_without_the_landmark_weights_is_refused_by_their_names(auxiliary: Path):
+def test_exact_without_the_landmark_weights_is_rejected_by_name(auxiliary: Path):
     names = ("s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip")
     with pytest.raises(CheckpointError, match=f"--detector mtcnn.*{names[0]}, {names[1]}") as refusal:
         check_exact(build("auto"), EXACT)
@@ -58,3 +58,26 @@ def test_results_record_that_they_are_exact():
     exact, default = (result_settings(build("mtcnn"), options) for options in (EXACT, LipsyncOptions()))
     assert exact["options"]["exact"] is True
     assert default["options"]["exact"] is False
+
+
+def build_for(unet: Path, detector: str = "auto") -> LipsyncBuild:
+    return LipsyncBuild(Path("any.yaml"), unet, torch.device("cpu"), torch.float32, detector)
+
+
+def test_only_the_published_unet_with_a_fallback_detector_gives_a_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(lipsync, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(lipsync, "AUXILIARY", tmp_path / "auxiliary")
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    boxes, landmarks = (tmp_path / name for name in FACE_ALIGNMENT)
+    boxes.parent.mkdir()
+    boxes.write_bytes(b"weights")
+    warn_if_anchors_differ(build_for(tmp_path / "demo" / UNET))
+    warn_if_anchors_differ(build_for(tmp_path / UNET, "mtcnn"))
+    assert caplog.messages == []
+    warn_if_anchors_differ(build_for(tmp_path / UNET))
+    (message,) = caplog.messages
+    assert message.startswith("faces are aligned by MTCNN's points, not by face-alignment's landmarks as published")
+    assert message.endswith(f"missing: {landmarks.name}: run python -m scripts.download_weights")
+    landmarks.write_bytes(b"weights")
+    warn_if_anchors_differ(build_for(tmp_path / UNET))
+    assert len(caplog.messages) == 1

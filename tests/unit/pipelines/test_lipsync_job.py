@@ -1,4 +1,4 @@
-"""Where results go: known before the work, nobody's files lost, all together or nothing."""
+"""Outputs of a job: determined and checked before the work, without overwriting other files."""
 
 import os
 from pathlib import Path
@@ -9,37 +9,37 @@ from PIL import Image
 
 from latentsync.errors import InputError
 from latentsync.pipelines.contact_sheet import ContactSheet
-from latentsync.pipelines.lipsync_outputs import LipsyncOutputs, check_distinct
+from latentsync.pipelines.lipsync_job import LipsyncOutputs, check_distinct
 
 
 def outputs(path: Path, compare: bool = True) -> LipsyncOutputs:
     return LipsyncOutputs.of(path, compare, with_record=True)
 
 
-def test_names_of_what_is_written(tmp_path: Path):
+def test_names_of_the_outputs(tmp_path: Path):
     names = [path.name for path in outputs(tmp_path / "talk.mov").all()]
     assert names == ["talk.mov", "talk_sheet.png", "talk_compare.mov", "talk.mov.lipsync.json"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "..", "r.txt", "r", "r.mp3", "a\0b.mp4"])
-def test_a_name_of_no_video_is_refused(name: str):
+def test_a_name_that_is_not_of_a_video_is_rejected(name: str):
     with pytest.raises(InputError, match=r"is a folder|ends in \.mp4|not a valid file name"):
         LipsyncOutputs.of(Path(name), compare=False)
 
 
-def test_a_look_leaves_nothing_behind(tmp_path: Path):
+def test_the_check_leaves_nothing_behind(tmp_path: Path):
     outputs(tmp_path / "a" / "b" / "talk.mp4").check([])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", ["_sheet.png", "_compare.mp4", ".mp4.lipsync.json"])
-def test_a_file_beside_the_result_that_is_not_ours_is_not_replaced(tmp_path: Path, suffix: str):
+def test_a_file_beside_the_result_that_the_program_did_not_make_is_not_replaced(tmp_path: Path, suffix: str):
     (tmp_path / f"talk{suffix}").write_text("the user's")
     with pytest.raises(InputError, match=f"talk{suffix} exists and was not made by this program"):
         outputs(tmp_path / "talk.mp4").check([])
 
 
-def test_a_picture_of_the_user_is_not_ours_and_a_sheet_is(tmp_path: Path):
+def test_an_image_of_the_user_is_not_replaced_and_a_sheet_is(tmp_path: Path):
     files = outputs(tmp_path / "talk.mp4")
     Image.new("RGB", (8, 8)).save(files.sheet)
     with pytest.raises(InputError, match="not made by this program"):
@@ -71,13 +71,15 @@ def test_an_input_is_never_an_output_under_any_name(tmp_path: Path):
         (["a.mp4", "sub/../a.mp4"], [], "two jobs write to"),
     ],
 )
-def test_jobs_of_a_list_leave_each_other_alone(tmp_path: Path, names: list[str], inputs: list[str], said: str):
+def test_jobs_of_a_list_must_not_write_to_the_same_files(
+    tmp_path: Path, names: list[str], inputs: list[str], said: str
+):
     jobs = [outputs(tmp_path / name) for name in names]
     with pytest.raises(InputError, match=said):
         check_distinct(jobs, [tmp_path / name for name in inputs], "jobs.csv")
 
 
-def test_a_place_that_cannot_be_written_is_told_before(tmp_path: Path):
+def test_a_path_that_cannot_be_written_is_rejected_before_the_work(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file is a file, not a folder"):
         outputs(tmp_path / "file" / "talk.mp4").check([])
