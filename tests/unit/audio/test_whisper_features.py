@@ -73,7 +73,7 @@ def test_three_minutes_do_not_drift(small_encoder: WhisperEncoder, long_sound) -
     torch.testing.assert_close(features.rows(0, 9000)[:, 0], stem[:9000], rtol=0, atol=1e-5)
 
 
-def test_frames_hear_their_own_bursts(small_encoder: WhisperEncoder, long_sound) -> None:
+def test_bursts_change_the_tokens_of_their_own_frames(small_encoder: WhisperEncoder, long_sound) -> None:
     """Frames whose ten rows hold a burst, and no others, differ from the frame before or after."""
     times_s, samples = long_sound
     encoder = WhisperEncoder(small_encoder.dims).eval()
@@ -93,11 +93,11 @@ def test_frames_hear_their_own_bursts(small_encoder: WhisperEncoder, long_sound)
     for time_s in times_s:
         first = int(time_s * 25) - 12
         heard = [frame for frame in range(first, first + 25) if level[frame] > threshold]
-        # The middle of the 40 ms burst against the middle of the ten rows a frame hears, 0.02 s after its start.
+        # The middle of the 40 ms burst against the middle of a frame's ten rows, 0.02 s after its start.
         assert abs(np.mean(heard) / 25 - time_s) <= 0.03, time_s
 
 
-def test_middle_of_a_long_sound_equals_its_own_thirty_seconds(small_encoder: WhisperEncoder, long_sound) -> None:
+def test_middle_of_long_audio_equals_its_own_thirty_seconds(small_encoder: WhisperEncoder, long_sound) -> None:
     """The middle of the fourth chunk (60-90 s) equals the encoder's output for that part of the file's mel."""
     samples = long_sound[1]
     mel = log_mel_spectrogram(samples)
@@ -131,7 +131,7 @@ def test_seams_are_smooth(small_encoder: WhisperEncoder) -> None:
         assert (steps[seam - 40 : seam + 40] <= 1.1 * elsewhere).all()
 
 
-def test_reading_in_any_portions_gives_the_same(small_encoder: WhisperEncoder, long_sound) -> None:
+def test_rows_do_not_depend_on_how_they_are_read(small_encoder: WhisperEncoder, long_sound) -> None:
     features = WhisperFeatures(small_encoder, ArraySamples(long_sound[1][: 70 * RATE]))
     whole = features.rows(0, features.num_rows)
     for start, stop in ((1230, 1270), (1249, 1250), (0, 1237), (1263, 1290), (100, 3400), (3499, 3500)):
@@ -150,7 +150,7 @@ def test_sequential_reading_computes_each_chunk_once(small_encoder: WhisperEncod
     assert len(features._chunks) <= 3
 
 
-def test_rows_outside_are_refused(small_encoder: WhisperEncoder) -> None:
+def test_rows_outside_are_rejected(small_encoder: WhisperEncoder) -> None:
     features = WhisperFeatures(small_encoder, ArraySamples(np.zeros(RATE)))
     with pytest.raises(ValueError, match="outside"):
         features.rows(40, 51)
@@ -191,12 +191,12 @@ def test_mel_slices_equal_whispers_own_of_the_whole_file(num_samples: int) -> No
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=0, atol=1e-5)
 
 
-def test_too_short_audio_is_refused() -> None:
+def test_too_short_audio_is_rejected() -> None:
     with pytest.raises(InputError, match="20 ms"):
         WhisperMel(ArraySamples(np.zeros(319)))
 
 
-def test_mel_frames_outside_are_refused() -> None:
+def test_mel_frames_outside_are_rejected() -> None:
     mel = WhisperMel(ArraySamples(np.zeros(1600)))
     with pytest.raises(ValueError, match="outside"):
         mel.frames(5, 11)

@@ -46,14 +46,14 @@ def test_golden_rows(golden_dir: Path) -> None:
     np.testing.assert_allclose(rows.sum(axis=(0, 2)), golden["layer_sums"], rtol=1e-5)
 
 
-def test_last_layer_is_what_whisper_normalises(small_encoder: WhisperEncoder) -> None:
+def test_last_layer_is_the_input_of_whispers_final_norm(small_encoder: WhisperEncoder) -> None:
     mel = torch.randn(2, 80, 3000, generator=torch.Generator().manual_seed(0))
     layers = small_encoder(mel)
     assert layers.shape == (2, 1500, 3, 64)
     torch.testing.assert_close(small_encoder.encoder.ln_post(layers[:, :, -1]), small_encoder.encoder(mel))
 
 
-def test_no_hook_is_left_behind_when_the_input_is_wrong(small_encoder: WhisperEncoder) -> None:
+def test_no_hook_remains_after_an_invalid_input(small_encoder: WhisperEncoder) -> None:
     with pytest.raises(AssertionError):
         small_encoder(torch.zeros(1, 80, 100))
     assert not any(block._forward_hooks or block._forward_pre_hooks for block in small_encoder.encoder.blocks)
@@ -171,7 +171,7 @@ def _spoil_folder(path: Path) -> None:
     [value for name, value in sorted(globals().items()) if name.startswith("_spoil_")],
     ids=lambda spoil: spoil.__name__.removeprefix("_spoil_"),
 )
-def test_refuses_in_one_line(openai_file: Path, spoil, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_files_are_rejected_in_one_line(openai_file: Path, spoil, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(openai_file.parent)
     spoil(openai_file)
     with pytest.raises(CheckpointError, match=r"tiny\.pt") as caught:

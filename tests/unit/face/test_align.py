@@ -13,7 +13,7 @@ def golden(golden_dir):
         return file["points"], file["matrices"]
 
 
-def picture(height=600, width=800):
+def noise_frame(height=600, width=800):
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 255, cv2.NORM_MINMAX)
 
@@ -29,13 +29,13 @@ def to_bytes(crop):
     return ((crop + 1) * 127.5).permute(1, 2, 0).numpy()
 
 
-def test_tall_matrices_meet_the_golden_ones(golden):
+def test_tall_matrices_match_the_golden_values(golden):
     aligner = Aligner(256)
     for points, matrix in zip(*golden, strict=True):
         assert np.abs(aligner.tall_matrix(points) - matrix).max() < 1e-3
 
 
-def test_reset_forgets_the_frames_before(golden):
+def test_reset_restarts_the_smoothing(golden):
     points, _ = golden
     aligner = Aligner(256)
     aligner.matrix(points[0])
@@ -75,9 +75,9 @@ def test_invert_and_compose_undo_each_other(golden):
 
 
 @pytest.mark.parametrize("shift", [0, 150, -320], ids=["inside", "over the right", "over the top left"])
-def test_crops_look_like_the_published_ones(golden, shift):
+def test_crops_match_the_published_ones(golden, shift):
     points = golden[0] + shift
-    frame, aligner = picture(), Aligner(256)
+    frame, aligner = noise_frame(), Aligner(256)
     crops = crop_faces([frame] * 3, alignment_matrices(points, 256), 256)
     assert crops.shape == (3, 3, 256, 256)
     assert crops.dtype == torch.float32
@@ -89,11 +89,11 @@ def test_crops_look_like_the_published_ones(golden, shift):
 
 def test_outside_the_frame_is_grey(golden):
     matrices = alignment_matrices(golden[0] + 5000, 256)
-    assert torch.allclose(crop_faces([picture()] * 3, matrices, 256), torch.tensor(127 / 127.5 - 1))
+    assert torch.allclose(crop_faces([noise_frame()] * 3, matrices, 256), torch.tensor(127 / 127.5 - 1))
 
 
 def test_a_large_face_is_shrunk_without_aliasing(golden):
-    columns = np.arange(3000) // 3 % 2 * 255  # stripes far finer than a crop pixel
+    columns = np.arange(3000) // 3 % 2 * 255  # stripes much finer than a crop pixel
     frame = np.broadcast_to(columns[None, :, None], (3000, 3000, 3)).astype(np.uint8)
     matrix = alignment_matrices(golden[0][:1] * 5, 128)
     inner = to_bytes(crop_faces([frame], matrix, 128)[0])[32:96, 32:96]
@@ -101,7 +101,7 @@ def test_a_large_face_is_shrunk_without_aliasing(golden):
     assert abs(inner.mean() - 127.5) < 4
 
 
-def test_a_large_smooth_picture_is_not_displaced_by_the_shrinking(golden):
+def test_shrinking_does_not_displace_a_large_smooth_frame(golden):
     y, x = np.mgrid[:1500, :1500].astype(np.float32)
     frame = np.stack([x / 6, y / 6, (x + y) / 12], axis=-1).astype(np.uint8)
     points, aligner = golden[0][0] * 2.5, Aligner(256)
@@ -110,8 +110,8 @@ def test_a_large_smooth_picture_is_not_displaced_by_the_shrinking(golden):
     assert np.abs(crop - reference)[8:-8, 8:-8].mean() < 0.6
 
 
-def test_read_only_frames_and_tensors_are_taken(golden, recwarn):
-    frame, matrices = picture(), alignment_matrices(golden[0][:1], 128)
+def test_read_only_frames_and_tensors_are_accepted(golden, recwarn):
+    frame, matrices = noise_frame(), alignment_matrices(golden[0][:1], 128)
     crop = crop_faces([frame], matrices, 128)
     locked = frame.copy()
     locked.flags.writeable = False

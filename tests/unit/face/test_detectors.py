@@ -51,14 +51,14 @@ class TestEveryBackEnd:
         (faces,) = detector.detect([large])
         assert np.abs(faces[0].anchors - truth - [1000, 500]).max() < 0.2 * np.linalg.norm(truth[1] - truth[0])
 
-    def test_nothing_is_found_in_nothing(self, detector):
+    def test_no_face_is_found_in_grey_and_noise(self, detector):
         noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
         assert detector.detect([np.full((240, 320, 3), 90, dtype=np.uint8), noise]) == [[], []]
 
     def test_no_frames_give_no_lists(self, detector):
         assert detector.detect([]) == []
 
-    def test_a_batch_equals_single_frames_and_mixes_nothing_up(self, detector, portrait):
+    def test_a_batch_equals_single_frames_in_order(self, detector, portrait):
         frame, _ = portrait
         frames = [frame, np.zeros_like(frame), frame[:, ::-1]]
         together = detector.detect(frames)
@@ -74,11 +74,11 @@ class TestEveryBackEnd:
         left, right = sorted(faces, key=lambda face: face.box[0])
         assert left.box[2] < 512 < right.box[0]
 
-    def test_tiny_and_thin_frames_are_no_trouble(self, detector):
+    def test_tiny_and_thin_frames_are_accepted(self, detector):
         for shape in ((1, 1, 3), (8, 400, 3), (30, 20, 3)):
             assert detector.detect([np.zeros(shape, dtype=np.uint8)]) == [[]]
 
-    def test_a_face_cut_off_by_the_border_is_no_trouble(self, detector, portrait):
+    def test_a_face_cut_off_by_the_border_is_found(self, detector, portrait):
         frame, truth = portrait
         nose = int(truth[2, 0])
         for part in (frame[:, nose:], frame[:, :nose], frame[int(truth[2, 1]) :]):
@@ -151,7 +151,7 @@ def test_boxes_are_found_in_whole_frames_on_request():
     assert seen == [(1, 3, 360, 640), (1, 3, 1080, 1920)]
 
 
-def test_auto_takes_mtcnn_without_weights(no_cache):
+def test_auto_selects_mtcnn_without_weights(no_cache):
     assert isinstance(build_detector("auto", "cpu", no_cache), MtcnnDetector)
 
 
@@ -160,7 +160,7 @@ def test_face_alignment_without_weights_names_the_files(no_cache):
         build_detector("face_alignment", "cpu", no_cache)
 
 
-def test_face_alignment_with_broken_weights_is_told_in_one_line(no_cache):
+def test_face_alignment_with_broken_weights_is_reported_in_one_line(no_cache):
     for name in ("s3fd-619a316812.pth", "2DFAN4-cd938726ad.zip"):
         (no_cache / name).write_bytes(b"not weights")
     assert missing_weights(no_cache) == []
@@ -169,6 +169,6 @@ def test_face_alignment_with_broken_weights_is_told_in_one_line(no_cache):
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_detector_is_told():
+def test_an_unknown_detector_is_rejected():
     with pytest.raises(InputError, match="unknown face detector 'dlib'"):
         build_detector("dlib")

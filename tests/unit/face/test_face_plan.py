@@ -26,7 +26,7 @@ def two_scenes(first, second):
     yield from still(second, 2)
 
 
-def test_one_face_all_along_is_one_segment():
+def test_one_face_throughout_is_one_segment():
     done = []
     detector = ScriptedDetector([[detection(200 + i, 200)] for i in range(21)])
     plan = plan_face(still(21), detector, batch_size=8, progress=done.append)
@@ -48,7 +48,7 @@ def test_short_gaps_are_filled_and_long_ones_split():
     assert (plan.segment[20:32] == -1).all()
 
 
-def test_a_cut_splits_and_smoothing_starts_anew():
+def test_a_cut_splits_segments_and_restarts_smoothing():
     script = [[detection(200, 200)]] * 12 + [[detection(230, 210)]] * 14
     plan = plan_face(two_scenes(12, 14), ScriptedDetector(script))
     assert plan.segments() == [(0, 12), (12, 26)]
@@ -56,7 +56,7 @@ def test_a_cut_splits_and_smoothing_starts_anew():
     assert np.allclose(plan.anchors[12:, 2], [230, 230], atol=1e-3)
 
 
-def test_exact_rounds_the_anchors_and_smooths_nothing():
+def test_exact_rounds_the_anchors_without_smoothing():
     trembling = [detection(200 + 3 * (i % 2) + 0.3, 200.7) for i in range(20)]
     plan = plan_face(still(20), ScriptedDetector([[face] for face in trembling]), exact=True)
     assert np.array_equal(plan.anchors, np.round([face.anchors for face in trembling]))
@@ -64,7 +64,7 @@ def test_exact_rounds_the_anchors_and_smooths_nothing():
     assert np.abs(smooth.anchors - plan.anchors).max() > 1
 
 
-def test_every_scene_follows_its_own_choice():
+def test_every_scene_follows_its_own_track():
     left, right, large = detection(150, 200), detection(450, 200), detection(300, 200, 200)
     script = [[left, right]] * 10 + [[large]] * 10
     plan = plan_face(two_scenes(10, 10), ScriptedDetector(script), selector="1")
@@ -74,7 +74,7 @@ def test_every_scene_follows_its_own_choice():
     assert plan.anchors[0, 2, 0] == pytest.approx(450, abs=1e-3)
 
 
-def test_a_larger_stranger_does_not_take_over():
+def test_a_larger_face_for_a_few_frames_is_not_followed():
     """The followed face is a track, not the largest box of each frame."""
     face, stranger = detection(200, 200, 120), detection(450, 200, 150)
     plan = raw_plan(still(40), ScriptedDetector([[face, stranger] if 10 <= i < 18 else [face] for i in range(40)]))
@@ -82,7 +82,7 @@ def test_a_larger_stranger_does_not_take_over():
     assert np.ptp(plan.anchors[:, 2, 0]) == 0
 
 
-def test_tremble_is_smoothed():
+def test_jitter_is_smoothed():
     rng = np.random.default_rng(0)
     script = [[detection(*(np.array([200, 200]) + rng.normal(0, 1.5, 2)))] for _ in range(60)]
     raw = raw_plan(still(60), ScriptedDetector(script))
@@ -101,19 +101,19 @@ def test_no_frames_give_no_plan():
     assert plan.segments() == []
 
 
-def test_a_selector_that_means_nobody_is_an_error():
+def test_a_selector_without_a_match_is_an_error():
     with pytest.raises(InputError, match="matches none"):
         plan_face(still(9), ScriptedDetector([[detection(200, 200)]] * 9), selector="4")
 
 
-def test_a_wrong_selector_is_told_before_detection():
+def test_an_invalid_selector_is_reported_before_detection():
     detector = ScriptedDetector([[detection(200, 200)]] * 9)
     with pytest.raises(InputError, match="lies outside"):
         plan_face(still(9), detector, selector="1000,10")
     assert detector.batches == []
 
 
-def test_frames_are_taken_one_batch_at_a_time():
+def test_frames_are_read_one_batch_at_a_time():
     taken = []
 
     def counted():
@@ -130,7 +130,7 @@ def test_frames_are_taken_one_batch_at_a_time():
     assert len(taken) == 20
 
 
-def test_segments_touching_each_other_stay_apart():
+def test_adjacent_segments_stay_separate():
     plan = FacePlan(np.zeros((6, 3, 2), np.float32), np.array([-1, 0, 0, 1, 1, -1], np.int32))
     assert plan.segments() == [(1, 3), (3, 5)]
 
@@ -150,7 +150,7 @@ def test_a_cut_is_the_first_frame_of_the_new_scene():
     assert cuts(frames) == [10, 17]
 
 
-def test_motion_noise_and_a_slow_fade_are_no_cuts():
+def test_motion_noise_and_slow_fades_are_not_cuts():
     noise = np.random.default_rng(0)
     moving = [
         np.clip(textured(1, 2 * i) + noise.normal(0, 6, (360, 640, 3)), 0, 255).astype(np.uint8) for i in range(15)
@@ -168,13 +168,13 @@ def moving(num_frames, motion):
     return BASE[None] + motion(np.arange(num_frames))[:, None, None]
 
 
-def test_steady_and_accelerated_motion_pass_unchanged_to_both_ends():
+def test_steady_and_accelerated_motion_is_unchanged_up_to_both_ends():
     for motion in (lambda t: 3.0 * t, lambda t: 0.2 * t**2 - t, lambda t: 0.0 * t):
         anchors = moving(40, motion)
         assert np.allclose(smooth_anchors(anchors), anchors, atol=1e-6)
 
 
-def test_tremble_goes_and_the_motion_stays_without_lag():
+def test_jitter_is_removed_without_lag():
     truth = moving(200, lambda t: 20 * np.sin(2 * np.pi * t / 50))
     noisy = truth + np.random.default_rng(0).normal(0, 2, truth.shape)
     smooth = smooth_anchors(noisy)
@@ -206,7 +206,7 @@ def test_a_higher_frame_rate_smooths_over_the_same_time():
 
 
 @pytest.mark.parametrize("num_frames", [0, 1, 2, 3, 4, 9, 17, 18])
-def test_short_stretches_keep_shape_and_type(num_frames):
+def test_short_segments_keep_shape_and_dtype(num_frames):
     anchors = moving(num_frames, lambda t: 1.0 * t).astype(np.float32)
     smooth = smooth_anchors(anchors)
     assert smooth.shape == anchors.shape

@@ -31,7 +31,7 @@ def test_latent_mask_is_the_nearest_pixel():
 
 
 @pytest.mark.parametrize("resolution", [128, 256, 512])
-def test_blend_mask_lies_inside_the_generated_region_and_climbs_softly(resolution):
+def test_blend_mask_lies_inside_the_generated_region_and_rises_smoothly(resolution):
     blend = blend_mask(resolution)
     assert float(blend[keep_mask(resolution) == 1].max()) == 0
     assert float(blend.max()) == 1
@@ -47,7 +47,7 @@ def test_blend_mask_lies_inside_the_generated_region_and_climbs_softly(resolutio
     )
 
 
-def test_the_lower_half_is_the_lower_half() -> None:
+def test_lower_half() -> None:
     frames = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
     assert (lower_half(frames, channels_last=True) == frames[:, 3:]).all()
     channels_first = frames.transpose(0, 3, 1, 2)

@@ -10,7 +10,7 @@ from latentsync.face.paste import FacePaster, match_colour, soft_edge
 POINTS = np.array([[[300.0, 300.0], [420.0, 295.0], [365.0, 370.0]], [[310.0, 290.0], [425.0, 300.0], [362.0, 365.0]]])
 
 
-def picture(height=720, width=900, seed=0):
+def noise_frame(height=720, width=900, seed=0):
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (0, 0), 4)
 
@@ -25,21 +25,21 @@ def published_soft_mask(matrix, width, height):
     return cv2.GaussianBlur(eroded, (size, size), spread), 1 / (np.sqrt(2 * np.pi) * spread)
 
 
-def painted(resolution, colour):
+def constant_crop(resolution, colour):
     return torch.tensor(colour)[:, None, None].expand(3, resolution, resolution).clone()
 
 
-def test_a_crop_pasted_back_changes_next_to_nothing():
-    frame, matrices = picture(), alignment_matrices(POINTS, 256)
+def test_pasting_an_unchanged_crop_changes_almost_nothing():
+    frame, matrices = noise_frame(), alignment_matrices(POINTS, 256)
     crops = crop_faces([frame, frame], matrices, 256)
     for result in FacePaster(256).paste_batch([frame, frame], crops, matrices):
         assert np.abs(result.astype(int) - frame).max() <= 2
 
 
-def test_pixels_outside_the_generated_region_are_the_sources():
-    frame, matrix, paster = picture(), alignment_matrices(POINTS, 256)[0], FacePaster(256)
+def test_pixels_outside_the_generated_region_equal_the_source():
+    frame, matrix, paster = noise_frame(), alignment_matrices(POINTS, 256)[0], FacePaster(256)
     before = frame.copy()
-    result = paster.paste(frame, painted(256, [1.0, -1.0, 1.0]), matrix)
+    result = paster.paste(frame, constant_crop(256, [1.0, -1.0, 1.0]), matrix)
     assert np.array_equal(frame, before)
     y, x = np.mgrid[: frame.shape[0], : frame.shape[1]]
     column, row = np.einsum("ij,jhw->ihw", matrix.astype(float), np.stack([x, y, np.ones_like(x)]))
@@ -51,14 +51,14 @@ def test_pixels_outside_the_generated_region_are_the_sources():
 
 def test_the_border_is_soft():
     frame = np.full((720, 900, 3), 100, dtype=np.uint8)
-    result = FacePaster(256).paste(frame, painted(256, [1.0, 1.0, 1.0]), alignment_matrices(POINTS, 256)[0])
+    result = FacePaster(256).paste(frame, constant_crop(256, [1.0, 1.0, 1.0]), alignment_matrices(POINTS, 256)[0])
     assert result.max() == 255
     steps = max(np.abs(np.diff(result.astype(int), axis=axis)).max() for axis in (0, 1))
     assert steps < 0.2 * 155
 
 
 @pytest.mark.parametrize("size", [0.6, 1.0, 2.5])
-def test_soft_edge_looks_like_the_published_one(size):
+def test_soft_edge_matches_the_published_one(size):
     points = POINTS[0] * size
     width, height = int(900 * size), int(720 * size)
     expected, climb = published_soft_mask(Aligner(256).tall_matrix(points), width, height)
@@ -70,10 +70,10 @@ def test_soft_edge_looks_like_the_published_one(size):
 
 
 @pytest.mark.parametrize("size", [0.15, 0.5, 3.0])
-def test_any_size_of_face_takes_the_generated_colour(size):
+def test_faces_of_any_size_get_the_generated_colour(size):
     frame = np.zeros((int(720 * size), int(900 * size), 3), dtype=np.uint8)
     matrix = alignment_matrices(POINTS[:1] * size, 256)[0]
-    result = FacePaster(256).paste(frame, painted(256, [0.0, 0.5, -0.5]), matrix)
+    result = FacePaster(256).paste(frame, constant_crop(256, [0.0, 0.5, -0.5]), matrix)
     x, y = np.round(invert(matrix) @ [128, 180, 1]).astype(int)
     assert np.abs(result[y, x].astype(int) - [128, 191, 64]).max() <= 1
 
@@ -87,20 +87,24 @@ def test_a_crop_is_shrunk_without_aliasing_into_a_small_face():
 
 
 def test_a_face_outside_the_frame_changes_nothing():
-    frame = picture()
-    result = FacePaster(128).paste(frame, painted(128, [1.0, 1.0, 1.0]), alignment_matrices(POINTS[:1] + 5000, 128)[0])
+    frame = noise_frame()
+    result = FacePaster(128).paste(
+        frame, constant_crop(128, [1.0, 1.0, 1.0]), alignment_matrices(POINTS[:1] + 5000, 128)[0]
+    )
     assert np.array_equal(result, frame)
 
 
-def test_a_face_over_the_border_is_pasted_as_far_as_it_goes():
+def test_a_face_across_the_border_is_pasted_up_to_it():
     frame = np.zeros((720, 900, 3), dtype=np.uint8)
-    result = FacePaster(128).paste(frame, painted(128, [1.0, 1.0, 1.0]), alignment_matrices(POINTS[:1] - 320, 128)[0])
+    result = FacePaster(128).paste(
+        frame, constant_crop(128, [1.0, 1.0, 1.0]), alignment_matrices(POINTS[:1] - 320, 128)[0]
+    )
     assert result[:60, :100].max() == 255
     assert result[200:, 300:].max() == 0
 
 
 def test_batch_equals_one_by_one():
-    frames, matrices = [picture(seed=1), picture(seed=2)], alignment_matrices(POINTS, 128)
+    frames, matrices = [noise_frame(seed=1), noise_frame(seed=2)], alignment_matrices(POINTS, 128)
     generated = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
     paster = FacePaster(128)
     for i, result in enumerate(paster.paste_batch(frames, generated, matrices)):
@@ -114,13 +118,13 @@ def smooth_crop(resolution=128):
 
 
 @pytest.mark.parametrize("resolution", [128, 256, 512])
-def test_a_constant_cast_goes(resolution):
+def test_a_constant_cast_is_removed(resolution):
     source = smooth_crop(resolution)
     cast = torch.tensor([0.15, -0.05, -0.2])[None, :, None, None]
     assert torch.allclose(match_colour(source + cast, source), source, atol=1e-3)
 
 
-def test_a_sloping_cast_goes_at_the_border_of_the_mask():
+def test_a_sloping_cast_is_reduced_at_the_border_of_the_mask():
     source = smooth_crop(256)
     slope = torch.linspace(-0.2, 0.2, 256)[None, None, None]
     left = (match_colour(source + slope, source) - source).abs().mean(dim=1)[0]
@@ -128,14 +132,14 @@ def test_a_sloping_cast_goes_at_the_border_of_the_mask():
     assert float(left[border > 0].mean()) < 0.25 * float(slope.abs().mean())
 
 
-def test_an_equal_ring_leaves_the_mouth_as_generated():
+def test_an_equal_ring_leaves_the_mouth_unchanged():
     source = smooth_crop(128)
     generated = source.clone()
     generated[:, :, keep_mask(128) == 0] = 0.3
     assert torch.equal(match_colour(generated, source), generated)
 
 
-def test_dtype_is_kept_and_range_respected():
+def test_dtype_and_range_are_kept():
     source = smooth_crop(128)
     matched = match_colour((source + 0.9).clamp(-1, 1).to(torch.bfloat16), source)
     assert matched.dtype == torch.bfloat16

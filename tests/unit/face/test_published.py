@@ -20,7 +20,7 @@ from latentsync.face.paste import FacePaster, PublishedPaster, soft_edge
 POINTS = np.array([[[300.0, 300.0], [420.0, 295.0], [365.0, 370.0]]])
 
 
-def picture(softness: float) -> np.ndarray:
+def noise_frame(softness: float) -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 256, (720, 900, 3), dtype=np.uint8)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), softness), None, 0, 255, cv2.NORM_MINMAX)
 
@@ -46,7 +46,7 @@ def warped(image: np.ndarray, to_image: np.ndarray, width: int, height: int, out
 
 @pytest.mark.parametrize(("resolution", "offset"), [(256, 0), (64, 0), (256, -330)])
 def test_crops_are_a_bilinear_warp_in_whole_levels_and_then_lanczos4(resolution: int, offset: int):
-    frame, points = picture(1.5), POINTS[0] + [offset, offset]  # the last one reaches over the corner of the frame
+    frame, points = noise_frame(1.5), POINTS[0] + [offset, offset]  # the last crop extends beyond the frame
     tall_matrix = Aligner(resolution).tall_matrix(points)
     size = {256: (210, 280), 64: (52, 70)}[resolution]
     tall = np.floor(warped(frame, invert(tall_matrix), *size) + 1e-6).astype(np.uint8)
@@ -58,10 +58,10 @@ def test_crops_are_a_bilinear_warp_in_whole_levels_and_then_lanczos4(resolution:
     assert np.abs(levels - expected).mean() < 0.1
 
 
-def test_the_default_crop_is_another_one():
-    frame, matrices = picture(1.5), alignment_matrices(POINTS, 64)
+def test_the_default_crop_differs():
+    frame, matrices = noise_frame(1.5), alignment_matrices(POINTS, 64)
     difference = (crop_faces_as_published([frame], matrices, 64) - crop_faces([frame], matrices, 64)).abs() * 127.5
-    assert difference.mean() > 2  # three frame pixels a crop pixel: the published way does not antialias
+    assert difference.mean() > 2  # three frame pixels per crop pixel: the published crop is not antialiased
 
 
 @pytest.mark.parametrize(("num_in", "num_out"), [(210, 256), (280, 256), (70, 64), (8, 20)])
@@ -72,7 +72,7 @@ def test_lanczos4_is_opencvs(num_in: int, num_out: int):
 
 
 def test_outside_the_mask_the_crop_is_the_warped_original_and_inside_it_the_generated():
-    frame, matrices = picture(3), alignment_matrices(POINTS, 256)
+    frame, matrices = noise_frame(3), alignment_matrices(POINTS, 256)
     crops = crop_faces_as_published([frame], matrices, 256)
     white = torch.where(keep_mask(256) > 0, crops[0], torch.ones(3, 256, 256))
     result = PublishedPaster(256).paste(frame, white, matrices[0]).astype(float)
@@ -80,7 +80,7 @@ def test_outside_the_mask_the_crop_is_the_warped_original_and_inside_it_the_gene
     def in_frame(weight: np.ndarray) -> np.ndarray:
         return cv2.warpAffine(weight.astype(np.float32), invert(matrices[0]), (900, 720)) > 0.999
 
-    solid = in_frame(soft_edge(256).numpy() > 0.999)  # where the soft edge of the crop has no part
+    solid = in_frame(soft_edge(256).numpy() > 0.999)  # where the soft edge of the crop is 1
     kept = solid & in_frame(cv2.erode(keep_mask(256).numpy(), np.ones((9, 9))))
     generated = solid & in_frame(cv2.erode(1 - keep_mask(256).numpy(), np.ones((9, 9))))
     channels = [Image.fromarray(channel).resize((210, 280), Image.Resampling.BICUBIC) for channel in crops[0].numpy()]
@@ -93,7 +93,7 @@ def test_outside_the_mask_the_crop_is_the_warped_original_and_inside_it_the_gene
     assert np.array_equal(FacePaster(256).paste(frame, white, matrices[0])[kept], frame[kept])
 
 
-def test_pixels_outside_the_crop_are_the_frames_and_the_mask_has_a_hard_edge():
+def test_pixels_outside_the_crop_equal_the_frame_and_the_mask_has_a_hard_edge():
     frame, matrices = np.full((720, 900, 3), 100, np.uint8), alignment_matrices(POINTS, 256)
     crop = torch.where(keep_mask(256) > 0, torch.full((3, 256, 256), 100 / 127.5 - 1), torch.ones(3, 256, 256))
     result = PublishedPaster(256).paste(frame, crop, matrices[0])
@@ -108,7 +108,7 @@ def test_pixels_outside_the_crop_are_the_frames_and_the_mask_has_a_hard_edge():
     assert steps[0] > 60 > 2 * steps[1]
 
 
-def test_a_face_out_of_the_frame_changes_nothing():
-    frame = picture(3)
+def test_a_published_paste_outside_the_frame_changes_nothing():
+    frame = noise_frame(3)
     matrix = alignment_matrices(POINTS + 5000, 256)[0]
     assert np.array_equal(PublishedPaster(256).paste(frame, torch.ones(3, 256, 256), matrix), frame)

@@ -31,7 +31,7 @@ def test_a_gap_is_bridged_up_to_its_limit(gap, num_tracks):
     assert len(tracks) == num_tracks
 
 
-def test_a_cut_ends_the_track_though_the_face_stays():
+def test_a_cut_ends_the_track_of_a_face_that_stays():
     tracks = tracked([[detection(100, 100)]] * 20, cuts=(12,))
     assert [track.frames.tolist() for track in tracks] == [list(range(12)), list(range(12, 20))]
     assert [track.scene for track in tracks] == [0, 1]
@@ -41,7 +41,7 @@ def test_a_jump_begins_a_new_track():
     assert len(tracked([[detection(100, 100)]] * 10 + [[detection(400, 300)]] * 10)) == 2
 
 
-def test_a_passing_mistake_is_dropped_except_in_a_short_scene():
+def test_a_short_false_track_is_dropped_except_in_a_short_scene():
     face, mistake = detection(300, 200), detection(50, 50, 30)
     tracks = tracked([[face, mistake]] * (SHORTEST_TRACK - 1) + [[face]] * 10)
     assert len(tracks) == 1
@@ -75,7 +75,7 @@ def test_selectors(three_people, selector, centre):
 
 
 @pytest.mark.parametrize("selector", ["3", "10,400"])
-def test_a_selector_may_mean_none(three_people, selector):
+def test_a_selector_may_match_no_track(three_people, selector):
     assert select_track(three_people, selector, FRAME_SIZE) is None
 
 
@@ -92,7 +92,7 @@ def test_a_person_who_comes_back_counts_once():
 
 
 @pytest.mark.parametrize("selector", ["", "middle", "-1", "1,2,3", "a,b", "nan,3", "640,10", "-1,5", "1.5"])
-def test_bad_selectors_are_told_in_one_line(selector):
+def test_invalid_selectors_are_reported_in_one_line(selector):
     with pytest.raises(InputError, match=r"^face .*") as error:
         select_track([], selector, FRAME_SIZE)
     assert "\n" not in str(error.value)

@@ -12,7 +12,7 @@ from latentsync.media.probe import probe_audio
 from tests.unit.media.conftest import CLICK_S, MakeClip, click_time_s, ffmpeg
 
 
-def test_whole_and_slices(click_wav: Path, tmp_path: Path) -> None:
+def test_whole_file_and_slices(click_wav: Path, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     with AudioSamples.decode(click_wav, folder) as samples:
@@ -36,7 +36,7 @@ def test_equals_whispers_own_loading(click_wav: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "a.mp3", "a.flac", "a.ogg", "a.opus"])
-def test_compressed_sound_is_in_time(click_wav: Path, tmp_path: Path, name: str) -> None:
+def test_compressed_audio_keeps_its_timing(click_wav: Path, tmp_path: Path, name: str) -> None:
     ffmpeg("-i", str(click_wav), "-b:a", "192k", str(tmp_path / name))
     with AudioSamples.decode(tmp_path / name) as samples:
         whole = samples.read(0, samples.num_samples)
@@ -44,14 +44,14 @@ def test_compressed_sound_is_in_time(click_wav: Path, tmp_path: Path, name: str)
         assert samples.duration_s == pytest.approx(2.0, abs=0.06)
 
 
-def test_late_sound_of_a_video_begins_with_silence(make_clip: MakeClip, click_wav: Path, tmp_path: Path) -> None:
+def test_late_audio_of_a_video_begins_with_silence(make_clip: MakeClip, click_wav: Path, tmp_path: Path) -> None:
     path = tmp_path / "late.mkv"
     ffmpeg("-i", str(make_clip("a.mp4")), "-itsoffset", "0.4", "-i", str(click_wav), "-c:a", "pcm_s16le", str(path))
     with AudioSamples.decode(path) as samples:
         assert click_time_s(samples.read(0, samples.num_samples)) == pytest.approx(CLICK_S + 0.4025, abs=2e-3)
 
 
-def test_bad_sound(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_unusable_audio_is_rejected(make_clip: MakeClip, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no audio stream"):
         AudioSamples.decode(make_clip("a.mp4"))
     with pytest.raises(InputError, match="does not exist"):
@@ -60,7 +60,7 @@ def test_bad_sound(make_clip: MakeClip, tmp_path: Path) -> None:
         AudioSamples.decode(_one_second(tmp_path), tmp_path / "no folder")
 
 
-def test_header_without_sound(tmp_path: Path) -> None:
+def test_header_without_audio_is_rejected(tmp_path: Path) -> None:
     path = _one_second(tmp_path)
     path.write_bytes(path.read_bytes()[:78])
     with pytest.raises(InputError):
@@ -77,7 +77,7 @@ def test_real_speech(real_clips: Path) -> None:
         assert samples.duration_s == pytest.approx(9.6, abs=0.01)
 
 
-def test_audio_that_is_not_finite_is_refused_and_finite_audio_is_read_once(
+def test_non_finite_audio_is_rejected_and_finite_audio_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "float.wav"

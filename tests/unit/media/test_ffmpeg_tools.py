@@ -21,13 +21,13 @@ def test_run_tool_returns_what_was_printed() -> None:
     assert run_tool(["ffmpeg", "-version"]).startswith("ffmpeg version")
 
 
-def test_failure_ends_with_the_last_words(tmp_path: Path) -> None:
+def test_error_ends_with_the_last_line_of_stderr(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="No such file or directory") as caught:
         run_tool(["ffprobe", "-v", "error", file_url(tmp_path / "nothing.mp4")])
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_tool_is_refused() -> None:
+def test_unknown_tool_is_rejected() -> None:
     with pytest.raises(ValueError, match="unknown tool"):
         run_tool(["rm", "x"])
 

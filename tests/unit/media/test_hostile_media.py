@@ -18,7 +18,7 @@ VIDEO = Path("assets/demo1_video.mp4")
 
 @pytest.mark.parametrize("name", ["film.m3u8", "film.mp4", "film.txt"])
 @pytest.mark.parametrize("kind", ["hls", "ffconcat", "dash"])
-def test_playlists_are_refused_by_their_content(tmp_path: Path, repository: Path, name: str, kind: str) -> None:
+def test_playlists_are_rejected_by_content(tmp_path: Path, repository: Path, name: str, kind: str) -> None:
     target = repository / VIDEO
     text = {
         "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{target}\n#EXT-X-ENDLIST\n",
@@ -31,7 +31,7 @@ def test_playlists_are_refused_by_their_content(tmp_path: Path, repository: Path
             probe(tmp_path / name)
 
 
-def test_a_huge_picture_in_a_small_file_is_refused_in_little_memory(tmp_path: Path) -> None:
+def test_huge_frames_in_a_small_file_are_rejected_with_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "huge.gif"
     picture = Image.new("P", (16000, 16000))
     picture.save(path, save_all=True, append_images=[picture], duration=40)
@@ -45,11 +45,11 @@ def test_a_huge_picture_in_a_small_file_is_refused_in_little_memory(tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
     line, kilobytes = done.stdout.splitlines()
     assert line == f"{path} has frames of more than 8192 x 8192 pixels: make them smaller"
-    assert int(kilobytes) < 700_000  # a process that is started counts the memory of its parent until it runs
+    assert int(kilobytes) < 700_000  # a new process counts the memory of its parent until it runs exec
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_named_pipe_is_rejected_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "film.mp4")
     for probe in (probe_video, probe_audio):
         with pytest.raises(InputError, match="is a pipe or a device"):
@@ -57,7 +57,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b.mp4", "n" * 300 + ".mp4", "film.mp4/inside.mp4"])
-def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path, name: str) -> None:
+def test_impossible_names_are_reported_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "film.mp4").write_text("")
     with pytest.raises(InputError) as caught:
         probe_video(tmp_path / name)
@@ -71,7 +71,7 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
         run_tool(endless, timeout_s=0.5)
 
 
-def test_a_program_that_stands_still_is_ended() -> None:
+def test_a_stalled_program_is_ended() -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -82,7 +82,7 @@ def test_a_program_that_stands_still_is_ended() -> None:
     assert guard.has_stalled
 
 
-def test_a_program_that_nobody_waits_for_is_not_ended() -> None:
+def test_an_idle_program_is_not_ended_between_reads() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         guard = StallGuard(process, timeout_s=0.05)
         with pytest.raises(subprocess.TimeoutExpired):

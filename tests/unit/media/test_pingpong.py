@@ -20,13 +20,13 @@ def test_order() -> None:
     assert [source_index(index, 1) for index in range(3)] == [0, 0, 0]
 
 
-def test_order_with_the_turns_twice() -> None:
+def test_order_with_repeated_turns() -> None:
     assert [source_index(index, 3, repeat_turns=True) for index in range(10)] == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
     assert [source_index(index, 1, repeat_turns=True) for index in range(3)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_frames_with_the_turns_twice(make_clip: MakeClip, tmp_path: Path, count: int) -> None:
+def test_frames_with_repeated_turns(make_clip: MakeClip, tmp_path: Path, count: int) -> None:
     path = make_clip("turns.mp4", num_frames=count, fps="25", options=[])
     with VideoReader(path, Fraction(25)) as reader:
         expected = [zlib.crc32(frame) for frame in reader]
@@ -37,7 +37,7 @@ def test_frames_with_the_turns_twice(make_clip: MakeClip, tmp_path: Path, count:
     assert shown == [(index, expected[index]) for index in order]
 
 
-def test_order_refuses_nonsense() -> None:
+def test_order_rejects_invalid_arguments() -> None:
     with pytest.raises(ValueError, match="does not exist"):
         source_index(-1, 4)
     with pytest.raises(ValueError, match="does not exist"):
@@ -61,7 +61,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_backward_frames_are_the_forward_ones(make_clip: MakeClip, tmp_path: Path, kind: str) -> None:
+def test_backward_frames_equal_forward_frames(make_clip: MakeClip, tmp_path: Path, kind: str) -> None:
     name, rate, options = FILES[kind]
     fps = None if kind == "variable" else Fraction(25)
     path = make_clip(name, num_frames=180, fps=rate, options=options)
@@ -78,7 +78,7 @@ def test_backward_frames_are_the_forward_ones(make_clip: MakeClip, tmp_path: Pat
     assert reader._can_seek == (name not in ("a.h264", "a.avi"))  # these two store no usable time stamps
 
 
-def test_seeking_that_misses_is_found_out(
+def test_inexact_seeks_are_detected(
     make_clip: MakeClip, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file whose seeks land one frame late still gives the right frames."""
@@ -102,7 +102,7 @@ def test_exact_number(make_clip: MakeClip, count: int, total: int) -> None:
         assert [index for index, _ in reader] == [source_index(index, count) for index in range(total)]
 
 
-def test_early_exit_leaves_nothing(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_early_exit_leaves_no_file(make_clip: MakeClip, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     with PingPongReader(make_clip("a.mp4"), None, 60, 500, folder) as reader:
@@ -112,7 +112,7 @@ def test_early_exit_leaves_nothing(make_clip: MakeClip, tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_fewer_frames_than_said(make_clip: MakeClip) -> None:
+def test_fewer_frames_than_stated(make_clip: MakeClip) -> None:
     path = make_clip("a.mp4", num_frames=10)
     with PingPongReader(path, None, 20, 40) as reader, pytest.raises(InputError, match="10 of 20"):
         list(reader)

@@ -37,7 +37,7 @@ def test_sound(click_wav: Path) -> None:
     assert (info.sample_rate, info.channels, info.codec, info.duration_s) == (44100, 2, "pcm_s16le", 2.0)
 
 
-def test_sound_file_with_a_cover_is_no_video(click_wav: Path, tmp_path: Path) -> None:
+def test_audio_file_with_a_cover_image_is_not_a_video(click_wav: Path, tmp_path: Path) -> None:
     path = tmp_path / "song.mp3"
     picture = ["-f", "lavfi", "-i", "color=red:s=32x32:r=1:d=1"]
     cover = ["-frames:v", "1", "-c:v", "png", "-disposition:v", "attached_pic"]
@@ -73,7 +73,7 @@ BAD_FILES = pytest.mark.parametrize("spoil", [_missing, _folder, _empty, _text, 
 @BAD_FILES
 @pytest.mark.parametrize("probe", [probe_video, probe_audio])
 @pytest.mark.parametrize("name", ["clip.mp4", "speech.wav"])
-def test_bad_file_is_refused_in_one_line(
+def test_bad_file_is_rejected_in_one_line(
     tmp_path: Path, spoil: Callable[[Path], None], probe: Callable, name: str
 ) -> None:
     path = tmp_path / name
@@ -85,7 +85,7 @@ def test_bad_file_is_refused_in_one_line(
     assert "give" in str(caught.value)
 
 
-def test_video_without_sound_stream(make_clip: MakeClip) -> None:
+def test_video_without_audio_stream(make_clip: MakeClip) -> None:
     with pytest.raises(InputError, match="no audio stream"):
         probe_audio(make_clip("a.mp4"))
 
@@ -104,7 +104,7 @@ def test_truncated_without_index(make_clip: MakeClip) -> None:
         probe_video(path)
 
 
-def test_without_tools_the_file_is_not_blamed(
+def test_missing_tools_are_reported_as_such(
     make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_clip("a.mp4")

@@ -20,7 +20,7 @@ def read(path: Path, **options) -> list[NDArray[np.uint8]]:
         return list(reader)
 
 
-def test_native_rate_gives_every_frame(make_clip: MakeClip) -> None:
+def test_native_rate_returns_every_frame(make_clip: MakeClip) -> None:
     frames = read(make_clip("a.mp4"), fps=None)
     assert [frame_number(frame) for frame in frames] == list(range(60))
     assert frames[0].shape == (HEIGHT, WIDTH, 3)
@@ -28,7 +28,7 @@ def test_native_rate_gives_every_frame(make_clip: MakeClip) -> None:
 
 
 @pytest.mark.parametrize(("source", "wanted"), [("30", 25), ("50", 25), ("24000/1001", 25), ("12", 25), ("25", 30)])
-def test_resampling_takes_the_nearest_frame(make_clip: MakeClip, source: str, wanted: int) -> None:
+def test_resampling_uses_the_nearest_frame(make_clip: MakeClip, source: str, wanted: int) -> None:
     """Frame n is returned from the grid point nearest to n / source (ties round up) until the next frame."""
     frames = read(make_clip("a.mp4", fps=source), fps=Fraction(wanted))
     ratio = Fraction(source) / wanted
@@ -37,7 +37,7 @@ def test_resampling_takes_the_nearest_frame(make_clip: MakeClip, source: str, wa
     assert [frame_number(frame) for frame in frames] == expected
 
 
-def test_variable_frame_rate_keeps_the_time(make_clip: MakeClip) -> None:
+def test_variable_frame_rate_keeps_timing(make_clip: MakeClip) -> None:
     """A clip that freezes for a second keeps its length, with the frame repeated."""
     path = make_clip("vfr.mp4", options=["-vf", "setpts='if(gte(N,30),N+30,N)/30/TB'"])
     numbers = [frame_number(frame) for frame in read(path)]
@@ -112,7 +112,7 @@ def test_wide_pixels_become_square(make_clip: MakeClip) -> None:
     assert frame.shape == (HEIGHT, 2 * WIDTH, 3)
 
 
-def test_picture_is_a_video_of_one_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+def test_image_is_a_video_of_one_frame(make_clip: MakeClip, tmp_path: Path) -> None:
     ffmpeg("-i", str(make_clip("a.mp4")), "-frames:v", "1", str(tmp_path / "photo.png"))
     assert len(read(tmp_path / "photo.png")) == 1
 
@@ -140,13 +140,13 @@ def test_needs_with(make_clip: MakeClip) -> None:
         next(iter(VideoReader(make_clip("a.mp4"))))
 
 
-def test_frames_are_writable_and_apart(make_clip: MakeClip) -> None:
+def test_frames_are_writable_and_independent(make_clip: MakeClip) -> None:
     frames = read(make_clip("a.mp4"), max_frames=2)
     frames[0][:] = 7
     assert (frames[1] != 7).any()
 
 
-def test_damage_midway_warns_and_ends(make_clip: MakeClip, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_in_the_middle_logs_a_warning(make_clip: MakeClip, caplog: pytest.LogCaptureFixture) -> None:
     path = make_clip("a.mkv", options=["-g", "10"])
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -158,7 +158,7 @@ def test_damage_midway_warns_and_ends(make_clip: MakeClip, caplog: pytest.LogCap
     assert f"is damaged: {len(frames)} frames were read" in caplog.text
 
 
-def test_cut_off_file_gives_what_is_there(make_clip: MakeClip) -> None:
+def test_truncated_file_returns_its_frames(make_clip: MakeClip) -> None:
     path = make_clip("a.mkv", options=["-g", "10"])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     numbers = [frame_number(frame) for frame in read(path, fps=None)]
@@ -166,7 +166,9 @@ def test_cut_off_file_gives_what_is_there(make_clip: MakeClip) -> None:
     assert numbers[:15] == list(range(15))
 
 
-def test_chatty_decoder_does_not_block(make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_messages_do_not_block_the_decoder(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A megabyte of error messages, more than any pipe holds, before the frames."""
     path = make_clip("a.mp4")
     info = probe_video(path)

@@ -85,7 +85,7 @@ SOUNDS = [
 
 
 @pytest.mark.parametrize(("suffix", "name", "options", "codec"), SOUNDS)
-def test_sound_is_kept(tmp_path: Path, click_wav: Path, suffix: str, name: str, options: list[str], codec: str) -> None:
+def test_audio_is_kept(tmp_path: Path, click_wav: Path, suffix: str, name: str, options: list[str], codec: str) -> None:
     """Audio is copied if the container supports the codec; rate, channels and timing are kept."""
     ffmpeg("-i", str(click_wav), *options, str(tmp_path / name))
     source = probe_audio(tmp_path / name)
@@ -113,14 +113,14 @@ def _share_of_copied_packets(first: Path, second: Path) -> float:
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.m4a"])
-def test_sound_is_trimmed(tmp_path: Path, click_wav: Path, name: str) -> None:
+def test_audio_is_trimmed(tmp_path: Path, click_wav: Path, name: str) -> None:
     ffmpeg("-i", str(click_wav), str(tmp_path / name))
     write(tmp_path / "out.mp4", 26, audio_path=tmp_path / name, audio_duration_s=1.02)
     assert probe_audio(tmp_path / "out.mp4").duration_s == pytest.approx(1.02, abs=0.03)
     assert probe_video(tmp_path / "out.mp4").duration_s == pytest.approx(1.04, abs=0.001)
 
 
-def test_sound_of_a_video(tmp_path: Path, click_wav: Path) -> None:
+def test_audio_of_a_video(tmp_path: Path, click_wav: Path) -> None:
     write(tmp_path / "a.mp4", audio_path=click_wav)
     write(tmp_path / "b.mp4", audio_path=tmp_path / "a.mp4")
     assert probe_audio(tmp_path / "b.mp4").codec == "aac"
@@ -138,7 +138,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_failure_midway_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+def test_failure_in_the_middle_keeps_the_existing_file(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"an older film")
     video = VideoWriter(path, WIDTH, HEIGHT, 25)
@@ -165,12 +165,12 @@ def test_failure_removes_folders_it_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out", "out.txt", "out.mp4.gz"])
-def test_unknown_suffix_is_refused(tmp_path: Path, name: str) -> None:
+def test_unknown_suffix_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"\.mp4, \.mov or \.mkv"):
         write(tmp_path / name)
 
 
-def test_unwritable_places_are_refused(tmp_path: Path) -> None:
+def test_unwritable_outputs_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder.mp4").mkdir()
     for path in (tmp_path / "file" / "out.mp4", tmp_path / "folder.mp4", Path("/proc/nowhere/out.mp4")):
@@ -180,7 +180,7 @@ def test_unwritable_places_are_refused(tmp_path: Path) -> None:
     assert files_below(tmp_path) == ["file", "folder.mp4"]
 
 
-def test_unusable_arguments_are_refused(tmp_path: Path) -> None:
+def test_invalid_arguments_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="crf 52"):
         write(tmp_path / "out.mp4", crf=52)
     with pytest.raises(InputError, match="no frame"):
@@ -224,7 +224,7 @@ def test_encoder_failure_is_one_line(
     assert files_below(tmp_path / "out") == []
 
 
-def test_two_writers_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_in_one_folder_do_not_interfere(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT, 25) as first:
         with VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT, 25) as second:
             first.write(numbered_frame(1))
