@@ -26,7 +26,7 @@ from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
 from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
 from latentsync.storage.output_file import atomic_output, check_output_file
 from latentsync.storage.temporary_files import temporary_folder
-from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, figures
+from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, accuracy_metrics
 
 _NUM_RESAMPLES = 200
 
@@ -51,7 +51,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> dict:
-    """Return the report: inputs, values (`latentsync.training.sync_accuracy.figures`) and their intervals.
+    """Return the report: inputs, metrics (`latentsync.training.sync_accuracy.accuracy_metrics`) and their intervals.
 
     Raises:
         LatentSyncError: configuration, weights or clips are invalid.
@@ -79,7 +79,7 @@ def evaluate(options: argparse.Namespace) -> dict:
         "num_skipped": len(check.skipped),
         "windows_per_clip": options.windows_per_clip,
         "min_offset_frames": run.data.min_offset_frames,
-        **figures(scores),
+        **accuracy_metrics(scores),
         "interval_95": intervals(scores),
         "offsets": [one.offset for one in scores],
     }
@@ -89,7 +89,10 @@ def intervals(scores: Sequence[ClipScores]) -> dict[str, list[float]]:
     """Return 95 % bootstrap intervals over clips by the name of the value; windows of a clip are not separated."""
     rng = np.random.default_rng(0)
     names = ("sync_loss", "accuracy", "best_accuracy", "area_under_curve", "offset_zero")
-    draws = [figures([scores[i] for i in rng.integers(len(scores), size=len(scores))]) for _ in range(_NUM_RESAMPLES)]
+    draws = [
+        accuracy_metrics([scores[i] for i in rng.integers(len(scores), size=len(scores))])
+        for _ in range(_NUM_RESAMPLES)
+    ]
     return {name: np.quantile([draw[name] for draw in draws], [0.025, 0.975]).round(4).tolist() for name in names}
 
 

@@ -18,6 +18,9 @@ from latentsync.published_configs.translate import translated
 
 T = TypeVar("T")
 
+_RENAMED_KEYS = {"diffusion.start_share": "diffusion.pure_noise_prob"}
+"""Old keys, which files, overrides and run folders of earlier versions may contain, and their present names."""
+
 
 def load_config(
     path: Path | str, schema: type[T], overrides: Sequence[str] = (), sections: Collection[str] | None = None
@@ -36,11 +39,22 @@ def load_config(
     path = Path(path)
     try:
         content = read_yaml(path, sections=sections)
-        merged = OmegaConf.merge(OmegaConf.structured(schema), content, OmegaConf.from_dotlist(list(overrides)))
+        changes = rename_old_keys(OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), content, changes)
         return cast(T, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         raise ConfigError(f"{path}: {f'{key}: ' if key else ''}{first_line(error)}") from error
+
+
+def rename_old_keys(config: DictConfig) -> DictConfig:
+    """Give keys of earlier versions their present names, in place, and return the configuration."""
+    for old, new in _RENAMED_KEYS.items():
+        section, _, name = old.rpartition(".")
+        values = config.get(section)
+        if isinstance(values, DictConfig) and name in values:
+            values.setdefault(new.rpartition(".")[2], values.pop(name))
+    return config
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = (), sections: Collection[str] | None = None) -> DictConfig:
@@ -65,7 +79,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = (), sections: Collection[str]
         raise ConfigError(f"cannot read the configuration {path}: {first_line(error)}") from error
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{path}: a configuration must be a mapping of keys to values")
-    config = translated(config, path, sections)
+    config = rename_old_keys(translated(config, path, sections))
     base = config.pop("base", None)
     if base is None:
         return config

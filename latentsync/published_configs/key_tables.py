@@ -1,4 +1,4 @@
-"""The values of a published configuration by dotted key, and the tables that say what becomes of each."""
+"""Key tables: how the values of published U-Net and SyncNet configurations are translated to this repository's keys."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,43 +25,43 @@ class PublishedValues:
 
     @property
     def keys(self) -> list[str]:
-        """All dotted keys, in the file's order."""
+        """All dotted keys, in the order of the file."""
         return list(self._values)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, or the default where the file does not have it."""
+        """Return the value of a key, or the default if the file does not have it."""
         return self._values.get(key, default)
 
     def require(self, key: str, remedy: str) -> Any:
-        """The value of a key that must be there. Raises ConfigError with the remedy."""
+        """Return the value of a key. Raise ConfigError with the remedy if it is missing."""
         if key not in self._values:
             raise ConfigError(f"{self.path}: {key} is missing: {remedy}")
         return self._values[key]
 
     def refusal(self, key: str, remedy: str) -> ConfigError:
-        """The error for a value that has no equivalent here."""
+        """Return the error for a value without an equivalent here."""
         return ConfigError(f"{self.path}: {key} is {_shown(self.get(key))}, which has no equivalent here: {remedy}")
 
     def demand(self, key: str, allowed: Any) -> None:
-        """Raise ConfigError unless the key is absent or has the one value that this implementation has."""
+        """Raise ConfigError unless the key is absent or has the one value that this implementation supports."""
         if key in self._values and self._values[key] != allowed:
             raise self.refusal(key, f"write {key.rpartition('.')[2]}: {_shown(allowed)}")
 
 
 Section = Callable[[PublishedValues], dict[str, Any]]
-"""Makes values by our dotted keys for one of our sections."""
+"""Return values by this repository's dotted keys, for one of its sections."""
 
 
 @dataclass(frozen=True)
 class KeyTable:
-    """What becomes of the keys of one kind of published configuration.
+    """Translation of one kind of published configuration.
 
     Attributes:
-        same_meaning: published key to ours.
-        fixed: per section of ours: published keys that may only have one value, the one this implementation has.
+        same_meaning: published key -> this repository's key.
+        fixed: per section of this repository: published keys and the only value that is supported.
         ignored: published keys without a meaning here.
-        sections: per section of ours: what is made of the keys that need more than another name.
-        handled: published keys that `sections` reads.
+        sections: per section of this repository: function for keys that need more than another name.
+        handled: published keys that these functions read.
     """
 
     same_meaning: Mapping[str, str]
@@ -78,27 +78,27 @@ class KeyTable:
 
 
 def first_named(values: PublishedValues, *keys: str) -> str | None:
-    """The first of some paths that is not empty."""
+    """Return the first value of some keys that is not empty."""
     return next((str(values.get(key)) for key in keys if values.get(key)), None)
 
 
 def training_values(values: PublishedValues) -> dict[str, Any]:
-    """What both kinds of configuration say of the loop in a way of their own.
+    """Return settings of the training loop that both kinds of configuration have.
 
     Raises:
-        ConfigError: the length of the training is in epochs.
+        ConfigError: the length of the training is given in epochs.
     """
-    ours: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if values.get("data.train_output_dir"):
-        # Published runs make a folder of their own each; ours resume in theirs, so two stages must not share one.
-        ours["training.run_dir"] = f"{values.get('data.train_output_dir')}/{values.path.stem}"
+        # Every published run creates a new folder. Runs here resume in their folder, so two stages must not share one.
+        result["training.run_dir"] = f"{values.get('data.train_output_dir')}/{values.path.stem}"
     if "run.max_train_steps" in values:
         if values.get("run.max_train_steps") == -1:
             raise values.refusal("run.max_train_steps", "write the number of steps instead of max_train_epochs")
-        ours["training.max_steps"] = values.get("run.max_train_steps")
+        result["training.max_steps"] = values.get("run.max_train_steps")
     if "run.mixed_precision_training" in values:
-        ours["training.mixed_precision"] = "auto" if values.get("run.mixed_precision_training") else "no"
-    return ours
+        result["training.mixed_precision"] = "auto" if values.get("run.mixed_precision_training") else "no"
+    return result
 
 
 def _flattened(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -112,7 +112,7 @@ def _flattened(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, 
 
 
 def _shown(value: Any) -> str:
-    """A value as YAML has it."""
+    """Return a value as YAML text."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{', '.join(map(_shown, value))}]" if isinstance(value, list) else str(value)
@@ -137,7 +137,7 @@ _MOTION_MODULE = {
 
 
 def _model(values: PublishedValues) -> dict[str, Any]:
-    """Blocks with attention, and motion modules; the rest has a name or one value."""
+    """Translate attention levels and check the motion modules."""
     if values.get("model.use_motion_module"):
         for key, allowed in _MOTION_MODULE.items():
             values.demand(key, allowed)
@@ -158,14 +158,14 @@ def _attention_levels(values: PublishedValues) -> dict[str, Any]:
 
 
 def _unet_data(values: PublishedValues) -> dict[str, Any]:
-    ours: dict[str, Any] = {"data.train_clips": first_named(values, "data.train_fileslist", "data.train_data_dir")}
+    result: dict[str, Any] = {"data.train_clips": first_named(values, "data.train_fileslist", "data.train_data_dir")}
     if "data.num_frames" in values:
-        ours["data.num_mel_columns"] = num_mel_columns(values)
-    return ours
+        result["data.num_mel_columns"] = num_mel_columns(values)
+    return result
 
 
 def num_mel_columns(values: PublishedValues) -> int:
-    """Mel columns of a window: 80 a second at 25 frames per second, rounded up."""
+    """Return the mel columns of a window: 80 per second at 25 frames per second, rounded up."""
     num_frames = values.get("data.num_frames")
     if not isinstance(num_frames, int):
         raise values.refusal("data.num_frames", "write a whole number")
@@ -186,14 +186,14 @@ def _initial(values: PublishedValues) -> dict[str, Any]:
 
 
 def _trainable(values: PublishedValues) -> dict[str, Any]:
-    """Without motion modules the published training moves all weights, whatever the list says."""
+    """Return the trainable parts; without motion modules the published training ignores its list and trains all."""
     if not values.get("model.use_motion_module"):
         return {"trainable": []}
     return {"trainable": values.require("run.trainable_modules", "list parts of the names of the weights that train")}
 
 
 def _diffusion(values: PublishedValues) -> dict[str, Any]:
-    """Without mixed noise all frames of a window share theirs."""
+    """Return the noise weights; without mixed noise all frames of a window share their noise."""
     if not values.get("run.use_mixed_noise", True):
         return {"diffusion.shared_noise": [math.inf]}
     return {"diffusion.shared_noise": [values.get("run.mixed_noise_alpha", 1.0)]}
@@ -201,24 +201,24 @@ def _diffusion(values: PublishedValues) -> dict[str, Any]:
 
 def _losses(values: PublishedValues) -> dict[str, Any]:
     in_pixels = values.require("run.pixel_space_supervise", "write true (LPIPS and TREPA on decoded frames) or false")
-    ours: dict[str, Any] = {"losses.sync.weight": 0.0}
+    result: dict[str, Any] = {"losses.sync.weight": 0.0}
     for name in ("perceptual", "trepa"):
-        ours[f"losses.{name}.weight"] = values.get(f"run.{name}_loss_weight", 0.0) if in_pixels else 0.0
+        result[f"losses.{name}.weight"] = values.get(f"run.{name}_loss_weight", 0.0) if in_pixels else 0.0
     if values.get("run.use_syncnet") and values.get("model.add_audio_layer", True):
         syncnet = values.require("data.syncnet_config_path", "name the SyncNet's YAML")
-        ours["losses.sync.weight"] = values.require("run.sync_loss_weight", "write 0.05, as published")
-        ours["losses.sync.space"] = "pixel" if in_pixels else "latent"
-        ours["losses.sync.config"] = syncnet
-        ours |= _syncnet_checkpoint(REPOSITORY_ROOT / str(syncnet))
-    return ours
+        result["losses.sync.weight"] = values.require("run.sync_loss_weight", "write 0.05, as published")
+        result["losses.sync.space"] = "pixel" if in_pixels else "latent"
+        result["losses.sync.config"] = syncnet
+        result |= _syncnet_checkpoint(REPOSITORY_ROOT / str(syncnet))
+    return result
 
 
 def _syncnet_checkpoint(path: Path) -> dict[str, Any]:
-    """Where a published SyncNet configuration says that its weights are; ours does not say it."""
+    """Return the checkpoint that a published SyncNet configuration names; one of this repository names none."""
     try:
         content = OmegaConf.load(path)
     except (OSError, UnicodeDecodeError, YAMLError):
-        return {}  # `build_losses` names the file and its fault
+        return {}  # `build_losses` reports the file and its error
     key = "ckpt.inference_ckpt_path"
     if not isinstance(content, DictConfig) or "ckpt" not in content:
         return {}
@@ -229,19 +229,19 @@ def _syncnet_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _training(values: PublishedValues) -> dict[str, Any]:
-    """The published loop validates whenever it saves."""
-    ours = training_values(values)
+    """Translate the schedule and intervals; the published loop validates whenever it saves."""
+    result = training_values(values)
     if "ckpt.save_ckpt_steps" in values:
-        ours |= dict.fromkeys(("training.save_every", "training.validate_every"), values.get("ckpt.save_ckpt_steps"))
+        result |= dict.fromkeys(("training.save_every", "training.validate_every"), values.get("ckpt.save_ckpt_steps"))
     if "optimizer.lr_scheduler" in values:
         name = values.get("optimizer.lr_scheduler")
         if name not in SCHEDULES:
             raise values.refusal("optimizer.lr_scheduler", f"write one of {', '.join(SCHEDULES)}")
-        ours["training.schedule.name"] = SCHEDULES[name]
+        result["training.schedule.name"] = SCHEDULES[name]
         # diffusers' "constant" does not warm up.
         warmup = 0 if name == "constant" else values.get("optimizer.lr_warmup_steps", 0)
-        ours["training.schedule.warmup_steps"] = warmup
-    return ours
+        result["training.schedule.warmup_steps"] = warmup
+    return result
 
 
 UNET_KEYS = KeyTable(
@@ -299,13 +299,13 @@ _ENCODER_KEYS = ("in_channels", "block_out_channels", "downsample_factors", "att
 
 
 def _syncnet_data(values: PublishedValues) -> dict[str, Any]:
-    ours: dict[str, Any] = {
+    result: dict[str, Any] = {
         "data.train_clips": first_named(values, "data.train_fileslist", "data.train_data_dir"),
         "data.validation_clips": first_named(values, "data.val_fileslist", "data.val_data_dir"),
     }
     if "data.num_frames" in values:
-        ours["data.num_mel_columns"] = num_mel_columns(values)
-    return ours
+        result["data.num_mel_columns"] = num_mel_columns(values)
+    return result
 
 
 SYNCNET_KEYS = KeyTable(

@@ -1,4 +1,4 @@
-"""Turns a published configuration into the keys of this repository."""
+"""Translation of a published configuration into the keys of this repository."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -14,28 +14,28 @@ from latentsync.published_configs.key_tables import SYNCNET_KEYS, UNET_KEYS, Key
 logger = logging.getLogger(__name__)
 
 PUBLISHED_SECTIONS = ("ckpt", "optimizer")
-"""Sections that only the published configurations have."""
+"""Sections of published configurations only."""
 OWN_SECTIONS = (
     "base", "training", "losses", "diffusion", "audio", "vae", "initial", "trainable", "validation", "pairs",
     "watchdog",
 )  # fmt: skip
-"""Sections that only the configurations of this repository have."""
+"""Sections of this repository's configurations only."""
 ONLY_PUBLISHED = {
     ".".join(key.split(".")[:2])
     for table in (UNET_KEYS, SYNCNET_KEYS)
     for key in table.known - {*table.same_meaning.values(), "data.audio_sample_rate"}
 } - {"model.audio_encoder", "model.visual_encoder"}
-"""Keys (section.key) that only the published configurations have."""
+"""Keys (section.key) of published configurations only."""
 
 
 def translated(content: DictConfig, path: Path, sections: Collection[str] | None = None) -> DictConfig:
-    """The content of a YAML in this repository's keys: translated if it is a published one, else unchanged.
+    """Return a YAML's content in this repository's keys: translated if it is a published one, else unchanged.
 
     Args:
-        content: of the file.
-        path: the file, for messages and for the name of the run's folder.
-        sections: top-level sections of ours to translate, such as those that inference reads; None is all. What the
-            others would refuse does not matter then.
+        content: content of the file.
+        path: the file, for messages and for the name of the run folder.
+        sections: this repository's top-level sections to translate, such as those that inference reads; None: all.
+            Values of other sections are not checked.
 
     Raises:
         ConfigError: a key is unknown, has a value without an equivalent here, or both kinds of keys are mixed.
@@ -49,15 +49,15 @@ def translated(content: DictConfig, path: Path, sections: Collection[str] | None
     unknown = [key for key in values.keys if key not in table.known]
     if unknown:
         raise ConfigError(
-            f"{path}: {unknown[0]} is no key of the published configurations: delete it, or give it as key=value "
+            f"{path}: {unknown[0]} is not a key of the published configurations: delete it, or give it as key=value "
             "if it is one of this repository's"
         )
     ignored = [key for key in values.keys if key in table.ignored]
     if ignored:
         _warn_once(f"{path}: a published configuration; no meaning here, ignored: {', '.join(ignored)}")
-    ours = _own_values(values, table, sections)
+    result = _own_values(values, table, sections)
     nested = OmegaConf.create({})
-    for key, value in ours.items():
+    for key, value in result.items():
         OmegaConf.update(nested, key, value, force_add=True)
     return nested
 
@@ -66,19 +66,19 @@ def _own_values(values: PublishedValues, table: KeyTable, sections: Collection[s
     def is_wanted(key: str) -> bool:
         return sections is None or key.partition(".")[0] in sections
 
-    ours = {own: values.get(key) for key, own in table.same_meaning.items() if key in values and is_wanted(own)}
+    result = {own: values.get(key) for key, own in table.same_meaning.items() if key in values and is_wanted(own)}
     for section, fixed in table.fixed.items():
         for key, allowed in fixed.items():
             if is_wanted(section):
                 values.demand(key, allowed)
     for section, translate in table.sections.items():
         if is_wanted(section):
-            ours |= translate(values)
-    return ours
+            result |= translate(values)
+    return result
 
 
 def _table(content: DictConfig, path: Path) -> KeyTable | None:
-    """The keys of a published configuration's kind; None if the file is none."""
+    """Return the key table of a published configuration, or None if the file is not a published one."""
     model = content.get("model")
     if not isinstance(model, Mapping):
         return None
@@ -99,5 +99,5 @@ def _table(content: DictConfig, path: Path) -> KeyTable | None:
 
 @cache
 def _warn_once(message: str) -> None:
-    """A command reads its configuration several times; the message names the file."""
+    """Log a warning once, although a command reads its configuration several times."""
     logger.warning(message)

@@ -117,7 +117,7 @@ def plain_tensors(weights: Mapping[Any, Any], path: str | Path) -> dict[str, tor
             raise CheckpointError(f"checkpoint {path} has a weight whose name is not a string ({name!r}): {_REMEDY}")
         if not isinstance(tensor, torch.Tensor):
             raise CheckpointError(f"checkpoint {path} has no tensor in {name}: {_REMEDY}")
-        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        if not is_dense(tensor):
             raise CheckpointError(f"checkpoint {path} has no dense tensor in {name}: {_REMEDY}")
     stamp = _stamp(path)
     layout = frozenset((name, tensor.dtype) for name, tensor in weights.items())  # a cast to float16 may overflow
@@ -128,6 +128,11 @@ def plain_tensors(weights: Mapping[Any, Any], path: str | Path) -> dict[str, tor
         if stamp is not None:
             _verified.add((*stamp, layout))
     return dict(weights)
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Return True for a tensor with plain elements in memory: strided, not quantized, not on the meta device."""
+    return tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
 
 
 def is_finite(tensor: torch.Tensor) -> bool:

@@ -1,4 +1,8 @@
-"""The manifest of a checkpoint: size and SHA-256 of every file, written after all of them are safely on the disk."""
+"""Files of a checkpoint: the manifest that verifies their bytes, and checks of their content before any is loaded.
+
+The manifest lists size and SHA-256 of every file and is written after all of them are flushed to the disk. The checks
+raise CheckpointError with the name of the file.
+"""
 
 import hashlib
 import json
@@ -16,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from latentsync.errors import CheckpointError
+from latentsync.storage.weight_file import is_dense, is_finite
 from latentsync.training.optimizers import state_names
 
 MANIFEST_FILE = "manifest.json"
@@ -27,7 +32,7 @@ Manifest = dict[str, dict[str, Any]]
 
 
 def write_manifest(folder: Path) -> None:
-    """Flushes all files of a folder to the disk, then writes their manifest and flushes that.
+    """Flush all files of a folder to the disk, then write their manifest and flush it.
 
     Raises:
         OSError: the disk is full, or reports an error.
@@ -44,12 +49,12 @@ def write_manifest(folder: Path) -> None:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Whether a folder has a manifest, readable or not."""
+    """Return True if a folder has a manifest, readable or not."""
     return os.path.lexists(folder / MANIFEST_FILE)
 
 
-def missing_part(folder: Path) -> str | None:
-    """What a folder lacks of what its manifest lists, by presence and size; None: nothing. No file is read."""
+def incomplete_file(folder: Path) -> str | None:
+    """Return the first file that is missing or has another size than in the manifest, or None. No content is read."""
     manifest = _read(folder)
     if manifest is None:
         return f"{MANIFEST_FILE} cannot be read"
@@ -63,9 +68,9 @@ def missing_part(folder: Path) -> str | None:
     return None
 
 
-def damaged_part(folder: Path) -> str | None:
-    """What differs from the manifest, the content of every file included; None: nothing."""
-    fault = missing_part(folder)
+def damaged_file(folder: Path) -> str | None:
+    """Return the first file that differs from the manifest, by content too, or None."""
+    fault = incomplete_file(folder)
     manifest = _read(folder)
     if fault is not None or manifest is None:
         return fault
@@ -75,13 +80,13 @@ def damaged_part(folder: Path) -> str | None:
 
 
 def listed_files(folder: Path) -> list[str]:
-    """The files that a manifest lists; none where it cannot be read."""
+    """Return the files that a manifest lists; none if it cannot be read."""
     return list(_read(folder) or {})
 
 
 def flush_folder(folder: Path) -> None:
-    """Flushes the names in a folder to the disk, where the system can."""
-    with suppress(OSError):  # Windows opens no folders
+    """Flush the entries of a folder to the disk, if the system supports it."""
+    with suppress(OSError):  # Windows cannot open folders
         number = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(number)
@@ -111,7 +116,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read(folder: Path) -> Manifest | None:
-    """The manifest; None where it is missing, or no manifest."""
+    """Return the manifest, or None if it is missing or malformed."""
     try:
         content = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -135,66 +140,66 @@ def _is_entry(name: str, entry: Any) -> bool:
 TORCH_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".pkl"})
 SAFE_SUFFIX = ".safetensors"
 _DDP_PREFIX = "module."
-_NUMBERS_OF_A_GROUP = ("lr", "initial_lr", "weight_decay", "eps", "momentum")
+_GROUP_SETTINGS = ("lr", "initial_lr", "weight_decay", "eps", "momentum")
 
 
 def read_plain(path: Path) -> Any:
-    """Content of a file of `torch.save`, mapped from the disk; no code of the file is run."""
+    """Return the memory-mapped content of a file written by `torch.save`, without running code from it."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         _refuse(path, "is missing")
     except OSError as error:
         _refuse(path, f"cannot be read ({error.strerror or error})")
-    except Exception:  # a damaged file can raise anything at all inside the unpickler
-        _refuse(path, "is damaged, or holds code besides plain data")
+    except Exception:  # damaged bytes raise exceptions of many types inside torch.load
+        _refuse(path, "is damaged, or contains code besides plain data")
 
 
 def check_own_sums(path: Path) -> None:
-    """Compares a file with the checksums in itself: of every part in those of `torch.save`, of sizes in safetensors."""
+    """Verify the checks in a file itself: checksums of files of `torch.save`, sizes of safetensors."""
     if path.suffix == SAFE_SUFFIX:
         with _opened(path):
             return
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception:  # of a damaged archive, zipfile raises more than BadZipFile
-        _refuse(path, "is damaged, or no file of torch.save")
+    except Exception:  # damaged archives raise more than BadZipFile
+        _refuse(path, "is damaged, or was not written by torch.save")
     if damaged is not None:
         _refuse(path, "is damaged")
 
 
 def check_model(path: Path, model_state: Mapping[str, Tensor]) -> None:
-    """Compares a safetensors file with the state of the network: shapes of what both have, and that it is finite."""
+    """Check that the tensors of a safetensors file are finite and have names and shapes of the network's state."""
     shapes = {name.removeprefix(_DDP_PREFIX): tensor.shape for name, tensor in model_state.items()}
     with _opened(path) as file:
-        for name in file.keys():  # noqa: SIM118  (no mapping)
+        for name in file.keys():  # noqa: SIM118  (not a mapping)
             expected = shapes.get(name.removeprefix(_DDP_PREFIX))
             if expected is None:
-                _refuse(path, f"does not fit the model: it has {name}, which the model has not")
+                _refuse(path, f"does not fit the model: it has {name}, which the model lacks")
             if tuple(file.get_slice(name).get_shape()) != tuple(expected):
-                _refuse(path, f"does not fit the model: {name} has another shape there")
+                _refuse(path, f"does not fit the model: {name} has another shape")
             tensor = file.get_tensor(name)
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                _refuse(path, f"holds NaN or infinity in {name}")
+            if not is_finite(tensor):
+                _refuse(path, f"contains NaN or infinity in {name}")
 
 
 def check_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Compares an optimizer's file with the optimizer."""
+    """Check that a file contains a state of the optimizer: groups, names, shapes, finite values."""
     content = read_plain(path)
     if not isinstance(content, dict) or not isinstance(content.get("state"), dict):
-        _refuse(path, "holds no state of an optimizer")
+        _refuse(path, "contains no state of an optimizer")
     saved, groups = content.get("param_groups"), optimizer.param_groups
     if not isinstance(saved, list) or not all(_is_group(group) for group in saved):
-        _refuse(path, "holds no state of an optimizer")
+        _refuse(path, "contains no state of an optimizer")
     if [len(group["params"]) for group in saved] != [len(group["params"]) for group in groups]:
-        _refuse(path, "does not fit the optimizer: its groups of weights have other sizes")
+        _refuse(path, "does not fit the optimizer: its parameter groups have other sizes")
     names = {place: state_names(group) for group, own in zip(groups, saved, strict=True) for place in own["params"]}
     parameters = [parameter for group in groups for parameter in group["params"]]
     weights = dict(zip((place for group in saved for place in group["params"]), parameters, strict=True))
     for place, values in content["state"].items():
         if place not in weights or not isinstance(values, dict) or set(values) != names[place]:
-            _refuse(path, "does not fit the optimizer: it keeps other averages")
+            _refuse(path, "does not fit the optimizer: it has other averages")
         for name, value in values.items():
             fault = tensor_fault(value, () if name == "step" else weights[place].shape)
             if fault is not None:
@@ -202,23 +207,23 @@ def check_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
 
 
 def check_like(path: Path, current: Mapping[str, Any], what: str) -> None:
-    """Compares the plain state of a schedule or scaler with that of the one in use: same keys, finite numbers."""
+    """Check that a file contains a state like the present one of a schedule or scaler: same keys, finite numbers."""
     content = read_plain(path)
     if not isinstance(content, dict):
-        _refuse(path, f"holds no state of {what}")
-    public = {name for name in content if not str(name).startswith("_")}  # private ones differ between releases
+        _refuse(path, f"contains no state of {what}")
+    public = {name for name in content if not str(name).startswith("_")}  # private keys differ between torch releases
     if public != {name for name in current if not name.startswith("_")}:
         _refuse(path, f"does not fit {what}")
     for name, value in content.items():
         if name in current and not _is_like(value, current[name]):
-            _refuse(path, f"does not fit {what}: {name} is not what it should be")
+            _refuse(path, f"does not fit {what}: {name} has another type or is not finite")
 
 
 def check_average(path: Path, current: Sequence[Tensor]) -> None:
-    """Compares the file of a moving average with the averages in use."""
+    """Check that a file contains moving averages of the present shapes."""
     content = read_plain(path)
     if not isinstance(content, dict) or not isinstance(content.get("num_updates"), int):
-        _refuse(path, "holds no average of weights")
+        _refuse(path, "contains no average of weights")
     averages = content.get("averages")
     if not isinstance(averages, list) or len(averages) != len(current):
         _refuse(path, "does not fit the model: it averages other weights")
@@ -229,18 +234,18 @@ def check_average(path: Path, current: Sequence[Tensor]) -> None:
 
 
 def tensor_fault(value: Any, shape: Sequence[int]) -> str | None:
-    """What is wrong with a number or tensor that should be finite, dense, floating-point and of this shape."""
+    """Return how a value differs from a finite, dense, floating-point tensor (or number) of this shape, or None."""
     if isinstance(value, int | float) and not isinstance(value, bool) and not len(shape):
         return None if math.isfinite(value) else "is NaN or infinite"
     if not isinstance(value, Tensor):
-        return "is no tensor"
-    if value.is_meta or value.layout is not torch.strided or value.is_quantized:
-        return "has no dense numbers"
+        return "is not a tensor"
+    if not is_dense(value):
+        return "is not dense"
     if not value.is_floating_point():
         return f"is of type {str(value.dtype).removeprefix('torch.')}"
     if tuple(value.shape) != tuple(shape):
         return f"has shape {list(value.shape)} instead of {list(shape)}"
-    return None if bool(value.isfinite().all()) else "holds NaN or infinity"
+    return None if is_finite(value) else "contains NaN or infinity"
 
 
 def _opened(path: Path) -> Any:
@@ -249,7 +254,7 @@ def _opened(path: Path) -> Any:
     except FileNotFoundError:
         _refuse(path, "is missing")
     except (OSError, SafetensorError, ValueError):
-        _refuse(path, "is damaged, or no safetensors file")
+        _refuse(path, "is damaged, or not a safetensors file")
 
 
 def _is_group(group: Any) -> bool:
@@ -259,7 +264,7 @@ def _is_group(group: Any) -> bool:
         and isinstance(group.get("params"), list)
         and all(isinstance(place, int) for place in group["params"])
         and "lr" in group
-        and all(_is_number(group[name]) for name in _NUMBERS_OF_A_GROUP if name in group)
+        and all(_is_number(group[name]) for name in _GROUP_SETTINGS if name in group)
     )
 
 

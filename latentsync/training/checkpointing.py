@@ -1,4 +1,7 @@
-"""The folder of a run's checkpoints: each appears whole or not at all; the last few and the best stay."""
+"""Checkpoints of a run: their folder, and saving and restoring them with all processes.
+
+A checkpoint appears under its final name only when it is complete. The last few and the best are kept.
+"""
 
 import json
 import logging
@@ -11,23 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils.constants import OPTIMIZER_NAME, SAFE_WEIGHTS_NAME, SCALER_NAME, SCHEDULER_NAME
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from yaml import YAMLError
 
 from latentsync.cli import one_line
-from latentsync.errors import CheckpointError
+from latentsync.config import rename_old_keys
+from latentsync.errors import CheckpointError, LatentSyncError
 from latentsync.training.checkpoint_files import (
     MANIFEST_FILE,
     SAFE_SUFFIX,
     TORCH_SUFFIXES,
     check_own_sums,
-    damaged_part,
+    damaged_file,
     flush_folder,
     has_manifest,
+    incomplete_file,
     listed_files,
-    missing_part,
     read_plain,
     write_manifest,
 )
@@ -35,7 +39,7 @@ from latentsync.training.metrics import FILE_NAME, Row, history, read_rows, writ
 from latentsync.training.session import TrainingSession
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.training_step import TrainingStep
-from latentsync.training.write_errors import CheckpointSaveError, write_remedy
+from latentsync.training.write_errors import write_remedy
 
 STATE_FILE = "trainer_state.json"
 CONFIG_FILE = "config.yaml"
@@ -44,17 +48,21 @@ _STEP_FOLDER = re.compile(r"step_(\d{8,})")
 _PARTIAL_FOLDER = re.compile(r"\.step_\d{8,}\.(partial|removed)")
 
 
+class CheckpointSaveError(LatentSyncError):
+    """A checkpoint could not be written; its partial folder was removed."""
+
+
 @dataclass
 class Progress:
-    """Where a training stands; saved with every checkpoint.
+    """Progress of a training; saved with every checkpoint.
 
     Attributes:
         global_step: optimizer steps done.
         samples_seen: items seen by all processes together.
-        seconds: time spent in steps, without validating and saving.
-        num_skipped_steps: steps the fp16 scaler skipped because a gradient overflowed.
-        best_value: best validation figure so far.
-        best_step: where it was.
+        seconds: time of the steps, without validating and saving.
+        num_skipped_steps: steps that the fp16 scaler skipped because a gradient overflowed.
+        best_value: best value of the validation metric so far.
+        best_step: its step.
     """
 
     global_step: int = 0
@@ -69,7 +77,7 @@ class CheckpointFolder:
     """`<run_dir>/checkpoints`, shared by all processes of a run (on several machines: on a shared file system).
 
     Attributes:
-        damaged: names of checkpoints whose content was found to be damaged; they count as none.
+        damaged: names of checkpoints with damaged content; they are ignored.
     """
 
     def __init__(self, run_dir: Path, damaged: Iterable[str] = ()) -> None:
@@ -78,33 +86,33 @@ class CheckpointFolder:
         self.damaged = set(damaged)
 
     def found(self) -> list[Path]:
-        """All folders named like a checkpoint that hold anything, the oldest first."""
+        """Return all non-empty folders named like a checkpoint, the oldest first."""
         if not self.path.is_dir():
             return []
         named = [path for path in self.path.iterdir() if _STEP_FOLDER.fullmatch(path.name) and not path.is_symlink()]
         return sorted((path for path in named if path.is_dir() and any(path.iterdir())), key=step_of)
 
     def complete(self) -> list[Path]:
-        """All checkpoints that are complete by the presence and size of their files, the oldest first."""
+        """Return all checkpoints whose files are present with the right sizes, the oldest first."""
         return [path for path in self.found() if path.name not in self.damaged and incompleteness(path) is None]
 
     def latest(self) -> Path | None:
-        """The newest complete checkpoint."""
+        """Return the newest complete checkpoint, or None."""
         return next(reversed(self.complete()), None)
 
     def partial(self, step: int) -> Path:
-        """Where the checkpoint of a step is written before it is complete."""
+        """Return the folder in which the checkpoint of a step is written."""
         return self.path / f".step_{step:08d}.partial"
 
     def final(self, step: int) -> Path:
-        """Where the checkpoint of a step is in the end."""
+        """Return the final folder of the checkpoint of a step."""
         return self.path / f"step_{step:08d}"
 
     def finish(self, step: int) -> Path:
-        """Writes the manifest of a partial checkpoint, which makes it complete, and gives it its final name."""
+        """Write the manifest of a partial checkpoint, which makes it complete, and give it its final name."""
         partial, final = self.partial(step), self.final(step)
         write_manifest(partial)
-        hidden = self._hide(final) if final.exists() else None  # of an attempt that was continued from before it
+        hidden = self._hide(final) if final.exists() else None  # of a run that was resumed from an earlier step
         os.replace(partial, final)
         flush_folder(self.path)
         self.damaged.discard(final.name)
@@ -113,33 +121,33 @@ class CheckpointFolder:
         return final
 
     def prune(self, keep_last: int, best_step: int | None, current_step: int) -> None:
-        """Removes all complete checkpoints up to the current step but the last `keep_last` and the best.
+        """Remove complete checkpoints up to the current step, except the last `keep_last` and the best.
 
-        Those beyond the current step are of an attempt that was continued from before them: they do not count.
+        Later checkpoints belong to a run that was resumed from an earlier step; they are kept and not counted.
         """
         for path in [path for path in self.complete() if step_of(path) <= current_step][:-keep_last]:
             if step_of(path) != best_step:
                 shutil.rmtree(self._hide(path))
 
     def remove_partial(self) -> None:
-        """Removes what a killed run left half written."""
+        """Remove partial checkpoints of a killed run."""
         if self.path.is_dir():
             for path in self.path.iterdir():
                 if _PARTIAL_FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
 
     def link_best(self, step: int) -> None:
-        """Lets `checkpoints/best` point to the checkpoint of a step."""
+        """Point the link `checkpoints/best` to the checkpoint of a step."""
         beside = self.path / ".best.partial"
         beside.unlink(missing_ok=True)
         beside.symlink_to(self.final(step).name, target_is_directory=True)
         os.replace(beside, self.path / "best")
 
     def publish(self, step: int, name: str) -> Path:
-        """Copies a file or folder of a checkpoint into the run folder.
+        """Copy a file or folder of a checkpoint into the run folder.
 
-        It shares no bytes with the checkpoint, which is whole whatever becomes of the copy. A folder that is there
-        already gives way as a whole; what somebody else put into it is moved to the new one.
+        It is a copy, not a link: changing it does not damage the checkpoint. An existing folder is replaced as a whole;
+        files of others in it are moved to the new one.
         """
         source, target = self.final(step) / name, self.run_dir / name
         beside = self.run_dir / f".{name}.partial"
@@ -161,9 +169,9 @@ class CheckpointFolder:
         return target
 
     def is_published(self, step: int, name: str) -> bool:
-        """Whether a file or folder of a checkpoint came to the run folder; one that was changed there since counts.
+        """Return True if a file or folder of a checkpoint was copied to the run folder, even if it changed there since.
 
-        Of a checkpoint of an older version, which has no manifest, it is taken for granted.
+        Checkpoints of older versions have no manifest to compare with; for them the answer is True.
         """
         manifest, target = self.final(step) / MANIFEST_FILE, self.run_dir / name
         if not manifest.is_file():
@@ -178,8 +186,8 @@ class CheckpointFolder:
 
 
 def incompleteness(folder: Path) -> str | None:
-    """What keeps a folder from being a complete checkpoint, by presence and size of its files; None: nothing."""
-    fault = missing_part(folder) if has_manifest(folder) else None
+    """Return why a folder is not a complete checkpoint, by presence and size of its files, or None."""
+    fault = incomplete_file(folder) if has_manifest(folder) else None
     if fault is None and has_manifest(folder) and STATE_FILE not in listed_files(folder):
         fault = f"{MANIFEST_FILE} lists no {STATE_FILE}"
     if fault is not None:
@@ -196,15 +204,15 @@ def incompleteness(folder: Path) -> str | None:
 
 
 def damage(folder: Path) -> str | None:
-    """What keeps a folder from being a whole checkpoint, by the content of its files too; None: nothing.
+    """Return why a folder is not an intact checkpoint, by the content of its files too, or None.
 
-    A checkpoint of an older version has no manifest; files with checksums of their own are compared with these.
+    A checkpoint of an older version has no manifest; only files with checksums of their own are verified.
     """
     fault = incompleteness(folder)
     if fault is not None:
         return fault
     if has_manifest(folder):
-        return damaged_part(folder)
+        return damaged_file(folder)
     try:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in {*TORCH_SUFFIXES, SAFE_SUFFIX}):
             check_own_sums(path)
@@ -216,27 +224,27 @@ def damage(folder: Path) -> str | None:
 
 
 def step_of(path: Path) -> int:
-    """The step of a checkpoint folder.
+    """Return the step of a checkpoint folder.
 
     Raises:
         CheckpointError: the name is not one of a checkpoint.
     """
     match = _STEP_FOLDER.fullmatch(path.name)
     if match is None:
-        raise CheckpointError(f"{path} is no checkpoint folder: its name reads like step_00000100")
+        raise CheckpointError(f"{path} is no checkpoint folder: such names look like step_00000100")
     return int(match[1])
 
 
 def write_state(folder: Path, progress: Progress) -> None:
-    """Writes how far the training is."""
+    """Write the progress of a checkpoint."""
     (folder / STATE_FILE).write_text(json.dumps(vars(progress), indent=1) + "\n", encoding="utf-8")
 
 
 def read_state(folder: Path) -> Progress:
-    """Reads a checkpoint's progress.
+    """Read the progress of a checkpoint.
 
     Raises:
-        CheckpointError: its file is missing or damaged; names the file.
+        CheckpointError: its file is missing or damaged; the message names it.
     """
     try:
         progress = Progress(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
@@ -255,7 +263,7 @@ def read_state(folder: Path) -> Progress:
 
 
 def differing_keys(saved: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted names of the values in which two nested configurations differ."""
+    """Yield the dotted names of values in which two nested configurations differ."""
     for key in dict.fromkeys([*saved, *current]):
         name = f"{prefix}{key}"
         old, new = saved.get(key), current.get(key)
@@ -267,9 +275,9 @@ def differing_keys(saved: Mapping[str, Any], current: Mapping[str, Any], prefix:
 
 logger = logging.getLogger(__name__)
 
-_PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^\]]*\][ .]*")
+_TORCH_SOURCE_PREFIX = re.compile(r"^\[enforce fail at [^\]]*\][ .]*")
 
-# Keys whose value may change between a stop and a resume without changing what is trained.
+# Keys that may change between a stop and a resume without changing the result.
 _HARMLESS_KEYS = {
     "run_dir", "resume", "max_steps", "num_workers", "num_threads", "device", "log_every", "validate_every",
     "save_every", "keep_last",
@@ -277,14 +285,14 @@ _HARMLESS_KEYS = {
 
 
 class CheckpointSaver:
-    """Writes checkpoints in stages; a failure in one process ends the run in all of them.
+    """Save checkpoints in stages; an error in one process ends the run in all of them.
 
     Args:
-        session: what is saved.
-        step: knows the published format.
+        session: the training state to save.
+        step: exports the weights in the published format.
         config: of the run.
         resolved_config: the whole configuration, saved with every checkpoint.
-        damaged: names of checkpoints of the run folder that are damaged.
+        damaged: names of damaged checkpoints of the run folder.
     """
 
     def __init__(
@@ -299,10 +307,10 @@ class CheckpointSaver:
         self._session, self._step, self._config, self._resolved_config = session, step, config, resolved_config
 
     def save(self, progress: Progress, rows: Sequence[Row]) -> Path:
-        """Saves a checkpoint, exports the weights beside metrics.jsonl, removes old ones; every process calls this.
+        """Save a checkpoint, export the weights into the run folder, remove old ones; every process calls this.
 
         Raises:
-            CheckpointSaveError: the disk is full, or a file cannot be written for another reason.
+            CheckpointSaveError: a file cannot be written, for example because the disk is full.
         """
         step = progress.global_step
         partial = self.folder.partial(step)
@@ -312,7 +320,7 @@ class CheckpointSaver:
         return self.folder.final(step)
 
     def restore(self, folder: Path) -> tuple[Progress, list[Row]]:
-        """Continues from a checkpoint: loads it and returns how far it was and its metrics; every process calls this.
+        """Load a checkpoint and return its progress and metrics; every process calls this.
 
         Raises:
             CheckpointError: it cannot be read, or does not fit the configuration.
@@ -321,17 +329,18 @@ class CheckpointSaver:
         if self._config.resume != "latest":
             remedy = "give another with training.resume="
         if self._session.is_main:
-            self._tell_differences(folder)
+            self._warn_of_differences(folder)
         self._session.read(folder, remedy)
         return read_state(folder), read_rows(folder / FILE_NAME)
 
-    def _tell_differences(self, folder: Path) -> None:
+    def _warn_of_differences(self, folder: Path) -> None:
         try:
-            saved = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
+            loaded = OmegaConf.load(folder / CONFIG_FILE)
+            saved = OmegaConf.to_container(rename_old_keys(loaded)) if isinstance(loaded, DictConfig) else None
         except (OSError, ValueError, YAMLError, OmegaConfBaseException):
             saved = None
         if not isinstance(saved, dict):
-            logger.warning("%s cannot be read: whether the configuration differs is unknown", folder / CONFIG_FILE)
+            logger.warning("%s cannot be read, so the configuration is not compared with it", folder / CONFIG_FILE)
             return
         saved = {str(key): value for key, value in saved.items()}
         names = [n for n in differing_keys(saved, self._resolved_config) if n.split(".")[-1] not in _HARMLESS_KEYS]
@@ -367,15 +376,15 @@ class CheckpointSaver:
             work()
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk
             failure = error
-        said = None if failure is None else (_first_line(failure), write_remedy(failure, self.folder.run_dir))
-        reasons = [reason for reason in self._session.gathered(said) if reason is not None]
-        if reasons:
-            what, remedy = reasons[0]
+        own = None if failure is None else (_first_line(failure), write_remedy(failure, self.folder.run_dir))
+        failures = [each for each in self._session.gathered(own) if each is not None]
+        if failures:
+            reason, remedy = failures[0]
             if self._session.is_main:
                 shutil.rmtree(self.folder.partial(step), ignore_errors=True)
             last = self.folder.latest()
             raise CheckpointSaveError(
-                f"cannot save step {step} in {self.folder.path}: {what}: {remedy}, "
+                f"cannot save step {step} in {self.folder.path}: {reason}: {remedy}, "
                 f"then run the same command again; the last complete checkpoint is {last or 'none'}"
             ) from failure
 
@@ -384,4 +393,4 @@ def _first_line(error: BaseException) -> str:
     if isinstance(error, OSError):
         return one_line(error)
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return _PLACE_IN_TORCH.sub("", line)
+    return _TORCH_SOURCE_PREFIX.sub("", line)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the training finishes its step, saves, and leaves."""
+"""Signals: on Ctrl-C, SIGTERM or SIGHUP the training finishes its step, saves a checkpoint, and exits."""
 
 import logging
 import os
@@ -15,74 +15,74 @@ from latentsync.cli import SIGNAL_EXIT_BASE
 logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
-_PATIENCE_S = 1.0
-"""A terminal and a launcher may both send the first signal: what comes so soon after it is the same wish."""
+_REPEAT_S = 1.0
+"""A terminal and a launcher may both send the first signal: later ones count only after this time."""
 
 
 class Interrupted(BaseException):
-    """Raised out of work that may be cut short (a validation) when a signal arrives."""
+    """A signal arrived during work that may be aborted (a validation)."""
 
 
 class StopRequest:
-    """Remembers the signal that asked the training to stop.
+    """Record of the signal that asked the training to stop.
 
-    A later one ends the process on the spot, with the exit code of a stop, unless a checkpoint is being written. What
-    is on the disk then is whole: the newest checkpoint before.
+    A second signal ends the process immediately, with the exit code of a stop, unless a checkpoint is being written.
+    The newest complete checkpoint stays valid.
 
     Attributes:
-        signal_number: of the first signal; 0: none yet.
+        signal_number: number of the first signal; 0: none yet.
     """
 
     def __init__(self) -> None:
         self.signal_number = 0
-        self._first_at = 0.0
-        self._cuts_short = False
-        self._saves = False
+        self._first_time = 0.0
+        self._is_abortable = False
+        self._is_saving = False
 
     @contextmanager
     def cutting_short(self) -> Iterator[None]:
-        """A signal that arrives (or has arrived) while inside ends the block with `Interrupted`."""
+        """Return a context that a signal, also one received before, aborts with `Interrupted`."""
         if self.signal_number:
             raise Interrupted
-        self._cuts_short = True
+        self._is_abortable = True
         try:
             yield
         finally:
-            self._cuts_short = False
+            self._is_abortable = False
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """No signal ends the process while inside, nor afterwards if one has come: the training then leaves anyway."""
-        self._saves = True
+        """Return a context in which no signal ends the process; after a signal that holds for the rest of the run."""
+        self._is_saving = True
         try:
             yield
         finally:
-            self._saves = self.signal_number != 0
+            self._is_saving = self.signal_number != 0
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
+        """Handle a signal."""
         if self.signal_number:
-            if not self._saves and time.monotonic() - self._first_at > _PATIENCE_S:
-                _leave_at_once(number)
+            if not self._is_saving and time.monotonic() - self._first_time > _REPEAT_S:
+                _exit_immediately(number)
             return
-        self.signal_number, self._first_at = number, time.monotonic()
-        if self._saves:
-            logger.warning("%s: leaving when the checkpoint is written", signal.Signals(number).name)
+        self.signal_number, self._first_time = number, time.monotonic()
+        if self._is_saving:
+            logger.warning("%s: exiting when the checkpoint is written", signal.Signals(number).name)
         else:
             logger.warning(
-                "%s: saving a checkpoint before leaving; once more, until it is being written, to leave at once",
+                "%s: saving a checkpoint before exiting; send it again, before saving begins, to exit immediately",
                 signal.Signals(number).name,
             )
-        if self._cuts_short:
-            self._cuts_short = False
+        if self._is_abortable:
+            self._is_abortable = False
             raise Interrupted
 
 
 @contextmanager
 def stop_requested() -> Iterator[StopRequest]:
-    """Takes the signals over while inside, and gives them back afterwards; off the main thread it cannot.
+    """Handle signals in this context and restore the former handlers afterwards; only possible in the main thread.
 
-    Whatever ignores a signal from its start (`nohup`, a job in the background) goes on ignoring it.
+    A signal that the process ignores from its start (`nohup`, a job in the background) stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -99,9 +99,9 @@ def stop_requested() -> Iterator[StopRequest]:
             signal.signal(each, handler)
 
 
-def _leave_at_once(number: int) -> None:
-    """Ends the process without its usual end, in which threads of torch would be cut off in their work."""
+def _exit_immediately(number: int) -> None:
+    """End the process without Python's clean-up, which would abort torch's threads in their work."""
     with suppress(Exception):
-        sys.stderr.write("stopped at once; the same command continues from the newest whole checkpoint\n")
+        sys.stderr.write("stopped immediately; the same command continues from the newest complete checkpoint\n")
         sys.stderr.flush()
     os._exit(SIGNAL_EXIT_BASE + number)

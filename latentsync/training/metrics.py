@@ -1,4 +1,4 @@
-"""Metrics of a run: a JSON line per row, and the same to TensorBoard."""
+"""Metrics of a run: means over steps and processes, rows of metrics.jsonl and TensorBoard, and charts."""
 
 import json
 import logging
@@ -24,11 +24,11 @@ FILE_NAME = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Rows {"step": int, "split": "train" or "validation", metric: number or null, ...} in the order they came.
+    """Rows {"step": int, "split": "train" or "validation", metric: number or null, ...} in order of time.
 
     Args:
-        run_dir: gets metrics.jsonl and tensorboard/.
-        rows: of the run's past; they replace whatever the file says, so that rows beyond a resumed step are gone.
+        run_dir: folder for metrics.jsonl and tensorboard/.
+        rows: earlier rows of the run; they replace the file, so that rows after a resumed step disappear.
     """
 
     def __init__(self, run_dir: Path, rows: Sequence[Row] = ()) -> None:
@@ -39,7 +39,7 @@ class MetricsLog:
         self._board = TensorBoardFile(run_dir / "tensorboard", purge_step)
 
     def write(self, split: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds a row; numbers that are not finite become null."""
+        """Add a row; numbers that are not finite become null."""
         row: Row = {"step": step, "split": split}
         row |= {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         self.rows.append(row)
@@ -49,15 +49,15 @@ class MetricsLog:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Writes all rows; the file appears whole."""
+    """Write all rows atomically."""
     with atomic_write(path) as beside:
         beside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file; none where there is no file.
+    """Return the rows of a file; none if it is missing.
 
-    A last line that was cut off by a crash is left out; so are damaged lines, and one warning counts them.
+    An incomplete last line, as a crash leaves it, is skipped. Damaged lines are skipped with one warning.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -66,12 +66,12 @@ def read_rows(path: Path) -> list[Row]:
     rows = [_row(line) for line in lines[:-1] if line]
     num_damaged = sum(row is None for row in rows)
     if num_damaged:
-        logger.warning("%s: %d damaged lines of metrics are left out", path, num_damaged)
+        logger.warning("%s: %d damaged lines of metrics are skipped", path, num_damaged)
     return [row for row in rows if row is not None]
 
 
 def _row(line: bytes) -> Row | None:
-    """The row of a line; None where it is none."""
+    """Return the row of a line, or None if the line is damaged."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -83,7 +83,7 @@ def _row(line: bytes) -> Row | None:
 
 
 def history(rows: Sequence[Row]) -> dict[str, list[float]]:
-    """Columns of the rows: "<split>_step" and "<split>_<metric>", equally long per split; NaN where a row has none."""
+    """Return columns "<split>_step" and "<split>_<metric>", equally long per split; NaN for missing values."""
     columns: dict[str, list[float]] = {}
     for split in dict.fromkeys(row["split"] for row in rows):
         own = [row for row in rows if row["split"] == split]
@@ -95,21 +95,21 @@ def history(rows: Sequence[Row]) -> dict[str, list[float]]:
 
 
 class MetricWindow:
-    """Sums metrics on the device, so that adding one does not wait for it."""
+    """Means of metrics since the last row; sums stay on the device, so adding a value does not synchronize with it."""
 
     def __init__(self) -> None:
         self._sums: dict[str, torch.Tensor | float] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, metrics: Mapping[str, torch.Tensor | float]) -> None:
-        """Takes one batch's scalars in."""
+        """Add the scalars of one batch."""
         for name, value in metrics.items():
             value = value.detach().float() if isinstance(value, torch.Tensor) else float(value)
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """The means since the last call, over all processes; every process calls this."""
+        """Return the means since the last call, over all processes; every process calls this."""
         own = [{name: (float(total), self._counts[name]) for name, total in self._sums.items()}]
         self._sums, self._counts = {}, {}
         gathered: list[dict[str, tuple[float, int]]] = gather_object(own)
@@ -119,44 +119,45 @@ class MetricWindow:
 
 
 class TensorBoardFile:
-    """Scalars for `tensorboard --logdir`: a second copy of the metrics, so a run goes on where it cannot be written.
+    """Event file for `tensorboard --logdir`, written in the calling thread.
 
-    torch's SummaryWriter writes in a thread of its own, which a failing disk ends with a traceback.
+    It is a second copy of the metrics, so a run continues if it cannot be written. torch's SummaryWriter writes in a
+    thread of its own, which ends with a traceback if the disk fails.
 
     Args:
-        folder: gets a new file; made where it is missing.
-        purge_step: rows of earlier files from this step on are hidden.
+        folder: folder of the new file; created if missing.
+        purge_step: TensorBoard hides rows of earlier files from this step on.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2  # here: slow, and only one process needs them
+        from tensorboard.compat.proto import event_pb2, summary_pb2  # slow to import, and only one process needs them
 
-        # The classes are made at run time; type checkers do not see them.
+        # The classes are created at run time; type checkers do not know them.
         self._event: Any = vars(event_pb2)["Event"]
         self._summary: Any = vars(summary_pb2)["Summary"]
         log: Any = vars(event_pb2)["SessionLog"]
         place = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         self.path = folder / f"events.out.tfevents.{int(time.time()):010d}.{place}"
-        self._is_whole = True
+        self._is_intact = True
         self._write(step=purge_step, file_version="brain.Event:2")
         self._write(step=purge_step, session_log=log(status=log.START))
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds one row; what cannot be written is left out, and one warning says so."""
+        """Add one row; after a write error the rest is skipped with one warning."""
         values = [self._summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
         self._write(step=step, summary=self._summary(value=values))
 
     def _write(self, **content: Any) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        if not self._is_whole:  # what follows half a record is not read
+        if not self._is_intact:  # TensorBoard stops reading at an incomplete record
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
                 RecordWriter(file).write(self._event(wall_time=time.time(), **content).SerializeToString())
         except OSError as error:
-            self._is_whole = False
+            self._is_intact = False
             logger.warning("%s cannot be written (%s): TensorBoard lacks the rest", self.path, error.strerror or error)
 
 
@@ -167,15 +168,15 @@ _MIN_ROWS_TO_SMOOTH = 50
 
 
 def draw_charts(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Draws the metrics of the rows into `<folder>/<metric>.png` and returns the files."""
+    """Draw each metric of the rows into `<folder>/<metric>.png`; return the files."""
     names = dict.fromkeys(name for row in rows for name in row if name not in _NOT_DRAWN)
     folder.mkdir(parents=True, exist_ok=True)
     return [draw_chart(name, rows, folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}.png") for name in names]
 
 
 def draw_chart(name: str, rows: Sequence[Row], path: Path) -> Path:
-    """Draws one metric over the steps; many training rows get a smoothed line over a faint one."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: slow to import, and only one process needs it
+    """Draw one metric over the steps; from 50 rows on a smoothed line is drawn over a faint one."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only one process needs it
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), dpi=100)
@@ -199,7 +200,7 @@ def draw_chart(name: str, rows: Sequence[Row], path: Path) -> Path:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Exponential moving average, corrected for its start."""
+    """Return the exponential moving average with bias correction."""
     average, weight, result = 0.0, 0.0, []
     for value in values:
         average = _SMOOTHING * average + (1 - _SMOOTHING) * value

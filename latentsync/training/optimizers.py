@@ -1,4 +1,4 @@
-"""AdamW, and Muon for the weight matrices beside AdamW for the rest, each as one optimizer object."""
+"""Optimizers (AdamW; Muon for matrices), learning rate schedule, trainable parameters, average of the weights."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalized(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:
-    """Nearest semi-orthogonal matrix of `matrix` (rows, columns), roughly: singular values end in about [0.7, 1.2].
+    """Return about the nearest semi-orthogonal matrix (rows, columns): singular values end in about [0.7, 1.2].
 
     Newton-Schulz iteration with the quintic of Jordan et al., "Muon: an optimizer for hidden layers" (2024).
     """
@@ -35,18 +35,17 @@ def orthogonalized(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the groups with "use_muon", AdamW for the others: one object, one state, one schedule.
+    """Muon for groups with "use_muon", AdamW for the others, in one object with one state and one schedule.
 
-    Muon is momentum whose step is orthogonalized; it takes tensors of two or more dimensions, flattened after the
-    first. Every group brings its own "lr" and "weight_decay".
+    Muon orthogonalizes the momentum of tensors of two or more dimensions, flattened after the first.
 
     Args:
         groups: parameter groups, each with a "use_muon" key.
-        lr: where a group has none.
-        betas: AdamW's.
-        eps: AdamW's.
-        momentum: Muon's.
-        weight_decay: where a group has none.
+        lr: learning rate of groups without their own.
+        betas: decay rates of AdamW.
+        eps: epsilon of AdamW.
+        momentum: momentum of Muon.
+        weight_decay: decoupled weight decay of groups without their own.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step on the gradients at hand."""
+        """Do one optimizer step."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if group["use_muon"]:
@@ -108,9 +107,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The configured optimizer over the parameters that train.
+    """Build the configured optimizer for the trainable parameters.
 
-    Weight decay is for tensors of two or more dimensions; biases and norms keep their size, unless `decay_vectors`.
+    Weight decay applies to tensors of two or more dimensions, and to biases and norms only with `decay_vectors`.
     """
     vectors, plain, matrices = [], [], []
     for name, parameter in model.named_parameters():
@@ -131,7 +130,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def state_names(group: dict[str, Any]) -> set[str]:
-    """What the optimizers of `build_optimizer` keep of each weight of one of their groups."""
+    """Return the names of the state that `build_optimizer`'s optimizers have per weight of a group."""
     return {"momentum"} if group.get("use_muon") else {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -140,9 +139,9 @@ def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def learning_rate_factor(step: int, config: ScheduleConfig, max_steps: int) -> float:
-    """Share of the peak rate at `step` (from 0): a linear rise, then the configured fall to the floor at `max_steps`.
+    """Return the share of the peak rate at `step` (from 0): linear warm-up, then decay to the floor at `max_steps`.
 
-    The first step of a warm-up is not lost at rate 0: step s of w has (s + 1) / (w + 1).
+    Step s of w warm-up steps has the share (s + 1) / (w + 1), so that the first step is not lost at rate 0.
     """
     if step < config.warmup_steps:
         return (step + 1) / (config.warmup_steps + 1)
@@ -152,26 +151,26 @@ def learning_rate_factor(step: int, config: ScheduleConfig, max_steps: int) -> f
 
 
 def build_schedule(optimizer: Optimizer, config: ScheduleConfig, max_steps: int) -> LambdaLR:
-    """The curve applied to every group of the optimizer; one call of its `step` per optimizer step."""
+    """Build the schedule for every group of the optimizer; call its `step` once per optimizer step."""
     return LambdaLR(optimizer, partial(learning_rate_factor, config=config, max_steps=max_steps))
 
 
 def select_trainable(model: nn.Module, parts: Sequence[str]) -> int:
-    """Lets the parameters train whose names contain one of `parts` (all of them where `parts` is empty).
+    """Make the parameters trainable whose names contain one of `parts`, all of them if `parts` is empty.
 
     The published second stage trains "motion_modules." and "attentions.", its efficient variant "motion_modules." and
     "attn2.".
 
     Returns:
-        How many numbers train.
+        Number of trainable scalars.
 
     Raises:
-        ConfigError: a part is in no name.
+        ConfigError: no name contains one of the parts.
     """
     names = [name for name, _ in model.named_parameters()]
     unknown = [part for part in parts if not any(part in name for name in names)]
     if unknown:
-        raise ConfigError(f"trainable: no weight's name contains {unknown[0]!r}; a name reads like {names[0]!r}")
+        raise ConfigError(f"trainable: no parameter name contains {unknown[0]!r}; names look like {names[0]!r}")
     num_trainable = 0
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not parts or any(part in name for part in parts))
@@ -180,33 +179,34 @@ def select_trainable(model: nn.Module, parts: Sequence[str]) -> int:
 
 
 class WeightAverage:
-    """Exponential moving average; early on it is shorter, so that the start is forgotten.
+    """Exponential moving average of the trainable weights.
 
-    The decay is min(decay, (1 + n) / (10 + n)) after n updates, as in diffusers' EMAModel. That class is not used:
-    importing it takes seconds, and it knows nothing of sharding. Under FSDP every process averages its own part.
+    The decay after n updates is min(decay, (1 + n) / (10 + n)), as in diffusers' EMAModel: early averages are short, so
+    that the initial weights lose their influence. EMAModel itself is not used: importing it takes seconds, and it does
+    not support sharding. Under FSDP every process averages its own shard.
 
     Args:
-        model: the prepared network; its parameters that train are averaged, in their own format.
-        decay: share of the average that stays at each step, in the long run.
+        model: the prepared network; its trainable parameters are averaged in their own dtype.
+        decay: share of the average that is kept at each step, in the long run.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.num_updates = 0
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self._averages = [part.clone() for part in self._own_parts()]
+        self._averages = [part.clone() for part in self._local_parts()]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the current weights in."""
+        """Add the current weights to the average."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates)) if self.num_updates else 0.0
         self.num_updates += 1
-        torch._foreach_lerp_(self._averages, self._own_parts(), 1 - decay)
+        torch._foreach_lerp_(self._averages, self._local_parts(), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network has the averaged weights while inside."""
-        kept = [part.clone() for part in self._own_parts()]
+        """Return a context in which the network has the averaged weights."""
+        kept = [part.clone() for part in self._local_parts()]
         self._write(self._averages)
         try:
             yield
@@ -214,23 +214,23 @@ class WeightAverage:
             self._write(kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """This process' part, as plain data."""
+        """Return the part of this process as plain data."""
         return {"num_updates": self.num_updates, "averages": self._averages}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what `state_dict` gave; the decay stays that of the configuration.
+        """Restore the result of `state_dict`; the decay stays that of the configuration.
 
         Raises:
-            ValueError: it belongs to another set of weights.
+            ValueError: the state belongs to another set of weights.
         """
         self.num_updates = state["num_updates"]
         for average, value in zip(self._averages, state["averages"], strict=True):
             average.copy_(value)
 
     def _write(self, values: list[torch.Tensor]) -> None:
-        torch._foreach_copy_(self._own_parts(), values)
+        torch._foreach_copy_(self._local_parts(), values)
 
-    def _own_parts(self) -> list[torch.Tensor]:
-        """What this process holds of each parameter: all of it, or its part of a tensor that FSDP2 distributes."""
+    def _local_parts(self) -> list[torch.Tensor]:
+        """Return each parameter, or the local shard of one that FSDP2 distributes."""
         parts = [parameter.detach() for parameter in self._parameters]
         return [part.to_local() if isinstance(part, DTensor) else part for part in parts]

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, that nobody else trains in it, and from which checkpoint the training continues."""
+"""The run folder: its ownership, its lock, and the checkpoint from which a training resumes."""
 
 import logging
 import os
@@ -26,12 +26,12 @@ _FILES = (CONFIG_FILE, FILE_NAME, "train_clips.json", "validation_clips.json")
 
 @dataclass(frozen=True)
 class Resume:
-    """Where a run begins.
+    """Start of a run.
 
     Attributes:
-        checkpoint: whole, to continue from; None: the run starts anew.
+        checkpoint: intact checkpoint to resume from; None: the run starts from step 0.
         damaged: names of newer checkpoints that are damaged.
-        found: names of all checkpoints that were looked at.
+        found: names of all checkpoints in the folder.
     """
 
     checkpoint: Path | None = None
@@ -40,15 +40,16 @@ class Resume:
 
 
 _held: dict[str, Resume] = {}
-"""Run folders that this process has locked."""
+"""Run folders that this process has locked, with their start."""
 
 
 def check_run(config: TrainerConfig) -> Resume:
-    """Looks whether a run can begin or continue in its folder, and where; writes nothing.
+    """Check that a run can start or resume in its folder, without writing anything.
 
     Raises:
-        InputError: the folder is somebody else's, in use, or cannot be written; something is in the way.
-        CheckpointError: the run cannot be continued from what is there.
+        InputError: the folder belongs to another program, is in use, or cannot be written, or contains a file with the
+            name of a folder.
+        CheckpointError: the run cannot be resumed from its checkpoints.
     """
     run_dir = Path(config.run_dir)
     check_ownership(run_dir, PROGRAM, _REMEDY, _is_of_older_version)
@@ -65,23 +66,23 @@ def check_run(config: TrainerConfig) -> Resume:
 
 
 def claim_run(run_dir: Path) -> None:
-    """Makes a folder the run folder of trainings; whoever writes there before `hold_run` calls this first.
+    """Mark a folder as a run folder; required before writing into it outside `hold_run`.
 
     Raises:
-        InputError: it is somebody else's, or cannot be written.
+        InputError: it belongs to another program, or cannot be written.
     """
     claim_folder(run_dir, PROGRAM, _REMEDY, _is_of_older_version)
 
 
 @contextmanager
 def hold_run(config: TrainerConfig, known: Resume | None = None) -> Iterator[Resume]:
-    """Makes the run folder ours and keeps other runs out of it; gives where the run begins. Every process calls this.
+    """Mark and lock the run folder, and yield the start of the run; every process calls this.
 
-    Within this process it may be entered again, as the trainer does after the command has.
+    It is reentrant within a process: the command enters it first, then the trainer.
 
     Args:
         config: of the run.
-        known: what `check_run` found; used unless another run has changed the folder since.
+        known: result of `check_run`; used unless another run has changed the folder since.
 
     Raises:
         InputError, CheckpointError: as `check_run`; in every process.
@@ -106,11 +107,11 @@ def hold_run(config: TrainerConfig, known: Resume | None = None) -> Iterator[Res
 
 
 def find_resume(config: TrainerConfig) -> Resume:
-    """The checkpoint a run continues from, its content verified; one warning names newer ones that are damaged.
+    """Return the checkpoint to resume from, its content verified; one warning names newer ones that are damaged.
 
     Raises:
-        CheckpointError: `resume` names something else than a whole checkpoint, all are damaged, or the run folder holds
-            another future.
+        CheckpointError: `resume` does not name an intact checkpoint, all checkpoints are damaged, or the run folder
+            contains later steps than the named one.
     """
     folder = CheckpointFolder(Path(config.run_dir))
     found, damaged = folder.found(), dict[str, str]()
@@ -120,44 +121,44 @@ def find_resume(config: TrainerConfig) -> Resume:
             f"{config.run_dir} already holds checkpoints up to step {step_of(found[-1])}: "
             "continue with training.resume=latest, or choose another training.run_dir"
         )
-    latest = _newest_whole(found, damaged)
+    latest = _newest_intact(found, damaged)
     if config.resume not in ("latest", "none"):
         return Resume(_chosen(Path(config.resume), config, latest), tuple(damaged), names)
     if found and latest is None:
         newest, fault = next(iter(damaged.items()))
         raise CheckpointError(
-            f"none of the {len(found)} checkpoints in {folder.path} is whole ({newest}: {fault}): move them away "
-            "to start anew, or choose another training.run_dir"
+            f"none of the {len(found)} checkpoints in {folder.path} is intact ({newest}: {fault}): move them away "
+            "to start from step 0, or choose another training.run_dir"
         )
     if damaged:
         faults = "; ".join(f"{folder.path / name} is damaged: {fault}" for name, fault in damaged.items())
         logger.warning("%s; the training continues from %s", faults, latest)
-    _tell_unverified(latest)
+    _log_unverified(latest)
     return Resume(latest, tuple(damaged), names)
 
 
 def _chosen(chosen: Path, config: TrainerConfig, latest: Path | None) -> Path:
-    """The checkpoint that `resume` names."""
+    """Return the checkpoint that `resume` names."""
     step = step_of(chosen)
     fault = damage(chosen) if chosen.is_dir() else "there is no such folder"
     if fault is not None:
         is_of_this_run = chosen.parent.resolve() == (Path(config.run_dir) / "checkpoints").resolve()
-        own = latest if is_of_this_run else _newest_whole(CheckpointFolder(chosen.parent.parent).found(), {})
-        remedy = "give another checkpoint with training.resume=, or start anew without it in another training.run_dir"
+        own = latest if is_of_this_run else _newest_intact(CheckpointFolder(chosen.parent.parent).found(), {})
+        remedy = "give another checkpoint with training.resume=, or start without it in another training.run_dir"
         if own is not None:
             remedy = "leave training.resume out to continue" if is_of_this_run else f"give training.resume={own}"
             remedy += f" from {own}" if is_of_this_run else ""
-        raise CheckpointError(f"{chosen} is no whole checkpoint ({fault}): {remedy}")
+        raise CheckpointError(f"{chosen} is not an intact checkpoint ({fault}): {remedy}")
     if latest is not None and step_of(latest) > step:
         raise CheckpointError(
             f"{config.run_dir} already holds step {step_of(latest)}, beyond {chosen}: choose another training.run_dir"
         )
-    _tell_unverified(chosen)
+    _log_unverified(chosen)
     return chosen
 
 
-def _newest_whole(found: list[Path], damaged: dict[str, str]) -> Path | None:
-    """The newest whole one of some checkpoints; `damaged` gets the name and fault of each newer one."""
+def _newest_intact(found: list[Path], damaged: dict[str, str]) -> Path | None:
+    """Return the newest intact checkpoint; name and fault of each newer one are added to `damaged`."""
     for path in reversed(found):
         fault = damage(path)
         if fault is None:
@@ -166,13 +167,13 @@ def _newest_whole(found: list[Path], damaged: dict[str, str]) -> Path | None:
     return None
 
 
-def _tell_unverified(checkpoint: Path | None) -> None:
+def _log_unverified(checkpoint: Path | None) -> None:
     if checkpoint is not None and not has_manifest(checkpoint):
-        logger.info("%s has no manifest, it is of an older version: its files cannot be verified", checkpoint)
+        logger.info("%s has no manifest because an older version wrote it: its files cannot be verified", checkpoint)
 
 
 def _is_of_older_version(folder: Path) -> bool:
-    """Whether a training made the folder before folders were marked."""
+    """Return True for a run folder of an older version, which did not mark its folders."""
     has_checkpoint = any(folder.glob(f"checkpoints/step_*/{STATE_FILE}"))
     return has_checkpoint or ((folder / FILE_NAME).is_file() and (folder / CONFIG_FILE).is_file())
 

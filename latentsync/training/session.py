@@ -1,4 +1,4 @@
-"""The prepared objects of one run, and what all processes do together with them: save, load, evaluate, agree."""
+"""State of a training in all its processes: model, optimizer, schedule, average and random generators."""
 
 import copy
 import logging
@@ -24,26 +24,26 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingSession:
-    """Model, optimizer and schedule as accelerate prepared them, and the average of the weights.
+    """Model, optimizer and schedule as prepared by accelerate, and the average of the weights.
 
     Args:
         config: of the run.
         model: the network to train, on any device.
 
     Raises:
-        ConfigError: nothing trains, or the launcher's kind of sharding does not go with the configuration.
+        ConfigError: no parameter is trainable, or the optimizer does not support the launcher's sharding.
     """
 
     def __init__(self, config: TrainerConfig, model: nn.Module) -> None:
         self.accelerator = build_accelerator(config)
         set_seed(config.seed, device_specific=True)
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise ConfigError("no weight of the model trains: check what the configuration names as trainable")
+            raise ConfigError("no parameter of the model is trainable: check the key trainable")
         if config.gradient_checkpointing:
             _enable_gradient_checkpointing(model)
         model.train()
         self.is_sharded = is_sharded(self.accelerator)
-        # Under sharding no process holds all weights; validation fills this copy, made before the model is taken apart.
+        # Under sharding no process holds all weights. Validation fills this copy, made before the model is sharded.
         self._whole_model = copy.deepcopy(model) if self.is_sharded and self.is_main else None
         optimizer = build_optimizer(model, config.optimizer)
         schedule = build_schedule(optimizer, config.schedule, config.max_steps)
@@ -52,16 +52,16 @@ class TrainingSession:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and logs."""
+        """True in the process that writes and logs."""
         return self.accelerator.is_main_process
 
     @property
     def device(self) -> torch.device:
-        """Where this process trains."""
+        """The device of this process."""
         return self.accelerator.device
 
     def write(self, folder: Path) -> None:
-        """Saves all that training needs into a folder; every process calls this."""
+        """Save the training state into a folder; every process calls this."""
         rank = self.accelerator.process_index
         self.accelerator.save_state(str(folder))
         torch.save(random_state(self.device), folder / _random_file(rank))
@@ -70,26 +70,26 @@ class TrainingSession:
 
     @contextmanager
     def exported_weights(self) -> Iterator[dict[str, torch.Tensor]]:
-        """All weights, averaged ones where there are, valid while inside; complete on the main process."""
+        """Yield all weights, averaged ones if configured; valid inside the context, complete on the main process."""
         with self._averaged():
             yield {name: tensor.detach() for name, tensor in self._state_dict().items()}
 
     def read(self, folder: Path, remedy: str) -> None:
-        """Loads what `write` saved; every process calls this.
+        """Load the state that `write` saved; every process calls this.
 
         Args:
             folder: the checkpoint.
-            remedy: what to do where it is damaged, for the message.
+            remedy: remedy for a damaged checkpoint, for the message.
 
         Raises:
-            CheckpointError: a file is damaged or does not fit the configuration; in every process, whichever found it.
+            CheckpointError: a file is damaged or does not fit the configuration; raised in every process.
         """
         faults = [fault for fault in self.gathered(self._fault(folder)) if fault is not None]
         if faults:
             raise CheckpointError(_cannot_continue(folder, faults[0], remedy))
         try:
             self.accelerator.load_state(str(folder))
-        except Exception as error:  # all files but the weights were compared with what they go to
+        except Exception as error:  # only weights can still fail; the other files were checked before
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             fault = f"the weights do not fit the model: {line}"
             raise CheckpointError(_cannot_continue(folder, fault, remedy)) from error
@@ -99,10 +99,10 @@ class TrainingSession:
         if random_file.is_file():
             restore_random_state(read_plain(random_file), self.device)
         else:
-            logger.warning("%s was saved by fewer processes: a process starts with fresh random numbers", folder)
+            logger.warning("%s was saved by fewer processes: this one starts with a new random state", folder)
 
     def _fault(self, folder: Path) -> str | None:
-        """The first file of a checkpoint that cannot be used, with the reason; None: all can."""
+        """Return the first unusable file of a checkpoint with the reason, or None."""
         try:
             if not self.is_sharded and self.accelerator.distributed_type != DistributedType.DEEPSPEED:
                 if (folder / SAFE_WEIGHTS_NAME).is_file():
@@ -124,16 +124,16 @@ class TrainingSession:
         content, kept = read_plain(path), random_state(self.device)
         try:
             restore_random_state(content, self.device)
-        except Exception as error:  # plain data, but not that of generators
-            raise CheckpointError(f"{path.name} holds no state of random numbers") from error
+        except Exception as error:  # plain data, but not a state of generators
+            raise CheckpointError(f"{path.name} contains no state of random generators") from error
         finally:
             restore_random_state(kept, self.device)
 
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module | None]:
-        """The whole network in eval mode, with averaged weights where there are; None off the main process.
+        """Yield the whole network in eval mode, with averaged weights if configured; None except in the main process.
 
-        Training is afterwards as if nothing had happened, random numbers included.
+        Afterwards the training state is unchanged, random generators included.
         """
         kept = random_state(self.device)
         with self._averaged(), torch.no_grad():
@@ -150,11 +150,11 @@ class TrainingSession:
         restore_random_state(kept, self.device)
 
     def gathered(self, value: Any) -> list[Any]:
-        """The value of every process, in order; every process calls this."""
+        """Return the values of all processes, in order; every process calls this."""
         return gather_object([value])
 
     def from_main(self, value: Any) -> Any:
-        """The main process' value; every process calls this, and the others wait for it."""
+        """Return the value of the main process; every process calls this."""
         return broadcast_object_list([value])[0] if self.accelerator.num_processes > 1 else value
 
     def _averaged(self) -> Any:
@@ -181,20 +181,20 @@ def _random_file(rank: int) -> str:
 
 
 def _cannot_continue(folder: Path, fault: str, remedy: str) -> str:
-    choices = f"use the configuration it was made with, choose another training.run_dir, or {remedy}"
+    choices = f"use the configuration it was trained with, choose another training.run_dir, or {remedy}"
     return f"cannot continue from {folder}: {fault}: {choices}"
 
 
 def _enable_gradient_checkpointing(model: nn.Module) -> None:
     enable = getattr(model, "enable_gradient_checkpointing", None)
     if enable is None:
-        logger.warning("%s keeps its activations: it knows no gradient checkpointing", type(model).__name__)
+        logger.warning("%s keeps its activations: it does not support gradient checkpointing", type(model).__name__)
     else:
         enable()
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """State of the generators of Python, NumPy and torch, on the CPU and on `device`."""
+    """Return the state of the generators of Python, NumPy and torch (CPU and `device`) as plain data."""
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
@@ -208,7 +208,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Puts back what `random_state` gave."""
+    """Restore the result of `random_state`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]

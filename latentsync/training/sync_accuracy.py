@@ -1,4 +1,4 @@
-"""How well a SyncNet tells the sound of a picture from other sound of the same clip, and where it finds the offset."""
+"""Accuracy of a SyncNet on clips: in-sync against shifted audio of the same clip, and the offset it reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from latentsync.device import training_dtype
 from latentsync.training.syncnet_step import stacked_frames
 
 MAX_OFFSET_FRAMES = 15
-"""Offsets looked at when the best one is searched, to both sides."""
-_WINDOWS_AT_ONCE = 32
+"""Largest offset in either direction when the best one is searched."""
+_BATCH_WINDOWS = 32
 _NUM_THRESHOLDS = 199
 
 
 @dataclass(frozen=True)
 class ClipScores:
-    """Cosines of one clip.
+    """Cosine similarities of one clip.
 
     Attributes:
-        positive: (n,) of pictures and their own sound.
-        negative: (m,) of pictures and other sound of the clip, at least `min_offset_frames` away.
-        offset: frames by which the sound lies behind the picture at the best mean cosine, in -15 ... 15.
+        positive: (n,) of video windows and their own audio.
+        negative: (m,) of video windows and audio of the clip at least `min_offset_frames` away.
+        offset: frames by which the audio lags behind the video at the best mean similarity, -15 to 15.
     """
 
     positive: np.ndarray
@@ -38,12 +38,12 @@ class ClipScores:
 
 
 class SyncAccuracy:
-    """Scores clips with a SyncNet.
+    """Score clips with a SyncNet.
 
     Args:
-        features: cached views of the clips.
-        data: windows and the least distance of a negative.
-        windows_per_clip: pictures looked at per clip, evenly spread; each meets the sound of all windows of the clip.
+        features: cached features of the clips.
+        data: windows, and the smallest distance of a negative.
+        windows_per_clip: video windows per clip, evenly spaced; each is compared with all audio windows of the clip.
     """
 
     def __init__(self, features: ClipFeatures, data: SyncNetDataConfig, windows_per_clip: int) -> None:
@@ -51,35 +51,40 @@ class SyncAccuracy:
 
     @torch.no_grad()
     def score(self, syncnet: nn.Module, clip: TrainingClip) -> ClipScores:
-        """Cosines of one clip; the network is called in the number format that is fastest on its device."""
+        """Return the similarities of one clip; the network runs in the training dtype of its device."""
         shift = self.data.audio_offset_frames
         first, last = max(0, -shift), clip.num_frames - self.data.num_frames - max(0, shift)
-        sounds = np.arange(first, last + 1)
-        pictures = np.unique(np.linspace(first, last, min(self.windows_per_clip, len(sounds))).round().astype(int))
+        audio_starts = np.arange(first, last + 1)
+        num_windows = min(self.windows_per_clip, len(audio_starts))
+        video_starts = np.unique(np.linspace(first, last, num_windows).round().astype(int))
         device = next(syncnet.parameters()).device
-        heard = self._hear(syncnet, clip, sounds + shift, device)
-        seen = self._see(syncnet, clip, pictures, device)
-        similarity = (seen @ heard.T).clamp(0, 1).cpu().numpy()
-        offsets = sounds - pictures[:, None]
+        audio = self._embed_audio(syncnet, clip, audio_starts + shift, device)
+        video = self._embed_video(syncnet, clip, video_starts, device)
+        similarity = (video @ audio.T).clamp(0, 1).cpu().numpy()
+        offsets = audio_starts - video_starts[:, None]
         far = np.abs(offsets) >= self.data.min_offset_frames
         return ClipScores(similarity[offsets == 0], similarity[far], best_offset(similarity, offsets))
 
-    def _hear(self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device) -> torch.Tensor:
+    def _embed_audio(
+        self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device
+    ) -> torch.Tensor:
         mel, data = self.features.mel(clip), self.data
         parts = []
-        for some in _chunks(starts):
+        for batch in _batches(starts):
             windows = [
-                mel_window(mel, int(start), data.video_fps, data.num_mel_columns, repeat_last=True) for start in some
+                mel_window(mel, int(start), data.video_fps, data.num_mel_columns, repeat_last=True) for start in batch
             ]
             parts.append(_embed(syncnet, "audio_encoder", torch.from_numpy(np.stack(windows)[:, None]).to(device)))
         return torch.cat(parts)
 
-    def _see(self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device) -> torch.Tensor:
+    def _embed_video(
+        self, syncnet: nn.Module, clip: TrainingClip, starts: np.ndarray, device: torch.device
+    ) -> torch.Tensor:
         length = self.data.num_frames
         frames = self._frames(clip)
         parts = []
-        for some in _chunks(starts):
-            windows = np.stack([self._window(frames[start : start + length]) for start in some])
+        for batch in _batches(starts):
+            windows = np.stack([self._window(frames[start : start + length]) for start in batch])
             parts.append(_embed(syncnet, "visual_encoder", stacked_frames(torch.from_numpy(windows).to(device))))
         return torch.cat(parts)
 
@@ -92,14 +97,17 @@ class SyncAccuracy:
         return frames.astype(np.float32) if self.data.latent_space else model_pixels(frames)
 
 
-def figures(scores: Sequence[ClipScores]) -> dict[str, float]:
-    """What the scores of many clips come to.
+def accuracy_metrics(scores: Sequence[ClipScores]) -> dict[str, float]:
+    """Return the metrics of many clips.
 
     Returns:
-        sync_loss: cross-entropy, both kinds of pairs weighing the same. accuracy: at threshold 0.5, likewise.
-        best_accuracy, best_threshold: at the threshold that is best for these clips. accepted: share of the positives
-        above 0.5; refused: of the negatives below. area_under_curve: chance that a positive scores above a negative.
-        offset_zero: share of the clips whose best offset is 0.
+        sync_loss: cross-entropy; positives and negatives have equal weight, here and in the accuracies.
+        accuracy: at threshold 0.5.
+        best_accuracy, best_threshold: at the best threshold for these clips.
+        accepted: share of positives above 0.5.
+        refused: share of negatives at or below 0.5.
+        area_under_curve: probability that a positive scores above a negative.
+        offset_zero: share of clips whose best offset is 0.
     """
     positive = np.concatenate([one.positive for one in scores]).astype(np.float64)
     negative = np.concatenate([one.negative for one in scores]).astype(np.float64)
@@ -121,7 +129,7 @@ def figures(scores: Sequence[ClipScores]) -> dict[str, float]:
 
 
 def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Chance that a positive scores above a negative, ties counting half (the Mann-Whitney statistic)."""
+    """Return the probability that a positive scores above a negative; ties count half (Mann-Whitney statistic)."""
     ordered = np.sort(negative)
     below = np.searchsorted(ordered, positive, side="left")
     up_to = np.searchsorted(ordered, positive, side="right")
@@ -129,7 +137,7 @@ def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
 
 
 def best_offset(similarity: np.ndarray, offsets: np.ndarray) -> int:
-    """The offset in -15 ... 15 with the highest mean cosine, among those that occur; both arrays (pictures, sounds)."""
+    """Return the offset from -15 to 15 with the highest mean similarity; both arrays are (video, audio) windows."""
     candidates = [one for one in range(-MAX_OFFSET_FRAMES, MAX_OFFSET_FRAMES + 1) if (offsets == one).any()]
     return max(candidates, key=lambda one: float(similarity[offsets == one].mean()))
 
@@ -141,21 +149,21 @@ def _embed(syncnet: nn.Module, encoder: str, windows: torch.Tensor) -> torch.Ten
         return syncnet.get_submodule(encoder)(windows).float()
 
 
-def _chunks(starts: np.ndarray) -> list[np.ndarray]:
-    return [starts[begin : begin + _WINDOWS_AT_ONCE] for begin in range(0, len(starts), _WINDOWS_AT_ONCE)]
+def _batches(starts: np.ndarray) -> list[np.ndarray]:
+    return [starts[begin : begin + _BATCH_WINDOWS] for begin in range(0, len(starts), _BATCH_WINDOWS)]
 
 
 class SyncNetValidator:
-    """Scores the current weights on held-out clips; the trainer calls it.
+    """Validate a SyncNet on held-out clips; see `latentsync.training.training_step.Validator`.
 
     Args:
-        accuracy: looks at one clip.
-        clips: held-out clips, always the same.
+        accuracy: scores one clip.
+        clips: held-out clips.
     """
 
     def __init__(self, accuracy: SyncAccuracy, clips: Sequence[TrainingClip]) -> None:
         self.accuracy, self.clips = accuracy, list(clips)
 
     def __call__(self, model: nn.Module, folder: Path, global_step: int) -> dict[str, float]:
-        """The figures of `latentsync.training.sync_accuracy.figures`; nothing is written."""
-        return figures([self.accuracy.score(model, clip) for clip in self.clips])
+        """Return the `accuracy_metrics` of the clips; no file is written."""
+        return accuracy_metrics([self.accuracy.score(model, clip) for clip in self.clips])

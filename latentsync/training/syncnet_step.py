@@ -1,4 +1,4 @@
-"""One training step of the SyncNet: cross-entropy on the cosine of picture and sound (arXiv 2412.09262)."""
+"""Training step of the SyncNet: cross-entropy on the cosine of video and audio embeddings (arXiv 2412.09262)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from latentsync.models.checkpoint import save_checkpoint
 from latentsync.training.training_step import StepContext, StepResult
 
 CHANCE_LOSS = math.log(2)
-"""Cross-entropy of a network that answers 0.5 to everything: the famous 0.693."""
+"""Cross-entropy of a network that always predicts 0.5: the plateau at 0.693."""
 _MARGIN = 1e-4
 _HISTORY_LISTS = {
     "train_step_list": "train_step",
@@ -27,17 +27,18 @@ _HISTORY_LISTS = {
 
 @dataclass
 class PairsConfig:
-    """Which pictures and sounds are compared.
+    """Pairs of video and audio windows to compare.
 
     Attributes:
-        windows_per_clip: windows taken from each clip of a batch. 1: each picture meets its own sound and one other of
-            the clip, as published. More: each picture meets the sounds of all windows of its clip, at no cost.
-        negative_weight: weight, of 1, of the pairs that do not belong together; 0.5 as published. More lowers all
-            cosines, and with them the threshold that is best.
-        contrastive_weight: weight, at the start, of the warm start: a softmax over all sounds of the batch for each
-            picture and over all pictures for each sound (InfoNCE).
-        contrastive_share: share of the training after which that weight has gone down to 0.
-        temperature: of that softmax.
+        windows_per_clip: windows of each clip of a batch. 1, as published: each video window is compared with its own
+            audio and with one other audio window of the clip. More: with the audio of all windows of its clip, at no
+            extra cost.
+        negative_weight: share of negative pairs in the loss, in (0, 1); 0.5 as published. More lowers all similarities,
+            and with them the best threshold.
+        contrastive_weight: initial weight of the contrastive warm-up (InfoNCE over all windows of the batch, in both
+            directions).
+        contrastive_share: share of the training after which that weight has decayed to 0.
+        temperature: temperature of InfoNCE.
     """
 
     windows_per_clip: int = 1
@@ -57,18 +58,18 @@ class PairsConfig:
             )
 
     def contrastive_weight_at(self, fraction: float) -> float:
-        """Weight of the warm start when `fraction` [0, 1] of the training is done."""
+        """Return the weight of the contrastive warm-up after `fraction` [0, 1] of the training."""
         return self.contrastive_weight * max(0.0, 1 - fraction / self.contrastive_share)
 
 
 class SyncNetStep:
-    """Trains a StableSyncNet; `latentsync.data.syncnet_dataset` and `.window_groups` say what the batch holds.
+    """Training step of a StableSyncNet; `latentsync.data.syncnet_dataset` documents the batch.
 
     Args:
         syncnet: the network to train; called with frames (b, f c, h, w) and mels (b, 1, 80, columns).
-        pairs: which pictures and sounds are compared.
-        min_offset_frames: windows of one clip that begin closer than this are not told apart.
-        record: what the exported file says about itself, such as {"resolution": 128}.
+        pairs: pairs to compare.
+        min_offset_frames: windows of one clip that start closer together than this are no negative pairs.
+        record: configuration stored in the exported file, such as {"resolution": 128}.
     """
 
     export_name = "stable_syncnet.pt"
@@ -86,22 +87,25 @@ class SyncNetStep:
         self.record = dict(record)
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
-        """Loss of a batch; `sync_loss` is the cross-entropy alone, `accuracy` counts both kinds of pairs equally."""
+        """Return the loss of a batch.
+
+        The metric `sync_loss` is the cross-entropy alone; in `accuracy` positives and negatives have equal weight.
+        """
         num_windows = self.pairs.windows_per_clip
         frames, mel = batch["frames"], batch["mel"]
         if num_windows > 1:
             frames, mel = frames.flatten(0, 1), mel.flatten(0, 1)
         frames = stacked_frames(frames)
-        sounds = mel if num_windows > 1 else torch.cat([mel, batch["other_mel"]])
-        seen, heard = (embedding.float() for embedding in model(frames, sounds))
+        mels = mel if num_windows > 1 else torch.cat([mel, batch["other_mel"]])
+        video, audio = (embedding.float() for embedding in model(frames, mels))
         if num_windows > 1:
             starts, clips = batch["start"].flatten(), [clip for clip in batch["clip"] for _ in range(num_windows)]
-            similarity = seen @ heard.T
+            similarity = video @ audio.T
             same_clip, far = relations(clips, starts, self.min_offset_frames)
             positive, negative = similarity.diagonal(), similarity[same_clip & far]
         else:
-            positive, negative = (seen * heard[: len(seen)]).sum(1), (seen * heard[len(seen) :]).sum(1)
-            similarity = seen @ heard[: len(seen)].T
+            positive, negative = (video * audio[: len(video)]).sum(1), (video * audio[len(video) :]).sum(1)
+            similarity = video @ audio[: len(video)].T
             same_clip, far = relations(batch["clip"], batch["start"], self.min_offset_frames)
         sync_loss = cross_entropy(positive, negative, self.pairs.negative_weight)
         metrics: dict[str, torch.Tensor | float] = {
@@ -118,18 +122,18 @@ class SyncNetStep:
     def export(
         self, state_dict: Mapping[str, torch.Tensor], path: Path, global_step: int, history: Mapping[str, list[float]]
     ) -> None:
-        """Writes the weights in the published format, in half precision, with the published lists of losses."""
+        """Write the weights in the published format, in half precision, with the published lists of losses."""
         lists = {name: list(history.get(column, [])) for name, column in _HISTORY_LISTS.items()}
         save_checkpoint(path, state_dict, global_step, {"config": self.record, **lists}, torch.float16)
 
 
 def stacked_frames(frames: torch.Tensor) -> torch.Tensor:
-    """Windows (b, f, c, h, w) of pixels or latents as the network sees them, frame-major (b, f c, h, w)."""
+    """Return windows (b, f, c, h, w) of pixels or latents in the layout of the network, frame-major (b, f c, h, w)."""
     return frames.flatten(1, 2)
 
 
 def relations(clips: list[str], starts: torch.Tensor, min_offset_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """For all pairs of windows two masks (n, n): of one clip; begin at least `min_offset_frames` apart."""
+    """Return two masks (n, n) of pairs of windows: of the same clip; starting at least `min_offset_frames` apart."""
     numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
     indices = torch.tensor([numbers[clip] for clip in clips], device=starts.device)
     same_clip = indices[:, None] == indices
@@ -137,29 +141,29 @@ def relations(clips: list[str], starts: torch.Tensor, min_offset_frames: int) ->
 
 
 def cross_entropy(positive: torch.Tensor, negative: torch.Tensor, negative_weight: float = 0.5) -> torch.Tensor:
-    """Binary cross-entropy of cosines in [0, 1]: a weighted mean of both kinds' means, however many there are of each.
+    """Return the binary cross-entropy of cosines in [0, 1]: weighted mean of the means of positives and negatives.
 
-    Cosines are mapped linearly from [0, 1] to [1e-4, 1 - 1e-4], so the logarithm and its gradient are finite. At the
-    ends, and where rounding has moved a cosine past them, the gradient is that of this map.
+    Cosines are mapped linearly from [0, 1] to [1e-4, 1 - 1e-4], so that the logarithm and its gradient are finite. The
+    gradient is that of this map also for cosines that rounding has moved out of [0, 1].
     """
     loss = -(1 - negative_weight) * _inner(positive).log().mean()
     return loss - negative_weight * (1 - _inner(negative)).log().mean() if negative.numel() else loss
 
 
 def balanced_accuracy(positive: torch.Tensor, negative: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
-    """Mean of the share of accepted positives and the share of refused negatives."""
+    """Return the mean of the share of accepted positives and the share of rejected negatives."""
     accepted = (positive > threshold).float().mean()
     refused = (negative <= threshold).float().mean() if negative.numel() else accepted
     return (accepted + refused) / 2
 
 
 def contrastive_loss(similarity: torch.Tensor, others: torch.Tensor, temperature: float) -> torch.Tensor:
-    """InfoNCE in both directions of cosines (n pictures, n sounds) whose diagonal belongs together.
+    """Return InfoNCE in both directions.
 
     Args:
-        similarity: cosines.
-        others: bool, the same shape: pairs that count as not belonging together.
-        temperature: cosines are divided by it.
+        similarity: (n, n) cosines of video and audio windows; the diagonal holds the positives.
+        others: (n, n) bool, True for negative pairs.
+        temperature: divisor of the cosines.
     """
     own = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
     logits = (similarity / temperature).masked_fill(~(others | own), float("-inf"))
@@ -173,11 +177,11 @@ def _inner(cosine: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class WatchdogConfig:
-    """When a loss counts as stuck.
+    """When to warn about a loss that stays at chance.
 
     Attributes:
-        patience_steps: optimizer steps after which the loss should be below chance; 0 never warns.
-        margin: by how much.
+        patience_steps: optimizer steps after which the loss should be below chance; 0 disables the warning.
+        margin: required distance from chance.
     """
 
     patience_steps: int = 1000
@@ -189,11 +193,11 @@ class WatchdogConfig:
 
 
 class ChanceWatchdog:
-    """A callback of the trainer: one line when `sync_loss` never fell below chance, again each time the steps double.
+    """Trainer callback that warns if `sync_loss` has never fallen below chance, again each time the steps double.
 
     Args:
-        config: when a loss counts as stuck.
-        advice: what to change, the most promising first (`latentsync.recipes.train_syncnet` knows the configuration).
+        config: when to warn.
+        advice: suggested changes, the most effective first (`latentsync.recipes.train_syncnet.advice`).
     """
 
     def __init__(self, config: WatchdogConfig, advice: Sequence[str]) -> None:
@@ -203,7 +207,7 @@ class ChanceWatchdog:
         self._next_warning = config.patience_steps
 
     def __call__(self, global_step: int, metrics: dict[str, float]) -> str | None:
-        """Takes a row of training metrics in; the warning, or None."""
+        """Add a row of training metrics; return the warning or None."""
         self._lowest = min(self._lowest, metrics.get("sync_loss", float("inf")))
         has_left = self._lowest < CHANCE_LOSS - self.config.margin
         if has_left or not self.config.patience_steps or global_step < self._next_warning:

@@ -21,7 +21,7 @@ from latentsync.training.run_folder import Resume, check_run, hold_run
 from latentsync.training.trainer import Trainer
 from latentsync.training.trainer_config import TrainerConfig
 
-_WHEN_STOPPED = "the same command continues from the newest whole checkpoint"
+_WHEN_STOPPED = "the same command continues from the newest complete checkpoint"
 
 Check = Callable[[], object]
 """Raises LatentSyncError if a file that a training reads is missing or does not fit."""
@@ -64,7 +64,7 @@ def run_training(
     Returns:
         The exit status: 0, 2 for bad input, 128 + signal number after a signal.
     """
-    options = _parser(name, description, default_config).parse_args(arguments)
+    options = _parser(name, description, default_config).parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def work() -> int:

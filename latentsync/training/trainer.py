@@ -1,4 +1,4 @@
-"""The training loop, once for all models."""
+"""The training loop of all models."""
 
 import itertools
 import logging
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from latentsync.cli import SIGNAL_EXIT_BASE
 from latentsync.data.batching import StepSampler
+from latentsync.errors import LatentSyncError
 from latentsync.storage.atomic import atomic_write
 from latentsync.training.checkpointing import CONFIG_FILE, CheckpointFolder, CheckpointSaver, Progress, read_state
 from latentsync.training.interrupts import Interrupted, StopRequest, stop_requested
@@ -27,25 +28,29 @@ from latentsync.training.session import TrainingSession
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.training_data import Batch, Collate, SizedDataset, batches
 from latentsync.training.training_step import StepContext, TrainingStep, Validator
-from latentsync.training.write_errors import NonFiniteLossError, writing
+from latentsync.training.write_errors import writing
 
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[int, dict[str, float]], str | None]
 
 
+class NonFiniteLossError(LatentSyncError):
+    """The loss or a gradient is NaN or infinite."""
+
+
 @dataclass
 class TrainReport:
-    """What a training did.
+    """Result of a training.
 
     Attributes:
-        global_step: optimizer steps done, those of earlier runs included.
-        checkpoint: the newest complete one.
+        global_step: optimizer steps done, including those of earlier runs.
+        checkpoint: the newest complete checkpoint.
         metrics: the last row of training metrics.
-        validation: the last row of validation figures.
+        validation: the last row of validation metrics.
         progress: best validation, time and skipped steps.
-        signal_number: of the signal that ended the run early; 0: none did.
-        was_finished: whether there was nothing left to do.
+        signal_number: signal that ended the run early; 0: none.
+        was_finished: True if all steps had been done before.
     """
 
     global_step: int
@@ -63,17 +68,19 @@ class TrainReport:
 
 
 class Trainer:
-    """Trains a model by a step object until `max_steps`; stops and resumes exactly.
+    """Train the model of a step object until `max_steps`.
+
+    A run that was stopped and resumed gives the same weights as an uninterrupted one, bit for bit on a CPU.
 
     Args:
         config: of the run.
-        step: makes losses; its model trains.
-        dataset: map-style, of `ItemKey`s; with workers it is pickled.
-        collate: puts items into a batch (`latentsync.data.batching`).
-        validator: judges the weights every `validate_every` steps.
+        step: computes losses; its model is trained.
+        dataset: map-style, indexed with `ItemKey`s; picklable if there are workers.
+        collate: joins items to a batch (`latentsync.data.batching`).
+        validator: called every `validate_every` steps.
         resolved_config: the whole configuration as plain data, written into the run folder and every checkpoint.
-        callbacks: called on the main process with the step and each row of training metrics; a line that comes back
-            is logged as a warning.
+        callbacks: called in the main process with the step and each row of training metrics; a returned line is logged
+            as a warning.
     """
 
     def __init__(
@@ -92,14 +99,14 @@ class Trainer:
         self.run_dir = Path(config.run_dir)
 
     def fit(self) -> TrainReport:
-        """Trains, or continues, to the end.
+        """Train to `max_steps`, from the newest checkpoint if there is one.
 
         Raises:
             NonFiniteLossError: a loss or gradient is not finite.
             CheckpointSaveError: a checkpoint cannot be written.
-            CheckpointError: the run cannot be continued from what is there.
-            ConfigError: the configuration does not go with the model or the launcher.
-            InputError: the run folder is somebody else's, in use by another run, or cannot be written.
+            CheckpointError: the run cannot be resumed from its checkpoints.
+            ConfigError: the configuration does not fit the model or the launcher.
+            InputError: the run folder belongs to another program, is in use by another run, or cannot be written.
         """
         with hold_run(self.config) as resume:
             return self._fit(resume)
@@ -108,7 +115,7 @@ class Trainer:
         resume = start.checkpoint
         if resume is not None and (progress := read_state(resume)).global_step >= self.config.max_steps:
             logger.info(
-                "%s is finished: %d steps are done; raise training.max_steps to go on", resume, progress.global_step
+                "%s is finished: %d steps are done; raise training.max_steps to continue", resume, progress.global_step
             )
             self._complete_last_save(CheckpointFolder(self.run_dir, start.damaged), resume, progress)
             return TrainReport(progress.global_step, resume, progress=progress, was_finished=True)
@@ -123,7 +130,7 @@ class Trainer:
             return _Loop(self, session, saver, stop, progress, rows).run()
 
     def _complete_last_save(self, folder: CheckpointFolder, checkpoint: Path, progress: Progress) -> None:
-        """Does what was left undone when the last save of a finished run was cut off behind its checkpoint."""
+        """Complete the last save of a finished run that was killed after its checkpoint was renamed."""
         name, step = self.step.export_name, progress.global_step
         if is_main_process() and checkpoint == folder.final(step) and not folder.is_published(step, name):
             with writing(self.run_dir):
@@ -134,7 +141,7 @@ class Trainer:
 
 
 class _Loop:
-    """One call of `fit`: what happens at every step, and the state it happens to."""
+    """State and steps of one call of `fit`."""
 
     def __init__(
         self,
@@ -157,7 +164,7 @@ class _Loop:
     def run(self) -> TrainReport:
         config, progress = self.config, self.progress
         loader = self._loader()
-        first = next(loader)  # starting the workers is not part of any step
+        first = next(loader)  # so that starting the workers does not count as step time
         supply = itertools.chain([first], loader)
         bar = tqdm(
             total=config.max_steps,
@@ -167,11 +174,11 @@ class _Loop:
         )
         try:
             while progress.global_step < config.max_steps and not self.report.signal_number:
-                figures = self._optimize(supply)
+                metrics = self._optimize(supply)
                 is_last = progress.global_step == config.max_steps
                 if is_last or progress.global_step % config.log_every == 0 or self.report.signal_number:
-                    figures |= self._log_training()
-                bar.set_postfix(_bar_figures(figures), refresh=False)
+                    metrics |= self._log_training()
+                bar.set_postfix(_bar_values(metrics), refresh=False)
                 bar.update()
                 is_best = self._is_due(config.validate_every, is_last) and self._validate_or_save()
                 if self._is_due(config.save_every, is_last) or is_best or is_last or self.report.signal_number:
@@ -182,7 +189,7 @@ class _Loop:
         return self._finish()
 
     def _optimize(self, supply: Iterator[Batch]) -> dict[str, float]:
-        """One optimizer step over `gradient_accumulation` batches; returns the figures of the progress bar."""
+        """Do one optimizer step over `gradient_accumulation` batches; return the values for the progress bar."""
         start = time.perf_counter()
         session, accelerator, progress = self.session, self.session.accelerator, self.progress
         context = StepContext(progress.global_step, self.config.max_steps)
@@ -199,7 +206,7 @@ class _Loop:
                 accelerator.backward(result.loss)
                 if accelerator.sync_gradients:
                     norm = self._clip()
-                    loss = self._agree(torch.stack(losses).mean(), norm, clips)
+                    loss = self._synchronize(torch.stack(losses).mean(), norm, clips)
                 session.optimizer.step()
                 session.optimizer.zero_grad()
         self.learning_rate = session.schedule.get_last_lr()[0]
@@ -208,7 +215,7 @@ class _Loop:
         return {"loss": loss, "learning_rate": self.learning_rate}
 
     def _clip(self) -> torch.Tensor | None:
-        """Scales the gradients down; returns their norm over all processes, None where DeepSpeed does not tell it."""
+        """Clip the gradients and return their norm over all processes, or None if DeepSpeed does not report it."""
         limit = self.config.max_grad_norm or math.inf
         norm = self.session.accelerator.clip_grad_norm_(self.session.model.parameters(), limit)
         if norm is None:
@@ -216,29 +223,29 @@ class _Loop:
         norm = torch.as_tensor(norm)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
-    def _agree(self, loss: torch.Tensor, norm: torch.Tensor | None, clips: list[str]) -> float:
-        """All processes look at each other's loss and signal before the weights move.
+    def _synchronize(self, loss: torch.Tensor, norm: torch.Tensor | None, clips: list[str]) -> float:
+        """Exchange loss, gradient norm and signal between all processes before the weights change.
 
         Returns:
             The mean loss.
 
         Raises:
-            NonFiniteLossError: in every process, when any process has a loss that is not finite.
+            NonFiniteLossError: the loss or norm of any process is not finite; raised in every process.
         """
         accelerator = self.session.accelerator
-        # Where a scaler is at work it looks after the gradients itself: it skips the step and lowers its factor.
-        judged = torch.zeros(()) if norm is None or accelerator.scaler is not None else norm
-        own = torch.stack([loss, judged.to(loss), torch.tensor(self.stop.signal_number).to(loss)])
+        # A loss scaler handles gradients that overflow by itself: it skips the step and lowers its factor.
+        checked = torch.zeros(()) if norm is None or accelerator.scaler is not None else norm
+        own = torch.stack([loss, checked.to(loss), torch.tensor(self.stop.signal_number).to(loss)])
         everyone = cast(torch.Tensor, accelerator.gather(own.unsqueeze(0))).cpu()
         self.report.signal_number = int(everyone[:, 2].max())
         if not bool(everyone[:, :2].isfinite().all()):
-            what = "loss" if not bool(everyone[:, 0].isfinite().all()) else "gradient norm"
+            name = "loss" if not bool(everyone[:, 0].isfinite().all()) else "gradient norm"
             files = self.session.gathered([] if bool(own[:2].isfinite().all()) else clips)
-            names = ", ".join(dict.fromkeys(name for part in files for name in part)) or "unknown files"
+            paths = ", ".join(dict.fromkeys(path for part in files for path in part)) or "unknown files"
             raise NonFiniteLossError(
-                f"the {what} of step {self.progress.global_step + 1} is not finite; its batch came from {names}; "
+                f"the {name} of step {self.progress.global_step + 1} is not finite; its batch came from {paths}; "
                 f"the last good checkpoint is {self.saver.folder.latest() or 'none'}: "
-                "look at these files, or lower the learning rate"
+                "inspect these files, or lower the learning rate"
             )
         return float(everyone[:, 0].mean())
 
@@ -249,7 +256,7 @@ class _Loop:
         elif session.average is not None:
             session.average.update()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch's, when the scaler skips the very first step
+            warnings.simplefilter("ignore", UserWarning)  # torch warns if the scaler skips the first step
             session.schedule.step()
         if norm is not None and bool(norm.isfinite()):
             self.window.add({"gradient_norm": norm})
@@ -258,7 +265,7 @@ class _Loop:
         self.report.global_step = progress.global_step
 
     def _log_training(self) -> dict[str, float]:
-        """Writes a row of means since the last one and tells the callbacks; every process calls this."""
+        """Log means since the last row and call the callbacks; every process calls this."""
         progress, metrics = self.progress, self.window.take()
         samples, seconds = self.window_start
         self.window_start = (progress.samples_seen, progress.seconds)
@@ -278,7 +285,7 @@ class _Loop:
         return metrics
 
     def _validate_or_save(self) -> bool:
-        """Validates; a validator that fails costs no trained step where one process can save by itself."""
+        """Validate; if the validator fails, save first, so that no trained step is lost (single process only)."""
         try:
             return self._validate()
         except Exception:
@@ -287,7 +294,7 @@ class _Loop:
             raise
 
     def _save(self) -> Path:
-        """Saves a checkpoint; a signal that any process received meanwhile ends the run after it."""
+        """Save a checkpoint; a signal that any process received meanwhile ends the run afterwards."""
         with self.stop.saving():
             checkpoint = self.saver.save(self.progress, self.rows)
             received = max(self.session.gathered(self.stop.signal_number))
@@ -295,40 +302,40 @@ class _Loop:
         return checkpoint
 
     def _validate(self) -> bool:
-        """Runs the validator on the main process; returns in every process whether this is the best so far."""
+        """Run the validator on the main process; return True in every process if the result is the best so far."""
         validator, step = self.trainer.validator, self.progress.global_step
         if validator is None or self.report.signal_number:
             return False
-        figures: dict[str, float] | None = None
+        metrics: dict[str, float] | None = None
         with self.session.evaluation_model() as model:
             if model is not None:
                 try:
                     with self.stop.cutting_short():
-                        figures = validator(model, self.trainer.run_dir / "validation" / f"step_{step:08d}", step)
+                        metrics = validator(model, self.trainer.run_dir / "validation" / f"step_{step:08d}", step)
                 except Interrupted:
-                    logger.warning("the validation of step %d is cut short", step)
-            figures = self.session.from_main(figures)
-        if figures is None:
+                    logger.warning("the validation of step %d was interrupted", step)
+            metrics = self.session.from_main(metrics)
+        if metrics is None:
             self.report.signal_number = self.session.from_main(self.stop.signal_number)
             return False
-        self.report.validation = figures
+        self.report.validation = metrics
         if self.log is not None:
-            logger.info("validation %d: %s", step, ", ".join(f"{k} {v:.5g}" for k, v in figures.items()))
+            logger.info("validation %d: %s", step, ", ".join(f"{k} {v:.5g}" for k, v in metrics.items()))
             with writing(self.trainer.run_dir):
-                self.log.write("validation", step, figures)
+                self.log.write("validation", step, metrics)
                 draw_charts(self.rows, self.trainer.run_dir / "charts")
-        return self._is_best(figures)
+        return self._is_best(metrics)
 
-    def _is_best(self, figures: Mapping[str, float]) -> bool:
+    def _is_best(self, metrics: Mapping[str, float]) -> bool:
         best, progress = self.config.best_metric, self.progress
         if not best.name:
             return False
-        if best.name not in figures:
+        if best.name not in metrics:
             logger.warning(
-                "training.best_metric.name: the validator gives no %r, only %s", best.name, ", ".join(figures)
+                "training.best_metric.name: the validator gives no %r, only %s", best.name, ", ".join(metrics)
             )
             return False
-        value, before = figures[best.name], progress.best_value
+        value, before = metrics[best.name], progress.best_value
         is_better = before is None or (value < before if best.mode == "min" else value > before)
         if is_better and math.isfinite(value):
             progress.best_value, progress.best_step = value, progress.global_step
@@ -339,14 +346,14 @@ class _Loop:
         report = self.report
         if self.session.is_main and report.signal_number:
             logger.warning(
-                "stopped at step %d; the same command goes on from %s", report.global_step, report.checkpoint
+                "stopped at step %d; the same command continues from %s", report.global_step, report.checkpoint
             )
         elif self.session.is_main:
             logger.info("finished: %d steps, %s", report.global_step, report.checkpoint)
         return report
 
     def _loader(self) -> Generator[Batch, None, None]:
-        """This process' batches from where the run stands."""
+        """Return the remaining batches of this process."""
         config, accelerator = self.config, self.session.accelerator
         steps_left = config.max_steps - self.progress.global_step
         sampler = StepSampler(
@@ -376,9 +383,9 @@ class _Loop:
         return log
 
 
-def _bar_figures(figures: Mapping[str, float]) -> dict[str, str]:
+def _bar_values(metrics: Mapping[str, float]) -> dict[str, str]:
     names = {"loss": "loss", "learning_rate": "rate", "samples_per_second": "samples/s"}
-    return {short: f"{figures[name]:.4g}" for name, short in names.items() if name in figures}
+    return {short: f"{metrics[name]:.4g}" for name, short in names.items() if name in metrics}
 
 
 def _plain(config: TrainerConfig) -> Any:

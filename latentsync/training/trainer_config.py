@@ -1,4 +1,4 @@
-"""What a configuration may say about a training run."""
+"""Configuration of the training loop, its optimizer and its schedule."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,24 +7,24 @@ MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "muon")
 MAX_THREADS = MAX_WORKERS = 1024
 MAX_SEED = 2**31 - 1
-"""NumPy takes 32 bits; every process of a launcher adds its number."""
+"""NumPy takes 32 bits, and every process of a launcher adds its number."""
 SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass
 class OptimizerConfig:
-    """How weights are moved.
+    """The optimizer.
 
     Attributes:
         name: "adamw", or "muon": Muon for weights of two or more dimensions and AdamW for the rest.
         lr: peak learning rate of AdamW.
         matrix_lr: peak learning rate of Muon.
         betas: decay rates of AdamW's two averages.
-        eps: AdamW's guard against division by zero.
-        momentum: Muon's.
-        weight_decay: decoupled; of weights of two or more dimensions only.
-        decay_vectors: whether it applies to biases and norms too, as published.
-        plain_names: with Muon: weights whose names begin so stay with AdamW, such as ["conv_in", "conv_out"].
+        eps: epsilon of AdamW.
+        momentum: momentum of Muon.
+        weight_decay: decoupled weight decay, for weights of two or more dimensions.
+        decay_vectors: apply it to biases and norms too, as published.
+        plain_names: with Muon: prefixes of names of weights that AdamW trains, such as ["conv_in", "conv_out"].
     """
 
     name: str = "adamw"
@@ -57,12 +57,12 @@ class OptimizerConfig:
 
 @dataclass
 class ScheduleConfig:
-    """The learning rate's curve over the optimizer steps.
+    """The learning rate schedule over the optimizer steps.
 
     Attributes:
-        name: "constant", "linear" or "cosine": how it falls from the peak to the floor by the last step.
-        warmup_steps: steps over which it rises from near zero to the peak.
-        floor: where it ends, as a share of the peak.
+        name: decay from the peak to the floor at the last step: "constant", "linear" or "cosine".
+        warmup_steps: steps of linear warm-up from near zero to the peak.
+        floor: final rate as a share of the peak.
     """
 
     name: str = "constant"
@@ -77,10 +77,10 @@ class ScheduleConfig:
 
 @dataclass
 class BestMetricConfig:
-    """Which validation figure names the best checkpoint.
+    """Validation metric that selects the best checkpoint.
 
     Attributes:
-        name: of a figure the validator returns; empty: no checkpoint is the best.
+        name: name of a metric of the validator; empty: none is selected.
         mode: "min" or "max".
     """
 
@@ -93,32 +93,32 @@ class BestMetricConfig:
 
 @dataclass
 class TrainerConfig:
-    """Everything a run says that is not about model, data or losses.
+    """Settings of a training that concern neither model, data nor losses.
 
     Attributes:
         run_dir: folder of metrics, charts, checkpoints and exported weights.
         max_steps: optimizer steps of the whole training.
-        batch_size: items of one batch of one process.
+        batch_size: items per batch and process.
         gradient_accumulation: batches per optimizer step.
-        max_grad_norm: gradients are scaled down to this norm; None: they are not.
-        mixed_precision: "no" (float32), "bf16", "fp16" (with loss scaling; not on a CPU), or "auto": "bf16" where the
-            device multiplies bfloat16 natively (CUDA from compute capability 8.0), else "no". Frozen networks compute
-            in bfloat16 with "bf16", else in float32.
-        gradient_checkpointing: recompute activations instead of keeping them: those of the trained network, and of the
-            VAE decoder and the VideoMAE behind the losses.
-        seed: of data order, item choices and every process' generators.
-        num_workers: processes that load data; 0: the training process does.
+        max_grad_norm: gradients are clipped to this norm; None: no clipping.
+        mixed_precision: "no" (float32), "bf16", "fp16" (with loss scaling; not on a CPU), or "auto": "bf16" if the
+            device multiplies bfloat16 natively (CUDA from compute capability 8.0), else "no". Frozen networks run in
+            bfloat16 with "bf16", else in float32.
+        gradient_checkpointing: recompute activations instead of keeping them, in the trained network, and in the VAE
+            decoder and the VideoMAE of the losses.
+        seed: seed of data order, item draws and the generators of every process.
+        num_workers: processes that load data; 0: the training process loads it.
         log_every: steps between two rows of metrics.
         validate_every: steps between validations; 0: none.
         save_every: steps between checkpoints; 0: only at the end and when interrupted.
-        keep_last: that many checkpoints stay, besides the best.
-        best_metric: which validation figure names the best.
-        resume: "latest" (start anew where there is none), "none", or the folder of a checkpoint.
-        ema_decay: of the moving average of the weights; None: no average.
+        keep_last: number of checkpoints to keep, besides the best.
+        best_metric: validation metric that selects the best checkpoint.
+        resume: "latest" (from step 0 if there is none), "none", or the folder of a checkpoint.
+        ema_decay: decay of the moving average of the weights; None: no average.
         device: "auto", "cpu" or another name of `latentsync.device`; launchers of several processes decide themselves.
-        num_threads: of the CPU; None: torch decides.
-        optimizer: how weights are moved.
-        schedule: the learning rate's curve.
+        num_threads: CPU threads; None: torch decides.
+        optimizer: the optimizer.
+        schedule: the learning rate schedule.
     """
 
     run_dir: str = "runs/training"
@@ -144,7 +144,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         if self.mixed_precision == "False":
-            self.mixed_precision = "no"  # a bare no or off is false in YAML
+            self.mixed_precision = "no"  # YAML reads a bare no or off as false
         for key in ("max_steps", "batch_size", "gradient_accumulation", "log_every", "keep_last"):
             _demand(getattr(self, key) >= 1, f"training.{key} is at least 1, not {getattr(self, key)}")
         for key in ("seed", "num_workers", "validate_every", "save_every"):

@@ -1,4 +1,4 @@
-"""What the trainer and a model agree on: the step that makes a loss of a batch, and the validator."""
+"""Interfaces between the trainer and a model: the training step and the validator."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where the training stands.
+    """Position in the training.
 
     Attributes:
         global_step: optimizer steps done before this one.
@@ -29,11 +29,11 @@ class StepContext:
 
 @dataclass
 class StepResult:
-    """What a step returns.
+    """Result of a training step.
 
     Attributes:
-        loss: scalar mean over the items of the batch, with a gradient.
-        metrics: scalars to be averaged and logged beside "loss"; gradients are dropped.
+        loss: scalar mean over the items of the batch, with gradient.
+        metrics: scalars to average and log beside "loss"; their gradients are dropped.
     """
 
     loss: torch.Tensor
@@ -41,7 +41,7 @@ class StepResult:
 
 
 class TrainingStep(Protocol):
-    """Makes a loss of a batch; knows the model's published file format.
+    """Interface of a training step: computes the loss of a batch and exports the weights.
 
     Attributes:
         export_name: name of the exported file, such as "latentsync_unet.pt", or folder, such as "vae".
@@ -51,42 +51,42 @@ class TrainingStep(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The network to train, unwrapped; `requires_grad` says which of its parameters do."""
+        """The network to train, unwrapped; `requires_grad` marks its trainable parameters."""
         ...
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
-        """Loss of one batch, which lies on the device.
+        """Return the loss of one batch on the training device.
 
         Args:
-            model: the network to call, wrapped for several processes and mixed precision. Only its forward may be used.
-            batch: what the collate function made; "clip" lists the files.
-            context: where the training stands.
+            model: the network, wrapped for several processes and mixed precision. Only its forward may be used.
+            batch: result of the collate function; "clip" lists the files.
+            context: position in the training.
         """
         ...
 
     def export(
         self, state_dict: Mapping[str, torch.Tensor], path: Path, global_step: int, history: Mapping[str, list[float]]
     ) -> None:
-        """Writes weights in the published format.
+        """Write weights in the published format.
 
         Args:
-            state_dict: all weights, averaged ones where there are.
-            path: file or folder to write; nothing is there yet.
+            state_dict: all weights, averaged ones if configured.
+            path: file or folder to write; it does not exist yet.
             global_step: optimizer steps done.
-            history: "<split>_step" and "<split>_<metric>" lists of all logged rows, as in `MetricsLog.history`.
+            history: lists "<split>_step" and "<split>_<metric>" of all logged rows (`metrics.history`).
         """
         ...
 
 
 class Validator(Protocol):
-    """Judges the current weights; runs on the main process alone, without gradients, the model in eval mode."""
+    """Interface of a validator: called in the main process alone, without gradients, with the model in eval mode."""
 
     def __call__(self, model: nn.Module, folder: Path, global_step: int) -> dict[str, float]:
-        """Figures by name.
+        """Return metrics by name.
 
         Args:
-            model: the unwrapped network with averaged weights where there are, on the training device.
-            folder: where pictures and videos of this validation may go; made on first use by the validator.
+            model: the unwrapped network on the training device, with averaged weights if configured.
+            folder: for images and videos of this validation; the validator creates it.
             global_step: optimizer steps done.
         """
         ...

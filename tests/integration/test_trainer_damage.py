@@ -229,7 +229,7 @@ def test_damaged_lines_of_metrics_are_left_out(run: Path, caplog: pytest.LogCapt
     lines = metrics.read_bytes().splitlines(keepends=True)
     metrics.write_bytes(b"".join([lines[0], b"\xff\xfe{\n", b"[1]\n", b'{"step": "x"}\n', *lines[1:]]))
     fit(run, max_steps=5, **SETTINGS)
-    assert "3 damaged lines of metrics are left out" in caplog.text
+    assert "3 damaged lines of metrics are skipped" in caplog.text
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5]
 

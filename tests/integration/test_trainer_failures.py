@@ -14,11 +14,10 @@ from accelerate.utils import AutocastKwargs
 from latentsync.data.batching import ItemKey, collate
 from latentsync.errors import ConfigError, InputError, LatentSyncError
 from latentsync.training import session
-from latentsync.training.checkpointing import CheckpointFolder
+from latentsync.training.checkpointing import CheckpointFolder, CheckpointSaveError
 from latentsync.training.launch import build_accelerator
-from latentsync.training.trainer import Trainer
+from latentsync.training.trainer import NonFiniteLossError, Trainer
 from latentsync.training.trainer_config import TrainerConfig
-from latentsync.training.write_errors import CheckpointSaveError, NonFiniteLossError
 from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_config
 
 
@@ -54,7 +53,7 @@ class FailingDisk:
     [
         ("tiny.pt", errno.ENOSPC, False, "free some space"),
         ("optimizer.bin", errno.ENOSPC, True, "free some space"),
-        ("optimizer.bin", errno.EIO, False, "look after the disk"),
+        ("optimizer.bin", errno.EIO, False, "check the disk"),
         ("random_0.pt", errno.EROFS, True, "have the file system mounted for writing"),
         ("tiny.pt", errno.EACCES, False, "allow writing there"),
     ],
@@ -99,7 +98,7 @@ def test_a_clip_that_cannot_be_read_is_one_line_from_a_worker_too(tmp_path: Path
 def test_nothing_to_train(tmp_path: Path) -> None:
     step = TinyStep()
     step.model.requires_grad_(False)
-    with pytest.raises(ConfigError, match="no weight of the model trains"):
+    with pytest.raises(ConfigError, match="no parameter of the model is trainable"):
         fit(tmp_path, step)
 
 

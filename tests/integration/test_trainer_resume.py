@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentsync.data.batching import collate
 from latentsync.errors import CheckpointError
 from latentsync.training.metrics import read_rows
-from tests.integration.tiny_training import TinyStep, fit
+from latentsync.training.trainer import Trainer, TrainReport
+from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_config
 
 MUON = {
     "optimizer": {"name": "muon", "plain_names": ["3."], "lr": 0.01},
@@ -71,7 +73,7 @@ def test_a_signal_saves_and_leaves(tmp_path: Path, name: str, caplog: pytest.Log
     report = fit(stopped, TinyStep(dropout=0.3, mishap=name, at=2), **MUON)
     assert report.exit_code == 128 + signal.Signals[name]
     assert report.checkpoint == stopped / "checkpoints/step_00000003"
-    assert "the same command goes on" in caplog.text
+    assert "the same command continues" in caplog.text
     assert signal.getsignal(signal.Signals[name]) is handler
     assert fit(stopped, TinyStep(dropout=0.3), **MUON).exit_code == 0
     assert_equal_checkpoints(whole / "checkpoints/step_00000004", stopped / "checkpoints/step_00000004")
@@ -107,6 +109,20 @@ def test_another_configuration_is_named(tmp_path: Path, caplog: pytest.LogCaptur
     assert "max_steps" not in caplog.text
 
 
+def test_a_run_with_an_old_key_is_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def train(max_steps: int, diffusion: dict[str, float]) -> TrainReport:
+        resolved = {"training": {"seed": 0}, "diffusion": diffusion}
+        config = tiny_config(tmp_path, max_steps=max_steps)
+        return Trainer(config, TinyStep(), TinyDataset(), collate, resolved_config=resolved).fit()
+
+    train(2, {"start_share": 0.3, "audio_dropout": 0.1})  # as earlier versions wrote it
+    assert train(3, {"pure_noise_prob": 0.3, "audio_dropout": 0.1}).global_step == 3
+    assert "differs from that of" not in caplog.text
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    train(4, {"pure_noise_prob": 0.4, "audio_dropout": 0.1})
+    assert "diffusion.pure_noise_prob" in caplog.text
+
+
 def test_batches_of_another_size_go_on_where_the_others_ended(tmp_path: Path) -> None:
     fit(tmp_path, batch_size=4, max_steps=4)
     fit(tmp_path, batch_size=2, gradient_accumulation=2, max_steps=6)
@@ -132,7 +148,7 @@ def test_resume_names_a_checkpoint(tmp_path: Path) -> None:
     [
         ("none", "already holds checkpoints up to step 4"),
         ("elsewhere", "is no checkpoint folder"),
-        ("step_00000007", "is no whole checkpoint .there is no such folder.: give another checkpoint"),
+        ("step_00000007", "is not an intact checkpoint .there is no such folder.: give another checkpoint"),
         ("{run}/checkpoints/step_00000002", "already holds step 4, beyond"),
     ],
 )

@@ -56,7 +56,7 @@ def test_signals_during_a_save_do_not_cut_it_short(tmp_path: Path, repository: P
         error = process.communicate(timeout=120)[1]
     assert_quiet_and_whole(process, error, number, tmp_path / "run")
     assert [path.name for path in CheckpointFolder(tmp_path / "run").found()] == ["step_00000002"]
-    assert "leaving when the checkpoint is written" in error
+    assert "exiting when the checkpoint is written" in error
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

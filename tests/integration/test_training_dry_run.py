@@ -116,6 +116,18 @@ def test_settings_that_fit_another_run(folder: Path, monkeypatch: pytest.MonkeyP
         agree(train_syncnet.main, [*run, *more], part, folder, capsys)
 
 
+def test_overrides_may_stand_on_both_sides_of_an_option(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(folder)
+    clips = ["data.train_clips=clips", "data.validation_clips='held out'"]
+    assert (
+        train_syncnet.main([*clips, "--config", "tiny.yaml", "training.run_dir=new", "--dry_run", "training.seed=5"])
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "run_dir: new" in out
+    assert "seed: 5" in out
+
+
 def test_all_faults_are_told_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(folder)
     arguments = ["--config", "tiny.yaml", "data.train_clips=nowhere", "initial=gone.pt", "training.run_dir=notes"]
@@ -141,7 +153,7 @@ def test_a_dry_run_that_can_begin_writes_nothing(folder: Path, monkeypatch: pyte
         ("data.validation_clips=nowhere", "nowhere does not exist"),
         ("vae=nowhere", "nowhere is neither a folder with a VAE"),
         ("audio.whisper=nowhere.pt", "nowhere.pt is missing"),
-        ("trainable=[nothing.]", "no weight's name contains"),
+        ("trainable=[nothing.]", "no parameter name contains"),
         ("model.cross_attention_dim=32", "gives audio of width 16"),
         ("validation.syncnet_checkpoint=nowhere.pt", "nowhere.pt is missing"),
         ("training.run_dir=notes", "did not make"),

@@ -105,7 +105,10 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path):
         ({"run__max_train_steps": -1}, "write the number of steps instead of max_train_epochs"),
         ({"run__pixel_space_supervise": None}, "run.pixel_space_supervise is missing: write true"),
         ({"run__trainable_modules": None}, "run.trainable_modules is missing: list parts of the names"),
-        ({"run__colour_loss_weight": 3}, "run.colour_loss_weight is no key of the published configurations: delete it"),
+        (
+            {"run__colour_loss_weight": 3},
+            "run.colour_loss_weight is not a key of the published configurations: delete",
+        ),
         ({"training": {"batch_size": 3}}, "mixes keys of the published configurations (ckpt) with this repository's"),
     ],
 )
@@ -199,5 +202,5 @@ def test_downsample_factors_may_be_single_numbers():
     config = SyncEncoderConfig(1, [32, 32, 32], [[2, 1], 2, 1])
     assert config.downsample_factors == [[2, 1], [2, 2], [1, 1]]
     for wrong in ([0, 2, 2], [[2, 2, 2], 2, 2], ["2", 2, 2], [2.5, 2, 2]):
-        with pytest.raises(ValueError, match="downsample_factors are pairs"):
+        with pytest.raises(ValueError, match="downsample_factors must be pairs"):
             SyncEncoderConfig(1, [32, 32, 32], wrong)

@@ -1,8 +1,12 @@
 """The documented line that selects the published training, against the values it stands for."""
 
 import shlex
+from pathlib import Path
+
+import pytest
 
 from latentsync.config import load_config
+from latentsync.errors import ConfigError
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -29,5 +33,21 @@ def test_the_documented_line_selects_the_published_training():
     optimizer = published.training.optimizer
     assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adamw", 1e-5, 0.01)
     diffusion, epsilon = published.diffusion, published.losses.epsilon
-    assert (diffusion.shared_noise, diffusion.late_timesteps, diffusion.start_share) == ([1.0], 1.0, 0.0)
+    assert (diffusion.shared_noise, diffusion.late_timesteps, diffusion.pure_noise_prob) == ([1.0], 1.0, 0.0)
     assert (epsilon.mouth_emphasis, epsilon.high_noise_emphasis) == (0.0, 0.0)
+
+
+def test_old_keys_are_read_as_their_present_names(tmp_path: Path):
+    old, new = "diffusion: {start_share: 0.3}\n", "diffusion: {pure_noise_prob: 0.2}\n"
+    (tmp_path / "old.yaml").write_text(old)
+    (tmp_path / "new.yaml").write_text(f"base: old.yaml\n{new}")
+    (tmp_path / "over_new.yaml").write_text(f"base: new.yaml\n{old}")
+
+    def value(name: str, *overrides: str) -> float:
+        return load_config(tmp_path / name, UNetRun, overrides).diffusion.pure_noise_prob
+
+    assert (value("old.yaml"), value("new.yaml"), value("over_new.yaml")) == (0.3, 0.2, 0.3)
+    assert value("new.yaml", "diffusion.start_share=0.5") == 0.5
+    assert value("old.yaml", "diffusion.pure_noise_prob=0.6", "diffusion.audio_dropout=0") == 0.6
+    with pytest.raises(ConfigError, match=r"diffusion: audio_dropout and pure_noise_prob lie in \[0, 1\]"):
+        value("old.yaml", "diffusion.start_share=2")

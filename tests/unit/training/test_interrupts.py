@@ -13,7 +13,7 @@ from latentsync.training.interrupts import Interrupted, stop_requested
 _SIGNALLED = """
 import os, signal, sys
 from latentsync.training import interrupts
-interrupts._PATIENCE_S = 0.0
+interrupts._REPEAT_S = 0.0
 number = int(sys.argv[1])
 with interrupts.stop_requested() as request:
     with request.saving():
@@ -38,7 +38,7 @@ def test_a_later_signal_leaves_at_once_but_not_while_or_after_the_save_that_it_a
         assert (done.returncode, done.stdout) == (0, "saved\nleaves by itself\n")
     else:
         assert (done.returncode, done.stdout) == (128 + number, "saved\n")
-        assert done.stderr.splitlines()[-1].startswith("stopped at once; the same command continues")
+        assert done.stderr.splitlines()[-1].startswith("stopped immediately; the same command continues")
 
 
 def test_the_first_signal_is_remembered_and_those_that_come_with_it_are_the_same_wish() -> None:

@@ -171,7 +171,7 @@ def test_stage_2_trains_motion_modules_and_attentions_only():
 def test_a_part_of_no_name_is_refused():
     unet = tiny_unet()
     assert tiny_config().use_motion_module
-    with pytest.raises(ConfigError, match=r"no weight's name contains 'motion_module_s'"):
+    with pytest.raises(ConfigError, match=r"no parameter name contains 'motion_module_s'"):
         select_trainable(unet, ["motion_module_s"])
 
 

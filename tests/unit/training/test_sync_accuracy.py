@@ -7,7 +7,7 @@ from torch import nn
 
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.syncnet_dataset import SyncNetDataConfig
-from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, area_under_curve, best_offset, figures
+from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, accuracy_metrics, area_under_curve, best_offset
 
 NUM_FRAMES = 60
 
@@ -74,7 +74,7 @@ def test_figures_by_hand():
         ClipScores(np.array([0.9, 0.4]), np.array([0.1, 0.2, 0.3]), 0),
         ClipScores(np.array([0.6, 0.8]), np.array([0.45, 0.552, 0.05]), 3),
     ]
-    result = figures(scores)
+    result = accuracy_metrics(scores)
     assert result["accepted"] == 0.75
     assert result["refused"] == pytest.approx(5 / 6)
     assert result["accuracy"] == pytest.approx((0.75 + 5 / 6) / 2)

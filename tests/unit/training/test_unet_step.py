@@ -6,7 +6,7 @@ from latentsync.losses.epsilon_loss import EpsilonLoss
 from latentsync.losses.loss_stack import LossStack
 from latentsync.models.checkpoint import load_unet
 from latentsync.training.training_step import StepContext
-from latentsync.training.unet_step import DiffusionConfig, UNetStep, draw_disturbance
+from latentsync.training.unet_step import DiffusionConfig, UNetStep, draw_noise
 from tests.tiny_pipeline import RESOLUTION, tiny_pipeline
 
 FRAMES = 4
@@ -36,8 +36,8 @@ def pixel_batch(num_items: int = 2) -> dict:
     }
 
 
-class Listener(nn.Module):
-    """Remembers what the network was shown."""
+class Recorder(nn.Module):
+    """Records the inputs of the network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,31 +47,31 @@ class Listener(nn.Module):
         return torch.zeros_like(sample[:, :4])
 
 
-def test_an_items_disturbance_depends_on_its_seed_alone():
+def test_an_items_draws_depend_on_its_seed_alone():
     config = DiffusionConfig(shared_noise=[0.0, 1.0, 10.0], audio_dropout=0.5)
-    together = draw_disturbance(torch.tensor([5, 6, 7]), (4, 3, 8, 8), config)
-    alone = draw_disturbance(torch.tensor([7]), (4, 3, 8, 8), config)
+    together = draw_noise(torch.tensor([5, 6, 7]), (4, 3, 8, 8), config)
+    alone = draw_noise(torch.tensor([7]), (4, 3, 8, 8), config)
     assert torch.equal(together.noise[2:], alone.noise)
     assert together.timestep[2] == alone.timestep[0]
-    assert together.is_silent[2] == alone.is_silent[0]
+    assert together.drop_audio[2] == alone.drop_audio[0]
 
 
 def test_late_timesteps_and_audio_dropout_have_their_distributions():
     seeds = torch.arange(2000)
-    uniform = draw_disturbance(seeds, (1, 1, 1, 1), DiffusionConfig(audio_dropout=0.1))
-    late = draw_disturbance(seeds, (1, 1, 1, 1), DiffusionConfig(late_timesteps=0.5))
+    uniform = draw_noise(seeds, (1, 1, 1, 1), DiffusionConfig(audio_dropout=0.1))
+    late = draw_noise(seeds, (1, 1, 1, 1), DiffusionConfig(late_timesteps=0.5))
     assert uniform.timestep.min() >= 0
     assert uniform.timestep.max() <= 999
     assert uniform.timestep.float().mean() == pytest.approx(500, abs=25)
     assert late.timestep.float().mean() == pytest.approx(667, abs=25)
-    assert uniform.is_silent.float().mean() == pytest.approx(0.1, abs=0.03)
+    assert uniform.drop_audio.float().mean() == pytest.approx(0.1, abs=0.03)
 
 
-def test_the_network_sees_noisy_latents_mask_masked_image_and_reference(step):
-    listener, batch = Listener(), pixel_batch()
-    prediction = step.predict(listener, batch)
+def test_the_network_gets_noisy_latents_mask_masked_image_and_reference(step):
+    recorder, batch = Recorder(), pixel_batch()
+    prediction = step.predict(recorder, batch)
     codec, keep = step.codec, step._keep
-    noisy, mask, masked, reference = listener.sample.split([4, 1, 4, 4], dim=1)
+    noisy, mask, masked, reference = recorder.sample.split([4, 1, 4, 4], dim=1)
 
     def encoded(images):
         return codec.encode(images.flatten(0, 1)).unflatten(0, (2, FRAMES)).transpose(1, 2)
@@ -79,17 +79,17 @@ def test_the_network_sees_noisy_latents_mask_masked_image_and_reference(step):
     assert torch.allclose(masked, encoded(batch["pixels"] * keep), atol=1e-5)
     assert torch.allclose(reference, encoded(batch["reference"]), atol=1e-5)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
-    signal = step.scheduler.alphas_cumprod[listener.timestep][:, None, None, None, None]
+    signal = step.scheduler.alphas_cumprod[recorder.timestep][:, None, None, None, None]
     clean = encoded(batch["pixels"])
     assert torch.allclose(noisy, signal.sqrt() * clean + (1 - signal).sqrt() * prediction.noise, atol=1e-4)
 
 
 def test_sampled_latents_are_drawn_by_the_items_seed(step):
-    batch, listener = pixel_batch(), Listener()
+    batch, recorder = pixel_batch(), Recorder()
 
     def shown(**changes):
-        step.predict(listener, batch | changes)
-        return listener.sample[:, 5:].clone()  # masked and reference latents
+        step.predict(recorder, batch | changes)
+        return recorder.sample[:, 5:].clone()  # masked and reference latents
 
     means = shown()
     step.sample_latents = True
@@ -118,27 +118,27 @@ def test_cached_latents_give_the_same_loss_as_pixels(step):
     assert torch.allclose(expected, found, rtol=1e-4)
 
 
-def test_items_as_sampling_begins_show_no_trace_of_the_target(step):
-    step.diffusion = DiffusionConfig(start_share=1.0)
-    listener, batch = Listener(), pixel_batch()
-    prediction = step.predict(listener, batch)
-    noisy = listener.sample[:, :4]
-    drawn = draw_disturbance(batch["seed"], tuple(noisy.shape[1:]), step.diffusion).noise
+def test_pure_noise_items_contain_no_trace_of_the_target(step):
+    step.diffusion = DiffusionConfig(pure_noise_prob=1.0)
+    recorder, batch = Recorder(), pixel_batch()
+    prediction = step.predict(recorder, batch)
+    noisy = recorder.sample[:, :4]
+    drawn = draw_noise(batch["seed"], tuple(noisy.shape[1:]), step.diffusion).noise
     assert torch.equal(noisy, drawn)
-    assert listener.timestep.min() >= 930
-    signal = step.scheduler.alphas_cumprod[listener.timestep][:, None, None, None, None]
+    assert recorder.timestep.min() >= 930
+    signal = step.scheduler.alphas_cumprod[recorder.timestep][:, None, None, None, None]
     rebuilt = signal.sqrt() * prediction.target_latents + (1 - signal).sqrt() * prediction.noise
     assert torch.allclose(rebuilt, noisy, atol=1e-4)
 
 
-def test_silent_items_hear_nothing(step):
-    listener, batch = Listener(), pixel_batch()
+def test_dropped_audio_is_zero(step):
+    recorder, batch = Recorder(), pixel_batch()
     step.diffusion = DiffusionConfig(audio_dropout=1.0)
-    step.predict(listener, batch)
-    assert not listener.audio.any()
+    step.predict(recorder, batch)
+    assert not recorder.audio.any()
     step.diffusion = DiffusionConfig(audio_dropout=0.0)
-    step.predict(listener, batch)
-    assert torch.equal(listener.audio, batch["audio"])
+    step.predict(recorder, batch)
+    assert torch.equal(recorder.audio, batch["audio"])
 
 
 def test_export_loads_for_inference(step, tmp_path):
@@ -150,7 +150,7 @@ def test_export_loads_for_inference(step, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"shared_noise": []}, {"audio_dropout": 1.5}, {"start_share": -0.1}, {"late_timesteps": 0.0}]
+    "wrong", [{"shared_noise": []}, {"audio_dropout": 1.5}, {"pure_noise_prob": -0.1}, {"late_timesteps": 0.0}]
 )
 def test_wrong_distributions_are_refused(wrong):
     with pytest.raises(ValueError, match="diffusion"):
