@@ -360,9 +360,9 @@ class LipsyncPipeline:
 def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> Callable[[], MatrixOf]:
     """Return a function that is called at the start of each interval and returns its `MatrixOf`.
 
-    By default the smoothed nose correction restarts with each interval and follows the order of the result. With
-    `exact` it follows the order of the source, across cuts, and frames shown in reverse have the matrices of the
-    forward pass, as in the published system.
+    By default the smoothed nose correction restarts with each interval, since the last face of a shot is unrelated to
+    the first face of the next, and follows the order of the result. With `exact` it follows the order of the source,
+    across cuts, and frames shown in reverse have the matrices of the forward pass, as in the published system.
 
     Args:
         plan: anchors of the face.

