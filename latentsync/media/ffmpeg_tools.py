@@ -64,6 +64,11 @@ _DISK_ERRORS = (NO_SPACE, "Disk quota exceeded", "Read-only file system")
 _NOT_LISTED = "Format not on whitelist"
 _TOO_LARGE = "exceeds specified max pixel count"
 
+_ENCODABLE = {0xDC00 + byte: 0x10DC00 + byte for byte in range(0x80, 0x100)}
+"""Bytes of file names that are not UTF-8, which Python represents by surrogates: ffmpeg-python computes hashes of names,
+for which it encodes them. Private-use characters replace the surrogates until `tool_command`."""
+_SURROGATES = {private: surrogate for surrogate, private in _ENCODABLE.items()}
+
 _LINES_KEPT = 20
 _SOURCE_PREFIX = re.compile(r"^(\[[^\]]*@ 0x[0-9a-f]+\]\s*)+")
 
@@ -138,7 +143,8 @@ def tool_command(args: Sequence[str]) -> list[str]:
     Raises:
         MissingToolError: the program is not on PATH.
     """
-    return [find_tool(_tool_name(args[0])), "-max_alloc", str(_MAX_BLOCK_BYTES), *args[1:]]
+    rest = [arg.translate(_SURROGATES) for arg in args[1:]]
+    return [find_tool(_tool_name(args[0])), "-max_alloc", str(_MAX_BLOCK_BYTES), *rest]
 
 
 def find_tool(name: ToolName) -> str:
@@ -210,8 +216,11 @@ def ffmpeg_encoders() -> set[str]:
 
 
 def file_url(path: str | Path) -> str:
-    """Return a name that ffmpeg reads as a local file, whatever characters it contains (dashes, colons, quotes)."""
-    return f"file:{path}"
+    """Return a name that ffmpeg reads as a local file, whatever characters it contains (dashes, colons, quotes).
+
+    For commands that go through `tool_command`.
+    """
+    return f"file:{path}".translate(_ENCODABLE)
 
 
 def refusal(message: str) -> str | None:

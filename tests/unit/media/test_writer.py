@@ -1,5 +1,7 @@
 """The finished file: right frames, colours, audio and length, or no file at all."""
 
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -234,3 +236,15 @@ def test_two_writers_in_one_folder_do_not_interfere(tmp_path: Path) -> None:
     with VideoReader(tmp_path / "a.mp4") as frames:
         assert frame_number(next(iter(frames))) == 1
     assert files_below(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems reject such names")
+def test_names_that_are_not_utf8(tmp_path: Path, click_wav: Path) -> None:
+    sound, path = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.wav", b"t\xe8te \xf0\x9f.mp4"))
+    click_wav.rename(sound)
+    write(path, 5, audio_path=sound)
+    assert probe_audio(path).codec == "aac"
+    with VideoReader(path) as frames:
+        assert [frame_number(frame) for frame in frames] == list(range(5))
+    with AudioSamples.decode(path) as samples:
+        assert samples.num_samples > 0
