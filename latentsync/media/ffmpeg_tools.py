@@ -65,8 +65,8 @@ _NOT_LISTED = "Format not on whitelist"
 _TOO_LARGE = "exceeds specified max pixel count"
 
 _ENCODABLE = {0xDC00 + byte: 0x10DC00 + byte for byte in range(0x80, 0x100)}
-"""Bytes of file names that are not UTF-8, which Python represents by surrogates: ffmpeg-python computes hashes of names,
-for which it encodes them. Private-use characters replace the surrogates until `tool_command`."""
+"""Python represents bytes of file names that are not UTF-8 by surrogates, which ffmpeg-python cannot encode for its
+hashes. Private-use characters replace them until `tool_command`."""
 _SURROGATES = {private: surrogate for surrogate, private in _ENCODABLE.items()}
 
 _LINES_KEPT = 20
