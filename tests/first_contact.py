@@ -22,7 +22,7 @@ from tests.repository_copy import add_stand_ins, copy_repository, environment_of
 
 CONCERNED = re.compile(
     "espeak|chromium|bare_path|demo_weights|repository_copy|CHECKPOINTS|AUXILIARY|checkpoints/auxiliary|find_weight_set"
-    "|build_judge|build_detector|build_box_detector|doctor"
+    "|sync_comparison|build_detector|doctor"
 )
 """Words in test files that may depend on the programs or weights. Tests that use espeak-ng without its marker fail in
 every full run, because tests/conftest.py hides the program."""
