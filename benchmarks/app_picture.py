@@ -16,8 +16,9 @@ from playwright.sync_api import Page, sync_playwright
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import ServerSettings, serving
-from latentsync.cli import OneLineParser
+from latentsync.cli import OneLineParser, run_command
 from latentsync.device import resolve_device, resolve_dtype
+from latentsync.errors import ToolError
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.storage.output_file import atomic_output, check_output_file
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
@@ -28,16 +29,24 @@ PATIENCE_MS = 1_800_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Take the screenshot; return the exit code."""
+    """Run the command; return its exit code."""
     parser = OneLineParser(prog="app_picture", description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY_ROOT / "assets" / "app.png")
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args(argv)
-    check_output_file(arguments.out, [], suffixes=(".png",))
+    return run_command(lambda: take_screenshot(arguments.out, arguments.steps))
+
+
+def take_screenshot(out: Path, steps: int) -> int:
+    """Run the example of the app in Chromium and write the screenshot.
+
+    Raises:
+        ToolError: Chromium is missing.
+    """
+    check_output_file(out, [], suffixes=(".png",))
     chromium = shutil.which("chromium")
     if chromium is None:
-        print("error: no Chromium here: apt-get install --no-install-recommends chromium", file=sys.stderr)
-        return 2
+        raise ToolError("Chromium is missing: apt-get install --no-install-recommends chromium")
     device = resolve_device()
     unet_config = REPOSITORY_ROOT / DEMO_UNET_CONFIG
     build = LipsyncBuild(unet_config, CHECKPOINTS / DEMO_UNET, device, resolve_dtype("auto", device), "mtcnn")
@@ -49,10 +58,10 @@ def main(argv: list[str] | None = None) -> int:
             page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
             page.set_default_timeout(PATIENCE_MS)
             page.goto(served.url)
-            run_example(page, arguments.steps)
+            run_example(page, steps)
             shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
             browser.close()
-    with atomic_output(arguments.out) as beside:
+    with atomic_output(out) as beside:
         shown.crop((0, 0, WIDTH, HEIGHT)).save(beside, optimize=True)
     return 0
 

@@ -10,6 +10,7 @@ Run: python -m benchmarks.loader_speed unet --config configs/demo/unet_stage1.ya
      [--workers 0 1 2] [--num_batches 20] [key=value ...]
 """
 
+import argparse
 import logging
 import sys
 import time
@@ -20,10 +21,9 @@ from typing import Any
 
 import torch
 
-from latentsync.cli import OneLineParser
+from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.data.batching import StepSampler
-from latentsync.errors import LatentSyncError
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.train_syncnet import build_syncnet_trainer
 from latentsync.recipes.train_unet import build_unet_trainer
@@ -93,7 +93,7 @@ def measure(supply: Iterable[Batch], work: Callable[[Batch], None]) -> Timing:
 
 
 def main() -> int:
-    """Print one line for each number of workers."""
+    """Run the command; return its exit code."""
     parser = OneLineParser(description="Samples per second of the data loader beside the training step")
     parser.add_argument("model", choices=("unet", "syncnet"))
     parser.add_argument("--config", type=Path, required=True)
@@ -102,11 +102,12 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        trainer = build_trainer(options.model, options.config, options.overrides)
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return run_command(lambda: measure_loader(options))
+
+
+def measure_loader(options: argparse.Namespace) -> int:
+    """Print one line for the step alone and one for each number of workers."""
+    trainer = build_trainer(options.model, options.config, options.overrides)
     if trainer.config.num_threads is not None:
         torch.set_num_threads(trainer.config.num_threads)
     session, num_batches = TrainingSession(trainer.config, trainer.step.model), options.num_batches

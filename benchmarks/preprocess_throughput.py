@@ -25,7 +25,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from demo.synthetic.clip import TalkingClip, write_video
-from latentsync.cli import OneLineParser
+from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
@@ -238,7 +238,7 @@ def run(options: argparse.Namespace, folder: Path) -> str:
 
 
 def main() -> int:
-    """Print the table; return 0, or 2 after an error that the user can correct."""
+    """Run the command; return its exit code."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, default=None, help="folder of raw videos instead of synthetic ones")
     parser.add_argument("--num_clips", type=int, default=8)
@@ -249,12 +249,12 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
-    try:
-        with temporary_folder(remedy="set TMPDIR to another folder") as folder:
-            print(run(options, folder))
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return run_command(lambda: _print_table(options))
+
+
+def _print_table(options: argparse.Namespace) -> int:
+    with temporary_folder(remedy="set TMPDIR to another folder") as folder:
+        print(run(options, folder))
     return 0
 
 

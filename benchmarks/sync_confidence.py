@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.cli import OneLineParser
+from latentsync.cli import OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.device import resolve_device
-from latentsync.errors import LatentSyncError
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
@@ -48,7 +47,7 @@ def row(seconds: float, own: Sequence[SyncScore], other: Sequence[SyncScore]) ->
 
 
 def main() -> int:
-    """Print the table; return 0, or 2 after an error that the user can correct."""
+    """Run the command; return its exit code."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--num_clips", type=int, default=60)
@@ -56,12 +55,13 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=REPOSITORY_ROOT / "configs/demo/syncnet.yaml")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINTS / "demo" / "stable_syncnet.pt")
     options = parser.parse_args()
-    try:
-        scorer = load_stable_sync_scorer(options.config, options.checkpoint, resolve_device())
-        clips = [read_clip(path) for path in list_clips(options.clips)[: options.num_clips]]
-    except LatentSyncError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    return run_command(lambda: print_table(options))
+
+
+def print_table(options: argparse.Namespace) -> int:
+    """Score the clips and print the table."""
+    scorer = load_stable_sync_scorer(options.config, options.checkpoint, resolve_device())
+    clips = [read_clip(path) for path in list_clips(options.clips)[: options.num_clips]]
     print("| s | own: lowest | 5 % | median | other: median | 95 % | highest | own at offset 0 |")
     print("|---|---|---|---|---|---|---|---|")
     for seconds in options.seconds:

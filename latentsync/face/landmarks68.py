@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from latentsync.errors import CheckpointError
+from latentsync.errors import CheckpointError, first_line
 from latentsync.face.detection import Detection
 from latentsync.face.frames import shrink_frames
 from latentsync.storage.weight_file import plain_tensors
@@ -137,9 +137,8 @@ class _FaceAlignmentNetworks:
             plain_tensors(self._alignment.face_alignment_net.state_dict(), str(landmark_file))
             plain_tensors(self._alignment.face_detector.face_detector.state_dict(), str(box_file))
         except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
-                f"cannot load {box_file} and {landmark_file}: {reason}; download them again, or use mtcnn"
+                f"cannot load {box_file} and {landmark_file}: {first_line(error)}; download them again, or use mtcnn"
             ) from error
 
     def boxes(self, images: torch.Tensor) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentsync.config import read_yaml
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, first_line
 from latentsync.models.stable_syncnet import SyncNetConfig
 
 
@@ -56,4 +56,4 @@ def read_syncnet_config(path: Path) -> tuple[SyncNetConfig, SyncNetInput]:
         syncnet_input = OmegaConf.merge(OmegaConf.structured(SyncNetInput), known)
         return cast(SyncNetConfig, OmegaConf.to_object(model)), cast(SyncNetInput, OmegaConf.to_object(syncnet_input))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(f"{path}: {first_line(error)}") from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from latentsync.data.syncnet_dataset import SyncNetDataConfig
-from latentsync.errors import ConfigError
+from latentsync.errors import ConfigError, first_line
 from latentsync.models.stable_syncnet import SyncEncoder, SyncEncoderConfig, SyncNetConfig
 from latentsync.models.vae import LatentCodec, VaeShape
 from latentsync.training.syncnet_step import PairsConfig, WatchdogConfig
@@ -122,8 +122,7 @@ def _embedding_length(config: SyncEncoderConfig, name: str, shape: tuple[int, in
         with torch.device("meta"), torch.no_grad():
             return SyncEncoder(config)(torch.empty(1, *shape)).shape[-1]
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model.{name} cannot take {what} of {_times(shape)}: {reason}") from error
+        raise ConfigError(f"model.{name} cannot take {what} of {_times(shape)}: {first_line(error)}") from error
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from latentsync.cli import one_line
 from latentsync.config import rename_old_keys
-from latentsync.errors import CheckpointError, LatentSyncError
+from latentsync.errors import CheckpointError, LatentSyncError, first_line
 from latentsync.training.checkpoint_files import (
     MANIFEST_FILE,
     SAFE_SUFFIX,
@@ -392,5 +392,4 @@ class CheckpointSaver:
 def _first_line(error: BaseException) -> str:
     if isinstance(error, OSError):
         return one_line(error)
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return _TORCH_SOURCE_PREFIX.sub("", line)
+    return _TORCH_SOURCE_PREFIX.sub("", first_line(error))
