@@ -1,1 +1,1 @@
-"""The report on a run of the pipeline: what was kept, what was not, and why."""
+"""Report on a run of the pipeline: kept and rejected clips, reasons, metrics and examples."""

@@ -1,4 +1,4 @@
-"""``python -m preprocess.report OUT`` writes a report on the run of the pipeline in OUT."""
+"""Write the report on a run of the data pipeline: ``python -m preprocess.report OUT``."""
 
 import argparse
 import logging
@@ -22,14 +22,14 @@ _HEAD_CHARS = 1000
 
 
 def write_report(output: Path, folder: Path) -> list[Path]:
-    """Writes report.md, report.html and images/*.png into ``folder`` and returns the two pages.
+    """Write report.md, report.html and images/*.png into ``folder`` and return the paths of the two pages.
 
     Args:
-        output: the output folder of a run, finished or under way.
-        folder: is made where it is not there; an older report in it is replaced.
+        output: output folder of a run, finished or in progress.
+        folder: folder of the report; created if it is missing. An older report in it is replaced.
 
     Raises:
-        InputError: there is no run in ``output``, or ``folder`` holds other files or cannot be written to.
+        InputError: ``output`` contains no run, or ``folder`` contains other files or cannot be written.
     """
     with disk_errors(output):
         funnel = read_funnel(output)
@@ -39,8 +39,8 @@ def write_report(output: Path, folder: Path) -> list[Path]:
         blocks = list(page_blocks(funnel, folder / "images"))
         pages = {"report.md": to_markdown(blocks, folder), "report.html": to_html(blocks, f"Report on {output}")}
         for name, text in pages.items():
-            with atomic_write(folder / name) as beside:
-                beside.write_text(text, encoding="utf-8")
+            with atomic_write(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be written to ({error.strerror}): {_REMEDY}") from error
     return [folder / name for name in pages]
@@ -55,13 +55,13 @@ def _is_of_older_version(folder: Path) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status: 0, or 2 for bad input."""
+    """Run the command and return its exit status: 0, or 2 for bad input."""
     parser = OneLineParser(
         prog="python -m preprocess.report",
-        description="Says what a run of the pipeline kept, what it did not, and why.",
+        description="Write a report on a run of the data pipeline: kept and rejected clips, their reasons and metrics.",
     )
-    parser.add_argument("output", type=Path, metavar="OUT", help="the run's --output_dir")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes (default: OUT/report)")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the --output_dir of the pipeline")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report (default: OUT/report)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     return run_command(lambda: _main(options))

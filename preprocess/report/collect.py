@@ -1,12 +1,13 @@
-"""Reads the manifests of an output folder into the figures of a report, one row at a time."""
+"""Collect the statistics of a run from its manifests, one row at a time, and count the files of older settings."""
 
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from latentsync.errors import InputError
-from preprocess.report.statistics import QUANTITIES, Bucket, Example, Funnel, Histogram, StaleFiles, StepNumbers
+from preprocess.report.statistics import METRICS, ClipGroup, Example, Funnel, Histogram, StaleFiles, StepStatistics
 from preprocess.step import Clip, JsonValue
 from preprocess.steps.clip_files import FPS
 from preprocess.store.keys import FIRST_CHAIN, chain_key
@@ -14,25 +15,25 @@ from preprocess.store.manifest import Manifest
 from preprocess.store.records import Row, StepRecord
 
 NUM_EXAMPLES = 6
-"""Clips shown for each reason."""
+"""Number of clips shown for each reason."""
 NUM_FAILED_EXAMPLES = 20
-"""Errors listed for each kind of failure."""
+"""Number of errors listed for each kind of failure."""
 INPUT_REASONS = {"duplicate": "another raw file has the same content; that one is processed"}
 """Reasons of step 1 that the runner gives, not the step."""
 
 
 def read_funnel(output: Path) -> Funnel:
-    """Everything the report says of the run in ``output``; works while a run is under way.
+    """Return the statistics of the run in ``output``, finished or in progress.
 
-    Memory is bounded: sums, histograms, and a few examples of each kind. Rows come as good as shuffled, so the first
-    few of a kind are a fair sample.
+    Memory is bounded: sums, histograms, and a few examples of each kind. The order of the rows is random, so the first
+    rows of a kind are an unbiased sample.
 
     Raises:
-        InputError: there is no run in the folder.
+        InputError: the folder contains no run.
     """
     manifests = Manifest.existing(output)
     if not any(manifest.step for manifest in manifests):
-        raise InputError(f"{output} holds no run of the pipeline: give the folder that was its --output_dir")
+        raise InputError(f"{output} contains no run of the pipeline: give the folder that was its --output_dir")
     steps, chain = [], FIRST_CHAIN
     try:
         for manifest in manifests:
@@ -46,8 +47,8 @@ def read_funnel(output: Path) -> Funnel:
             manifest.close()
 
 
-def _read_step(manifest: Manifest, record: StepRecord, chain_before: str) -> StepNumbers:
-    numbers = StepNumbers(
+def _read_step(manifest: Manifest, record: StepRecord, chain_before: str) -> StepStatistics:
+    statistics = StepStatistics(
         record.number,
         record.name,
         record.folder,
@@ -56,56 +57,58 @@ def _read_step(manifest: Manifest, record: StepRecord, chain_before: str) -> Ste
         complete=manifest.is_complete,
     )
     for row in manifest.iter_rows():
-        _count(numbers, row)
-        # Every row that went through the step knows its settings; those that went into no step have none.
-        numbers.outdated |= bool(row.settings) and chain_key(chain_before, row.settings) != record.chain
-    return numbers
+        _count(statistics, row)
+        # Rows of raw files that no step processed, such as duplicates, have no settings key.
+        statistics.outdated |= bool(row.settings) and chain_key(chain_before, row.settings) != record.chain
+    return statistics
 
 
-def _count(numbers: StepNumbers, row: Row) -> None:
-    seconds = _length(row.facts)
-    if seconds is None and len(row.outputs) == 1:  # step 1, which measures it, or step 2, which keeps it
-        seconds = _length(row.outputs[0].facts)
-    numbers.incoming.add_length(seconds)
-    numbers.work_seconds += row.seconds
+def _count(statistics: StepStatistics, row: Row) -> None:
+    seconds = _length_s(row.facts)
+    if seconds is None and len(row.outputs) == 1:  # step 1 measures the length, step 2 keeps it
+        seconds = _length_s(row.outputs[0].facts)
+    statistics.incoming.add_length(seconds)
+    statistics.work_seconds += row.seconds
     if row.status == "done":
-        numbers.num_kept += 1
+        statistics.num_kept += 1
         for clip in row.outputs:
-            _count_kept(numbers, clip)
+            _count_kept(statistics, clip)
         return
     is_failed = row.status == "failed"
-    buckets, num_examples = (numbers.failed, NUM_FAILED_EXAMPLES) if is_failed else (numbers.rejected, NUM_EXAMPLES)
-    bucket = buckets.setdefault(row.reason, Bucket())
-    bucket.add_length(seconds)
-    if len(bucket.examples) < num_examples:
-        bucket.examples.append(Example(row.name, row.input_path, row.detail))
+    groups, num_examples = (
+        (statistics.failed, NUM_FAILED_EXAMPLES) if is_failed else (statistics.rejected, NUM_EXAMPLES)
+    )
+    group = groups.setdefault(row.reason, ClipGroup())
+    group.add_length(seconds)
+    if len(group.examples) < num_examples:
+        group.examples.append(Example(row.name, row.input_path, row.detail))
     if not is_failed:
-        _measure(numbers, row.facts, "rejected")
+        _add_metrics(statistics, row.facts, "rejected")
 
 
-def _count_kept(numbers: StepNumbers, clip: Clip) -> None:
-    numbers.kept.add_length(_length(clip.facts))
-    if len(numbers.kept.examples) < NUM_EXAMPLES:
-        numbers.kept.examples.append(Example(clip.name, clip.path, _measured(numbers.name, clip.facts)))
-    _measure(numbers, clip.facts, "kept")
+def _count_kept(statistics: StepStatistics, clip: Clip) -> None:
+    statistics.kept.add_length(_length_s(clip.facts))
+    if len(statistics.kept.examples) < NUM_EXAMPLES:
+        statistics.kept.examples.append(Example(clip.name, clip.path, _describe_metrics(statistics.name, clip.facts)))
+    _add_metrics(statistics, clip.facts, "kept")
 
 
-def _measure(numbers: StepNumbers, facts: Mapping[str, JsonValue], part: str) -> None:
-    for quantity in QUANTITIES:
-        value = facts.get(quantity.fact)
-        if quantity.step == numbers.name and isinstance(value, int | float):
-            parts = numbers.distributions.setdefault(quantity.fact, {})
-            parts.setdefault(part, Histogram(quantity.bin_width)).add(value)
+def _add_metrics(statistics: StepStatistics, facts: Mapping[str, JsonValue], part: str) -> None:
+    for metric in METRICS:
+        value = facts.get(metric.fact)
+        if metric.step == statistics.name and isinstance(value, int | float):
+            parts = statistics.distributions.setdefault(metric.fact, {})
+            parts.setdefault(part, Histogram(metric.bin_width)).add(value)
 
 
-def _measured(step: str, facts: Mapping[str, JsonValue]) -> str:
-    """What the step measured of a clip, on one line."""
-    found = {quantity.fact: facts.get(quantity.fact) for quantity in QUANTITIES if quantity.step == step}
+def _describe_metrics(step: str, facts: Mapping[str, JsonValue]) -> str:
+    """Return the metrics of a clip that a step measured, on one line."""
+    found = {metric.fact: facts.get(metric.fact) for metric in METRICS if metric.step == step}
     return ", ".join(f"{name} {value:.4g}" for name, value in found.items() if isinstance(value, int | float))
 
 
-def _length(facts: Mapping[str, JsonValue]) -> float | None:
-    """Seconds of a clip by its facts: frames once it is resampled, before that what step 1 found."""
+def _length_s(facts: Mapping[str, JsonValue]) -> float | None:
+    """Return the length of a clip in seconds: from its number of frames, or before step 2 as step 1 measured it."""
     num_frames, duration_s = facts.get("num_frames"), facts.get("duration_s")
     if isinstance(num_frames, int | float):
         return float(num_frames / FPS)
@@ -113,7 +116,7 @@ def _length(facts: Mapping[str, JsonValue]) -> float | None:
 
 
 def count_stale(manifests: Sequence[Manifest], output: Path) -> StaleFiles:
-    """Files of clips (not lists beside them) that no current row of the manifests names.
+    """Count the clip files in the step folders that no current row names; nothing is removed.
 
     The names are compared in a temporary database, which SQLite moves to disk when it grows.
     """
@@ -122,20 +125,16 @@ def count_stale(manifests: Sequence[Manifest], output: Path) -> StaleFiles:
         step = manifest.step
         if step is None or step.folder is None:
             continue
-        folder = output / step.folder
-        database = sqlite3.connect("")
-        try:
+        with closing(sqlite3.connect("")) as database:
             database.execute("CREATE TABLE current (path BLOB PRIMARY KEY) WITHOUT ROWID")
             names = ((os.fsencode(path),) for path in _current_files(manifest))
             database.executemany("INSERT OR IGNORE INTO current VALUES (?)", names)
-            for entry in _clip_files(folder):
+            for entry in _clip_files(output / step.folder):
                 query = "SELECT 1 FROM current WHERE path = ?"
                 if database.execute(query, (os.fsencode(os.path.abspath(entry.path)),)).fetchone() is None:
                     stat = entry.stat(follow_symlinks=False)
                     num_files += 1
                     num_bytes += stat.st_size / max(1, stat.st_nlink)
-        finally:
-            database.close()
     return StaleFiles(num_files, round(num_bytes))
 
 
@@ -147,10 +146,10 @@ def _current_files(manifest: Manifest) -> Iterator[Path]:
 
 
 def _clip_files(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """Files in the two-digit folders of a step's folder."""
+    """Yield the files in the two-digit subfolders of a step's folder; the lists beside them are no clips."""
     try:
         groups = [entry.path for entry in os.scandir(folder) if len(entry.name) == 2 and entry.is_dir()]
-    except OSError:  # a step that kept nothing has no folder
+    except OSError:  # a step that kept no clip has no folder
         return
     for group in groups:
         with os.scandir(group) as entries:

@@ -1,4 +1,4 @@
-"""The report's plots, drawn by matplotlib into PNG files."""
+"""Images of the report: plots of the statistics, and contact sheets with frames of example clips."""
 
 import logging
 import threading
@@ -15,21 +15,35 @@ from latentsync.errors import LatentSyncError
 from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.storage.atomic import atomic_write
-from preprocess.report.statistics import Example, Histogram, Quantity, StepNumbers
+from preprocess.report.statistics import Example, Histogram, Metric, StepStatistics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 KEPT, REJECTED, FAILED = "#3b7dd8", "#e08a2c", "#b3261e"
-_MOST_BARS = 120
-"""Bins are joined until there are no more than so many."""
-_EDGE_SHARE = 0.002
-"""The rarest values at either end that fall outside of the picture (they are counted in its last bars)."""
+_MAX_BARS = 120
+"""Histogram bins are joined until no more bars are left."""
+_OUTLIER_SHARE = 0.002
+"""Share of values at either end that lie outside the plot; they are counted in its first and last bar."""
+
+NUM_FRAMES = 4
+TILE = 160
+"""Side of a tile in pixels."""
+_GAP = 2
+_LABEL = 16
+"""Width in pixels of the column with the row numbers."""
+_GREY = (128, 128, 128)
+_MAX_DECODED_S = 60.0
+"""Longer videos are not decoded completely; each frame is sought."""
+_TIMEOUT_S = 30.0
+"""Time limit for decoding the frames of one clip."""
 
 
-def draw_funnel(steps: Sequence[StepNumbers], path: Path) -> Path:
-    """Draws for every step the clips it kept, rejected and failed on, as a stacked bar."""
-    from matplotlib.figure import Figure  # here: slow to import
+def draw_funnel(steps: Sequence[StepStatistics], path: Path) -> Path:
+    """Write a bar chart of kept, rejected and failed clips of every step; return its path."""
+    from matplotlib.figure import Figure  # imported here, because it is slow
     from matplotlib.ticker import MaxNLocator
 
     steps = [step for step in steps if not step.skipped]
@@ -55,28 +69,28 @@ def draw_funnel(steps: Sequence[StepNumbers], path: Path) -> Path:
     return _write(figure, path)
 
 
-def draw_distribution(quantity: Quantity, kept: Histogram, rejected: Histogram, path: Path) -> Path:
-    """Draws how a measured fact is spread over the clips that the step kept and rejected."""
+def draw_distribution(metric: Metric, kept: Histogram, rejected: Histogram, path: Path) -> Path:
+    """Write a histogram of a metric of kept and rejected clips; return its path."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(8, 3.2), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    first, last = _shown_bins(kept, rejected)
-    joined = -(-(last - first + 1) // _MOST_BARS)
+    first, last = _plotted_bins(kept, rejected)
+    joined = -(-(last - first + 1) // _MAX_BARS)
     starts = range(first, last + 1, joined)
-    centres = [(start + (joined - 1) / 2) * quantity.bin_width for start in starts]
+    centres = [(start + (joined - 1) / 2) * metric.bin_width for start in starts]
     bottom = [0] * len(centres)
     for label, colour, histogram in (("kept", KEPT, kept), ("rejected", REJECTED, rejected)):
         heights = [0] * len(centres)
         for index, count in histogram.bins.items():
             heights[(min(max(index, first), last) - first) // joined] += count
-        axes.bar(centres, heights, width=0.92 * joined * quantity.bin_width, bottom=bottom, color=colour, label=label)
+        axes.bar(centres, heights, width=0.92 * joined * metric.bin_width, bottom=bottom, color=colour, label=label)
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    axes.set_xlabel(quantity.title)
+    axes.set_xlabel(metric.title)
     axes.set_ylabel("clips")
     axes.set_ylim(0, 1.08 * max(1, *bottom))
-    if quantity.bin_width >= 1:
+    if metric.bin_width >= 1:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", alpha=0.3)
@@ -85,16 +99,16 @@ def draw_distribution(quantity: Quantity, kept: Histogram, rejected: Histogram, 
     return _write(figure, path)
 
 
-def _shown_bins(kept: Histogram, rejected: Histogram) -> tuple[int, int]:
-    """First and last bin to draw; the few values far out would make everything else a thin line."""
+def _plotted_bins(kept: Histogram, rejected: Histogram) -> tuple[int, int]:
+    """Return the first and last plotted bin; without outliers, which would compress all other bars."""
     both = kept.bins + rejected.bins
     num_values = sum(both.values())
     ends = []
     for indices in (sorted(both), sorted(both, reverse=True)):
-        seen = 0
+        num_outside = 0
         for index in indices:
-            seen += both[index]
-            if seen > _EDGE_SHARE * num_values:
+            num_outside += both[index]
+            if num_outside > _OUTLIER_SHARE * num_values:
                 ends.append(index)
                 break
     return (ends[0], ends[1]) if ends else (0, 0)
@@ -104,28 +118,13 @@ def _write(figure: "Figure", path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as beside:
-        FigureCanvasAgg(figure).print_png(str(beside))
+    with atomic_write(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))
     return path
 
 
-logger = logging.getLogger(__name__)
-
-NUM_FRAMES = 4
-TILE = 160
-"""Width and height of a tile in pixels."""
-_GAP = 2
-_LABEL = 16
-"""Width of the strip with the row's number."""
-_GREY = (128, 128, 128)
-_WHOLE_UP_TO_S = 60.0
-"""Longer videos are not decoded from end to end but sought in."""
-_PATIENCE_S = 30.0
-"""A decoder that takes longer for one clip is ended."""
-
-
 def draw_sheet(examples: Sequence[Example], path: Path) -> Path:
-    """Draws one row per example, numbered from 1, `NUM_FRAMES` evenly spaced frames in each; writes a PNG."""
+    """Write a contact sheet with one numbered row of `NUM_FRAMES` frames per example; return its path."""
     width = _LABEL + NUM_FRAMES * (TILE + _GAP)
     sheet = Image.new("RGB", (width, len(examples) * (TILE + _GAP)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -135,19 +134,19 @@ def draw_sheet(examples: Sequence[Example], path: Path) -> Path:
         for column, tile in enumerate(clip_tiles(example.path)):
             sheet.paste(tile, (_LABEL + column * (TILE + _GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as beside:
-        sheet.save(beside, "PNG")
+    with atomic_write(path) as temporary:
+        sheet.save(temporary, "PNG")
     return path
 
 
 def clip_tiles(path: Path) -> list[Image.Image]:
-    """Evenly spaced frames of a clip as square tiles; one grey tile where it cannot be shown, whatever the cause."""
+    """Return evenly spaced frames of a clip as square tiles, or one grey tile if they cannot be decoded."""
     if not path.is_file():
-        return [grey_tile("the file is\nnot there")]
+        return [grey_tile("the file is\nmissing")]
     try:
-        frames = _some_frames(probe_video(path))
-    except (LatentSyncError, OSError, ValueError) as error:  # ValueError: a name that no file can have
-        logger.info("no picture of %s: %s", path, error)
+        frames = _sample_frames(probe_video(path))
+    except (LatentSyncError, OSError, ValueError) as error:  # ValueError: the name is no valid file name
+        logger.info("no frames of %s: %s", path, error)
         frames = []
     if not frames:
         return [grey_tile("cannot be\ndecoded")]
@@ -155,7 +154,7 @@ def clip_tiles(path: Path) -> list[Image.Image]:
 
 
 def grey_tile(text: str) -> Image.Image:
-    """A tile that stands for a missing picture."""
+    """Return a grey tile with a text."""
     tile = Image.new("RGB", (TILE, TILE), _GREY)
     ImageDraw.Draw(tile).multiline_text(
         (TILE // 2, TILE // 2), text, fill="white", anchor="mm", align="center", font_size=16
@@ -163,31 +162,31 @@ def grey_tile(text: str) -> Image.Image:
     return tile
 
 
-def _some_frames(info: VideoInfo) -> list[np.ndarray]:
-    """Up to `NUM_FRAMES` frames (h, w, 3), at the middles of as many equal parts of the video."""
+def _sample_frames(info: VideoInfo) -> list[np.ndarray]:
+    """Return up to `NUM_FRAMES` frames (h, w, 3) from the middles of equal parts of the video."""
     scale = min(1.0, 2 * TILE / max(info.width, info.height))
     size = (max(2, round(info.width * scale)), max(2, round(info.height * scale)))
     if info.duration_s <= 0:
         return _read(VideoReader(info.path, size=size, info=info, max_frames=1), 1)
-    if info.duration_s > _WHOLE_UP_TO_S:
-        places = [int((part + 0.5) * info.num_frames_at(25) / NUM_FRAMES) for part in range(NUM_FRAMES)]
-        readers = [VideoReader(info.path, size=size, info=info, max_frames=1, first_frame=place) for place in places]
+    if info.duration_s > _MAX_DECODED_S:
+        indices = [int((part + 0.5) * info.num_frames_at(25) / NUM_FRAMES) for part in range(NUM_FRAMES)]
+        readers = [VideoReader(info.path, size=size, info=info, max_frames=1, first_frame=index) for index in indices]
         return [frame for reader in readers for frame in _read(reader, 1)]
-    # Twice as many as are shown, so that every other one lies in the middle of its part.
+    # Twice the number of frames, so that every other one is in the middle of its part.
     fps = Fraction(2 * NUM_FRAMES) / Fraction(info.duration_s).limit_denominator(1000)
     frames = _read(VideoReader(info.path, fps, size=size, info=info, max_frames=2 * NUM_FRAMES), 2 * NUM_FRAMES)
     return frames[1::2] or frames
 
 
 def _read(reader: VideoReader, num_frames: int) -> list[np.ndarray]:
-    """Frames of a reader; what there is by then where it takes too long."""
+    """Return the frames that a reader decodes within the time limit."""
     with reader:
-        timer = threading.Timer(_PATIENCE_S, reader.close)
+        timer = threading.Timer(_TIMEOUT_S, reader.close)
         timer.daemon = True
         timer.start()
         try:
             return list(islice(reader, num_frames))
-        except ValueError:  # the timer closed the pipe in the middle of a read
+        except ValueError:  # the timer closed the pipe during a read
             return []
         finally:
             timer.cancel()

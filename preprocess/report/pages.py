@@ -1,6 +1,7 @@
-"""Renders blocks as Markdown and as one HTML file with its pictures inside.
+"""Blocks of a page, and their rendering as Markdown and as one HTML file with embedded images.
 
-Names of files are whatever somebody called them: everything is escaped, and what cannot be printed is spelled out.
+Texts in blocks are plain. Names of files may contain anything: all texts are escaped on rendering, and characters that
+cannot be printed are replaced by escapes.
 """
 
 import base64
@@ -14,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Heading:
-    """A title; level 1 is the page's."""
+    """A heading; level 1 is the title of the page."""
 
     text: str
     level: int = 2
@@ -22,14 +23,14 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A few sentences."""
+    """A paragraph of text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text; columns named in `numeric` stand to the right."""
+    """A table of texts; the columns named in `numeric` are right-aligned."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -37,25 +38,24 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image file (PNG) with what it shows in words."""
+class ImageFile:
+    """An image file (PNG) with a description."""
 
     path: Path
     text: str
 
 
 @dataclass(frozen=True)
-class Names:
-    """A numbered list of clips: name, and a note where there is one."""
+class ClipList:
+    """A numbered list of clips: name and note; the note may be empty."""
 
     items: Sequence[tuple[str, str]]
 
 
-Block = Heading | Paragraph | Table | Picture | Names
+Block = Heading | Paragraph | Table | ImageFile | ClipList
 
-
-_MARKDOWN_SIGNS = re.compile(r"[\\`*_\[\]|~$#]")
-_LINE_BEGINNINGS = re.compile(r"^([-+=]|\d+(?=[.)]))")
+_MARKDOWN_CHARS = re.compile(r"[\\`*_\[\]|~$#]")
+_LIST_MARKERS = re.compile(r"^([-+=]|\d+(?=[.)]))")
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 60rem; margin: 2rem auto;
   padding: 0 1rem; overflow-wrap: anywhere; }
@@ -70,21 +70,21 @@ li span { color: #666; }
 
 
 def printable(text: str) -> str:
-    """The text on one line, with every sign that cannot be printed (or turns the direction of writing) as an escape."""
-    return "".join(sign if sign.isprintable() else _spelled(sign) for sign in text)
+    """Return the text on one line. Unprintable characters, also those that change the text direction, are escaped."""
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
-def _spelled(sign: str) -> str:
-    return " " if sign in "\t\n\r" else sign.encode("unicode_escape").decode("ascii")
+def _escape(char: str) -> str:
+    return " " if char in "\t\n\r" else char.encode("unicode_escape").decode("ascii")
 
 
 def to_markdown(blocks: Iterable[Block], folder: Path) -> str:
-    """The page as Markdown that lies in ``folder``; pictures are linked relative to it."""
+    """Return the page as Markdown for a file in ``folder``; images are linked relative to it."""
     return "\n\n".join(_markdown_block(block, folder) for block in blocks) + "\n"
 
 
 def to_html(blocks: Iterable[Block], title: str) -> str:
-    """The page as one HTML file that needs nothing else: no script, and pictures as data URIs."""
+    """Return the page as one self-contained HTML file: no scripts, images as data URIs."""
     body = "\n".join(_html_block(block) for block in blocks)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -96,19 +96,19 @@ def to_html(blocks: Iterable[Block], title: str) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """Escaped for any place within a line: table cells, headings, link texts."""
+    """Escape text within a line: table cells, headings, link texts."""
     safe = printable(text).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN_SIGNS.sub(r"\\\g<0>", safe)
+    return _MARKDOWN_CHARS.sub(r"\\\g<0>", safe)
 
 
-def _at_line_beginning(text: str) -> str:
-    """Escaped for where a dash, or a number with a dot, would begin a list."""
-    return _LINE_BEGINNINGS.sub(_without_list, _in_markdown(text))
+def _at_line_start(text: str) -> str:
+    """Escape text at the start of a line, where a dash or a number with a dot would start a list."""
+    return _LIST_MARKERS.sub(_escape_marker, _in_markdown(text))
 
 
-def _without_list(match: re.Match[str]) -> str:
-    sign = match.group()
-    return f"{sign}\\" if sign.isdigit() else f"\\{sign}"
+def _escape_marker(match: re.Match[str]) -> str:
+    marker = match.group()
+    return f"{marker}\\" if marker.isdigit() else f"\\{marker}"
 
 
 def _in_html(text: str) -> str:
@@ -119,11 +119,11 @@ def _markdown_block(block: Block, folder: Path) -> str:
     if isinstance(block, Heading):
         return f"{'#' * block.level} {_in_markdown(block.text)}"
     if isinstance(block, Paragraph):
-        return _at_line_beginning(block.text)
-    if isinstance(block, Picture):
+        return _at_line_start(block.text)
+    if isinstance(block, ImageFile):
         return f"![{_in_markdown(block.text)}](<{Path(os.path.relpath(block.path, folder)).as_posix()}>)"
-    if isinstance(block, Names):
-        items = ((_at_line_beginning(name), f": {_in_markdown(note)}" if note else "") for name, note in block.items)
+    if isinstance(block, ClipList):
+        items = ((_at_line_start(name), f": {_in_markdown(note)}" if note else "") for name, note in block.items)
         return "\n".join(f"{number}. {name}{note}" for number, (name, note) in enumerate(items, start=1))
     lines = [
         _markdown_row(block.columns),
@@ -142,10 +142,10 @@ def _html_block(block: Block) -> str:
         return f"<h{block.level}>{_in_html(block.text)}</h{block.level}>"
     if isinstance(block, Paragraph):
         return f"<p>{_in_html(block.text)}</p>"
-    if isinstance(block, Picture):
+    if isinstance(block, ImageFile):
         data = base64.b64encode(block.path.read_bytes()).decode("ascii")
         return f'<figure><img alt="{_in_html(block.text)}" src="data:image/png;base64,{data}"></figure>'
-    if isinstance(block, Names):
+    if isinstance(block, ClipList):
         items = (
             f"<li>{_in_html(name)}{f' <span>{_in_html(note)}</span>' if note else ''}</li>"
             for name, note in block.items

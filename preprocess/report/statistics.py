@@ -1,4 +1,4 @@
-"""The figures of a report, as plain values: what the manifests are read into, and what the pages are made of."""
+"""Statistics of a run, read from its manifests and printed in the report."""
 
 import math
 from collections import Counter
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _MAX_BINS = 2000
-"""Values further out than so many bins are counted in the last one, so that one wild value costs nothing."""
+"""Values beyond this many bins are counted in the last bin, so that an outlier costs no memory."""
 
 
 class Histogram:
-    """Counts values in bins of one width; bin i holds [(i - 1/2) width, (i + 1/2) width), so whole numbers lie central.
+    """Histogram in bounded memory. Bin i holds [(i - 1/2) width, (i + 1/2) width): integers are at bin centres.
 
     Args:
-        width: of a bin, in the unit of the values.
+        width: width of a bin, in the unit of the values.
     """
 
     def __init__(self, width: float) -> None:
@@ -24,7 +24,7 @@ class Histogram:
         self._sum = 0.0
 
     def add(self, value: float) -> None:
-        """Counts a value; one that is not finite is left out."""
+        """Count a value; values that are not finite are ignored."""
         if not math.isfinite(value):
             return
         index = math.floor(value / self.width + 0.5)
@@ -34,30 +34,30 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """Of the values themselves, not of their bins; None where there are none."""
+        """Mean of the values (not of the bins), or None without values."""
         return self._sum / self.num_values if self.num_values else None
 
     def quantile(self, share: float) -> float | None:
-        """The middle of the bin below which (or in which) this share of the values lies; None where there are none."""
+        """Return the centre of the bin that contains the quantile, or None without values."""
         if not self.num_values:
             return None
-        seen = 0
+        num_below = 0
         for index in sorted(self.bins):
-            seen += self.bins[index]
-            if seen >= share * self.num_values:
+            num_below += self.bins[index]
+            if num_below >= share * self.num_values:
                 return index * self.width
         return None
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A measured fact whose distribution is worth a picture.
+class Metric:
+    """A measured fact whose distribution is plotted.
 
     Attributes:
         step: name of the step that measures it.
-        fact: its name among the facts.
-        title: in words, with the unit.
-        bin_width: of the histogram, in that unit.
+        fact: name of the fact.
+        title: description with the unit.
+        bin_width: width of a histogram bin in that unit.
     """
 
     step: str
@@ -66,23 +66,23 @@ class Quantity:
     bin_width: float
 
 
-QUANTITIES = (
-    Quantity("faces", "face_width", "face width (median of the clip, px)", 16),
-    Quantity("faces", "face_height", "face height (median of the clip, px)", 16),
-    Quantity("sync", "offset", "audio-visual offset (frames)", 1),
-    Quantity("sync", "confidence", "sync confidence", 0.05),
-    Quantity("quality", "quality", "visual quality (hyperIQA)", 2),
+METRICS = (
+    Metric("faces", "face_width", "face width (median of the clip, px)", 16),
+    Metric("faces", "face_height", "face height (median of the clip, px)", 16),
+    Metric("sync", "offset", "audio-visual offset (frames)", 1),
+    Metric("sync", "confidence", "sync confidence", 0.05),
+    Metric("quality", "quality", "visual quality (hyperIQA)", 2),
 )
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip to show.
+    """A clip shown in the report.
 
     Attributes:
-        name: the clip's.
-        path: the file to take frames from.
-        note: one line: why it was rejected, or what was measured.
+        name: name of the clip.
+        path: file whose frames are shown.
+        note: one line with the reason of the rejection or the measured values.
     """
 
     name: str
@@ -91,14 +91,14 @@ class Example:
 
 
 @dataclass
-class Bucket:
-    """Clips that met the same end at one step.
+class ClipGroup:
+    """Clips with the same outcome in one step.
 
     Attributes:
-        num_clips: how many went in.
-        video_seconds: their length, as far as it is known.
-        num_unknown: clips whose length is not known.
-        examples: a handful.
+        num_clips: number of clips.
+        video_seconds: sum of the known lengths.
+        num_unknown: number of clips of unknown length.
+        examples: a few of the clips.
     """
 
     num_clips: int = 0
@@ -107,7 +107,7 @@ class Bucket:
     examples: list[Example] = field(default_factory=list)
 
     def add_length(self, seconds: float | None) -> None:
-        """Counts a clip of this length, in seconds; None where it is not known."""
+        """Count a clip of this length in seconds; None if it is unknown."""
         self.num_clips += 1
         if seconds is None:
             self.num_unknown += 1
@@ -116,22 +116,22 @@ class Bucket:
 
 
 @dataclass
-class StepNumbers:
-    """What one step did.
+class StepStatistics:
+    """Statistics of one step.
 
     Attributes:
-        number, name, folder: the step's; folder is None where it makes no files.
-        meanings: what each reason means.
-        skipped: left out by --skip_steps; every clip went by untouched.
-        complete: its last run came to its end.
-        outdated: it last ran behind other settings of the steps before it.
-        incoming: the clips that reached it and were dealt with.
-        kept: what it made of those it kept (one clip may become several).
-        num_kept: how many of the incoming clips it kept.
-        rejected: by reason.
-        failed: by reason; clips whose worker raised, hung, died or took too much memory. Their notes are the errors.
-        work_seconds: time in the workers, all clips together.
-        distributions: by the name of the fact, then "kept", "rejected"; only facts that were measured.
+        number, name, folder: as in `Step`; folder is None if the step writes no files.
+        meanings: explanation of each reason.
+        skipped: True if --skip_steps excluded the step.
+        complete: True if its last run finished.
+        outdated: True if earlier steps have run with other settings since its last run.
+        incoming: processed input clips.
+        kept: output clips (one input clip may give several).
+        num_kept: number of accepted input clips.
+        rejected: rejected clips by reason.
+        failed: failed clips by reason; the notes of the examples are the errors.
+        work_seconds: time in all workers.
+        distributions: histograms by fact name, then by "kept" or "rejected"; measured facts only.
     """
 
     number: int
@@ -141,11 +141,11 @@ class StepNumbers:
     skipped: bool = False
     complete: bool = True
     outdated: bool = False
-    incoming: Bucket = field(default_factory=Bucket)
-    kept: Bucket = field(default_factory=Bucket)
+    incoming: ClipGroup = field(default_factory=ClipGroup)
+    kept: ClipGroup = field(default_factory=ClipGroup)
     num_kept: int = 0
-    rejected: dict[str, Bucket] = field(default_factory=dict)
-    failed: dict[str, Bucket] = field(default_factory=dict)
+    rejected: dict[str, ClipGroup] = field(default_factory=dict)
+    failed: dict[str, ClipGroup] = field(default_factory=dict)
     work_seconds: float = 0.0
     distributions: dict[str, dict[str, Histogram]] = field(default_factory=dict)
 
@@ -156,22 +156,22 @@ class StepNumbers:
 
     @property
     def num_rejected(self) -> int:
-        """For whatever reason."""
-        return sum(bucket.num_clips for bucket in self.rejected.values())
+        """Number of rejected clips."""
+        return sum(group.num_clips for group in self.rejected.values())
 
     @property
     def num_failed(self) -> int:
-        """For whatever reason."""
-        return sum(bucket.num_clips for bucket in self.failed.values())
+        """Number of failed clips."""
+        return sum(group.num_clips for group in self.failed.values())
 
 
 @dataclass(frozen=True)
 class StaleFiles:
-    """Files in the step folders that belong to no clip of the settings last run.
+    """Files in the step folders that belong to no clip of the last settings.
 
     Attributes:
-        num_files: how many.
-        num_bytes: their size; of a file with several hard links only this one's share.
+        num_files: number of files.
+        num_bytes: their size; a file with several hard links counts in equal shares.
     """
 
     num_files: int = 0
@@ -180,14 +180,14 @@ class StaleFiles:
 
 @dataclass(frozen=True)
 class Funnel:
-    """From raw to kept.
+    """Statistics of all steps.
 
     Attributes:
-        output: the run's folder.
-        steps: in order.
-        stale: outputs of older settings.
+        output: output folder of the run.
+        steps: the steps in order.
+        stale: files of older settings.
     """
 
     output: Path
-    steps: tuple[StepNumbers, ...]
+    steps: tuple[StepStatistics, ...]
     stale: StaleFiles

@@ -1,4 +1,4 @@
-"""A small run of the pipeline as its manifests tell it, with names that try to break out of a page."""
+"""Manifests of a small run of the pipeline, with clip names that contain markup."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ NUMBERS = {"broken": 1, "sync": 7, "quality": 8}
 
 
 def make_video(path: Path, seconds: float = 1.0) -> Path:
-    """A tiny moving picture."""
+    """Write a tiny video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     source = f"testsrc=size=64x48:rate=25:duration={seconds}"
     run_tool(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", file_url(path)])
@@ -57,7 +57,7 @@ def write_step(
     skipped: bool = False,
     finish: bool = True,
 ) -> str:
-    """Writes one manifest; returns its chain."""
+    """Write one manifest and return its chain key."""
     chain = chain_key(chain_before, "s")
     with Manifest(manifest_path(root, NUMBERS[name], name), root) as manifest:
         manifest.begin(StepRecord(NUMBERS[name], name, FOLDERS[name], 1, skipped, {"a": 1}, reasons, chain))
@@ -69,7 +69,7 @@ def write_step(
 
 
 def write_run(root: Path) -> None:
-    """Four raw clips: one kept to the end, one broken, one out of sync, one that fails; step 8 skipped."""
+    """Write a run of four raw clips: one kept to the end, one broken, one out of sync, one failed; step 8 skipped."""
     raw = {name: make_video(root.parent / "raw" / f"{name}.mp4") for name in ("good", "late", "odd")}
     raw["torn"] = root.parent / "raw" / "torn.mp4"
     raw["torn"].write_bytes(b"no video")

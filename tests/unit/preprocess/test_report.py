@@ -6,7 +6,7 @@ import pytest
 
 from preprocess.report.__main__ import main, write_report
 from preprocess.report.collect import read_funnel
-from preprocess.report.pages import Names, Paragraph, Table, to_markdown
+from preprocess.report.pages import ClipList, Paragraph, Table, to_markdown
 from tests.unit.preprocess.report_run import FOLDERS, NASTY, broke, clip, write_run, write_step
 
 
@@ -86,7 +86,7 @@ def test_pages_say_what_happened(pages: dict[str, str], page: str) -> None:
         "a stream does not decode",
         "picture and sound disagree",
         "took longer than 60 s",
-        "Left out by --skip_steps: 8 quality",
+        "Skipped by --skip_steps: 8 quality",
         "8 quality (skipped)",
         "4 clips went in (0.04 hours), 1 clip came out of the last step (0.01 hours)",
         "1 file",
@@ -134,5 +134,5 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize(("name", "written"), [("1. item", "1\\. item"), ("- item", "\\- item"), ("+", "\\+")])
 def test_names_do_not_begin_lists(tmp_path: Path, name: str, written: str) -> None:
-    text = to_markdown([Names([(name, "")]), Paragraph(name), Table(["0.5"], [["-2.0"]])], tmp_path)
+    text = to_markdown([ClipList([(name, "")]), Paragraph(name), Table(["0.5"], [["-2.0"]])], tmp_path)
     assert text == f"1. {written}\n\n{written}\n\n| 0.5 |\n| --- |\n| -2.0 |\n"
