@@ -1,4 +1,4 @@
-"""Two machines of one core each, both on this one, and Ray between them; one is lost in the middle of a run."""
+"""A Ray cluster of two simulated machines with one core each; one is lost during a run."""
 
 import time
 from collections import Counter
@@ -24,16 +24,16 @@ BAD = ("dies", FINE_AFTER_BAD[0], "raises", "hangs", FINE_AFTER_BAD[1], "rejecte
 
 @dataclass
 class OneRun:
-    """What happened: the names of the tasks given, the ends in their order, and the folder that workers share."""
+    """A run: names of the assigned tasks, finished tasks in order, and the folder shared with the workers."""
 
     folder: Path
-    given: list[str] = field(default_factory=list)
-    ends: list[FinishedTask] = field(default_factory=list)
-    most_in_flight: int = 0
+    assigned: list[str] = field(default_factory=list)
+    finished: list[FinishedTask] = field(default_factory=list)
+    max_in_progress: int = 0
     is_lost: bool = False
 
     def tasks(self) -> Iterator[Task]:
-        """Good clips until a machine is lost, and then the bad ones."""
+        """Yield good clips until a machine is lost, then the bad ones."""
         for index in count():
             if self.is_lost:
                 break
@@ -42,19 +42,19 @@ class OneRun:
         yield from map(self.task, BAD)
 
     def task(self, name: str) -> Task:
-        self.given.append(name)
-        self.most_in_flight = max(self.most_in_flight, len(self.given) - len(self.ends))
+        self.assigned.append(name)
+        self.max_in_progress = max(self.max_in_progress, len(self.assigned) - len(self.finished))
         clip = Clip(f"key-{name}", "source", name, self.folder / name)
         return Task(f"record-{name}", clip, self.folder / ".work" / f"record-{name}")
 
     def end(self, name: str) -> FinishedTask:
-        (finished,) = [finished for finished in self.ends if finished.task.clip.name == name]
+        (finished,) = [finished for finished in self.finished if finished.task.clip.name == name]
         return finished
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
-    """A finished run, and the cluster still there."""
+    """Return a finished run while the cluster is still running."""
     from ray.cluster_utils import Cluster
 
     run = OneRun(tmp_path_factory.mktemp("cluster"))
@@ -65,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
         doomed = cluster.add_node(num_cpus=1, env_vars={"DOOMED": "1"})
         executor = RayExecutor(run.folder / "logs", cluster.address, clip_timeout_s=5.0)
         for finished in executor.run(FakeStep(FakeConfig(str(run.folder))), run.tasks()):
-            run.ends.append(finished)
+            run.finished.append(finished)
             if not run.is_lost and list(run.folder.glob("begun-*")):
                 cluster.remove_node(doomed, allow_graceful=False)
                 run.is_lost = True
@@ -86,13 +86,13 @@ def failure_of(finished: FinishedTask) -> Failed:
     return finished.result
 
 
-def test_every_task_ends_exactly_once(run: OneRun) -> None:
+def test_every_task_finishes_exactly_once(run: OneRun) -> None:
     assert run.is_lost
-    assert Counter(finished.task.clip.name for finished in run.ends) == Counter(run.given)
+    assert Counter(finished.task.clip.name for finished in run.finished) == Counter(run.assigned)
 
 
-def test_a_lost_machine_costs_no_job(run: OneRun) -> None:
-    failed = {finished.task.clip.name for finished in run.ends if isinstance(finished.result, Failed)}
+def test_a_lost_machine_costs_no_task(run: OneRun) -> None:
+    failed = {finished.task.clip.name for finished in run.finished if isinstance(finished.result, Failed)}
     assert failed == {"dies", "raises", "hangs"}
     (begun,) = run.folder.glob("begun-*")
     again = run.end(begun.name.removeprefix("begun-"))
@@ -106,8 +106,8 @@ def test_a_bad_clip_costs_only_itself(run: OneRun) -> None:
     assert failure_of(run.end("raises")) == Failed("error", "ValueError: as told")
     assert failure_of(run.end("hangs")).reason == "timeout"
     assert run.end("rejected").result == Rejected("dull", "very", {"measured": 1})
-    processes = [process_of(finished) for finished in (run.ends[0], *map(run.end, FINE_AFTER_BAD[:2]))]
-    assert len(set(processes)) == 3  # replaced after the death and after the hang
+    processes = [process_of(finished) for finished in (run.finished[0], *map(run.end, FINE_AFTER_BAD[:2]))]
+    assert len(set(processes)) == 3  # replaced after the crash and after the hang
 
 
 def test_the_step_is_loaded_once_a_worker(run: OneRun) -> None:
@@ -116,8 +116,8 @@ def test_the_step_is_loaded_once_a_worker(run: OneRun) -> None:
     assert process_of(run.end(FINE_AFTER_BAD[1])) == process_of(run.end(FINE_AFTER_BAD[2]))
 
 
-def test_jobs_are_not_taken_ahead(run: OneRun) -> None:
-    assert run.most_in_flight <= 3  # one a worker, and one that waits
+def test_tasks_are_not_taken_ahead(run: OneRun) -> None:
+    assert run.max_in_progress <= 3  # one per worker, and one that waits
 
 
 def test_no_worker_is_left(run: OneRun) -> None:

@@ -1,4 +1,4 @@
-"""Segments whose frames show nothing but three bright dots where a face's anchors are."""
+"""Segments with three bright dots at the anchors of a face, on a dark background."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TALL_TEMPLATE = np.array([[17.0, 20.0], [58.0, 20.0], [37.5, 40.0]]) * 2.8 / 256
 
 
 def anchors(num_frames: int, side: float = 60.0, turn: float = 0.3, seed: int = 0) -> np.ndarray:
-    """(n, 3, 2) float32 anchors of the template's own shape, drifting, turning and growing slowly."""
+    """Return (n, 3, 2) float32 anchors of the template's shape that slowly move, rotate and grow."""
     rng = np.random.default_rng(seed)
     phase = np.linspace(0, 1, num_frames)
     scale = side * (1 + 0.2 * phase)
@@ -28,13 +28,13 @@ def anchors(num_frames: int, side: float = 60.0, turn: float = 0.3, seed: int = 
 
 
 def template(resolution: int) -> np.ndarray:
-    """(3, 2) where the anchors belong in the square crop, in pixels whose integers are centres."""
+    """Return the (3, 2) positions of the anchors in the square crop in pixels; integers are pixel centres."""
     width, height = tall_size(resolution)
     return (TALL_TEMPLATE * resolution + 0.5) * [resolution / width, resolution / height] - 0.5
 
 
 def face_of(points: np.ndarray) -> SingleFace:
-    """A face found in every frame at these anchors (n, 3, 2)."""
+    """Return a face that is detected in every frame, with anchors (n, 3, 2)."""
     low, high = points.min(axis=1) - 20, points.max(axis=1) + 20
     n = len(points)
     return SingleFace(
@@ -43,7 +43,7 @@ def face_of(points: np.ndarray) -> SingleFace:
 
 
 def dotted_frame(points: np.ndarray) -> np.ndarray:
-    """A dark frame with a soft dot of its own colour at each of (3, 2) points: red, green, blue."""
+    """Return a dark frame with a soft red, green and blue dot at (3, 2) points."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     frame = np.full((SIZE, SIZE, 3), 20.0)
     for channel, (x, y) in enumerate(points):
@@ -52,14 +52,14 @@ def dotted_frame(points: np.ndarray) -> np.ndarray:
 
 
 def dots(frame: np.ndarray) -> np.ndarray:
-    """(3, 2) centres of the three dots of a frame."""
+    """Return the (3, 2) centres of the dots in a frame."""
     rows, columns = np.mgrid[: frame.shape[0], : frame.shape[1]]
     weights = np.clip(frame.astype(np.float64) - 110, 0, None)
     return np.array([[(w * columns).sum() / w.sum(), (w * rows).sum() / w.sum()] for w in weights.transpose(2, 0, 1)])
 
 
 def write_segment(path: Path, points: np.ndarray, seed: int = 0) -> Path:
-    """A segment as step 4 makes them: H.264 crf 10, 25 fps, BT.709, ALAC at 16 kHz."""
+    """Write a segment in the format of step 4: H.264, 25 fps, BT.709, ALAC at 16 kHz."""
     wav = path.with_suffix(".wav")
     write_wav(wav, speech(len(points) / 25, seed))
     raw = b"".join(dotted_frame(frame_points).tobytes() for frame_points in points)
@@ -73,7 +73,7 @@ def write_segment(path: Path, points: np.ndarray, seed: int = 0) -> Path:
 
 
 def segment(folder: Path, name: str, points: np.ndarray, seed: int = 0) -> Clip:
-    """A written segment with its face track beside it, as step 6 gets it."""
+    """Write a segment and its face sidecar; return the clip as step 6 receives it."""
     path = write_segment(folder / f"{name}.mp4", points, seed)
     faces = folder / f"{name}.faces.npz"
     write_single_face(faces, face_of(points))

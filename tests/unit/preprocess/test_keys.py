@@ -28,7 +28,7 @@ def test_everything_that_decides_a_result_changes_the_key() -> None:
     assert len(keys) == 5
 
 
-def test_keys_of_different_kinds_never_meet() -> None:
+def test_keys_of_different_kinds_differ() -> None:
     assert len({record_key("a", "b"), chain_key("a", "b"), output_key("a", 1), hash_of("a", "b")}) == 4
 
 
@@ -80,6 +80,6 @@ def test_step_numbers(text: str, numbers: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "3-", "-3", "0", "9", "7-9", "6-3", "", ","])
-def test_what_names_no_steps(text: str) -> None:
+def test_texts_that_name_no_steps(text: str) -> None:
     with pytest.raises(InputError, match="steps"):
         parse_numbers(text, 8)

@@ -85,7 +85,7 @@ def test_a_crash_costs_its_own_clip(folder: Path) -> None:
     }
 
 
-def test_a_hang_costs_its_own_clip_and_its_tools_go_too(folder: Path) -> None:
+def test_a_hang_costs_its_own_clip_and_its_child_processes_are_killed(folder: Path) -> None:
     found = failures(executor(folder, timeout_s=2.0).run(StampStep(), make_tasks(folder, "hang", "a")))
     assert found == {"hang": Failed("timeout", "not finished after 2 s (--clip_timeout_s)"), "a": None}
     tool = int((folder / "work0" / "child").read_text())
@@ -100,7 +100,7 @@ def test_a_memory_hog_costs_its_own_clip(folder: Path) -> None:
     assert found["hog"].reason == "memory"
 
 
-def test_jobs_are_taken_as_workers_get_free(folder: Path) -> None:
+def test_tasks_are_taken_when_workers_are_free(folder: Path) -> None:
     taken = []
 
     def tasks() -> Iterator[Task]:
@@ -125,7 +125,7 @@ def test_closing_stops_the_workers(folder: Path) -> None:
     assert has_ended(worker)
 
 
-def test_no_worker_without_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_worker_without_a_task(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "serve", None)
     assert list(executor(folder).run(StampStep(), iter(()))) == []
 

@@ -37,7 +37,7 @@ def done_row(root: Path, key: str, num_outputs: int = 1) -> Row:
     )  # fmt: skip
 
 
-def test_a_row_comes_back_as_it_was(manifest: Manifest, root: Path) -> None:
+def test_a_row_is_read_unchanged(manifest: Manifest, root: Path) -> None:
     rows = [
         done_row(root, "a", 2),
         Row("b", "c", "s", "n", Path("/raw/b.mp4"), "rejected", "bad", "too bad", facts={"offset": -3}, finished=1.0),
@@ -72,7 +72,7 @@ def test_the_output_folder_can_be_moved(manifest: Manifest, root: Path, tmp_path
     }  # fmt: skip
 
 
-def test_rows_not_met_by_the_last_run_are_not_current(manifest: Manifest, root: Path) -> None:
+def test_rows_missing_in_the_last_run_are_not_current(manifest: Manifest, root: Path) -> None:
     for key in "abc":
         manifest.record(done_row(root, key))
     assert not manifest.is_complete
@@ -136,7 +136,7 @@ def test_a_damaged_manifest_is_named(root: Path) -> None:
         Manifest(path, root)
 
 
-def test_what_was_recorded_is_there_for_others_at_once(manifest: Manifest, root: Path) -> None:
+def test_a_recorded_row_is_visible_to_others_at_once(manifest: Manifest, root: Path) -> None:
     manifest.record(done_row(root, "a"))
     other = sqlite3.connect(manifest_path(root, 2, "split"))
     assert other.execute("SELECT COUNT(*) FROM records").fetchone() == (1,)

@@ -118,7 +118,7 @@ def nothing(root: Path) -> None:
         (nothing, ["sync.scorrer=x"], "scorrer"),
     ],
 )
-def test_a_dry_run_ends_as_the_run_begins(
+def test_a_dry_run_prints_the_errors_of_the_run(
     raw: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -143,7 +143,7 @@ def files_in(folder: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-def test_a_dry_run_notices_a_run_and_a_list_in_the_output(
+def test_a_dry_run_detects_a_run_and_a_list_in_the_output(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "out"
@@ -203,7 +203,7 @@ def test_missing_weights_stop_the_run_before_it_starts(
         (["validation_share=2"], "validation_share"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(
+def test_bad_input_is_one_line(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert command(raw, tmp_path / "out", *arguments) == 2
@@ -243,8 +243,8 @@ def test_a_signal_stops_in_order(raw: Path, tmp_path: Path, number: int, status:
     assert stderr.read_text().endswith("stopped; the same command resumes\n")
     assert not list(root.glob(".latentsync-*"))
     assert command(raw, root) == 0
-    assert command(raw, tmp_path / "undisturbed") == 0
-    assert tree(root) == tree(tmp_path / "undisturbed")
+    assert command(raw, tmp_path / "uninterrupted") == 0
+    assert tree(root) == tree(tmp_path / "uninterrupted")
 
 
 def test_resolution_and_settings_reach_the_steps() -> None:

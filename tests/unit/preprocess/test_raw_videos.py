@@ -30,7 +30,7 @@ def write(path: Path, text: str = "x") -> Path:
     return path
 
 
-def test_a_folder_is_searched_to_its_depths(raw: Path, tmp_path: Path) -> None:
+def test_subfolders_are_searched(raw: Path, tmp_path: Path) -> None:
     for name in ("b.mp4", "a/x.MOV", "a/b/y.mkv", "-dash.mp4", "new\nline.mp4", "ü 'q\".webm", "a/x.ts"):
         write(raw / name)
     for name in ("note.txt", "a/none", ".hidden.mp4", ".folder/z.mp4"):
@@ -43,7 +43,7 @@ def test_a_folder_is_searched_to_its_depths(raw: Path, tmp_path: Path) -> None:
     assert names(scan, raw) == found, "it can be read again"
 
 
-def test_links_are_followed_and_may_go_round(raw: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_may_be_circular(raw: Path, tmp_path: Path) -> None:
     outside = write(tmp_path / "outside" / "o.mp4")
     (raw / "file.mp4").symlink_to(outside)
     (raw / "folder").symlink_to(tmp_path / "outside")
@@ -54,7 +54,7 @@ def test_links_are_followed_and_may_go_round(raw: Path, tmp_path: Path) -> None:
     assert names(scan_folder(raw, tmp_path / "out"), raw) == ["file.mp4", "folder/o.mp4"]
 
 
-def test_a_folder_that_cannot_be_read_is_left_out(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_skipped(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(raw / "good" / "a.mp4")
     write(raw / "locked" / "b.mp4")
     real = os.scandir
@@ -94,7 +94,7 @@ def test_a_list(tmp_path: Path) -> None:
     assert list(FileList(listed)) == list_clips(listed), "the same file means the same in training"
 
 
-def test_what_is_no_list(tmp_path: Path) -> None:
+def test_invalid_lists(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--input_list"):
         FileList(tmp_path / "none.txt")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
@@ -122,7 +122,7 @@ def test_clean_names(stem: str, clean: str) -> None:
     assert clean_name(stem) == clean
 
 
-def test_equal_names_of_different_files_do_not_meet() -> None:
+def test_different_files_of_equal_name_get_different_names() -> None:
     one, two = raw_clip(Path("/a/x.mp4"), "1" * 40), raw_clip(Path("/b/x.mp4"), "2" * 40)
     assert (one.name, two.name) == ("x-11111111", "x-22222222")
     assert (one.key, one.source, one.path) == ("1" * 40, "1" * 40, Path("/a/x.mp4"))
@@ -147,7 +147,7 @@ def test_content_keys_are_remembered(raw: Path, tmp_path: Path, monkeypatch: pyt
     assert read == [files[7]]
 
 
-def test_files_that_cannot_be_read_are_told(raw: Path, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_errors(raw: Path, tmp_path: Path) -> None:
     good, bad = write(raw / "a.mp4"), raw / "none.mp4"
     with ContentKeys(tmp_path / "keys.sqlite") as keys:
         (_, first), (path, second) = keys.of_files([good, bad])

@@ -1,4 +1,4 @@
-"""The pool's decisions, with a Ray that answers at once and machines that die when told."""
+"""The pool with a stand-in for Ray that replies at once, and machines that can be lost."""
 
 import sys
 from collections import Counter
@@ -31,7 +31,10 @@ class RayTaskError(RayError):
 
 
 class FakeRay:
-    """What the pool uses of Ray. `ends` is asked what a task comes to; `starts`, whether actors start on a machine."""
+    """Stand-in for the parts of Ray that the pool uses.
+
+    `ends` returns the finished task; `starts` returns True if actors start on a machine.
+    """
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
     util = SimpleNamespace(
@@ -125,13 +128,13 @@ def test_no_more_workers_than_asked_for() -> None:
     assert [each["num_cpus"] for each in ray.started] == [2, 3]
 
 
-def test_nothing_is_started_for_no_jobs() -> None:
+def test_nothing_is_started_for_no_tasks() -> None:
     ray = FakeRay(done, one={"CPU": 2.0})
     assert list(pool(ray).run(tasks(0))) == []
     assert ray.started == []
 
 
-def test_jobs_are_taken_as_workers_get_free() -> None:
+def test_tasks_are_taken_when_workers_are_free() -> None:
     taken: list[int] = []
 
     def endless() -> Iterator[Task]:
@@ -146,7 +149,7 @@ def test_jobs_are_taken_as_workers_get_free() -> None:
     assert len(taken) <= 10 + 3 + 1
 
 
-def test_a_job_that_was_lost_runs_elsewhere() -> None:
+def test_a_task_that_was_lost_runs_elsewhere() -> None:
     lost: list[Path] = []
 
     def lose_once(task: Task) -> FinishedTask:
@@ -164,7 +167,7 @@ def test_a_job_that_was_lost_runs_elsewhere() -> None:
     assert len(ray.killed) == 1
 
 
-def test_a_job_that_is_always_lost_fails() -> None:
+def test_a_task_that_is_always_lost_fails() -> None:
     attempts: Counter[str] = Counter()
 
     def lose(task: Task) -> FinishedTask:

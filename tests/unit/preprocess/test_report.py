@@ -67,7 +67,7 @@ def test_stale_files_are_counted_and_kept(run: Path) -> None:
     assert (stale.num_files, stale.num_bytes) == (1, old.stat().st_size)
 
 
-def test_a_step_under_way_or_behind_other_settings_is_named(tmp_path: Path) -> None:
+def test_a_step_in_progress_or_out_of_date_is_named(tmp_path: Path) -> None:
     chain = write_step(tmp_path, "broken", [], {}, finish=False)
     row = broke(clip("a", tmp_path / "a.mp4", {}), "error", "it broke")
     write_step(tmp_path, "sync", [row], {}, chain_before=f"not {chain}")
@@ -80,9 +80,9 @@ def test_a_step_under_way_or_behind_other_settings_is_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("page", ["report.md", "report.html"])
-def test_pages_say_what_happened(pages: dict[str, str], page: str) -> None:
+def test_pages_have_outcomes_and_reasons(pages: dict[str, str], page: str) -> None:
     text = pages[page].replace("\\", "")
-    for said in (
+    for text_part in (
         "a stream does not decode",
         "picture and sound disagree",
         "took longer than 60 s",
@@ -92,15 +92,15 @@ def test_pages_say_what_happened(pages: dict[str, str], page: str) -> None:
         "1 file",
         "confidence 6.5",
     ):
-        assert said in text
+        assert text_part in text
 
 
-def test_html_needs_nothing_else_and_names_stay_text(pages: dict[str, str]) -> None:
+def test_html_is_self_contained_and_names_are_escaped(pages: dict[str, str]) -> None:
     page = Page(pages["report.html"])
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "a", "link", "iframe"})
-    pictures = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
-    assert len(pictures) >= 5  # funnel, offset, confidence, two sheets of refused clips, two of kept ones
-    assert all(source.startswith("data:image/png;base64,") for source in pictures)
+    images = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert len(images) >= 5  # funnel, offset, confidence, two sheets of rejected clips, two of kept ones
+    assert all(source.startswith("data:image/png;base64,") for source in images)
     assert NASTY.replace("\n", " ").replace("\u202e", "\\u202e") in page.text
 
 
@@ -112,13 +112,13 @@ def test_names_do_not_become_markdown(pages: dict[str, str]) -> None:
     assert "\u202e" not in pages["report.md"]
 
 
-def test_markdown_links_its_pictures(run: Path, pages: dict[str, str]) -> None:
+def test_markdown_links_its_images(run: Path, pages: dict[str, str]) -> None:
     links = re.findall(r"\]\(<([^>]+)>\)", pages["report.md"])
     assert links
     assert all((run / "report" / link).is_file() for link in links)
 
 
-def test_a_second_report_says_the_same(run: Path, pages: dict[str, str], tmp_path: Path) -> None:
+def test_a_second_report_is_equal(run: Path, pages: dict[str, str], tmp_path: Path) -> None:
     assert main([str(run), "--out", str(tmp_path / "elsewhere")]) == 0
     assert (tmp_path / "elsewhere" / "report.html").read_text(encoding="utf-8") == pages["report.html"]
     assert {path.name for path in run.iterdir()} == {"manifest", "report", *filter(None, FOLDERS.values())}

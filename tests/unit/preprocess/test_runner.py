@@ -54,7 +54,7 @@ def rows(root: Path, number: int) -> list[Row]:
         return list(manifest.iter_rows())
 
 
-def test_where_outputs_lie(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
+def test_places_of_the_outputs(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
     root = tmp_path / "out"
     run_steps(raw, root, executor)
     found = tree(root)
@@ -80,7 +80,7 @@ def test_a_clip_that_needs_no_change_is_a_hard_link(raw: Path, tmp_path: Path, e
     assert os.path.samefile(kept.input_path, kept.outputs[0].path)
 
 
-def test_where_links_fail_it_is_a_copy(
+def test_a_copy_if_links_fail(
     raw: Path, tmp_path: Path, executor: HereExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -229,7 +229,7 @@ def test_clips_pass_a_skipped_step(raw: Path, tmp_path: Path, executor: HereExec
 
 
 def test_some_steps_only(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
-    root, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    root, uninterrupted = tmp_path / "out", tmp_path / "uninterrupted"
     with pytest.raises(InputError, match=r"step 1 check was not run .*--steps 1-1"):
         run_steps(raw, root, executor, numbers=(2,))
     run_steps(raw, root, executor, numbers=(1, 2))
@@ -237,8 +237,8 @@ def test_some_steps_only(raw: Path, tmp_path: Path, executor: HereExecutor) -> N
     with pytest.raises(InputError, match=r"step 2 split .* other settings .*--steps 1-2"):
         run_steps(raw, root, executor, changed, numbers=(3,))
     run_steps(raw, root, executor, numbers=(3,))
-    run_steps(raw, undisturbed, executor)
-    assert tree(root) == tree(undisturbed)
+    run_steps(raw, uninterrupted, executor)
+    assert tree(root) == tree(uninterrupted)
 
 
 def test_a_full_disk_stops_the_run(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
@@ -296,7 +296,7 @@ def test_two_runs_do_not_share_an_output_folder(tmp_path: Path) -> None:
     assert message.read_text() == "not refused"
 
 
-def test_errors_are_one_line_and_say_whose_fault_it_is(tmp_path: Path) -> None:
+def test_exceptions_become_failures_with_a_reason(tmp_path: Path) -> None:
     task = Task("key", Clip("k", "s", "n", tmp_path), tmp_path / "work")
 
     def process_that(error: Exception) -> ProcessClip:

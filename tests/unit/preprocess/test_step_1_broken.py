@@ -1,4 +1,4 @@
-"""Which files are broken, and for which reason."""
+"""Files that step 1 accepts, and faults with their reasons."""
 
 import os
 import sys
@@ -24,13 +24,13 @@ def judge(path: Path, config: BrokenConfig | None = None) -> StepResult:
 
 
 @pytest.mark.parametrize("name", ["-a 'quoted' clip.mp4", "клип.mkv", "clip.ts", "clip.mov"])
-def test_a_whole_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
+def test_an_undamaged_file_passes_unchanged(tmp_path: Path, name: str) -> None:
     path = make_raw(tmp_path / name, sound=AAC)
     before = path.read_bytes(), path.stat().st_mtime_ns
-    verdict = judge(path)
-    assert isinstance(verdict, Done)
-    assert verdict.outputs[0].file is None
-    assert verdict.outputs[0].facts["duration_s"] == pytest.approx(2.05, abs=0.1)
+    result = judge(path)
+    assert isinstance(result, Done)
+    assert result.outputs[0].file is None
+    assert result.outputs[0].facts["duration_s"] == pytest.approx(2.05, abs=0.1)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
@@ -109,12 +109,12 @@ def sound_with_cover(folder: Path) -> Path:
     ],
 )
 def test_a_fault_is_rejected_with_its_reason(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
-    verdict = judge(make(tmp_path))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == reason, verdict
+    result = judge(make(tmp_path))
+    assert isinstance(result, Rejected)
+    assert result.reason == reason, result
     assert reason in BrokenStep.reasons
-    assert verdict.detail
-    assert "\n" not in verdict.detail
+    assert result.detail
+    assert "\n" not in result.detail
 
 
 def test_quiet_sound_and_small_differences_pass(tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_the_tolerances_are_settings(tmp_path: Path) -> None:
 def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
     path = make_raw(tmp_path / "clip.mp4")
     path.chmod(0)
-    verdict = judge(path)
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "unreadable"
+    result = judge(path)
+    assert isinstance(result, Rejected)
+    assert result.reason == "unreadable"
 
 
 @pytest.mark.parametrize("setting", [{"min_s": 0.0}, {"silence_dbfs": 3.0}, {"max_gap_s": -1.0}])

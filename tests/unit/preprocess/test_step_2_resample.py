@@ -1,4 +1,4 @@
-"""Raw files of every kind become clips of 25 fps and 16 kHz; what they show and sound like stays where it was."""
+"""Raw files of many formats become clips of 25 fps and 16 kHz; video and audio keep their times."""
 
 import subprocess
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def test_variable_rate_keeps_the_time_of_every_frame(tmp_path: Path) -> None:
     assert found[20:] == [number // 3 * 3 if number // 3 * 3 >= 20 else 19 for number in range(20, len(found))]
 
 
-def test_the_picture_is_turned_upright(tmp_path: Path) -> None:
+def test_the_video_is_turned_upright(tmp_path: Path) -> None:
     upright = make_raw(tmp_path / "upright.mp4")
     ffmpeg("-i", str(upright), "-c", "copy", "-metadata:s:v", "rotate=90", str(tmp_path / "clip.mp4"))
     file, facts = resample(tmp_path / "clip.mp4")
@@ -122,7 +122,7 @@ def test_odd_sides_and_oblong_pixels(tmp_path: Path) -> None:
     assert np.abs(read_all(file)[3][:, ::2].astype(int) - read_all(tmp_path / "sar.mp4")[3][:, ::2]).mean() < 6
 
 
-def test_interlaced_pictures_become_whole(tmp_path: Path) -> None:
+def test_interlaced_frames_are_deinterlaced(tmp_path: Path) -> None:
     path = make_raw(tmp_path / "clip.mp4", 50, video=["-flags", "+ilme+ildct", "-x264-params", "tff=1"])
     file, facts = resample(path)
     assert facts == {"num_frames": 50, "width": 128, "height": 64, "video_copied": False}
@@ -130,7 +130,7 @@ def test_interlaced_pictures_become_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "alac"), ("mkv", "flac")])
-def test_late_sound_takes_the_picture_before_it_away(tmp_path: Path, suffix: str, codec: str) -> None:
+def test_frames_before_late_audio_are_cut_off(tmp_path: Path, suffix: str, codec: str) -> None:
     path = make_raw(tmp_path / f"clip.{suffix}", before_sound=["-itsoffset", "0.4"], sound=["-c:a", codec])
     file, facts = resample(path)
     assert facts["num_frames"] == 40
@@ -138,7 +138,7 @@ def test_late_sound_takes_the_picture_before_it_away(tmp_path: Path, suffix: str
     np.testing.assert_array_equal(samples_of(file), noise(32000)[: 40 * 640])
 
 
-def test_late_picture_takes_the_sound_before_it_away(tmp_path: Path) -> None:
+def test_audio_before_late_video_is_cut_off(tmp_path: Path) -> None:
     path = make_raw(tmp_path / "clip.mp4", before_video=["-itsoffset", "0.4"], video=["-vsync", "vfr"])
     file, facts = resample(path)
     assert facts["num_frames"] == 40
@@ -180,12 +180,12 @@ def test_the_same_source_gives_the_same_file(tmp_path: Path) -> None:
     assert resample(path, "one")[0].read_bytes() == resample(path, "two")[0].read_bytes()
 
 
-def test_picture_and_sound_that_never_meet(tmp_path: Path) -> None:
+def test_video_and_audio_without_common_time(tmp_path: Path) -> None:
     path = make_raw(tmp_path / "clip.mkv", 20, samples=noise(8000), before_sound=["-itsoffset", "5"])
     (tmp_path / "work").mkdir()
-    verdict = ResampleStep().load(torch.device("cpu"))(raw_clip(path), tmp_path / "work")
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "nothing_in_common"
+    result = ResampleStep().load(torch.device("cpu"))(raw_clip(path), tmp_path / "work")
+    assert isinstance(result, Rejected)
+    assert result.reason == "nothing_in_common"
 
 
 def test_an_impossible_crf_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Shots: where they begin, and that the files are those frames and samples."""
+"""Shot boundaries, and the frames and samples of the files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,14 +36,14 @@ def test_every_cut_is_found_at_its_frame(cuts: Sequence[int]) -> None:
     assert find_shot_starts(frames) == [0, *cuts]
 
 
-def test_a_moving_picture_is_no_cut() -> None:
+def test_camera_motion_is_no_cut() -> None:
     rng = np.random.default_rng(0)
     wide = np.kron(rng.integers(0, 256, (8, 64, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     assert find_shot_starts(np.ascontiguousarray(wide[:, 6 * k : 6 * k + 128]) for k in range(60)) == [0]
 
 
 def grey_frames_with_a_change_of(ratio: float) -> list[np.ndarray]:
-    """40 grey frames whose level changes by 20 a frame, and by `ratio` times as much at frame 20."""
+    """Return 40 grey frames whose level changes by 20 per frame, and by `ratio` times as much at frame 20."""
     levels = 60 + 20 * (np.arange(40) % 2) + round(20 * (ratio + 1)) * (np.arange(40) >= 20)
     return [np.full((64, 64, 3), level, dtype=np.uint8) for level in levels]
 
@@ -56,14 +56,14 @@ def test_a_change_of_twice_the_neighbours_is_a_cut_as_published(ratio: float, st
     assert find_shot_starts(frames, min_content_value=10) == starts
 
 
-def test_every_shot_is_its_very_frames_and_samples(tmp_path: Path) -> None:
+def test_every_shot_has_exactly_its_frames_and_samples(tmp_path: Path) -> None:
     cuts = [31, 40, 75]
     whole = make_raw(tmp_path / "clip.mp4", 110, shots=cuts, video=["-g", "250"])
     frames = read_all(whole)
-    verdict = cut(whole, ShotsConfig(min_frames=9))
-    assert isinstance(verdict, Done)
-    assert [output.suffix for output in verdict.outputs] == [f"_shot{k:03d}" for k in range(4)]
-    for output, first, stop in zip(verdict.outputs, [0, *cuts], [*cuts, 110], strict=True):
+    result = cut(whole, ShotsConfig(min_frames=9))
+    assert isinstance(result, Done)
+    assert [output.suffix for output in result.outputs] == [f"_shot{k:03d}" for k in range(4)]
+    for output, first, stop in zip(result.outputs, [0, *cuts], [*cuts, 110], strict=True):
         file = file_of(output)
         assert output.facts == {"first_frame": first, "num_frames": stop - first}
         assert numbers(file) == list(range(first, stop))
@@ -75,26 +75,26 @@ def test_every_shot_is_its_very_frames_and_samples(tmp_path: Path) -> None:
 
 
 def test_short_shots_are_dropped_and_the_others_keep_their_numbers(tmp_path: Path) -> None:
-    verdict = cut(make_raw(tmp_path / "clip.mp4", 70, shots=[30, 36]))
-    assert isinstance(verdict, Done)
-    assert [(output.suffix, output.facts["first_frame"]) for output in verdict.outputs] == [
+    result = cut(make_raw(tmp_path / "clip.mp4", 70, shots=[30, 36]))
+    assert isinstance(result, Done)
+    assert [(output.suffix, output.facts["first_frame"]) for output in result.outputs] == [
         ("_shot000", 0),
         ("_shot002", 36),
     ]
 
 
-def test_one_shot_goes_on_as_it_is(tmp_path: Path) -> None:
-    verdict = cut(make_raw(tmp_path / "-it's one.mp4", 40))
-    assert verdict == Done((Output(facts={"first_frame": 0, "num_frames": 40}),))
+def test_one_shot_passes_unchanged(tmp_path: Path) -> None:
+    result = cut(make_raw(tmp_path / "-it's one.mp4", 40))
+    assert result == Done((Output(facts={"first_frame": 0, "num_frames": 40}),))
     assert not list((tmp_path / "work").iterdir())
 
 
 def test_nothing_but_short_shots_is_rejected(tmp_path: Path) -> None:
-    verdict = cut(make_raw(tmp_path / "clip.mp4", 40, shots=[16, 28]))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "only_short_shots"
-    assert "3 shots" in verdict.detail
-    assert "16 frames" in verdict.detail
+    result = cut(make_raw(tmp_path / "clip.mp4", 40, shots=[16, 28]))
+    assert isinstance(result, Rejected)
+    assert result.reason == "only_short_shots"
+    assert "3 shots" in result.detail
+    assert "16 frames" in result.detail
 
 
 @pytest.mark.parametrize("setting", [{"min_frames": 0}, {"adaptive_threshold": 0.0}, {"crf": 60}])

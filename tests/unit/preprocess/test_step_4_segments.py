@@ -1,4 +1,4 @@
-"""Segments: their lengths by the rule, and that the files are those frames and samples."""
+"""Lengths of segments, and the frames and samples of the files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -51,12 +51,12 @@ def test_a_remainder_that_fits_nowhere_is_dropped() -> None:
     assert segment_lengths(250, 100, 100) == [100, 100]
 
 
-def test_segments_are_their_very_frames_and_samples(tmp_path: Path) -> None:
+def test_segments_have_exactly_their_frames_and_samples(tmp_path: Path) -> None:
     whole = make_raw(tmp_path / "clip.mp4", 131, video=["-g", "250"])
-    verdict = cut(whole, SegmentsConfig(min_s=1.0, max_s=2.0), first_frame=1000)
-    assert isinstance(verdict, Done)
+    result = cut(whole, SegmentsConfig(min_s=1.0, max_s=2.0), first_frame=1000)
+    assert isinstance(result, Done)
     expected = [(0, 44), (44, 88), (88, 131)]
-    for number, (output, (first, stop)) in enumerate(zip(verdict.outputs, expected, strict=True)):
+    for number, (output, (first, stop)) in enumerate(zip(result.outputs, expected, strict=True)):
         file = file_of(output)
         assert output.suffix == f"_seg{number:03d}"
         assert output.facts == {"first_frame": 1000 + first, "num_frames": stop - first}
@@ -65,17 +65,17 @@ def test_segments_are_their_very_frames_and_samples(tmp_path: Path) -> None:
         np.testing.assert_array_equal(samples_of(file), noise(131 * 640)[first * 640 : stop * 640])
 
 
-def test_a_clip_of_the_right_length_goes_on_as_it_is(tmp_path: Path) -> None:
-    verdict = cut(make_raw(tmp_path / "-it's right.mp4", 130), first_frame=7)
-    assert verdict == Done((Output(facts={"first_frame": 7, "num_frames": 130}),))
+def test_a_clip_of_the_right_length_passes_unchanged(tmp_path: Path) -> None:
+    result = cut(make_raw(tmp_path / "-it's right.mp4", 130), first_frame=7)
+    assert result == Done((Output(facts={"first_frame": 7, "num_frames": 130}),))
     assert not list((tmp_path / "work").iterdir())
 
 
 def test_a_clip_under_5_seconds_is_rejected(tmp_path: Path) -> None:
-    verdict = cut(make_raw(tmp_path / "clip.mp4", 124))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "too_short"
-    assert "4.96 s" in verdict.detail
+    result = cut(make_raw(tmp_path / "clip.mp4", 124))
+    assert isinstance(result, Rejected)
+    assert result.reason == "too_short"
+    assert "4.96 s" in result.detail
 
 
 @pytest.mark.parametrize("setting", [{"min_s": 6.0, "max_s": 5.0}, {"min_s": 0.0}, {"crf": -1}])

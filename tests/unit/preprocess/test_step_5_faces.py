@@ -1,4 +1,4 @@
-"""Step 5 on files: what it reads, what it leaves behind, and the real detector on a synthetic person."""
+"""Step 5 on files: input, output, and the real detector on a synthetic person."""
 
 import json
 import pickle
@@ -28,12 +28,12 @@ def script():
     return [[detection(80 + i, 80)] if i != 7 else [] for i in range(NUM_FRAMES)]
 
 
-def test_the_clip_goes_on_as_it_is_with_its_face_beside_it(clip, tmp_path):
+def test_the_clip_is_unchanged_and_its_face_is_stored(clip, tmp_path):
     before = clip.path.read_bytes()
     detector = ScriptedDetector(script())
-    verdict = filter_faces(FacesConfig(resolution=64), detector, "mtcnn", clip, tmp_path)
-    assert isinstance(verdict, Done)
-    (output,) = verdict.outputs
+    result = filter_faces(FacesConfig(resolution=64), detector, "mtcnn", clip, tmp_path)
+    assert isinstance(result, Done)
+    (output,) = result.outputs
     assert output.file is None
     assert output.suffix == ""
     assert output.facts == {
@@ -60,9 +60,9 @@ def test_again_gives_the_same_bytes(clip, tmp_path):
 
 
 def test_a_rejected_clip_leaves_nothing_behind(clip, tmp_path):
-    verdict = filter_faces(FacesConfig(resolution=256), ScriptedDetector(script()), "mtcnn", clip, tmp_path)
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "small_face"
+    result = filter_faces(FacesConfig(resolution=256), ScriptedDetector(script()), "mtcnn", clip, tmp_path)
+    assert isinstance(result, Rejected)
+    assert result.reason == "small_face"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,9 +77,9 @@ def test_a_synthetic_person_passes_with_the_real_detector(tmp_path):
     step = FacesStep(FacesConfig(resolution=48, detector="mtcnn"))
     (tmp_path / "work").mkdir()
     process = step.load(torch.device("cpu"))
-    verdict = process(Clip(key="p", source="p", name="p", path=path), tmp_path / "work")
-    assert isinstance(verdict, Done), verdict
-    face = read_single_face(verdict.outputs[0].sidecars["faces"])
+    result = process(Clip(key="p", source="p", name="p", path=path), tmp_path / "work")
+    assert isinstance(result, Done), result
+    face = read_single_face(result.outputs[0].sidecars["faces"])
     truth = person.anchors()
     across = np.linalg.norm(truth[:, 1] - truth[:, 0], axis=1).mean()
     assert len(face) == len(truth)
@@ -87,14 +87,14 @@ def test_a_synthetic_person_passes_with_the_real_detector(tmp_path):
 
 
 class TestStep:
-    def test_it_travels_to_workers(self):
+    def test_it_is_picklable(self):
         step = FacesStep(FacesConfig(resolution=128))
         assert pickle.loads(pickle.dumps(step)) == step
 
-    def test_mtcnn_wants_no_weights(self):
+    def test_mtcnn_needs_no_weights(self):
         assert FacesStep(FacesConfig(detector="mtcnn")).weights() == []
 
-    def test_face_alignment_wants_both_files(self, tmp_path, monkeypatch):
+    def test_face_alignment_needs_both_files(self, tmp_path, monkeypatch):
         monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
         monkeypatch.setattr("preprocess.steps.step_5_faces._AUXILIARY", tmp_path)
         assert FacesStep().weights() == []
@@ -106,6 +106,6 @@ class TestStep:
         both = [tmp_path / "s3fd-619a316812.pth", tmp_path / "2DFAN4-cd938726ad.zip"]
         assert step.weights() == FacesStep().weights() == both
 
-    def test_an_unknown_detector_is_told(self):
+    def test_an_unknown_detector_is_an_error(self):
         with pytest.raises(InputError, match="unknown face detector 'dlib'"):
             FacesStep(FacesConfig(detector="dlib")).weights()

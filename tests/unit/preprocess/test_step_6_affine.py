@@ -1,4 +1,4 @@
-"""Step 6: dots drawn at the anchors must come out at the template's places, whatever was aligned before."""
+"""Step 6: dots at the anchors are aligned to the template, whatever clip was aligned before."""
 
 import pickle
 
@@ -33,9 +33,9 @@ def process():
 
 def aligned(process, clip, work):
     work.mkdir()
-    verdict = process(clip, work)
-    assert isinstance(verdict, Done), verdict
-    (output,) = verdict.outputs
+    result = process(clip, work)
+    assert isinstance(result, Done), result
+    (output,) = result.outputs
     assert output.facts == {"num_frames": NUM_FRAMES}
     assert [path.name for path in work.iterdir()] == [output.file.name]
     return output.file
@@ -43,7 +43,7 @@ def aligned(process, clip, work):
 
 @pytest.fixture(scope="module")
 def files(clips, tmp_path_factory):
-    """Both clips aligned by one worker, the first one first."""
+    """Align both clips with one worker, in order."""
     folder, process = tmp_path_factory.mktemp("aligned"), AffineStep(CONFIG).load(torch.device("cpu"))
     return [aligned(process, clip, folder / clip.name) for clip in clips]
 
@@ -59,14 +59,14 @@ def test_every_frame_lies_on_the_template(files, clips):
         assert np.abs(dots(next(iter(frames))) - template(RESOLUTION)).max() > 10
 
 
-def test_the_file_is_what_training_wants(files):
+def test_the_file_has_the_format_for_training(files):
     info, sound = probe_video(files[0]), probe_audio(files[0])
     assert (info.width, info.height, info.fps, info.codec, info.pixel_format) == (64, 64, 25, "h264", "yuv420p")
     assert info.color_space == info.color_transfer == "bt709"
     assert (sound.codec, sound.sample_rate, sound.channels) == ("alac", 16000, 1)
 
 
-def test_the_sound_is_kept_to_the_sample(files, clips):
+def test_the_audio_is_unchanged(files, clips):
     with AudioSamples.decode(clips[0].path) as before, AudioSamples.decode(files[0]) as after:
         assert after.num_samples == before.num_samples == NUM_FRAMES * 640
         assert np.array_equal(after.read(0, after.num_samples), before.read(0, before.num_samples))
@@ -78,7 +78,7 @@ def test_nothing_leaks_from_clip_to_clip(process, files, clips, tmp_path):
     assert backward[0] != backward[1]
 
 
-def test_tremble_of_the_detector_is_smoothed_away(process, files, clips, tmp_path):
+def test_detector_jitter_is_smoothed(process, files, clips, tmp_path):
     points = anchors(NUM_FRAMES, seed=1)
     tremble = np.random.default_rng(0).normal(0, 2.0, (NUM_FRAMES, 1, 2)).astype(np.float32)
     write_single_face(tmp_path / "trembling.npz", face_of(points + tremble))
@@ -92,14 +92,14 @@ def test_tremble_of_the_detector_is_smoothed_away(process, files, clips, tmp_pat
     assert steps < 0.5 * scale * np.abs(np.diff(tremble, axis=0)).mean()
 
 
-def test_a_face_that_leaves_the_picture_is_rejected(process, tmp_path):
+def test_a_face_that_leaves_the_frame_is_rejected(process, tmp_path):
     points = anchors(NUM_FRAMES) + np.linspace(0, 70, NUM_FRAMES)[:, None, None].astype(np.float32) * [1, 0]
     clip = segment(tmp_path, "leaving", points)
     (tmp_path / "work").mkdir()
-    verdict = process(clip, tmp_path / "work")
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason in AffineStep.reasons
-    assert "at frame 11" in verdict.detail
+    result = process(clip, tmp_path / "work")
+    assert isinstance(result, Rejected)
+    assert result.reason in AffineStep.reasons
+    assert "at frame 11" in result.detail
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -134,7 +134,7 @@ class TestOutsideShares:
         assert np.allclose(outside_shares(matrices, 64, 64, 64), [0, 0.5, 1, 0.5])
         assert np.allclose(outside_shares(matrices, 64, 128, 64), [0, 0.5, 0, 0])
 
-    def test_is_the_grey_that_the_crop_shows(self):
+    def test_equals_the_grey_share_of_the_crop(self):
         from latentsync.face.align import alignment_matrices, crop_faces
 
         matrices = alignment_matrices(anchors(3) + np.float32([60, 40]), RESOLUTION)
@@ -146,7 +146,7 @@ class TestOutsideShares:
 
 
 class TestStep:
-    def test_it_travels_to_workers_and_wants_no_weights(self):
+    def test_it_is_picklable_and_needs_no_weights(self):
         step = AffineStep(AffineConfig(resolution=128, crf=12))
         assert pickle.loads(pickle.dumps(step)) == step
         assert step.weights() == []
@@ -154,6 +154,6 @@ class TestStep:
     @pytest.mark.parametrize(
         "wrong", [{"resolution": 255}, {"resolution": 0}, {"crf": 52}, {"max_outside": 1.5}], ids=str
     )
-    def test_settings_out_of_range_are_told(self, wrong):
+    def test_settings_out_of_range_are_errors(self, wrong):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* (is out of range|cannot be used)"):
             AffineConfig(**wrong)

@@ -1,4 +1,4 @@
-"""Step 7 by the demo SyncNet on a synthetic talker, and by a stand-in for SyncNet-v2 on a face track."""
+"""Step 7 with the demo SyncNet on a synthetic talker, and with a stand-in for SyncNet-v2 on a face track."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_a_clip_in_sync_passes_unchanged(tmp_path: Path, talk: Talk, process: Pr
 
 
 @pytest.mark.parametrize("offset", [-6, 2])
-def test_the_offset_is_taken_out(tmp_path: Path, talk: Talk, process: ProcessClip, offset: int):
+def test_the_offset_is_removed(tmp_path: Path, talk: Talk, process: ProcessClip, offset: int):
     clip = write_clip(tmp_path, *talk.cut(offset))
     result = process(clip, work_folder(tmp_path))
     assert isinstance(result, Done)
@@ -197,7 +197,7 @@ def process_by(monkeypatch: pytest.MonkeyPatch, folder: Path, scorer: ScriptedSc
     return SyncStep(SyncConfig(syncnet_v2_checkpoint=str(folder / "syncnet_v2.model"))).load(CPU)
 
 
-def test_syncnet_v2_sees_the_face_track_of_the_segment(tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch):
+def test_syncnet_v2_gets_the_face_track_of_the_segment(tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch):
     scorer = ScriptedScorer([SyncScore(-4, 3.1, 7.5), SyncScore(0, 3.3, 7.4)])
     result = process_by(monkeypatch, tmp_path, scorer)(tracked, work_folder(tmp_path))
     assert isinstance(result, Done)
@@ -228,7 +228,7 @@ def test_results_of_syncnet_v2(
     assert result.facts["offset"] == scores[0].offset
 
 
-def test_a_face_track_is_asked_for(tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch):
+def test_a_face_track_is_required(tmp_path: Path, tracked: Clip, monkeypatch: pytest.MonkeyPatch):
     process = process_by(monkeypatch, tmp_path, ScriptedScorer([]))
     with pytest.raises(InputError, match="run step 5"):
         process(Clip("0", "0", "clip", tracked.path), work_folder(tmp_path))

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 class Brightness(nn.Module):
-    """Its score is the brightness of a picture in percent."""
+    """Stand-in whose score is the brightness of an image in percent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProcessClip:
 
 
 def grey_clip(path: Path, levels: list[int]) -> Clip:
-    """A clip whose frames have these levels, 0 to 255."""
+    """Write a clip whose frames have these levels, 0 to 255."""
     raw = b"".join(np.full((64, 64, 3), level, np.uint8).tobytes() for level in levels)
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", "64x64", "-framerate", "25", "-i", "pipe:0"]
     ffmpeg(*source, "-c:v", "libx264", "-crf", "4", "-pix_fmt", "yuv420p", str(path), data=raw)
@@ -43,20 +43,20 @@ def grey_clip(path: Path, levels: list[int]) -> Clip:
 
 def test_first_middle_and_last_frame_decide(tmp_path: Path, process: ProcessClip):
     clip = grey_clip(tmp_path / "clip.mp4", [204] * 4 + [102] + [0] * 4 + [51])
-    verdict = process(clip, tmp_path)
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason == "low_quality"
-    assert verdict.reason in QualityStep.reasons
-    assert verdict.facts["quality"] == pytest.approx((80 + 0 + 20) / 3, abs=1)
+    result = process(clip, tmp_path)
+    assert isinstance(result, Rejected)
+    assert result.reason == "low_quality"
+    assert result.reason in QualityStep.reasons
+    assert result.facts["quality"] == pytest.approx((80 + 0 + 20) / 3, abs=1)
     clip = grey_clip(tmp_path / "clip.mp4", [204] * 4 + [0] + [102] * 4 + [51])
-    verdict = process(clip, tmp_path)
-    assert isinstance(verdict, Done)
-    assert verdict.outputs == (Output(facts=verdict.outputs[0].facts),)
-    assert verdict.outputs[0].facts["quality"] == pytest.approx((80 + 40 + 20) / 3, abs=1)
+    result = process(clip, tmp_path)
+    assert isinstance(result, Done)
+    assert result.outputs == (Output(facts=result.outputs[0].facts),)
+    assert result.outputs[0].facts["quality"] == pytest.approx((80 + 40 + 20) / 3, abs=1)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 25])
-def test_the_very_frames_are_read(tmp_path: Path, num_frames: int):
+def test_exactly_these_frames_are_read(tmp_path: Path, num_frames: int):
     frames = read_three_frames(make_clip(tmp_path / "clip.mp4", num_frames, sound_s=0))
     assert [frame_number(frame) for frame in frames] == [0, num_frames // 2, num_frames - 1]
 

@@ -30,7 +30,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_another_origin_is_refused_and_unchanged(tmp_path: Path, name: str) -> None:
     write(tmp_path / name)
     before = files(tmp_path)
     for act in (check_output, lambda root: open_workspace(root).__enter__()):
@@ -39,7 +39,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, nam
     assert files(tmp_path) == before
 
 
-def test_the_database_of_somebody_else_is_no_manifest(tmp_path: Path) -> None:
+def test_the_database_of_another_program_is_no_manifest(tmp_path: Path) -> None:
     path = manifest_path(tmp_path, 1, "check")
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as database, database:
@@ -70,7 +70,7 @@ def test_the_output_of_an_older_version_is_adopted(tmp_path: Path, kind: str) ->
     assert before.items() <= files(tmp_path).items()
 
 
-def test_in_our_own_folder_logs_go_by_their_names_only(tmp_path: Path) -> None:
+def test_only_logs_with_known_names_are_removed(tmp_path: Path) -> None:
     with open_workspace(tmp_path):
         pass
     kept = ("logs/notes.txt", "logs/actor_0/letter.txt", "logs/5_faces_0.txt.old", ".work/thesis.txt", "notes.txt")
@@ -94,7 +94,7 @@ def test_a_link_in_the_logs_is_not_followed(tmp_path: Path) -> None:
     assert elsewhere.is_file()
 
 
-def test_what_a_killed_run_was_making_goes(tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     program = (
         "import os, sys\nfrom pathlib import Path\nfrom preprocess.store.workspace import open_workspace\n"
         "with open_workspace(Path(sys.argv[1])) as workspace:\n"

@@ -14,10 +14,10 @@ _GREY = (128, 128, 128)
 
 @pytest.fixture(scope="module")
 def greyscale(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds that get lighter with every frame."""
+    """Write a video of two seconds whose brightness increases with every frame."""
     path = tmp_path_factory.mktemp("clips") / "-light 'n' dark.mp4"
-    picture = ["-f", "lavfi", "-i", "color=black:size=64x64:rate=25:duration=2", "-vf", "geq=lum=16+4*N:cb=128:cr=128"]
-    run_tool(["ffmpeg", "-v", "error", *picture, "-pix_fmt", "yuv420p", file_url(path)])
+    source = ["-f", "lavfi", "-i", "color=black:size=64x64:rate=25:duration=2", "-vf", "geq=lum=16+4*N:cb=128:cr=128"]
+    run_tool(["ffmpeg", "-v", "error", *source, "-pix_fmt", "yuv420p", file_url(path)])
     return path
 
 
@@ -37,7 +37,7 @@ def test_what_cannot_be_shown_is_a_grey_tile(tmp_path: Path) -> None:
     for name in ("text.mp4", "empty.mp4", "pipe.mp4", "gone.mp4"):
         (tile,) = clip_tiles(tmp_path / name)
         assert tile.getpixel((2, 2)) == _GREY
-        assert np.asarray(tile).max() > 200  # it says so
+        assert np.asarray(tile).max() > 200  # the text
 
 
 def test_a_damaged_clip_shows_what_there_is(greyscale: Path, tmp_path: Path) -> None:
