@@ -106,7 +106,7 @@ def nothing(root: Path) -> None:
     ("prepare", "arguments", "message"),
     [
         (foreign, [], "holds files that this program did not make"),
-        (of_the_app, [], "of another program (app)"),
+        (of_the_app, [], "belongs to another program (app)"),
         (a_file, [], "is a file, not a folder"),
         (nothing, ["--output_dir", "{root}/" + "x" * 300], "File name too long"),
         (nothing, ["--output_dir", "{raw}"], "choose an --output_dir outside the raw videos"),
