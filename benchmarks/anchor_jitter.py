@@ -1,8 +1,9 @@
-"""Measure the jitter of the face anchors in clips before and after smoothing, and the share of frames with a face.
+"""Measure the jitter of the tracked face in real clips before and after smoothing, and in how many frames it is found.
 
 Run: python -m benchmarks.anchor_jitter ../shared/real/*.mp4 [--detector auto] [--device cpu]
 """
 
+import argparse
 import time
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from latentsync.weights import AUXILIARY
 
 def main() -> None:
     """Print one line per clip; jitter is the mean second difference of the anchors divided by the brow distance."""
-    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--detector", default="auto", choices=DETECTORS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--auxiliary_dir", type=Path, default=AUXILIARY)
     options = parser.parse_args()
     detector = build_detector(options.detector, resolve_device(options.device), options.auxiliary_dir)
-    print(f"{'clip':28} frames  found  segments  jitter before   after   moved (px rms)  ms a frame")
+    print(f"{'clip':28} frames  found  segments  jitter before   after   moved (px rms)  ms per frame")
     for clip in options.clips:
         start = time.perf_counter()
         with VideoReader(clip) as reader:

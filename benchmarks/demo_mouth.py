@@ -1,10 +1,11 @@
-"""Correlate the mouth motion in a video with the mouth motion that corresponds to an audio file.
+"""Measure how a generated mouth follows its audio: correlation of the opening in the video with that of the audio.
 
     python -m benchmarks.demo_mouth RESULT SPEECH CONTROL
 
-RESULT is a video, SPEECH its driving audio and CONTROL another speech, such as the source video; all three are files.
-Opening and width in the video are predicted by the demo's mouth reader, a small network trained on rendered people.
-Those of the audio come from the rule that moves the mouths of the synthetic people. The control should be near zero.
+RESULT is a generated video, SPEECH its driving audio and CONTROL other audio, such as that of the source video. The
+opening in the video is predicted by the demo's mouth reader (a small network trained on renders, independent of the
+SyncNet); that of the audio is the rule that moves the mouths of the synthetic people. The correlation with CONTROL
+should be near zero.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from latentsync.cli import OneLineParser
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
+from latentsync.judges.crop_measures import to_crops
 from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
@@ -27,34 +29,37 @@ from latentsync.weights import CHECKPOINTS
 RESOLUTION = 128
 
 
-def mouth_of_video(video: Path) -> np.ndarray:
-    """Predict opening and width (f, 2) at 25 frames per second; every frame must have the face."""
+def video_mouth(video: Path) -> np.ndarray:
+    """Return (f, 2) opening and width at 25 frames per second as predicted by the mouth reader.
+
+    Raises:
+        ValueError: a frame does not contain the face.
+    """
     with VideoReader(video, Fraction(25)) as reader:
         plan = plan_face(reader, build_detector("mtcnn"))
     if plan.segments() != [(0, len(plan))]:
-        raise ValueError(f"{video}: the face is not in every frame")
+        raise ValueError(f"{video}: not every frame contains the face")
     matrices = alignment_matrices(plan.anchors, RESOLUTION)
     reader_network = load_mouth_reader(CHECKPOINTS / "demo" / "mouth_reader.pt")
     mouths = []
     with VideoReader(video, Fraction(25)) as reader:
         for frame, matrix in zip(reader, matrices, strict=True):
             crop = crop_faces([frame], matrix[None], RESOLUTION)
-            image = ((crop + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-            mouths.append(read_mouth(reader_network, image)[0])
+            mouths.append(read_mouth(reader_network, to_crops(crop))[0])
     return np.stack(mouths)
 
 
-def mouth_of_audio(speech: Path, num_frames: int) -> np.ndarray:
-    """Compute opening and width (f, 2) at 25 frames per second of a synthetic person with this speech."""
+def audio_mouth(speech: Path, num_frames: int) -> np.ndarray:
+    """Return (f, 2) opening and width at 25 frames per second of a synthetic person with this audio."""
     with tempfile.TemporaryDirectory() as folder, AudioSamples.decode(speech, Path(folder)) as samples:
         track = mouth_track(samples.read(0, samples.num_samples))
     return sample_track(track, np.arange(num_frames) / 25)
 
 
 def correlations(result: Path, speech: Path) -> np.ndarray:
-    """Return the correlations (2,) of opening and width."""
-    predicted = mouth_of_video(result)
-    expected = mouth_of_audio(speech, len(predicted))
+    """Return the (2,) correlations of opening and width."""
+    predicted = video_mouth(result)
+    expected = audio_mouth(speech, len(predicted))
     return np.array([np.corrcoef(predicted[:, i], expected[:, i])[0, 1] for i in range(2)])
 
 

@@ -1,11 +1,12 @@
-"""Measure how each default of inference differs from `--exact`, for each part separately and without the U-Net.
+"""Measure how each default of inference differs from `--exact`, part by part and without the U-Net.
 
 Run: python -m benchmarks.exact_differences [VIDEO] [--frames 48] [--resolution 128] [--detector auto]
 
-Kept pixels are those inside the crop and outside the mask; levels are grey levels of 255. Generated pixels are replaced
-by those of the source, so that every difference is an artefact.
+Kept pixels are inside the crop and outside the mask; levels are grey levels (0 to 255). The source's own pixels
+replace generated ones, so every difference is an artefact.
 """
 
+import argparse
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -28,8 +29,8 @@ from latentsync.weights import CHECKPOINTS, REPOSITORY_ROOT
 
 
 def main() -> None:
-    """Print one line for each part."""
-    parser = OneLineParser(description=__doc__.splitlines()[0])
+    """Print one line per part."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="?", type=Path, default=REPOSITORY_ROOT / "assets" / "demo1_video.mp4")
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--resolution", type=int, default=128)
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def kept_error(frames: list[np.ndarray], results: list[np.ndarray], matrices: np.ndarray, resolution: int) -> float:
-    """Return the mean absolute difference, in levels, of pixels inside the crop and outside the mask with a margin."""
+    """Return the mean absolute difference in levels of pixels well inside the crop and outside the mask."""
     kept = np.pad(keep_mask(resolution).numpy()[8:-8, 8:-8], 8)
     kept = cv2.erode(kept, np.ones((5, 5)))
     errors = []
@@ -80,12 +81,12 @@ def kept_error(frames: list[np.ndarray], results: list[np.ndarray], matrices: np
 
 
 def levels(difference: Tensor) -> float:
-    """Return the mean absolute difference of pixels in [-1, 1], in levels."""
+    """Convert the mean absolute difference of pixels in [-1, 1] to levels."""
     return float(difference.abs().mean() * 127.5)
 
 
 def border_step(decoded: Tensor, source: Tensor) -> float:
-    """Return the mean channel offset of each decoded crop from the source, in levels, in the ring around the mask."""
+    """Return the mean offset in levels of decoded crops from the source, in the ring of kept pixels around the mask."""
     distance = torch.from_numpy(distance_inside(decoded.shape[-1]))
     ring = (distance < 0) & (distance >= -RING_SHARE * decoded.shape[-1])
     return float((decoded - source)[:, :, ring].mean(dim=2).abs().mean() * 127.5)

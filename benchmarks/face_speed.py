@@ -1,10 +1,12 @@
-"""Measure milliseconds per 1080p frame for cropping, pasting and detecting a face, compared with the full-frame method.
+"""Measure cropping, pasting and detecting a face in ms per 1080p frame, compared with processing the whole frame.
 
-On a CPU it measures the CPU time of all threads, which does not depend on other processes; otherwise wall-clock time.
+On a CPU the CPU time of all threads is measured, which other work on the machine does not affect; on other
+devices the wall-clock time.
 
 Run: python -m benchmarks.face_speed [--num_threads 1] [--device cpu] [--resolution 256] [--num_frames 16]
 """
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from benchmarks.measurement import best_seconds
 from latentsync.cli import OneLineParser
 from latentsync.device import resolve_device
 from latentsync.face.align import (
@@ -33,11 +36,11 @@ from latentsync.face.paste import FacePaster
 
 WIDTH, HEIGHT = 1920, 1080
 BROW_DISTANCE = 170.0
-"""Anchors of a face that fills about half the height of the frame."""
+"""Brow distance in pixels of a face that fills about half the frame height."""
 
 
 def whole_frame_crop(frame: np.ndarray, tall_matrix: np.ndarray, resolution: int) -> np.ndarray:
-    """Warp the whole frame in floating point, then resize the crop with Pillow."""
+    """Crop the whole frame in floating point, then resize with Pillow."""
     width, height = tall_size(resolution)
     whole = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
     to_unit = compose(unit_square((0, 0, WIDTH, HEIGHT)), invert(tall_matrix))
@@ -65,19 +68,13 @@ def whole_frame_paste(frame: np.ndarray, generated: torch.Tensor, tall_matrix: n
 
 
 def milliseconds(task: Callable[[], object], num_frames: int, clock: Callable[[], float]) -> float:
-    """Return the shortest time of three runs in ms per frame, after a warm-up."""
-    task()
-    times = []
-    for _ in range(3):
-        start = clock()
-        task()
-        times.append(clock() - start)
-    return min(times) / num_frames * 1e3
+    """Return the best time of three calls in ms per frame."""
+    return best_seconds(task, clock=clock) / num_frames * 1e3
 
 
 def main() -> None:
     """Print one line per task."""
-    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resolution", type=int, default=256)

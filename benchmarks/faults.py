@@ -1,11 +1,11 @@
-"""Run commands on disks that become full, defective or read-only, at every write or at some of them.
+"""Run commands on disks that fill up, fail or become read-only, at every write or at some of them.
 
     python -m benchmarks.faults                       # every fault at every write: hours
     python -m benchmarks.faults --points 40           # 40 points of each scenario, evenly spread
 
-Prints the number of injected faults, the exit statuses, and every broken guarantee: lost or changed files of the user,
-incomplete results, not exactly one error line, or a second run that does not resume. The exit status is 1 if a
-guarantee was broken. Requires Linux and a C compiler.
+Prints the number of injected faults, how the commands ended, and every broken promise: lost or changed files of the
+user, incomplete results, not exactly one error line, or a second run that does not resume. The exit code is 1 if a
+promise was broken. Requires Linux and a C compiler.
 """
 
 import argparse
@@ -22,28 +22,26 @@ from tests.faults.scenarios import SCENARIOS, Attempt, Sweep, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return its exit code."""
     parser = OneLineParser(
         prog="python -m benchmarks.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS), help="(default: all)"
     )
-    parser.add_argument(
-        "--points", type=int, help="number of points of each scenario (default: all faults at all points)"
-    )
+    parser.add_argument("--points", type=int, help="number of points per scenario (default: all faults everywhere)")
     options = parser.parse_args(arguments)
     return run_command(lambda: sweep_all(options.scenarios, options.points), when_stopped="nothing was kept")
 
 
 def sweep_all(names: Sequence[str], num_points: int | None) -> int:
-    """Run the scenarios and print the table.
+    """Run the scenarios with faults and print the table.
 
     Raises:
-        ToolError: the compiler is missing, or the system is not Linux.
+        ToolError: there is no C compiler, or the system is not Linux.
     """
     if (missing := missing_tools()) is not None:
-        raise ToolError(f"{missing}: run this where there is one")
+        raise ToolError(f"{missing}: run this on a system that has it")
     attempts: dict[str, list[Attempt]] = {}
     num_calls: dict[str, int] = {}
     with temporary_folder(remedy="set TMPDIR to another folder") as folder:

@@ -1,7 +1,7 @@
 """Test thousands of hostile inputs: ``python -m benchmarks.fuzz --minutes 30``.
 
-Every property of ``tests/fuzz`` gets the same time; ``--seed`` determines the cases. It prints the number of cases and
-their results. A case that violates a property is reduced to its smallest form and printed.
+Every property of ``tests/fuzz`` gets the same time; ``--seed`` selects other cases. Prints the number of cases and how
+they ended; a case that violates a property is minimized and printed.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from tests.fuzz.harness import CASES
 from tests.fuzz.properties import PROPERTIES
 
-_CASES_OF_A_ROUND = 40
+_CASES_PER_ROUND = 40
 
 
 def fuzz(name: str, seconds: float, seed: int) -> int:
-    """Test cases of one property for a number of seconds; return the number of rounds that found a fault."""
+    """Test one property for some seconds; return the number of rounds that found a fault."""
     faults, stop = 0, time.monotonic() + seconds
     for number in itertools.count():
         if time.monotonic() > stop:
@@ -32,7 +32,7 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
 
         @hypothesis.seed(seed + number)
         @settings(
-            max_examples=_CASES_OF_A_ROUND,
+            max_examples=_CASES_PER_ROUND,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -51,7 +51,7 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
 
 
 def table(ended: Counter[tuple[str, int]], faults: dict[str, int]) -> str:
-    """Return the number of cases by result as a Markdown table."""
+    """Return a Markdown table of cases by exit code."""
     codes = sorted({code for _, code in ended})
     titles = {0: "whole result (0)", 1: "some of a list (1)", 2: "one line (2)"}
     head = ["hostile input", "cases", *(titles.get(code, f"exit code {code}") for code in codes), "faults"]
@@ -75,13 +75,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command and return its exit code."""
     parser = OneLineParser(prog="python -m benchmarks.fuzz", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--minutes", type=float, default=30.0, help="total duration (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="total time (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first round (default: %(default)s)")
-    parser.add_argument(
-        "--only", nargs="+", choices=PROPERTIES, default=list(PROPERTIES), help="test only these inputs"
-    )
+    parser.add_argument("--only", nargs="+", choices=PROPERTIES, default=list(PROPERTIES), help="only these properties")
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
 

@@ -1,10 +1,10 @@
-"""Measure the cost of inference options: the same video with one changed option at a time, in one process.
+"""Measure what each option of inference costs: the same video with one option changed at a time, in one process.
 
     python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--steps 20] [--only deepcache overlap]
 
-Prints a Markdown table with the CPU time of the complete run (including face detection, without ffmpeg) relative to the
-defaults, as the shortest of alternating repeats, and the mean PSNR of whole frames relative to the result of the
-defaults. CPU time does not depend on other processes; on a GPU, compare wall-clock time instead.
+Prints a Markdown table: the CPU time of a run (with face detection, without ffmpeg) divided by that of the
+defaults, the shortest of interleaved repeats; and the mean PSNR of whole frames to the defaults' result. CPU time
+is not affected by other work on the machine; on a GPU use the wall-clock time instead.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from latentsync.cli import OneLineParser
+from latentsync.judges.crop_measures import psnr_db
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes.lipsync import build_pipeline
@@ -31,7 +32,7 @@ from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
 
 def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
-    """Return the options by their command line; the first entry has the defaults."""
+    """Return options by their command-line arguments; the first are the defaults."""
     steps = defaults.num_inference_steps
     return {
         "defaults": defaults,
@@ -49,22 +50,19 @@ def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
 
 
 def frames_of(video: Path) -> Iterator[np.ndarray]:
-    """Read the frames of a result."""
+    """Yield the frames of a video."""
     with VideoReader(video) as reader:
         yield from reader
 
 
-def mean_psnr(video: Path, reference: Path) -> float:
-    """Return the mean PSNR over the frames of two videos of equal length in dB; equal frames count as 99."""
-    values = []
-    for frame, other in zip(frames_of(video), frames_of(reference), strict=True):
-        error = float(((frame.astype(np.float32) - other) ** 2).mean())
-        values.append(99.0 if error == 0 else 10 * math.log10(255**2 / error))
-    return float(np.mean(values))
+def mean_psnr_db(video: Path, reference: Path) -> float:
+    """Return the mean PSNR in dB over the frames of two equally long videos; equal frames count as 99 dB."""
+    pairs = zip(frames_of(video), frames_of(reference), strict=True)
+    return float(np.mean([99.0 if np.array_equal(frame, other) else psnr_db(frame, other) for frame, other in pairs]))
 
 
 def main() -> None:
-    """Measure the options and print the table."""
+    """Measure and print the table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, default=DEMO_VIDEO)
     parser.add_argument("--audio", type=Path, default=DEMO_AUDIO)
@@ -89,12 +87,13 @@ def main() -> None:
                 seconds[option] = min(time.process_time() - start, seconds.get(option, math.inf))
         print(
             f"{weights.version or weights.describe()}, {build.device}: "
-            f"{seconds['defaults']:.1f} s of processor time with the defaults\n"
+            f"{seconds['defaults']:.1f} s of CPU time with the defaults\n"
         )
-        print("| option | processor time over the defaults' | PSNR to the defaults' result, dB |\n|---|---|---|")
+        print("| option | CPU time over the defaults' | PSNR to the defaults' result, dB |\n|---|---|---|")
         for option in list(chosen)[1:]:
             ratio = seconds[option] / seconds["defaults"]
-            print(f"| `{option}` | {ratio:.2f} | {mean_psnr(outputs[option], outputs['defaults']):.1f} |", flush=True)
+            psnr = mean_psnr_db(outputs[option], outputs["defaults"])
+            print(f"| `{option}` | {ratio:.2f} | {psnr:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Measure samples per second of the data loader and of the training step, and how long the step waits for data.
+"""Measure the data loader and the training step in samples per second, and how long the step waits for data.
 
-Three measurements for each number of workers: only the loader, only the step (forward, backward and optimizer on the
-same batch), and both as in training, with the share of time in which the step waits for its batch. Features are
-computed before, so that the caches are warm. CPU time is reported too: it does not depend on other processes, and
-without workers one process uses all of it.
+Prints for each number of workers: the loader alone, the step alone (forward, backward, optimizer, repeated on one
+batch), and both together as in training, with the share of time in which the step waits for its batch. Features are
+computed in advance, so that the loader is measured with warm caches. CPU time is printed as well: unlike
+wall-clock time it is not affected by other work on the machine, and without workers all of it is in one process.
 
 Run: python -m benchmarks.loader_speed unet --config configs/demo/unet_stage1.yaml data.train_clips=FOLDER
      python -m benchmarks.loader_speed syncnet --config configs/demo/syncnet.yaml data.train_clips=FOLDER
@@ -37,7 +37,7 @@ Batch = dict[str, Any]
 
 
 def build_trainer(model: str, config: Path, overrides: list[str]) -> Trainer:
-    """Build the trainer as the shell script does."""
+    """Build the trainer of a shell script."""
     if model == "unet":
         unet_run = load_config(config, UNetRun, overrides)
         return build_unet_trainer(unet_run, asdict(unet_run))
@@ -46,14 +46,14 @@ def build_trainer(model: str, config: Path, overrides: list[str]) -> Trainer:
 
 
 def loader(trainer: Trainer, session: TrainingSession, num_workers: int, num_batches: int) -> Iterator[Batch]:
-    """Return one batch more than is measured, because the first one waits for the start of the workers."""
+    """Yield one batch more than is measured: the first one waits for the workers to start."""
     config = trainer.config
     sampler = StepSampler(len(trainer.dataset), config.batch_size, seed=config.seed, num_batches=num_batches + 1)
     return batches(trainer.dataset, trainer.collate, sampler, num_workers, session.device)
 
 
 def train_on(trainer: Trainer, session: TrainingSession) -> Callable[[Batch], None]:
-    """Process a batch as the training loop does."""
+    """Return a function that trains on one batch, as the training loop does."""
     context = StepContext(0, trainer.config.max_steps)
 
     def train(batch: Batch) -> None:
@@ -61,14 +61,14 @@ def train_on(trainer: Trainer, session: TrainingSession) -> Callable[[Batch], No
         session.accelerator.backward(result.loss)
         session.optimizer.step()
         session.optimizer.zero_grad()
-        result.loss.item()  # waits for the work of a GPU
+        result.loss.item()  # waits for the GPU
 
     return train
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per batch: wall-clock time, the part of it spent waiting for the batch, CPU time of this process."""
+    """Seconds per batch: wall-clock time, the part spent waiting for the batch, and this process's CPU time."""
 
     clock_s: float
     waiting_s: float
@@ -76,7 +76,7 @@ class Timing:
 
 
 def measure(supply: Iterable[Batch], work: Callable[[Batch], None]) -> Timing:
-    """Measure all batches except the first."""
+    """Time all batches but the first."""
     batches_left = iter(supply)
     work(next(batches_left))
     start, processor, waited, count = time.perf_counter(), time.process_time(), 0.0, 0
@@ -93,8 +93,8 @@ def measure(supply: Iterable[Batch], work: Callable[[Batch], None]) -> Timing:
 
 
 def main() -> int:
-    """Run the command; return its exit code."""
-    parser = OneLineParser(description="Samples per second of the data loader beside the training step")
+    """Run the command; return 0, or 2 if an input is invalid."""
+    parser = OneLineParser(description="measure the data loader and the training step in samples per second")
     parser.add_argument("model", choices=("unet", "syncnet"))
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
@@ -102,22 +102,22 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return run_command(lambda: measure_loader(options))
+    return run_command(lambda: print_speeds(options))
 
 
-def measure_loader(options: argparse.Namespace) -> int:
-    """Print one line for the step alone and one for each number of workers."""
+def print_speeds(options: argparse.Namespace) -> int:
+    """Measure and print one line for each number of workers."""
     trainer = build_trainer(options.model, options.config, options.overrides)
     if trainer.config.num_threads is not None:
         torch.set_num_threads(trainer.config.num_threads)
     session, num_batches = TrainingSession(trainer.config, trainer.step.model), options.num_batches
     train, size = train_on(trainer, session), trainer.config.batch_size
-    first, *_ = loader(trainer, session, 0, num_batches)  # computes missing cache entries of the measured batches
+    first, *_ = loader(trainer, session, 0, num_batches)  # computes features that are not cached yet
     step = measure([first] * (num_batches + 1), train)
     reading = measure(loader(trainer, session, 0, num_batches), lambda batch: None)
     print(f"batch of {size}, step alone: {size / step.clock_s:8.1f} samples/s")
     costs = [timing.processor_s / size * 1e3 for timing in (step, reading)]
-    print(f"processor ms a sample: step {costs[0]:.1f}, loader {costs[1]:.1f} ({costs[1] / costs[0]:.1%})", flush=True)
+    print(f"CPU ms per sample: step {costs[0]:.1f}, loader {costs[1]:.1f} ({costs[1] / costs[0]:.1%})", flush=True)
     for workers in options.workers:
         loading = measure(loader(trainer, session, workers, num_batches), lambda batch: None)
         both = measure(loader(trainer, session, workers, num_batches), train)

@@ -1,9 +1,9 @@
-"""Compare the gradients of every loss term at the U-Net's output in each number format of training with float32.
+"""Compare the gradient of every loss term at the U-Net's output in the dtypes of training with that in float32.
 
     python -m benchmarks.loss_gradients
 
 One window of a synthetic person at 128 px, the demo's frozen networks, and VGG-16 with the weights of
-`checkpoints/auxiliary` if they are present, else with random ones. Prints a Markdown table: the norm of each
+`checkpoints/auxiliary` where they are present, else with random ones. Prints a Markdown table: the norm of each
 gradient divided by that in float32, and the cosine between the two.
 """
 
@@ -40,13 +40,13 @@ DEMO = REPOSITORY_ROOT / "checkpoints" / "demo"
 SPEECH = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
 RESOLUTION, NUM_FRAMES, FPS, MEL_COLUMNS = 128, 16, 25, 52
 PREDICTION_ERROR = 0.2
-"""Standard deviation of the error of the predicted noise, whose standard deviation is 1."""
+"""Standard deviation of the error of the predicted noise, whose own is 1."""
 TIMESTEPS = (100, 500, 900)
 
 OUTPUT_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Number format of the U-Net's prediction and of its gradient for each mixed precision."""
+"""Dtype of the U-Net's prediction, and of its gradient, for each mixed precision."""
 LOSS_SCALES = {"no": 1.0, "bf16": 1.0, "fp16": 2.0**16}
-"""Initial scale of a GradScaler."""
+"""Initial factor of a GradScaler."""
 
 _OFF = EpsilonLossConfig(weight=0)
 TERMS = {
@@ -59,17 +59,17 @@ TERMS = {
     "trepa": LossesConfig(_OFF, trepa=TrepaLossConfig(1, "checkpoints/demo/videomae.pt")),
 }
 FEW_FRAMES = {"perceptual (vae_encoder)": 4, "perceptual (vgg16)": 2}
-"""Number of frames for terms that process each frame separately; fewer frames save time and give the same table."""
+"""Number of frames for terms that process each frame alone: the table is the same in less time."""
 
 
 @dataclass(frozen=True)
 class GradientMatch:
-    """Comparison of a gradient with the one in float32.
+    """Comparison of a gradient with that in float32.
 
     Attributes:
-        norm: norm of the gradient with respect to the predicted noise, divided by the loss scale.
+        norm: norm of the gradient with respect to the predicted noise, without the loss scale.
         norm_ratio: ratio of the norms.
-        cosine: cosine similarity of the gradients.
+        cosine: cosine of the angle between the gradients.
     """
 
     norm: float
@@ -78,7 +78,7 @@ class GradientMatch:
 
 
 class GradientWindow:
-    """A window of a synthetic person, and a noise prediction with an error, equal in all number formats."""
+    """A window of a synthetic person, and a noise prediction with an error, equal in all dtypes."""
 
     def __init__(self) -> None:
         with wave.open(str(SPEECH)) as file:
@@ -95,13 +95,13 @@ class GradientWindow:
         self.predicted_noise = (self.noise + PREDICTION_ERROR * error).bfloat16().float()
 
     def gradient(self, term: str, precision: str, timestep: int, root: Path = REPOSITORY_ROOT) -> torch.Tensor:
-        """Return the float32 gradient of one term with respect to the predicted noise, divided by the loss scale.
+        """Return the gradient of one term with respect to the predicted noise in float32, without the loss scale.
 
         Args:
             term: a name of `TERMS`.
-            precision: "no", "bf16" or "fp16".
+            precision: "no", "bf16" or "fp16", the mixed precision of training.
             timestep: timestep of the noise.
-            root: folder that has the VGG-16 weights.
+            root: folder that contains the VGG-16.
         """
         dtype = frozen_dtype(precision)
         codec = load_vae(DEMO / "vae", dtype=dtype)
@@ -136,7 +136,7 @@ def compare(gradient: torch.Tensor, reference: torch.Tensor) -> GradientMatch:
 
 
 def vgg16_root(folder: Path) -> Path:
-    """Return the repository if it has the VGG-16 weights, else `folder` with random weights of that network."""
+    """Return the repository if it contains the VGG-16, else `folder` with random weights written to it."""
     if (REPOSITORY_ROOT / VGG16_FILE).is_file():
         return REPOSITORY_ROOT
     with torch.device("meta"):
@@ -153,11 +153,9 @@ def vgg16_root(folder: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table."""
-    parser = OneLineParser(description="gradients of the loss terms in each number format against float32")
-    parser.add_argument(
-        "--timesteps", type=int, nargs="+", default=list(TIMESTEPS), help="timesteps of the noise, 0 to 999"
-    )
+    """Print the table and return 0."""
+    parser = OneLineParser(description="compare the gradients of the loss terms in each dtype with float32")
+    parser.add_argument("--timesteps", type=int, nargs="+", default=list(TIMESTEPS), help="noise timesteps, 0 to 999")
     options = parser.parse_args(arguments)
     window = GradientWindow()
     rows = [

@@ -1,20 +1,19 @@
-"""Measure the CPU time of a U-Net step and of a VAE round trip at full size in float32 and bfloat16.
+"""Measure the CPU time of a U-Net step and of a VAE round trip in float32 and bfloat16 at full size.
 
     python -m benchmarks.model_dtypes --threads 2 --frames 4
 
-The weights are constant, because the time does not depend on them. The last line has the speed-up of bfloat16.
+Weights are constant: the time does not depend on them. The last column is the speedup of bfloat16.
 """
 
 import argparse
-import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
-from benchmarks.random_weights import convert
-from benchmarks.weight_sizes import SD_VAE
+from benchmarks.measurement import best_seconds
+from benchmarks.random_weights import SD_VAE, convert
 from latentsync.cli import OneLineParser
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import AutoencoderKL, LatentCodec
@@ -23,22 +22,8 @@ M = TypeVar("M", bound=nn.Module)
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def best_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Return the CPU seconds of all threads in the shortest run after a warm-up.
-
-    Unlike wall-clock time, CPU time does not depend on other processes.
-    """
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def full_size(build: Callable[[], M]) -> M:
-    """Build a network whose weights are one small constant, which is faster than random weights."""
+    """Build a network whose weights are all equal, which is faster than random initialization."""
     with torch.device("meta"):
         model = build()
     model.to_empty(device="cpu")
@@ -62,9 +47,9 @@ def measure_unet(frames: int, resolution: int, repeats: int) -> list[float]:
 
 @torch.no_grad()
 def measure_vae(frames: int, resolution: int, repeats: int) -> list[float]:
-    """Return the seconds to encode and decode images with a VAE of the size of sd-vae-ft-mse for each dtype."""
+    """Return the seconds of encoding and decoding images with a VAE of sd-vae-ft-mse's size for each dtype."""
     seconds = []
-    vae = full_size(lambda: AutoencoderKL.from_config(SD_VAE))
+    vae = full_size(lambda: cast(AutoencoderKL, AutoencoderKL.from_config(SD_VAE)))
     for dtype in DTYPES:
         convert(vae, dtype)
         codec, images = LatentCodec(vae), torch.rand(frames, 3, resolution, resolution) * 2 - 1
@@ -76,12 +61,12 @@ def main() -> None:
     """Measure both networks and print a table."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--frames", type=int, default=4, help="frames per window, and images for the VAE")
+    parser.add_argument("--frames", type=int, default=4, help="frames of the U-Net's window and images of the VAE")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    for name, measure in (("U-Net step", measure_unet), ("VAE there and back", measure_vae)):
+    for name, measure in (("U-Net step", measure_unet), ("VAE round trip", measure_vae)):
         full, half = measure(options.frames, options.resolution, options.repeats)
         print(f"{name:20s} float32 {full:6.2f} s   bfloat16 {half:6.2f} s   {full / half:.2f} x", flush=True)
 

@@ -1,7 +1,7 @@
-"""Measure each part of lip-sync: time, memory of all processes, and memory on the accelerator.
+"""Measure each part of the lip-sync pipeline: time, memory of all processes, and memory on the accelerator.
 
-The stages of the pipeline run in parallel threads. The sum of their times may therefore exceed the total time, and the
-memory of a part is that of all processes while the part runs.
+The stages of the pipeline run concurrently in threads. So the sum of the times may exceed the total time, and the
+memory of a part is that of all processes while the part was running.
 """
 
 import threading
@@ -17,26 +17,25 @@ from unittest.mock import patch
 import psutil
 import torch
 
-from benchmarks.device_measurement import peak_memory_gib, reset_peak_memory, synchronize
+from benchmarks.measurement import GIB, peak_memory_gib, reset_peak_memory, resident_bytes, synchronize
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.face.paste import FacePaster
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines import lipsync_pipeline
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 
-_LOOK_EVERY_S = 0.2
-_GIB = 1024**3
+_SAMPLING_INTERVAL_S = 0.2
 
 
 @dataclass
-class PartFigures:
-    """Figures of one part.
+class PartUsage:
+    """Time and memory of one part.
 
     Attributes:
-        seconds: wall-clock time of all calls together.
+        seconds: total wall-clock time of all calls.
         num_calls: number of calls.
-        memory_gib: peak resident memory of this process and its subprocesses while the part runs.
-        device_memory_gib: peak memory of tensors on the accelerator while the part runs; None on a CPU.
+        memory_gib: peak resident memory of this process and its descendants while the part was running.
+        device_memory_gib: peak memory of tensors on the accelerator meanwhile; None on a CPU.
     """
 
     seconds: float = 0.0
@@ -46,11 +45,11 @@ class PartFigures:
 
 
 class PartClock:
-    """Collects `PartFigures` by part; a context manager that samples the memory while it is open."""
+    """Collects `PartUsage` by part; a context manager that samples the memory while it is open."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.figures: dict[str, PartFigures] = {}
+        self.usage: dict[str, PartUsage] = {}
         self._active: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -66,15 +65,15 @@ class PartClock:
 
     @contextmanager
     def part(self, name: str, on_device: bool = False) -> Iterator[None]:
-        """Measure the block as a part.
+        """Attribute time and memory inside the context to a part.
 
         Args:
             name: name of the part.
-            on_device: True if networks run inside; the measurement then waits for the device and resets its peak
-                memory. Such parts do not overlap.
+            on_device: True if networks run inside; then the device is synchronized and its peak memory reset. Such
+                parts do not overlap.
         """
         with self._lock:
-            figures = self.figures.setdefault(name, PartFigures())
+            usage = self.usage.setdefault(name, PartUsage())
             self._active[name] += 1
         if on_device:
             synchronize(self.device)
@@ -85,17 +84,17 @@ class PartClock:
             if on_device:
                 synchronize(self.device)
         finally:
-            figures.seconds += time.perf_counter() - start
-            figures.num_calls += 1
-            self._look()
+            usage.seconds += time.perf_counter() - start
+            usage.num_calls += 1
+            self._sample()
             with self._lock:
                 self._active[name] -= 1
             peak = peak_memory_gib(self.device) if on_device else None
             if peak is not None:
-                figures.device_memory_gib = max(peak, figures.device_memory_gib or 0.0)
+                usage.device_memory_gib = max(peak, usage.device_memory_gib or 0.0)
 
     def timed(self, function: Callable[..., Any], name: str, on_device: bool = False) -> Callable[..., Any]:
-        """Return the function with its calls measured as a part."""
+        """Return the function with its calls attributed to a part."""
 
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -105,32 +104,20 @@ class PartClock:
         return run
 
     def _watch(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
-            self._look()
+        while not self._stop.wait(_SAMPLING_INTERVAL_S):
+            self._sample()
 
-    def _look(self) -> None:
-        memory = resident_memory() / _GIB
+    def _sample(self) -> None:
+        memory = resident_bytes(psutil.Process()) / GIB
         with self._lock:
             for name, count in self._active.items():
                 if count:
-                    self.figures[name].memory_gib = max(self.figures[name].memory_gib, memory)
-
-
-def resident_memory() -> int:
-    """Return the resident memory of this process and its subprocesses in bytes; shared pages count in each."""
-    this = psutil.Process()
-    total = this.memory_info().rss
-    for child in this.children(recursive=True):
-        try:
-            total += child.memory_info().rss
-        except psutil.NoSuchProcess:  # it has ended
-            continue
-    return total
+                    self.usage[name].memory_gib = max(self.usage[name].memory_gib, memory)
 
 
 @contextmanager
 def parts_counted(pipeline: LipsyncPipeline, clock: PartClock) -> Iterator[None]:
-    """Measure every part of a pipeline while the block is open; the results of the pipeline do not change."""
+    """Attribute the calls of every part of a pipeline to the clock while open; its results are unchanged."""
     codec, unet = pipeline.synthesizer.codec, pipeline.synthesizer.unet
     places: list[tuple[Any, str, str, bool]] = [
         (pipeline.detector, "detect", "faces", False),

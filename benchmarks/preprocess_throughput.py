@@ -1,10 +1,10 @@
-"""Measure clips per second of every step of the data pipeline, and its bottleneck: ffmpeg, the network, or the rest.
+"""Measure every step of the data pipeline in clips per second, and whether ffmpeg, the network or the rest limits it.
 
-First every step processes the clips of the previous step in this process with one thread. Its CPU time is split into
-ffmpeg and ffprobe (their processes), networks (inside torch modules), and the rest (Python, OpenCV, cropping of faces).
-CPU time does not depend on other processes. Then `--workers` worker processes process the same clips. The first clip of
-each worker does not count, so that the start and the loading of networks are excluded. A step whose weights are missing
-is reported and passes the clips on.
+First every step runs in this process on the clips of the step before, with one thread. Its CPU time is split into
+ffmpeg and ffprobe (their processes), networks (torch modules), and the rest (Python, OpenCV, face warping); processor
+time is not affected by other work on the machine. Then the same clips run in `--workers` worker processes. The first
+clip of every worker is not counted, so that starting and loading are excluded. Steps whose weights are missing are
+listed and skipped.
 
 Run: python -m benchmarks.preprocess_throughput [--raw FOLDER] [--num_clips 8] [--seconds 6] [--size 512]
          [--config configs/preprocess/demo.yaml] [--workers 1 2] [key=value ...]
@@ -42,13 +42,13 @@ RAW_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm"}
 
 @dataclass(frozen=True)
 class Shares:
-    """CPU seconds and wall-clock seconds of a step over all its clips.
+    """CPU seconds of a step over all its clips, and its wall-clock seconds.
 
     Attributes:
-        ffmpeg_s: CPU seconds of its subprocesses.
-        network_s: CPU seconds of this process inside torch modules.
-        own_s: CPU seconds of this process elsewhere.
-        clock_s: wall-clock seconds.
+        ffmpeg_s: CPU time of its child processes.
+        network_s: CPU time of this process inside torch modules.
+        own_s: CPU time of this process elsewhere.
+        clock_s: wall-clock time.
     """
 
     ffmpeg_s: float
@@ -58,26 +58,26 @@ class Shares:
 
     @property
     def total_s(self) -> float:
-        """Total CPU seconds."""
+        """Total CPU time."""
         return max(self.ffmpeg_s + self.network_s + self.own_s, 1e-9)
 
     @property
     def limit(self) -> str:
-        """Return the part with the largest CPU time."""
+        """Name of the largest part of the CPU time."""
         parts = {"decoding and encoding": self.ffmpeg_s, "the network": self.network_s, "the rest": self.own_s}
         return max(parts, key=lambda name: parts[name])
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Measurements of one step.
+    """Measured values of one step.
 
     Attributes:
         step: the step.
-        clips: input clips.
-        clip_s: seconds of input video.
+        clips: its inputs.
+        clip_s: seconds of video of the inputs.
         num_kept: number of output clips.
-        shares: CPU time by part.
+        shares: split of the CPU time.
         rates: clips per second by number of workers; None if there were too few clips.
     """
 
@@ -90,7 +90,7 @@ class Measurement:
 
 
 class NetworkClock:
-    """CPU seconds of this thread inside the outermost torch modules while the hooks are installed."""
+    """CPU seconds of this thread inside outermost torch modules while `listening`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -99,7 +99,7 @@ class NetworkClock:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Install hooks on every module call."""
+        """Register hooks on the calls of all modules."""
         before = register_module_forward_pre_hook(self._enter)
         after = register_module_forward_hook(self._leave, always_call=True)
         try:
@@ -134,7 +134,7 @@ def raw_clips(options: argparse.Namespace, folder: Path) -> list[Clip]:
 
 
 def next_clips(clip: Clip, result: StepResult) -> list[Clip]:
-    """Return the output clips of a step; their files stay in the work folder."""
+    """Return the output clips of a result; their files remain in the work folder."""
     outputs = result.outputs if isinstance(result, Done) else ()
     return [_made(clip, index, output) for index, output in enumerate(outputs)]
 
@@ -148,7 +148,7 @@ def _made(clip: Clip, index: int, output: Output) -> Clip:
 
 
 def run_here(step: Step, clips: Sequence[Clip], folder: Path) -> tuple[list[Clip], Shares]:
-    """Run a step in this process with one thread; return its output clips and its CPU time by part."""
+    """Run a step in this process with one thread; return its output clips and the split of the time."""
     process = step.load(resolve_device() if step.uses_device else torch.device("cpu"))
     clock, made = NetworkClock(), []
     clock_s, own_s, ffmpeg_s = time.monotonic(), time.process_time(), _children_s()
@@ -162,13 +162,13 @@ def run_here(step: Step, clips: Sequence[Clip], folder: Path) -> tuple[list[Clip
 
 
 def _children_s() -> float:
-    """Return the CPU seconds of subprocesses that have ended."""
+    """Return the CPU seconds of terminated child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, num_workers: int) -> float | None:
-    """Return clips per second after the first clip of each worker; None if there are fewer than two per worker.
+    """Return clips per second after every worker has finished one; None with fewer than two clips per worker.
 
     Raises:
         LatentSyncError: a clip failed.
@@ -186,7 +186,7 @@ def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, nu
 def measure(
     step: Step, clips: Sequence[Clip], workers: Sequence[int], folder: Path, make: Callable[[int], Executor]
 ) -> tuple[list[Clip], Measurement]:
-    """Return the output clips and the measurements of a step."""
+    """Return the output clips of a step and its measured values."""
     made, shares = run_here(step, clips, folder)
     rates = {count: rate(make(count), step, clips, folder / f"{step.number}_by_{count}", count) for count in workers}
     clip_s = sum(probe_video(clip.path).duration_s for clip in clips)
@@ -194,7 +194,7 @@ def measure(
 
 
 def table(measurements: Sequence[Measurement], workers: Sequence[int]) -> str:
-    """Format the measurements as Markdown."""
+    """Return the measured values as a Markdown table."""
     counts = [f"clips/s, {count} worker{'s' if count > 1 else ''}" for count in workers]
     heads = ["step", "clips in / out", "s a clip", *counts, "processor s a clip", "ffmpeg", "network", "rest", "limit"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
@@ -211,22 +211,22 @@ def table(measurements: Sequence[Measurement], workers: Sequence[int]) -> str:
 
 
 def run(options: argparse.Namespace, folder: Path) -> str:
-    """Measure all steps; return the table and, below it, the skipped steps."""
+    """Measure all steps and return the table with the skipped steps below it."""
     config = load_config(options.config, PreprocessConfig, options.overrides)
     clips = raw_clips(options, folder / "raw")
     torch.set_num_threads(1)
-    measurements, left_out = [], []
+    measurements, skipped = [], []
     for step in build_steps(config):
         if step.number in config.skip_steps:
-            left_out.append(f"Step {step.number} {step.name}: left out (skip_steps).")
+            skipped.append(f"Step {step.number} {step.name}: skipped (skip_steps).")
             continue
         try:
             step.weights()
         except CheckpointError as error:
-            left_out.append(f"Step {step.number} {step.name}: not measured, {error}.")
+            skipped.append(f"Step {step.number} {step.name}: not measured, {error}.")
             continue
         if not clips:
-            left_out.append(f"Step {step.number} {step.name}: not measured, no clip came so far.")
+            skipped.append(f"Step {step.number} {step.name}: not measured, no clip reached it.")
             continue
         clips, measurement = measure(
             step, clips, options.workers, folder / "work",
@@ -234,11 +234,11 @@ def run(options: argparse.Namespace, folder: Path) -> str:
         )  # fmt: skip
         measurements.append(measurement)
         sys.stderr.write(f"step {step.number} {step.name}: {measurement.shares}, {measurement.rates}\n")
-    return "\n\n".join([table(measurements, options.workers), *left_out])
+    return "\n\n".join([table(measurements, options.workers), *skipped])
 
 
 def main() -> int:
-    """Run the command; return its exit code."""
+    """Run the command; return 0, or 2 if an input is invalid."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, default=None, help="folder of raw videos instead of synthetic ones")
     parser.add_argument("--num_clips", type=int, default=8)
@@ -249,10 +249,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
-    return run_command(lambda: _print_table(options))
+    return run_command(lambda: print_table(options))
 
 
-def _print_table(options: argparse.Namespace) -> int:
+def print_table(options: argparse.Namespace) -> int:
+    """Measure all steps in a temporary folder and print the table."""
     with temporary_folder(remedy="set TMPDIR to another folder") as folder:
         print(run(options, folder))
     return 0

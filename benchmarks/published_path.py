@@ -2,10 +2,10 @@
 
     python -m benchmarks.published_path --video talk.mp4 --audio speech.wav --out runs/published_path
 
-Writes random weights in the published formats to a temporary folder (5.5 GB, removed at the end). For each resolution
-it runs the code of ./inference.sh on the first frames of a video in a separate process. Prints a Markdown table; --out
-names a folder for the table and the same data as JSON. Time and memory do not depend on the values of the weights. The
-stages of the pipeline overlap, so that the sum of the parts may exceed the total time.
+Writes random weights in the published formats into a temporary folder (5.5 GB, removed at the end) and runs the code of
+./inference.sh on the first frames of a video, in a separate process for each resolution. Prints a Markdown table; --out
+names a folder for the table and its values as JSON. Neither time nor memory depends on the values of the weights. The
+stages of the pipeline overlap, so the sum of the parts may exceed the total.
 """
 
 import argparse
@@ -21,10 +21,9 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_report.document import claim_report
-from benchmarks.markdown_table import markdown_table
-from benchmarks.pipeline_parts import PartClock, PartFigures, parts_counted
-from benchmarks.published_weights import write_config, write_weights
-from benchmarks.weight_sizes import PUBLISHED, TINY
+from benchmarks.measurement import markdown_table
+from benchmarks.pipeline_parts import PartClock, PartUsage, parts_counted
+from benchmarks.random_weights import PUBLISHED, TINY, write_config, write_weights
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError
@@ -49,10 +48,10 @@ class PathRun:
 
     Attributes:
         folder: folder of weights and configuration.
-        config: configuration of the U-Net.
-        video, audio: inputs; the audio is as long as the result.
+        config: the U-Net's configuration.
+        video, audio: the inputs; the result is as long as the audio.
         num_steps: denoising steps.
-        device, dtype: options of inference.
+        device, dtype: arguments of ./inference.sh.
     """
 
     folder: Path
@@ -65,7 +64,7 @@ class PathRun:
 
 
 def measure(run: PathRun) -> dict[str, Any]:
-    """Run inference in this process; return {"device", "dtype", "num_frames", "parts": {name: dict of PartFigures}}."""
+    """Run inference in this process; return facts of the run and {"parts": {name: PartUsage as a dict}}."""
     out = run.folder / "out.mp4"
     arguments = inference.build_parser().parse_args(
         [
@@ -81,8 +80,8 @@ def measure(run: PathRun) -> dict[str, Any]:
             pipeline = chosen.load()
         with parts_counted(pipeline, clock):
             report = pipeline(run.video, run.audio, out, chosen.options, temp_dir=run.folder)
-    clock.figures[WHOLE].seconds = time.perf_counter() - start
-    parts = [name for name in clock.figures if name != WHOLE]
+    clock.usage[WHOLE].seconds = time.perf_counter() - start
+    parts = [name for name in clock.usage if name != WHOLE]
     return {
         "device": describe_device(build.device),
         "dtype": str(build.dtype).removeprefix("torch."),
@@ -90,20 +89,20 @@ def measure(run: PathRun) -> dict[str, Any]:
         "num_frames": report.num_frames,
         "num_synced": report.num_synced,
         "num_steps": run.num_steps,
-        "parts": {name: asdict(clock.figures[name]) for name in [*parts, WHOLE]},
+        "parts": {name: asdict(clock.usage[name]) for name in [*parts, WHOLE]},
     }
 
 
 def measure_apart(run: PathRun) -> dict[str, Any]:
-    """Call `measure` in a new process, so that memory of this one does not count; it ends when this one is interrupted.
+    """Run `measure` in a new process, which excludes the memory of this one; it ends when this one is interrupted.
 
     Raises:
-        LatentSyncError: raised by inference.
+        LatentSyncError: inference failed.
         RuntimeError: the process ended without a result.
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_figures, args=(sender, run), daemon=True)
+    process = context.Process(target=_send_result, args=(sender, run), daemon=True)
     process.start()
     sender.close()
     try:
@@ -119,7 +118,7 @@ def measure_apart(run: PathRun) -> dict[str, Any]:
     return result
 
 
-def _send_figures(sender: Connection, run: PathRun) -> None:
+def _send_result(sender: Connection, run: PathRun) -> None:
     try:
         sender.send(measure(run))
     except LatentSyncError as error:
@@ -127,11 +126,11 @@ def _send_figures(sender: Connection, run: PathRun) -> None:
 
 
 def table(resolution: int, result: dict[str, Any]) -> str:
-    """Format one run as a heading line and a Markdown table."""
+    """Return a heading and a Markdown table of one run."""
     rows = []
     for name, values in result["parts"].items():
-        figures = PartFigures(**values)
-        cells = (name, figures.seconds, figures.num_calls, figures.memory_gib, figures.device_memory_gib)
+        usage = PartUsage(**values)
+        cells = (name, usage.seconds, usage.num_calls, usage.memory_gib, usage.device_memory_gib)
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
     line = (
         f"{resolution} px, {result['num_frames']} frames, {result['num_steps']} steps, {result['dtype']} on "
@@ -145,25 +144,19 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, nargs="+", default=[256, 512], choices=[256, 512])
-    parser.add_argument(
-        "--frames", type=int, help="number of frames of the result (default: 32 at 256 px, 16 at 512 px)"
-    )
+    parser.add_argument("--frames", type=int, help="frames of the result (default: 32 at 256 px, 16 at 512 px)")
     parser.add_argument("--steps", type=int, default=2, help="denoising steps (default: %(default)s)")
-    parser.add_argument(
-        "--video", type=Path, default=inference.DEMO_VIDEO, help="source video (default: that of the demo)"
-    )
-    parser.add_argument(
-        "--audio", type=Path, default=inference.DEMO_AUDIO, help="driving audio (default: that of the demo)"
-    )
-    parser.add_argument("--device", default="auto", help="as for inference.sh")
-    parser.add_argument("--dtype", default="auto", help="as for inference.sh")
+    parser.add_argument("--video", type=Path, default=inference.DEMO_VIDEO, help="source video (default: the demo's)")
+    parser.add_argument("--audio", type=Path, default=inference.DEMO_AUDIO, help="driving audio (default: the demo's)")
+    parser.add_argument("--device", default="auto", help="see ./inference.sh --help")
+    parser.add_argument("--dtype", default="auto", help="see ./inference.sh --help")
     parser.add_argument("--size", choices=list(SIZES), default="published", help="tiny is for tests")
     parser.add_argument("--out", type=Path, help="folder for published_path.md and published_path.json")
     return parser
 
 
 def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
-    """Measure each resolution and print its table; return the measurements by resolution."""
+    """Measure each resolution, print its table, and return the values by resolution."""
     resolve_device(options.device)
     probe_video(options.video)
     probe_audio(options.audio)
@@ -181,7 +174,7 @@ def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and write the tables; return 0, or 2 if an input cannot be used."""
+    """Run the command; return 0, or 2 if an input is invalid."""
     options = build_parser().parse_args(arguments)
     return run_command(lambda: _main(options), when_stopped="the temporary weights were removed")
 

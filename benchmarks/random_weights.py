@@ -1,20 +1,85 @@
-"""Random weights for networks of any size, faster than their initializers."""
+"""Networks with random weights, and files of random weights in the published formats and sizes (or tiny, for tests)."""
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from omegaconf import OmegaConf
 from torch import nn
+from whisper.model import ModelDimensions, Whisper
+
+from latentsync.models.checkpoint import save_checkpoint
+from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models.unet_config import UNetConfig
+from latentsync.weights import REPOSITORY_ROOT, UNET, VERSIONS, WHISPER_TINY
 
 M = TypeVar("M", bound=nn.Module)
 
+SD_VAE = {
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "layers_per_block": 2,
+}
+"""Configuration of stabilityai/sd-vae-ft-mse."""
+
+WHISPER_TINY_DIMENSIONS = {
+    "n_mels": 80,
+    "n_audio_ctx": 1500,
+    "n_audio_state": 384,
+    "n_audio_head": 6,
+    "n_audio_layer": 4,
+    "n_vocab": 51865,
+    "n_text_ctx": 448,
+    "n_text_state": 384,
+    "n_text_head": 6,
+    "n_text_layer": 4,
+}
+
+
+@dataclass(frozen=True)
+class WeightSizes:
+    """Sizes of the three networks of inference; the defaults are the published ones.
+
+    Attributes:
+        unet: values of the `model:` section that differ from the published configuration.
+        vae: configuration of the diffusers AutoencoderKL.
+        whisper: dimensions of openai-whisper's model.
+    """
+
+    unet: Mapping[str, Any] = field(default_factory=dict)
+    vae: Mapping[str, Any] = field(default_factory=lambda: SD_VAE)
+    whisper: Mapping[str, int] = field(default_factory=lambda: WHISPER_TINY_DIMENSIONS)
+
+
+PUBLISHED = WeightSizes()
+TINY = WeightSizes(
+    unet={
+        "cross_attention_dim": 16,
+        "block_out_channels": [16, 32],
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+        "layers_per_block": 1,
+    },
+    vae={**SD_VAE, "block_out_channels": [8, 8, 8, 8], "norm_num_groups": 4, "layers_per_block": 1},
+    whisper={
+        **WHISPER_TINY_DIMENSIONS,
+        **{"n_audio_state": 16, "n_audio_head": 2, "n_audio_layer": 4},
+        **{"n_vocab": 51865, "n_text_ctx": 8, "n_text_state": 16, "n_text_head": 2, "n_text_layer": 1},
+    },
+)
+
 
 def random_network(build: Callable[[], M], device: torch.device | str = "cpu", seed: int = 0) -> M:
-    """Build a network in eval mode on a device, with weights from `fill_random`.
+    """Return a network in eval mode with weights from `fill_random`, which is faster than the networks' initializers.
 
     Args:
-        build: function that builds the network; called on the meta device. Buffers outside its state dict stay
-            undefined. device: device of the weights. seed: seed of the weights.
+        build: builds the network; called on the meta device. Buffers outside the state dict remain undefined.
+        device: device of the weights.
+        seed: of the weights.
     """
     with torch.device("meta"):
         network = build()
@@ -23,16 +88,16 @@ def random_network(build: Callable[[], M], device: torch.device | str = "cpu", s
 
 
 def convert(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convert the weights in place to a dtype and to channels-last memory, as `load_unet` and `load_vae` do."""
-    to = cast(Callable[..., nn.Module], nn.Module.to)  # torch's type stubs lack this combination
+    """Convert the weights in place to a dtype and channels-last layout, as `load_unet` and `load_vae` do."""
+    to = cast(Callable[..., nn.Module], nn.Module.to)  # torch's type hints lack this combination
     to(network, dtype=dtype, memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def fill_random(network: M, seed: int = 0) -> M:
-    """Overwrite a state dict so that activations stay near unit variance; return the network.
+    """Overwrite a state dict so that activations keep about unit size, and return the network.
 
-    Tensors of several dimensions are normal with variance 1 / fan-in, scales and variances are 1, all others 0.
+    Tensors of several dimensions are normal with variance 1 / fan-in; scales and variances are 1, all others 0.
     """
     generators: dict[torch.device, torch.Generator] = {}
     for name, tensor in network.state_dict().items():
@@ -44,3 +109,38 @@ def fill_random(network: M, seed: int = 0) -> M:
             is_scale = tensor.is_floating_point() and name.endswith(("weight", "running_var"))
             tensor.fill_(1 if is_scale else 0)
     return network
+
+
+def write_weights(folder: Path, sizes: WeightSizes = PUBLISHED) -> None:
+    """Write `latentsync_unet.pt`, `whisper/tiny.pt` and `vae/` into a folder: 5.5 GB at the published sizes.
+
+    The U-Net has the tensors of both releases (stage 2).
+    """
+    config = UNetConfig(use_motion_module=True, **sizes.unet)
+    unet = random_network(lambda: UNet3DConditionModel.from_unet_config(config))
+    save_checkpoint(folder / UNET, unet.state_dict(), global_step=0)
+    del unet
+    vae = random_network(lambda: cast(AutoencoderKL, AutoencoderKL.from_config(dict(sizes.vae))))
+    vae.save_pretrained(folder / "vae")
+    _write_whisper(folder / WHISPER_TINY, ModelDimensions(**sizes.whisper))
+
+
+def write_config(folder: Path, resolution: int, sizes: WeightSizes = PUBLISHED) -> Path:
+    """Write the published configuration of a resolution (256 or 512) that names the weights of `write_weights`."""
+    published = next(version for version in VERSIONS.values() if version.resolution == resolution)
+    path = folder / f"unet_{resolution}.yaml"
+    content = {
+        "base": str(REPOSITORY_ROOT / published.unet_config),
+        "model": dict(sizes.unet),
+        "vae": str(folder / "vae"),
+        "audio": {"whisper": str(folder / WHISPER_TINY)},
+    }
+    OmegaConf.save(content, path)
+    return path
+
+
+def _write_whisper(path: Path, dimensions: ModelDimensions) -> None:
+    """Write encoder and decoder in openai-whisper's own format, in float16 as published."""
+    network = fill_random(Whisper(dimensions)).half()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"dims": asdict(dimensions), "model_state_dict": network.state_dict()}, path)

@@ -1,11 +1,11 @@
-"""Measure StableSyncNet's confidence for clips in sync and with other audio, to choose the threshold of step 7.
+"""Measure StableSyncNet's confidence on clips in sync and with other speech, to choose the threshold of step 7.
 
-Every clip is scored with its own audio and with that of the next clip, at full length and shortened. The confidence is
-the maximum of the similarity curve minus its median, as in `StableSyncScorer`.
+Every clip is scored with its own audio and with that of another clip, at several lengths. Confidence is the maximum of
+the similarity curve less its median; see `StableSyncScorer`.
 
 Run: python -m benchmarks.sync_confidence --clips FOLDER [--num_clips 60] [--seconds 6 5 2.4]
          [--config configs/demo/syncnet.yaml] [--checkpoint checkpoints/demo/stable_syncnet.pt]
-FOLDER has aligned training clips, such as those of `python -m demo.synthetic dataset --out FOLDER`.
+FOLDER holds aligned training clips, such as those of `python -m demo.synthetic dataset --out FOLDER`.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from preprocess.steps.clip_files import FPS, SAMPLES_PER_FRAME
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read the crops (n, h, w, 3) uint8 and audio samples (s,) of a clip."""
+    """Return crops (n, h, w, 3) uint8 and samples (s,) of a clip."""
     with VideoReader(path) as frames, AudioSamples.decode(path) as sound:
         return np.stack(list(frames)), sound.read(0, sound.num_samples)
 
 
 def score(scorer: SyncScorer, crops: np.ndarray, samples: np.ndarray, seconds: float) -> SyncScore:
-    """Score the first seconds of video and audio."""
+    """Return the score of the first seconds of a clip."""
     num_frames = min(len(crops), len(samples) // SAMPLES_PER_FRAME, round(seconds * FPS))
     return scorer.score(crops[:num_frames], samples[: num_frames * SAMPLES_PER_FRAME])
 
@@ -47,7 +47,7 @@ def row(seconds: float, own: Sequence[SyncScore], other: Sequence[SyncScore]) ->
 
 
 def main() -> int:
-    """Run the command; return its exit code."""
+    """Run the command; return 0, or 2 if an input is invalid."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--num_clips", type=int, default=60)
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def print_table(options: argparse.Namespace) -> int:
-    """Score the clips and print the table."""
+    """Score all clips and print the table."""
     scorer = load_stable_sync_scorer(options.config, options.checkpoint, resolve_device())
     clips = [read_clip(path) for path in list_clips(options.clips)[: options.num_clips]]
     print("| s | own: lowest | 5 % | median | other: median | 95 % | highest | own at offset 0 |")

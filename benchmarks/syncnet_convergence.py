@@ -1,12 +1,12 @@
-"""Train small SyncNets that differ in one setting each, and write the tables of docs/syncnet_convergence.md.
+"""Study why a SyncNet's loss stays at 0.693: small trainings that differ in one setting each, and their document.
 
     python -m benchmarks.syncnet_convergence run --data data --out runs/syncnet_convergence
     python -m benchmarks.syncnet_convergence document --out runs/syncnet_convergence
 
-Every run is scripts/train_syncnet.py with configs/demo/syncnet_study.yaml and a few overrides, and takes about two
-minutes on one core; all runs use the same number of windows. Finished runs are skipped, so that the command can be
-interrupted and repeated. Each run is also measured on the same clean held-out clips (eval/eval_syncnet_acc.py).
-`document` writes the curves in docs/syncnet_convergence/ and the tables of docs/syncnet_convergence.md, not its text.
+Every run is scripts/train_syncnet.py with configs/demo/syncnet_study.yaml and a few overrides, about two minutes on one
+core; all process the same number of windows. Finished runs are skipped, so the command can be repeated to resume. Each
+run is also evaluated on the same clean held-out clips (eval/eval_syncnet_acc.py). `document` redraws the curves in
+docs/syncnet_convergence/ and the tables of docs/syncnet_convergence.md, and keeps the text of the document.
 """
 
 import argparse
@@ -42,12 +42,12 @@ class Study:
 
     Attributes:
         name: name of its folder and of its row in the tables.
-        overrides: differences from configs/demo/syncnet_study.yaml.
+        overrides: overrides of configs/demo/syncnet_study.yaml.
         batch_size: items per step.
-        windows_per_item: windows per item; a step processes batch_size x windows_per_item windows.
-        clips: folder of training clips below --data.
-        measured_on: folder of held-out clips below --data.
-        num_clips: number of training clips, the first ones; 0 for all.
+        windows_per_item: windows per item; a step processes batch_size x windows_per_item.
+        clips: folder of training clips in --data.
+        held_out_clips: folder of held-out clips in --data.
+        num_clips: number of training clips; 0 for all.
         num_windows: total number of windows.
     """
 
@@ -56,7 +56,7 @@ class Study:
     batch_size: int = _BASE_BATCH
     windows_per_item: int = 1
     clips: str = "train"
-    measured_on: str = "val"
+    held_out_clips: str = "val"
     num_clips: int = 0
     num_windows: int = NUM_WINDOWS
 
@@ -77,7 +77,7 @@ class Study:
 
 
 def frames(number: int, num_mel_columns: int, last_stride: int) -> list[str]:
-    """Return the overrides for windows of `number` frames."""
+    """Return overrides for windows of `number` frames."""
     return [
         f"data.num_frames={number}",
         f"data.num_mel_columns={num_mel_columns}",
@@ -87,7 +87,7 @@ def frames(number: int, num_mel_columns: int, last_stride: int) -> list[str]:
 
 
 def width(number: int) -> list[str]:
-    """Return the overrides for embeddings of `number` entries."""
+    """Return overrides for embeddings of `number` entries."""
     return [
         f"model.visual_encoder.block_out_channels=[16,32,64,{number}]",
         f"model.audio_encoder.block_out_channels=[4,16,32,64,{number}]",
@@ -127,7 +127,7 @@ STUDIES = [
     ),
     grouped("4 windows, sound 6 frames late", ["data.audio_offset_frames=6"]),
     replace(grouped("4 windows, 60 aligned clips"), num_clips=60),
-    replace(grouped("4 windows, 60 clips of a fixed box"), num_clips=60, clips="train_box", measured_on="val_box"),
+    replace(grouped("4 windows, 60 clips of a fixed box"), num_clips=60, clips="train_box", held_out_clips="val_box"),
     grouped("4 windows, batch 16", batch_size=4),
     grouped("4 windows, batch 256", batch_size=64),
     grouped("4 windows, rate 5e-3", ["training.optimizer.lr=5.0e-3"]),
@@ -137,19 +137,19 @@ STUDIES = [
 
 
 def run_study(study: Study, data: Path, out: Path) -> None:
-    """Train, measure on clean clips and write `<out>/<name>/result.json`; do nothing if that file exists.
+    """Train, evaluate on clean clips and write `<out>/<name>/result.json`; skip the study if that file exists.
 
     Raises:
-        InputError: the training or the measurement failed.
+        InputError: the training or the evaluation failed.
     """
     folder = study_folder(out, study)
     if (folder / "result.json").is_file():
         return
     logger.info("%s: %d steps", study.name, study.max_steps)
-    cache, clips, held_out = out / "cache", data / study.clips, data / study.measured_on
+    cache, clips, held_out = out / "cache", data / study.clips, data / study.held_out_clips
     if study.num_clips:
         paths = [str(path.resolve()) for path in list_clips(clips)[: study.num_clips]]
-        clips = out / "lists" / f"{folder.name}.txt"  # the training creates the folder of the run itself
+        clips = out / "lists" / f"{folder.name}.txt"  # not in the run folder, which the training creates
         with atomic_output(clips) as beside:
             beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
     status = train_syncnet.main(study.arguments(clips, held_out, cache, folder))
@@ -157,14 +157,14 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         raise Stopped(status - SIGNAL_EXIT_BASE)
     if status != 0:
         raise InputError(f"the study {study.name!r} failed: see above")
-    measured = folder / "clean.json"
+    evaluated = folder / "clean.json"
     clean = [
         *("--config", str(folder / "config.yaml"), "--checkpoint", str(folder / "stable_syncnet.pt")),
         *("--clips", str(held_out), "--num_clips", "20", "--windows_per_clip", "8", "--cache_dir", str(cache)),
-        *("--out", str(measured), "data.audio_offset_frames=0"),
+        *("--out", str(evaluated), "data.audio_offset_frames=0"),
     ]
     if eval_syncnet_acc.main(clean) != 0:
-        raise InputError(f"the study {study.name!r} cannot be measured: see above")
+        raise InputError(f"the study {study.name!r} cannot be evaluated: see above")
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     result = {
         "name": study.name,
@@ -172,14 +172,14 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         "clips": study.clips,
         "windows_per_step": study.batch_size * study.windows_per_item,
         "rows": rows,
-        "clean": json.loads(measured.read_text()),
+        "clean": json.loads(evaluated.read_text()),
     }
     with atomic_output(folder / "result.json") as beside:
         beside.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    """Run the study, or write its document."""
+    """Run the command and return its exit code."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "document"])
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with train, val, train_box, val_box")
@@ -188,7 +188,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     chosen = [study for study in STUDIES if not options.only or study.name in options.only]
-    return run_command(lambda: _main(options, chosen), when_stopped="the same command goes on")
+    return run_command(lambda: _main(options, chosen), when_stopped="repeat the command to resume")
 
 
 def _main(options: argparse.Namespace, chosen: Sequence[Study]) -> int:
@@ -197,9 +197,9 @@ def _main(options: argparse.Namespace, chosen: Sequence[Study]) -> int:
         return 0
     claim_folder(options.out, "SyncNet study", "name another --out", _is_of_older_version)
     for study in chosen:
-        missing = [name for name in (study.clips, study.measured_on) if not (options.data / name).is_dir()]
+        missing = [name for name in (study.clips, study.held_out_clips) if not (options.data / name).is_dir()]
         if missing:
-            logger.warning("%s is left out: there is no %s", study.name, options.data / missing[0])
+            logger.warning("%s is skipped: %s is missing", study.name, options.data / missing[0])
         else:
             run_study(study, options.data, options.out)
     return 0
@@ -211,7 +211,7 @@ def _is_of_older_version(out: Path) -> bool:
 
 
 def study_folder(out: Path, study: Study) -> Path:
-    """Return the run folder of a training."""
+    """Return the run folder of a study."""
     return out / study.name.replace(" ", "_").replace(",", "")
 
 

@@ -1,4 +1,4 @@
-"""Write curves and tables of benchmarks/syncnet_convergence.py to docs/syncnet_convergence.md between its markers."""
+"""Write curves and tables of benchmarks/syncnet_convergence.py into docs/syncnet_convergence.md between its marks."""
 
 import json
 import re
@@ -42,7 +42,7 @@ GROUPS = {
         "4 windows, contrastive, Muon",
     ],
 }
-"""Figures of the document, with the runs that each of them shows."""
+"""Figures of the document: names of the runs that each one shows."""
 _LEFT_CHANCE = CHANCE_LOSS - 0.02
 _SMOOTHING = 5
 _HEADER = (
@@ -55,7 +55,7 @@ Result = dict[str, Any]
 
 
 def write_document(out: Path, order: Sequence[str]) -> None:
-    """Draw the curves of all finished runs below `out` and write their tables to the document.
+    """Plot the curves of all finished runs in `out` and write their tables into the document.
 
     Raises:
         InputError: no run is finished.
@@ -87,7 +87,7 @@ def replaced(text: str, group: str, table: str) -> str:
 
 
 def curves(result: Result) -> dict[str, Any]:
-    """Return the data of a run's curves: number of windows, smoothed training loss, and held-out metrics."""
+    """Return the points of a run's curves: processed windows, smoothed training loss, and the held-out values."""
     train = [row for row in result["rows"] if row["split"] == "train"]
     held_out = [row for row in result["rows"] if row["split"] == "validation"]
     per_step = result["windows_per_step"]
@@ -103,12 +103,12 @@ def curves(result: Result) -> dict[str, Any]:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Return the mean of each value and its predecessors."""
+    """Return the moving average of each value and the previous ones."""
     return [float(np.mean(values[max(0, end - _SMOOTHING) : end])) for end in range(1, len(values) + 1)]
 
 
 def table_row(result: Result) -> str:
-    """Return a row of the table; the held-out values are those on clean clips."""
+    """Return a row of the table; accuracies are those on clean held-out clips."""
     one, clean = curves(result), result["clean"]
     below = [windows for windows, loss in zip(one["windows"], one["sync_loss"], strict=True) if loss < _LEFT_CHANCE]
     cells = [
@@ -127,7 +127,7 @@ def table_row(result: Result) -> str:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Plot training loss and best held-out accuracy over the number of windows, one line per run."""
+    """Plot training loss and best held-out accuracy over the processed windows, one line per run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here because it is slow
     from matplotlib.figure import Figure
 

@@ -1,9 +1,10 @@
-"""Measure the activations that the VideoMAE ViT-g of TREPA keeps for the backward pass, with and without recomputation.
+"""Measure the activations that TREPA's VideoMAE ViT-g stores for the backward pass, with and without checkpointing.
 
     python -m benchmarks.videomae_memory
 
-One window of 16 frames in bfloat16. All blocks are equal: networks of one and of two blocks are measured on the CPU
-with fused attention and constant weights, and their difference is multiplied by 40. Frozen weights are not counted.
+One window of 16 frames in bfloat16. All blocks are equal, so networks of one and of two blocks are measured, on the CPU
+with fused attention and constant weights, and their difference is that of each of the 40 blocks. Frozen weights are not
+included.
 """
 
 import sys
@@ -12,16 +13,15 @@ from dataclasses import replace
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
+from benchmarks.measurement import GIB
 from latentsync.cli import OneLineParser
 from latentsync.judges.videomae import VideoFeatures, VideoMaeSize
 
-GIB = 1024**3
-
 
 def saved_bytes(features: VideoFeatures, frames: torch.Tensor) -> int:
-    """Return the bytes that autograd keeps after one forward pass of frames (b, f, 3, h, w) with a gradient.
+    """Return the bytes that autograd stores in one forward pass of frames (b, f, 3, h, w) that require a gradient.
 
-    A storage counts once; the weights of the network do not count.
+    Every storage counts once; the network's weights are not included.
     """
     weights = {tensor.untyped_storage().data_ptr() for tensor in features.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
@@ -38,8 +38,8 @@ def saved_bytes(features: VideoFeatures, frames: torch.Tensor) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def made_up(size: VideoMaeSize) -> VideoFeatures:
-    """Build a frozen network in bfloat16 whose weights are one small constant."""
+def constant_network(size: VideoMaeSize) -> VideoFeatures:
+    """Build a frozen network in bfloat16 whose weights are all equal."""
     with torch.device("meta"):
         features = VideoFeatures(size)
     embeddings = features.encoder.embeddings
@@ -51,15 +51,15 @@ def made_up(size: VideoMaeSize) -> VideoFeatures:
 
 
 def main() -> int:
-    """Print a Markdown table."""
-    OneLineParser(description="activations that the VideoMAE behind TREPA keeps for one window").parse_args()
+    """Print a Markdown table and return 0."""
+    OneLineParser(description="measure the activations that TREPA's VideoMAE stores for one window").parse_args()
     full = VideoMaeSize()
     frames = torch.zeros(1, full.num_frames, 3, 256, 256)
-    sys.stdout.write("| activations of the ViT-g for one window | a block | in all |\n|---|---|---|\n")
-    for recompute, name in ((False, "kept"), (True, "computed again")):
+    sys.stdout.write("| activations of the ViT-g for one window | per block | total |\n|---|---|---|\n")
+    for recompute, name in ((False, "stored"), (True, "recomputed")):
         counts = []
         for depth in (1, 2):
-            features = made_up(replace(full, depth=depth))
+            features = constant_network(replace(full, depth=depth))
             features.recompute = recompute
             counts.append(saved_bytes(features, frames))
         block = counts[1] - counts[0]

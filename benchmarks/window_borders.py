@@ -2,8 +2,8 @@
 
     python -m benchmarks.window_borders SOURCE RESULT OVERLAP
 
-RESULT was generated from SOURCE with ``--overlap_frames OVERLAP``. Prints the mean change of the generated region from
-one frame to the next at window borders, divided by that elsewhere: 1 means no jump.
+RESULT was generated from SOURCE with ``--overlap_frames OVERLAP``. Prints the mean change of the generated region
+between successive frames at window borders, divided by that elsewhere: 1 means no jump.
 """
 
 import argparse
@@ -18,17 +18,17 @@ from latentsync.pipelines.windows import plan_windows
 
 NUM_WINDOW_FRAMES = 16
 GENERATED_LEVELS = 6
-"""A pixel that differs from the source by more than this (grey levels) in a third of the frames is generated."""
+"""A pixel counts as generated if it differs from the source by more than this many levels in a third of the frames."""
 
 
 def read_grey(video: Path) -> np.ndarray:
-    """Read all frames of a short clip as the mean of their channels, (f, h, w) float32."""
+    """Return the mean of the channels (f, h, w) float32 of all frames, held in memory: for short clips."""
     with VideoReader(video, Fraction(25)) as reader:
         return np.stack([frame.mean(axis=2, dtype=np.float32) for frame in reader])
 
 
 def border_ratio(source: np.ndarray, result: np.ndarray, overlap: int) -> float:
-    """Return the change at the first frame of all windows but the first, divided by the change elsewhere."""
+    """Return the mean change at the first frame of every window but the first, divided by the mean change elsewhere."""
     num_frames = min(len(source), len(result))
     changed = np.abs(source[:num_frames] - result[:num_frames]) > GENERATED_LEVELS
     step = np.abs(np.diff(result, axis=0))[:, changed.mean(axis=0) > 1 / 3].mean(axis=1)

@@ -1,1 +1,1 @@
-"""One report about one accelerator: ``python -m benchmarks.gpu_report``."""
+"""A report about one accelerator: ``python -m benchmarks.gpu_report``."""

@@ -1,10 +1,10 @@
-"""Measure one accelerator and write a report as Markdown and JSON, without a network.
+"""Measure one accelerator end to end and write a report as Markdown and JSON. Requires no network connection.
 
     python -m benchmarks.gpu_report --out runs/gpu_report
 
-All weights are random or those of the demo. A section that fails is reported with its error and does not stop the
-others. Sections that do not start within the time budget are reported as not measured. The exit status is 0, 1 if a
-measurement failed, or 2 for invalid input.
+All weights are random, or the bundled ones of the demo. A section that fails is reported with its error, and the others
+still run; cases beyond the time budget are reported as not measured. Exit code: 0, 1 if a case failed, 2 for invalid
+input.
 """
 
 import argparse
@@ -12,13 +12,17 @@ import logging
 import sys
 from pathlib import Path
 
+from benchmarks.gpu_report import demo_training, inference, parity, throughput, training
 from benchmarks.gpu_report.document import NAME, claim_report, write_report
 from benchmarks.gpu_report.runner import run_sections
-from benchmarks.gpu_report.section import FAILED, MEASURED, SectionResult, Setup
-from benchmarks.gpu_report.sections import SECTIONS
-from benchmarks.gpu_report.sizes import SIZES
+from benchmarks.gpu_report.section import FAILED, MEASURED, SIZES, Section, SectionResult, Setup
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.device import resolve_device
+
+SECTIONS: dict[str, Section] = {
+    module.SECTION.name: module.SECTION for module in (parity, inference, throughput, training, demo_training)
+}
+"""All sections in the order of the report."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/gpu_report"), help="folder of the report (default: %(default)s)")
-    add("--minutes", type=float, default=9.0, help="time for all sections together (default: %(default)g)")
+    add("--minutes", type=float, default=9.0, help="total time of all sections (default: %(default)g)")
     add("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), help="(default: all)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--size", choices=list(SIZES), default="published", help="tiny tests the report within seconds")
@@ -39,10 +43,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return its exit code."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run_command(lambda: _main(options), when_stopped="what was measured before is in the report")
+    return run_command(lambda: _main(options), when_stopped="the report contains the finished sections")
 
 
 def _main(options: argparse.Namespace) -> int:

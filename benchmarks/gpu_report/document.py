@@ -1,4 +1,4 @@
-"""Write the report as Markdown and JSON."""
+"""The report as Markdown and JSON."""
 
 import json
 import platform
@@ -11,21 +11,20 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_report.section import MEASURED, SectionResult, Setup
-from benchmarks.markdown_table import markdown_table
+from benchmarks.measurement import markdown_table
 from latentsync.device import describe_device, resolve_dtype
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder
 
 NAME = "gpu_report"
 _TINY_NOTE = (
-    "**Tiny sizes: this run shows that every part of the report works. Its figures say nothing about the published "
-    "sizes.**"
+    "**Tiny sizes: this run tests every part of the report. Its values are not meaningful for the published sizes.**"
 )
 _CPU_NOTE = "**No accelerator: everything ran on the CPU.**"
 
 
 def facts(setup: Setup) -> dict[str, Any]:
-    """The measurements and the device."""
+    """Return device, sizes and versions of the report."""
     return {
         "device": describe_device(setup.device),
         "kind": setup.device.type,
@@ -40,16 +39,16 @@ def facts(setup: Setup) -> dict[str, Any]:
 
 
 def claim_report(folder: Path) -> None:
-    """Claim a folder for reports before the measurements start.
+    """Claim a folder for reports of an accelerator, before anything is measured.
 
     Raises:
-        InputError: the folder has other files, or is not writable.
+        InputError: it holds files of other programs, or is not writable.
     """
     claim_folder(folder, "GPU report", "name another --out", _is_of_older_version)
 
 
 def _is_of_older_version(folder: Path) -> bool:
-    """Return True if the folder has a report of this program or of `benchmarks.published_path`."""
+    """Return True if the folder holds a report of this program or of `benchmarks.published_path`."""
     for name, keys in ((f"{NAME}.json", {"facts", "sections"}), ("published_path.json", {"256", "512"})):
         try:
             content = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -61,7 +60,7 @@ def _is_of_older_version(folder: Path) -> bool:
 
 
 def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -> None:
-    """Write `gpu_report.md` and `gpu_report.json` to a claimed folder, each of them atomically."""
+    """Write `gpu_report.md` and `gpu_report.json` atomically into a claimed folder."""
     known = facts(setup)
     plain = {
         "facts": known,
@@ -77,7 +76,7 @@ def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -
 
 
 def markdown(known: dict[str, Any], results: Sequence[SectionResult]) -> str:
-    """Format the complete report."""
+    """Return the report as Markdown."""
     notes = [_TINY_NOTE] * (known["sizes"] != "published") + [_CPU_NOTE] * (known["kind"] == "cpu")
     lines = [f"# GPU report: {known['device']}", "", *(f"* {key}: {value}" for key, value in known.items()), ""]
     lines += [text for note in notes for text in (note, "")]
@@ -86,7 +85,7 @@ def markdown(known: dict[str, Any], results: Sequence[SectionResult]) -> str:
 
 
 def section_lines(result: SectionResult) -> list[str]:
-    """Format one section: heading, note, table, and the cases without values."""
+    """Return one section: heading, note, table, and the cases without values."""
     measured = [row for row in result.rows if row.status == MEASURED]
     columns = list(dict.fromkeys(key for row in measured for key, value in row.values.items() if value is not None))
     lines = [f"## {result.section.title}", "", f"{result.section.note} It took {result.seconds:.0f} s.", ""]

@@ -1,4 +1,4 @@
-"""Measure time and memory of generating windows for each number format and option."""
+"""Section: time and memory of generating windows, for each dtype and option."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.device_measurement import median_seconds, peak_memory_gib, reset_peak_memory
 from benchmarks.gpu_report.networks import NUM_FRAMES, random_codec, random_unet, unet_run
 from benchmarks.gpu_report.section import Case, Section, Setup, Values
+from benchmarks.measurement import median_seconds, peak_memory_gib, reset_peak_memory
 from latentsync.device import DTYPES, resolve_dtype
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
@@ -30,30 +30,30 @@ class RandomRows:
         self._rows = torch.randn(self.num_rows, num_layers + 1, width, generator=torch.Generator().manual_seed(0))
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Return the rows [start, stop) as (stop - start, layers + 1, width)."""
+        """Return rows [start, stop) as (stop - start, layers + 1, width)."""
         return self._rows[start:stop]
 
 
 class WindowTimer:
-    """Generates windows with the published sizes; keeps the networks of one format at a time."""
+    """Generates windows with the published sizes; holds the networks of one dtype at a time."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self._kept: tuple[torch.dtype, UNet3DConditionModel, LatentCodec] | None = None
+        self._loaded: tuple[torch.dtype, UNet3DConditionModel, LatentCodec] | None = None
 
     def networks(self, dtype: torch.dtype) -> tuple[UNet3DConditionModel, LatentCodec]:
-        """Return U-Net and codec in a format; free those of another format first."""
-        if self._kept is None or self._kept[0] != dtype:
-            self._kept = None
+        """Return U-Net and codec in a dtype; those of another dtype are freed first."""
+        if self._loaded is None or self._loaded[0] != dtype:
+            self._loaded = None
             model = unet_run(self.setup.sizes, "stage2").model
             unet = random_unet(model, self.setup.device, dtype).requires_grad_(False)
-            self._kept = (dtype, unet, random_codec(self.setup, dtype))
-        return self._kept[1:]
+            self._loaded = (dtype, unet, random_codec(self.setup, dtype))
+        return self._loaded[1:]
 
     def measure(self, resolution: int, dtype: torch.dtype, options: LipsyncOptions) -> Values:
-        """Return seconds and memory of one batch of windows."""
+        """Measure time and memory of one batch of windows."""
         unet, codec = self.networks(dtype)
-        reset_peak_memory(self.setup.device)  # creating the weights needs more memory than storing them
+        reset_peak_memory(self.setup.device)  # creating the weights takes more memory than storing them
         synthesizer = WindowSynthesizer(unet, codec, resolution)
         dims = self.setup.sizes.weights.whisper
         features = RandomRows(dims["n_audio_layer"], dims["n_audio_state"])
@@ -65,11 +65,11 @@ class WindowTimer:
 
         one_step = partial(generate, replace(options, num_inference_steps=1))
         seconds = median_seconds(generate, self.setup.device, self.setup.sizes.num_timed, warm_up=one_step)
-        return figures(seconds / len(windows)) | {"peak memory, GiB": peak_memory_gib(self.setup.device)}
+        return times(seconds / len(windows)) | {"peak memory, GiB": peak_memory_gib(self.setup.device)}
 
 
-def figures(window_seconds: float) -> dict[str, float]:
-    """Return the time of a window, and of a second of a long video with and without overlapping windows."""
+def times(window_seconds: float) -> dict[str, float]:
+    """Return the time of a window, and of one second of a long video with and without overlapping windows."""
     return {
         "s a window": window_seconds,
         "s a second of video": window_seconds * FPS / (NUM_FRAMES - OVERLAP_FRAMES),
@@ -78,7 +78,7 @@ def figures(window_seconds: float) -> dict[str, float]:
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """Return the defaults in each format, then each option in the default format of the device."""
+    """Yield the defaults in each dtype, and each option in the device's default dtype."""
     timer = WindowTimer(setup)
     defaults = LipsyncOptions(num_inference_steps=setup.sizes.num_steps, overlap_frames=OVERLAP_FRAMES)
     automatic = resolve_dtype("auto", setup.device)

@@ -1,4 +1,4 @@
-"""The networks of the report, with random weights."""
+"""Networks of the report with random weights."""
 
 from typing import cast
 
@@ -7,8 +7,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from transformers.models.videomae.modeling_videomae import get_sinusoid_encoding_table
 
-from benchmarks.gpu_report.section import Setup
-from benchmarks.gpu_report.sizes import Sizes
+from benchmarks.gpu_report.section import Setup, Sizes
 from benchmarks.random_weights import convert, random_network
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
 from latentsync.config import load_config
@@ -25,11 +24,11 @@ from latentsync.weights import REPOSITORY_ROOT
 CPU = torch.device("cpu")
 MEL_BANDS, MEL_COLUMNS = 80, 52
 NUM_FRAMES = 16
-"""Number of frames per window."""
+"""Frames of a window."""
 
 
 def unet_run(sizes: Sizes, name: str, resolution: int | None = None, changes: tuple[str, ...] = ()) -> UNetRun:
-    """Load a published configuration, `configs/unet/<name>.yaml`, at the report's sizes."""
+    """Load a published configuration, `configs/unet/<name>.yaml`, with the report's sizes."""
     overrides = [*sizes.overrides, *changes]
     if resolution is not None:
         overrides.append(f"data.resolution={resolution}")
@@ -37,21 +36,21 @@ def unet_run(sizes: Sizes, name: str, resolution: int | None = None, changes: tu
 
 
 def random_unet(config: UNetConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> UNet3DConditionModel:
-    """Build a U-Net with the memory format of `load_unet`."""
+    """Build a U-Net with the memory layout of `load_unet`."""
     unet = random_network(lambda: UNet3DConditionModel.from_unet_config(config), device)
     convert(unet, dtype)
     return unet
 
 
 def random_vae(sizes: Sizes, device: torch.device, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
-    """Build a frozen VAE with the memory format of `load_vae`."""
+    """Build a frozen VAE with the memory layout of `load_vae`."""
     vae = random_network(lambda: cast(AutoencoderKL, AutoencoderKL.from_config(dict(sizes.weights.vae))), device)
     convert(vae, dtype)
     return vae.requires_grad_(False)
 
 
 def random_codec(setup: Setup, dtype: torch.dtype) -> LatentCodec:
-    """Build the frozen VAE with its latent scaling on the device of the report."""
+    """Build the frozen VAE with its latent scaling on the report's device."""
     return LatentCodec(random_vae(setup.sizes, setup.device, dtype))
 
 
@@ -63,13 +62,13 @@ def random_whisper(sizes: Sizes) -> WhisperEncoder:
 
 
 def random_syncnet(sizes: Sizes, device: torch.device = CPU) -> tuple[StableSyncNet, SyncNetInput]:
-    """The SyncNet of a configuration, and its input window."""
+    """Build the SyncNet of a configuration; return it with its input specification."""
     config, syncnet_input = read_syncnet_config(REPOSITORY_ROOT / sizes.syncnet)
     return random_network(lambda: StableSyncNet(config), device).requires_grad_(False), syncnet_input
 
 
 def random_videomae(sizes: Sizes, device: torch.device = CPU) -> VideoFeatures:
-    """Build the network of TREPA."""
+    """Build TREPA's network."""
     size = VideoMaeSize(**sizes.videomae)
     network = random_network(lambda: VideoFeatures(size), device)
     embeddings = network.encoder.embeddings
@@ -78,7 +77,7 @@ def random_videomae(sizes: Sizes, device: torch.device = CPU) -> VideoFeatures:
 
 
 def random_lpips(device: torch.device = CPU) -> VggLpips:
-    """Build LPIPS on a VGG-16 with the fixed input scaling of the lpips package."""
+    """Build LPIPS on a VGG-16 with the input scaling of the package."""
     network = random_network(VggLpips, device)
     network.network.scaling_layer.load_state_dict(lpips.ScalingLayer().state_dict())
     return network.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Compare every network on the device with the same network on the CPU in float32."""
+"""Section: deviation of every network on the device from the same network on the CPU in float32."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -34,8 +34,8 @@ from latentsync.models.syncnet_input import read_syncnet_config
 from latentsync.models.vae import LatentCodec
 from latentsync.weights import REPOSITORY_ROOT
 
-REDUCED_FLOAT32 = "float32, as PyTorch has it by default"
-"""Name of the format with TF32 convolutions on CUDA cards."""
+REDUCED_FLOAT32 = "float32, with PyTorch's defaults"
+"""On CUDA devices: convolutions in TF32."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Subject:
 
     Attributes:
         name: name of the row.
-        build: function that builds it in float32 on the CPU.
-        inputs: float32 tensors on the CPU.
-        call: function that maps network and inputs to one output.
+        build: builds the network in float32 on the CPU.
+        inputs: returns float32 tensors on the CPU.
+        call: maps network and inputs to one output.
         is_always_float32: True if the program computes it in float32 on every device.
     """
 
@@ -58,7 +58,7 @@ class Subject:
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """Return every network in every number format that the program uses for it."""
+    """Yield every network in every dtype in which the program may compute it."""
     formats = [*DTYPES] if setup.device == CPU else ["float32", REDUCED_FLOAT32, *list(DTYPES)[1:]]
     for subject in subjects(setup):
         comparison = Comparison(subject, setup.device)
@@ -66,11 +66,11 @@ def cases(setup: Setup) -> Iterator[Case]:
             if subject.is_always_float32 and not name.startswith("float32"):
                 continue
             yield Case(f"{subject.name}, {name}", lambda comparison=comparison, name=name: comparison.error(name))
-        comparison.forget()
+        comparison.free()
 
 
 class Comparison:
-    """Compares the output of one network in several formats with one reference."""
+    """Compares one network's output in several dtypes with one reference."""
 
     def __init__(self, subject: Subject, device: torch.device) -> None:
         self.subject, self.device = subject, device
@@ -81,7 +81,7 @@ class Comparison:
         return run_network(self.subject, self._network(), CPU, torch.float32)
 
     def error(self, name: str) -> Values:
-        """Return the relative error of the whole output; raise ValueError if it is not finite."""
+        """Return the relative error of the whole output in a dtype; raise ValueError if it is not finite."""
         reference = self._reference()
         dtype = DTYPES[name.split(",")[0]]
         with without_tf32() if name == "float32" else nullcontext():
@@ -91,7 +91,7 @@ class Comparison:
         error = float((output - reference).norm() / reference.norm())
         return {"relative error": error, "numbers compared": output.numel()}
 
-    def forget(self) -> None:
+    def free(self) -> None:
         """Free the network."""
         self._network.cache_clear()
         self._reference.cache_clear()
@@ -105,7 +105,7 @@ def run_network(subject: Subject, network: nn.Module, device: torch.device, dtyp
 
 
 def converted(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Return a copy as inference uses it: the audio encoder keeps float32 weights and casts during computation."""
+    """Return a copy of the network as inference uses it: the audio encoder keeps float32 weights."""
     network = copy.deepcopy(network)
     if isinstance(network, WhisperEncoder):
         network.dtype = dtype
@@ -114,12 +114,12 @@ def converted(network: nn.Module, device: torch.device, dtype: torch.dtype) -> n
 
 
 def without_tf32() -> AbstractContextManager[None]:
-    """Compute float32 convolutions in float32 on every device, without TF32."""
+    """Return a context in which float32 convolutions are computed in float32 on every device."""
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def subjects(setup: Setup) -> Iterator[Subject]:
-    """Return every network of the repository that can run on an accelerator."""
+    """Yield every network of the repository that may run on an accelerator."""
     yield from _unets(setup)
     yield from _vae_halves(setup)
     yield Subject(
@@ -128,7 +128,7 @@ def subjects(setup: Setup) -> Iterator[Subject]:
         lambda: (_random(0, 1, MEL_BANDS, CHUNK_FRAMES),),
         lambda network, mel: network(mel),
     )
-    yield from _judges(setup)
+    yield from _frozen_networks(setup)
 
 
 def _unets(setup: Setup) -> Iterator[Subject]:
@@ -160,7 +160,7 @@ def _vae_halves(setup: Setup) -> Iterator[Subject]:
     )
 
 
-def _judges(setup: Setup) -> Iterator[Subject]:
+def _frozen_networks(setup: Setup) -> Iterator[Subject]:
     sizes = setup.sizes
     syncnet_input = read_syncnet_config(REPOSITORY_ROOT / sizes.syncnet)[1]
     frames = (3 * syncnet_input.num_frames, syncnet_input.resolution // 2, syncnet_input.resolution)
@@ -195,7 +195,7 @@ def _judges(setup: Setup) -> Iterator[Subject]:
         "SyncNet-v2, audio",
         lambda: random_network(SyncNetV2),
         lambda: (10 * _random(0, 2, 1, NUM_COEFFICIENTS, NUM_MFCC_COLUMNS),),
-        lambda network, sound: network.embed_audio(sound),
+        lambda network, mfcc: network.embed_audio(mfcc),
         is_always_float32=True,
     )
     yield Subject(

@@ -1,16 +1,16 @@
-"""Run each section in a separate process within its share of the time; a failure does not stop the others."""
+"""Run the sections, each in its own process within its share of the time; a failed one does not stop the others."""
 
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 
-from benchmarks.device_measurement import free_unused_memory, reset_peak_memory
 from benchmarks.gpu_report.section import FAILED, MEASURED, NOT_MEASURED, Row, Section, SectionResult, Setup
+from benchmarks.measurement import free_unused_memory, reset_peak_memory
 
 _OVERRUN = 1.5
-"""A section is stopped after this multiple of its share, because a case that has started may need more time."""
-_OUT_OF_TIME = "the time budget was used up: give more --minutes"
+"""A section is stopped after this many times its share of the time: a case that has started may exceed the share."""
+_OUT_OF_TIME = "the time budget is used up: give more --minutes"
 
 Report = Callable[[SectionResult], None]
 
@@ -18,14 +18,14 @@ Report = Callable[[SectionResult], None]
 def run_sections(
     sections: Sequence[Section], setup: Setup, seconds: float, one_process: bool, report: Report
 ) -> list[SectionResult]:
-    """Measure all sections; unused time of a section is added to the following ones.
+    """Measure all sections; time that one does not use is given to the later ones.
 
     Args:
-        sections: sections in the order of the report.
+        sections: sections in order.
         setup: sizes and device.
-        seconds: time for all sections together.
-        one_process: run them in this process, in which a crash ends the report and no section is stopped early.
-        report: function that receives each result.
+        seconds: total time.
+        one_process: True to run them in this process, where a crash ends everything and no section is stopped.
+        report: called with each result.
     """
     end = time.monotonic() + seconds
     results = []
@@ -33,7 +33,7 @@ def run_sections(
         left = max(end - time.monotonic(), 0.0)
         budget = left * section.share / sum(later.share for later in sections[number:])
         start = time.monotonic()
-        if one_process or budget <= 0:  # without time all cases are "not measured", which requires no process
+        if one_process or budget <= 0:  # without time every case is "not measured", so no process is started
             rows = list(measured_rows(section, setup, budget))
         else:
             rows = run_apart(section, setup, budget, min(left, _OVERRUN * budget))
@@ -43,7 +43,7 @@ def run_sections(
 
 
 def measured_rows(section: Section, setup: Setup, budget: float) -> Iterator[Row]:
-    """Measure the cases of a section in this process; no case starts after `budget` seconds."""
+    """Measure the cases of a section in this process; none is started after `budget` seconds."""
     end = time.monotonic() + budget
     try:
         for case in section.cases(setup):
@@ -54,7 +54,7 @@ def measured_rows(section: Section, setup: Setup, budget: float) -> Iterator[Row
                 free_unused_memory(setup.device)
                 reset_peak_memory(setup.device)
                 yield Row(case.name, MEASURED, dict(case.run()))
-            except Exception as error:  # a failure must not stop the other cases
+            except Exception as error:  # an error in one case must not stop the others
                 yield Row(case.name, FAILED, reason=error_line(error))
     except Exception as error:
         yield Row("the section", FAILED, reason=error_line(error))
@@ -67,18 +67,20 @@ def error_line(error: BaseException) -> str:
 
 
 def run_apart(section: Section, setup: Setup, budget: float, stop_after: float) -> list[Row]:
-    """Call `measured_rows` in a new process, so that its crashes and its device memory end with it.
+    """Run `measured_rows` in a new process, so that crashes and device memory are confined to it.
 
     Args:
-        section: a section whose `cases` is a function of a module.
+        section: its `cases` is a function of a module.
         setup: sizes and device.
-        budget: seconds after which no case starts.
-        stop_after: seconds after which the process is ended, without its start.
+        budget: no case is started after this many seconds.
+        stop_after: the process is killed after this many seconds, not counting its start.
 
     Returns:
-        The rows that the process sent; the last one is a failure if the process was stopped or died.
+        The rows that the process sent, followed by a failed one if it was killed or crashed.
     """
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA if its parent has initialized it
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a forked process cannot use CUDA after its parent has initialized it
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_rows, args=(sender, section, setup, budget), daemon=True)
     process.start()
@@ -104,7 +106,7 @@ def run_apart(section: Section, setup: Setup, budget: float, stop_after: float) 
 
 
 def _after(rows: Sequence[Row]) -> str:
-    """Return the failure of the case that was running when the process ended."""
+    """Describe the case that was running when the process ended."""
     return f"the case after {rows[-1].case!r}, and all later ones" if rows else "the first case, and all later ones"
 
 

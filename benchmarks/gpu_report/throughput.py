@@ -1,4 +1,4 @@
-"""Compare the throughput of a U-Net step with that of a matrix product."""
+"""Section: arithmetic rate of a U-Net step compared with that of a matrix product."""
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -7,9 +7,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.device_measurement import median_seconds, peak_memory_gib, reset_peak_memory
 from benchmarks.gpu_report.networks import NUM_FRAMES, audio_tokens, random_unet, unet_run
 from benchmarks.gpu_report.section import Case, Section, Setup, Values
+from benchmarks.measurement import median_seconds, peak_memory_gib, reset_peak_memory
 from latentsync.device import DTYPES
 from latentsync.models.unet import UNet3DConditionModel
 
@@ -19,7 +19,7 @@ _GUIDED = 2
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """Return for each format a matrix product, then the U-Net at each resolution."""
+    """Yield for each dtype a matrix product and the U-Net at each resolution."""
     model = unet_run(setup.sizes, "stage2").model
     unet = lru_cache(maxsize=1)(lambda dtype: random_unet(model, setup.device, dtype).requires_grad_(False))
     rate = cache(lambda dtype: matmul_rate(setup, dtype))
@@ -46,17 +46,17 @@ def matmul_rate(setup: Setup, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def unet_rate(setup: Setup, unet: UNet3DConditionModel, resolution: int, work: float, matrix_rate: float) -> Values:
-    """Return time and throughput of one step of one window with guidance.
+    """Return time and rate of one step of one window with guidance.
 
     Args:
         setup: sizes and device.
-        unet: U-Net in the format to measure.
-        resolution: side length of the face crop in pixels.
-        work: operations of the step in TFLOP.
-        matrix_rate: throughput of the matrix product in the same format in TFLOP/s.
+        unet: the network in the measured dtype.
+        resolution: side of the face crop in pixels.
+        work: operations of the step, in TFLOP.
+        matrix_rate: rate of the matrix product in the same dtype, in TFLOP/s.
     """
     size, dtype = resolution // 8, unet.dtype
-    reset_peak_memory(setup.device)  # creating the weights needs more memory than storing them
+    reset_peak_memory(setup.device)  # creating the weights takes more memory than storing them
     sample = torch.randn(_GUIDED, 13, NUM_FRAMES, size, size, device=setup.device).to(dtype)
     audio = unet.prepare_audio(audio_tokens(setup.sizes, _GUIDED).to(setup.device, dtype))
     seconds = median_seconds(lambda: unet(sample, 500, audio), setup.device, setup.sizes.num_timed)
@@ -87,7 +87,7 @@ SECTION = Section(
     title="The U-Net against the device's matrix rate",
     note=(
         "One denoising step of one window of 16 frames with guidance (two windows in a batch), stage 2. TFLOP is "
-        "counted by torch.utils.flop_counter on plain attention; the audio's keys and values are made before. The "
+        "counted by torch.utils.flop_counter on plain attention; the audio's keys and values are precomputed. The "
         "matrix product is of large square matrices. On CUDA float32 convolutions use TF32 by default, float32 matrix "
         "products do not, so the last column may exceed 1."
     ),

@@ -1,4 +1,4 @@
-"""Measure a training step of the published configurations: time, memory, losses."""
+"""Section: a training step of the published configurations: time, memory, losses."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from benchmarks.device_measurement import median_seconds, peak_memory_gib
 from benchmarks.gpu_report.networks import (
     MEL_BANDS,
     NUM_FRAMES,
@@ -19,6 +18,7 @@ from benchmarks.gpu_report.networks import (
     unet_run,
 )
 from benchmarks.gpu_report.section import Case, Section, Setup, Values
+from benchmarks.measurement import median_seconds, peak_memory_gib
 from latentsync.device import frozen_dtype, resolve_mixed_precision
 from latentsync.losses.epsilon_loss import EpsilonLoss
 from latentsync.losses.feature_losses import PerceptualLoss, TrepaLoss
@@ -33,7 +33,7 @@ from latentsync.training.unet_step import UNetStep
 
 
 def cases(setup: Setup) -> Iterator[Case]:
-    """Return one case per configuration."""
+    """Yield one case per configuration."""
     for name in setup.sizes.training_configs:
         yield Case(name, partial(measure, setup, name))
 
@@ -69,9 +69,9 @@ def measure(setup: Setup, name: str) -> Values:
         last["gradient norm"] = float(torch.as_tensor(norm))
 
     seconds = median_seconds(optimize, setup.device, setup.sizes.num_timed)
-    for figure, value in last.items():
+    for quantity, value in last.items():
         if not torch.tensor(value).isfinite():
-            raise ValueError(f"{figure} is {value} after {seconds:.2f} s a step")
+            raise ValueError(f"{quantity} is {value} after {seconds:.2f} s a step")
     return {
         "s a step": seconds,
         "peak memory, GiB": peak_memory_gib(setup.device),
@@ -85,7 +85,7 @@ def measure(setup: Setup, name: str) -> Values:
 def random_losses(
     setup: Setup, config: LossesConfig, resolution: int, dtype: torch.dtype, recompute: bool
 ) -> LossStack:
-    """Build the losses as `latentsync.losses.build.build_losses` does, with random weights for the frozen networks."""
+    """Build the losses as `latentsync.losses.build.build_losses`, with random weights in the frozen networks."""
     device = setup.device
     terms: list[LossTerm] = [EpsilonLoss(config.epsilon.weight, resolution)]
     if config.sync.weight > 0:
@@ -101,7 +101,7 @@ def random_losses(
 
 
 def random_batch(setup: Setup, run: UNetRun) -> dict[str, Any]:
-    """Return a batch as the data loader does: one window of `latentsync.data.unet_dataset.UNetDataset`."""
+    """Return a batch with one random window in the format of `latentsync.data.unet_dataset.UNetDataset`."""
     side, generator = run.data.resolution, torch.Generator().manual_seed(0)
     frames = torch.rand(2, 1, NUM_FRAMES, 3, side, side, generator=generator) * 2 - 1
     mel = torch.rand(1, 1, MEL_BANDS, run.data.num_mel_columns, generator=generator) * 8 - 4

@@ -5,10 +5,8 @@ import json
 import pytest
 import torch
 
-from benchmarks.gpu_report.__main__ import main
-from benchmarks.gpu_report.section import MEASURED, Setup
-from benchmarks.gpu_report.sections import SECTIONS
-from benchmarks.gpu_report.sizes import SIZES
+from benchmarks.gpu_report.__main__ import SECTIONS, main
+from benchmarks.gpu_report.section import MEASURED, SIZES, Setup
 from benchmarks.gpu_report.throughput import unet_flops
 
 

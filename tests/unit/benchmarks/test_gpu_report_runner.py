@@ -3,8 +3,7 @@ import torch
 
 from benchmarks.gpu_report.document import facts, markdown
 from benchmarks.gpu_report.runner import measured_rows, run_apart, run_sections
-from benchmarks.gpu_report.section import FAILED, MEASURED, NOT_MEASURED, Section, SectionResult, Setup
-from benchmarks.gpu_report.sizes import SIZES
+from benchmarks.gpu_report.section import FAILED, MEASURED, NOT_MEASURED, SIZES, Section, SectionResult, Setup
 from tests.fake_sections import DYING, HANGING, RAISING, UNMADE
 
 SETUP = Setup(SIZES["tiny"], torch.device("cpu"))
