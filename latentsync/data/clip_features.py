@@ -4,16 +4,19 @@ Training reads them as memory maps, and every process and later run shares them.
 use; Whisper rows and latents need networks and are computed beforehand by `latentsync.data.prepare_features`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from latentsync.audio.mel import syncnet_mel
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.data.augmentation import change_speech
+from latentsync.data.batching import ItemKey
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.video_window import read_frames
 from latentsync.errors import InputError
@@ -99,6 +102,32 @@ class ClipFeatures:
         if stored is None:
             raise InputError(f"features of {clip.path} are not in {self.cache.folder}: run the same command again")
         return stored
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Base of data sets with one item per clip and epoch, a function of (key, seed) alone.
+
+    Args:
+        clips: the clips; item (index, epoch) belongs to clip `index`.
+        features: their cache.
+        min_frames: smallest number of frames of a clip.
+        seed: of all random choices.
+
+    Raises:
+        ValueError: a clip is too short.
+    """
+
+    def __init__(self, clips: Sequence[TrainingClip], features: ClipFeatures, min_frames: int, seed: int) -> None:
+        short = next((clip for clip in clips if clip.num_frames < min_frames), None)
+        if short is not None:
+            raise ValueError(f"{short.path} has fewer than {min_frames} frames")
+        self.clips, self.features, self.seed = list(clips), features, seed
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: ItemKey) -> dict[str, Any]:
+        raise NotImplementedError
 
 
 def clip_samples(clip: TrainingClip) -> np.ndarray:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from latentsync.audio.mel import mel_window
 from latentsync.data.augmentation import change_colour, random_colour
 from latentsync.data.batching import ItemKey, collate, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.clip_features import ClipDataset, ClipFeatures
 from latentsync.data.video_window import model_pixels, read_frames
 from latentsync.face.mask import lower_half
 from latentsync.models.syncnet_input import SyncNetInput
@@ -75,7 +74,7 @@ class SyncNetDataConfig(SyncNetInput):
         return self.num_frames + 2 * self.min_offset_frames - 1 + abs(self.audio_offset_frames)
 
 
-class SyncNetDataset(Dataset[dict[str, Any]]):
+class SyncNetDataset(ClipDataset):
     """One item per clip and epoch, a function of (key, seed) alone.
 
     Keys of an item (f frames):
@@ -101,13 +100,8 @@ class SyncNetDataset(Dataset[dict[str, Any]]):
         Raises:
             ValueError: a clip is too short.
         """
-        short = next((clip for clip in clips if clip.num_frames < config.min_frames), None)
-        if short is not None:
-            raise ValueError(f"{short.path} has fewer than {config.min_frames} frames")
-        self.clips, self.features, self.config, self.seed = list(clips), features, config, seed
-
-    def __len__(self) -> int:
-        return len(self.clips)
+        super().__init__(clips, features, config.min_frames, seed)
+        self.config = config
 
     def __getitem__(self, key: ItemKey) -> dict[str, Any]:
         clip, config = self.clips[key.index], self.config

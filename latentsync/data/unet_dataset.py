@@ -6,13 +6,12 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from latentsync.audio.mel import mel_window
 from latentsync.audio.whisper_features import frame_rows
 from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
-from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.clip_features import ClipDataset, ClipFeatures
 from latentsync.data.video_window import model_pixels, read_frames
 
 _MAX_VALUES = {"resolution": 4096, "num_frames": 4096, "video_fps": 240, "num_mel_columns": 1 << 20}
@@ -66,7 +65,7 @@ class UNetDataConfig:
         return 2 * self.num_frames
 
 
-class UNetDataset(Dataset[dict[str, Any]]):
+class UNetDataset(ClipDataset):
     """One item per clip and epoch, a function of (key, seed) alone.
 
     Keys of an item (f frames, R resolution; L, h, w of the latents):
@@ -101,14 +100,9 @@ class UNetDataset(Dataset[dict[str, Any]]):
         Raises:
             ValueError: a clip is too short.
         """
-        short = next((clip for clip in clips if clip.num_frames < config.min_frames), None)
-        if short is not None:
-            raise ValueError(f"{short.path} has fewer than {config.min_frames} frames")
-        self.clips, self.features, self.config, self.seed = list(clips), features, config, seed
+        super().__init__(clips, features, config.min_frames, seed)
+        self.config = config
         self.load_pixels, self.load_mel = load_pixels, load_mel
-
-    def __len__(self) -> int:
-        return len(self.clips)
 
     def __getitem__(self, key: ItemKey) -> dict[str, Any]:
         clip = self.clips[key.index]

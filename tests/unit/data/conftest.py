@@ -1,9 +1,8 @@
-"""Clips that the tests of this room share."""
+"""Clips, networks and cached features that the tests of this package share."""
 
 from pathlib import Path
 
 import pytest
-from diffusers import AutoencoderKL
 
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
 from latentsync.data.clip_check import TrainingClip
@@ -12,6 +11,7 @@ from latentsync.data.prepare_features import prepare_features
 from latentsync.models.vae import LatentCodec
 from latentsync.storage.content_cache import ArrayCache, content_key
 from tests.golden_values import fill_deterministic
+from tests.tiny_networks import tiny_vae
 from tests.unit.data.clips import NUM_FRAMES, make_clip
 
 
@@ -39,15 +39,7 @@ def encoder() -> WhisperEncoder:
 @pytest.fixture(scope="session")
 def codec() -> LatentCodec:
     """A tiny VAE: 2 latent channels at a quarter of the size."""
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        norm_num_groups=4,
-        latent_channels=2,
-        mid_block_add_attention=False,
-    )
-    return LatentCodec(fill_deterministic(vae).eval().requires_grad_(False))
+    return LatentCodec(tiny_vae(latent_channels=2))
 
 
 @pytest.fixture(scope="session")

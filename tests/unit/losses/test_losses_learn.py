@@ -1,4 +1,4 @@
-"""Every term alone: overfitting one clip lowers it, its gradient reaches the U-Net, pixels are decoded on demand."""
+"""Overfitting one clip lowers every term alone; its gradient reaches the U-Net, and pixels are decoded on demand."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from latentsync.losses.loss_config import (
     SyncLossConfig,
     TrepaLossConfig,
 )
+from tests.tiny_networks import tiny_unet
 from tests.unit.losses.tiny_losses import (
     BATCH,
     NUM_FRAMES,
     RESOLUTION,
     Window,
     tiny_codec,
-    tiny_unet,
     write_syncnet,
     write_videomae,
 )
@@ -30,7 +30,7 @@ OFF = EpsilonLossConfig(weight=0)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """A repository with the judges' files."""
+    """A repository folder with the files of the frozen networks."""
     root = tmp_path_factory.mktemp("root")
     write_videomae(root)
     for latent_space in (False, True):
@@ -72,7 +72,7 @@ def test_overfitting_one_clip_lowers_the_term(name, root):
     values = []
     codec.num_decoded = 0
     for step in range(8):
-        total, figures = losses(window.predict(unet))
+        total, terms = losses(window.predict(unet))
         total.backward()
         if step == 0:
             gradients = [parameter.grad for parameter in unet.parameters() if parameter.grad is not None]
@@ -82,7 +82,7 @@ def test_overfitting_one_clip_lowers_the_term(name, root):
         optimizer.step()
         optimizer.zero_grad()
         values.append(float(total.detach()))
-        assert float(figures[losses.terms[0].name]) == pytest.approx(values[-1])
+        assert float(terms[losses.terms[0].name]) == pytest.approx(values[-1])
     assert min(values[-2:]) < 0.9 * values[0]
     assert codec.num_decoded == (8 * BATCH * NUM_FRAMES if name in DECODES else 0)
     assert not any(parameter.grad is not None for parameter in codec.vae.parameters())

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 from omegaconf import OmegaConf
 
 from latentsync.diffusion.noise import predict_x0
@@ -13,9 +12,9 @@ from latentsync.losses.loss_stack import Prediction
 from latentsync.models.checkpoint import save_checkpoint
 from latentsync.models.stable_syncnet import StableSyncNet, SyncEncoderConfig, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.models.unet_config import UNetConfig
 from latentsync.models.vae import LatentCodec
 from tests.golden_values import det, fill_deterministic
+from tests.tiny_networks import tiny_vae
 
 RESOLUTION, LATENT_SIZE, NUM_FRAMES, BATCH = 32, 8, 4, 2
 SYNC_RESOLUTION = 16
@@ -35,29 +34,7 @@ class CountingCodec(LatentCodec):
 
 
 def tiny_codec() -> CountingCodec:
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        norm_num_groups=4,
-        mid_block_add_attention=False,
-    )
-    fill_deterministic(vae)
-    return CountingCodec(vae.eval().requires_grad_(False))
-
-
-def tiny_unet() -> UNet3DConditionModel:
-    config = UNetConfig(
-        cross_attention_dim=16,
-        block_out_channels=[16, 32],
-        attention_head_dim=2,
-        norm_num_groups=4,
-        layers_per_block=1,
-        use_motion_module=True,
-    )
-    unet = UNet3DConditionModel.from_unet_config(config)
-    fill_deterministic(unet)
-    return unet
+    return CountingCodec(tiny_vae())
 
 
 def syncnet_config(latent_space: bool) -> SyncNetConfig:
