@@ -13,7 +13,6 @@ from latentsync.data.clip_features import ClipFeatures, codec_fingerprint
 from latentsync.data.clip_list import list_clips
 from latentsync.data.syncnet_dataset import SyncNetDataset, WindowGroups
 from latentsync.device import frozen_dtype, process_device, resolve_mixed_precision
-from latentsync.errors import ConfigError
 from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet
 from latentsync.models.vae import LatentCodec, load_vae, read_vae_shape
@@ -23,7 +22,7 @@ from latentsync.training.sync_accuracy import SyncAccuracy, SyncNetValidator
 from latentsync.training.syncnet_step import ChanceWatchdog, SyncNetStep
 from latentsync.training.train_command import Check
 from latentsync.training.trainer import Trainer
-from latentsync.training.training_data import check_cache_folder, check_clip_source, usable_clips
+from latentsync.training.training_data import check_cache_folder, check_clip_source, clip_source, usable_clips
 from latentsync.weights import REPOSITORY_ROOT, find_vae, locate_initial
 
 _PUBLISHED_NUM_PAIRS = 256
@@ -43,14 +42,13 @@ def build_syncnet_trainer(run: SyncNetRun, resolved_config: dict) -> Trainer:
         ConfigError: parts of the configuration do not fit each other.
         CheckpointError: weights are missing or do not fit.
     """
-    if run.data.train_clips is None or run.data.validation_clips is None:
-        missing = "train_clips" if run.data.train_clips is None else "validation_clips"
-        raise ConfigError(f"data.{missing} is not set: name a folder of clips, or a file with one path a line")
+    train_clips = clip_source("train_clips", run.data.train_clips)
+    validation_clips = clip_source("validation_clips", run.data.validation_clips)
     codec = syncnet_codec(run)
     check_syncnet_shapes(run, codec)
     features = syncnet_features(run, codec)
-    clips = _clips(run, run.data.train_clips, "train", features, codec)
-    held_out = _clips(run, run.data.validation_clips, "validation", features, codec)
+    clips = _clips(run, train_clips, "train", features, codec)
+    held_out = _clips(run, validation_clips, "validation", features, codec)
     step = SyncNetStep(initial_syncnet(run), run.pairs, run.data.min_offset_frames, {"resolution": run.data.resolution})
     windows = SyncNetDataset(clips, features, run.data, run.training.seed)
     is_grouped = run.pairs.windows_per_clip > 1
@@ -119,11 +117,11 @@ def advice(run: SyncNetRun) -> list[str]:
 
 
 def _clips(
-    run: SyncNetRun, source: str, name: str, features: ClipFeatures, codec: LatentCodec | None
+    run: SyncNetRun, source: Path, name: str, features: ClipFeatures, codec: LatentCodec | None
 ) -> list[TrainingClip]:
     """Return the usable clips of a source; `codec` computes their missing latents."""
     report = Path(run.training.run_dir) / f"{name}_clips.json"
-    paths = list_clips(Path(source))
+    paths = list_clips(source)
     return usable_clips(paths, run.data.min_frames, run.data.video_fps, features, report, codec=codec)
 
 

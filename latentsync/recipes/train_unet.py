@@ -29,7 +29,7 @@ from latentsync.storage.content_cache import ArrayCache
 from latentsync.training.optimizers import select_trainable
 from latentsync.training.train_command import Check
 from latentsync.training.trainer import Trainer
-from latentsync.training.training_data import check_cache_folder, check_clip_source, usable_clips
+from latentsync.training.training_data import check_cache_folder, check_clip_source, clip_source, usable_clips
 from latentsync.training.unet_step import UNetStep
 from latentsync.weights import REPOSITORY_ROOT, find_vae, locate, locate_initial
 
@@ -52,8 +52,7 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
         ConfigError: parts of the configuration do not fit each other.
         CheckpointError: weights are missing or do not fit.
     """
-    if run.data.train_clips is None:
-        raise ConfigError("data.train_clips is not set: name a folder of clips, or a file with one path a line")
+    train_clips = clip_source("train_clips", run.data.train_clips)
     device = process_device(run.training.device)
     dtype = frozen_dtype(resolve_mixed_precision(run.training.mixed_precision, device))
     codec = load_vae(find_vae(run.vae), device, dtype)
@@ -68,7 +67,7 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     logger.info("%.1f M parameters are trained", num_trainable / 1e6)
     step = UNetStep(unet, codec, losses, run.diffusion, resolution, recompute, run.data.sample_latents)
     training_data = _TrainingData(run, codec, encoder, losses)
-    dataset = training_data.windows("train", list_clips(Path(run.data.train_clips)))
+    dataset = training_data.windows("train", list_clips(train_clips))
     validator = None
     if run.data.validation_clips is not None:
         # Every generated video takes the speech of the next clip, hence one clip more than videos.

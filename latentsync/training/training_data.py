@@ -33,6 +33,13 @@ class SizedDataset(Protocol):
     def __getitem__(self, key: Any) -> Any: ...
 
 
+def clip_source(name: str, source: str | None) -> Path:
+    """Return the source of clips. Raise ConfigError if it is not set; `name` is its key in the section `data`."""
+    if source is None:
+        raise ConfigError(f"data.{name} is not set: name a folder of clips, or a file with one path a line")
+    return Path(source)
+
+
 def check_clip_source(name: str, source: str | None) -> None:
     """Raise ConfigError or InputError unless `source` names at least one existing clip.
 
@@ -40,9 +47,7 @@ def check_clip_source(name: str, source: str | None) -> None:
         name: key of the source in the section `data`.
         source: folder of clips, or a file with one path a line.
     """
-    if source is None:
-        raise ConfigError(f"data.{name} is not set: name a folder of clips, or a file with one path a line")
-    clips = list_clips(Path(source))
+    clips = list_clips(clip_source(name, source))
     if not any(clip.is_file() for clip in clips):
         raise InputError(
             f"{source} names {len(clips)} clips, of which none exists (such as {clips[0]}): correct the list"

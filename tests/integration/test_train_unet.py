@@ -1,4 +1,4 @@
-"""The U-Net's training from a configuration to weights that infer."""
+"""Training of the U-Net from a configuration to weights for inference."""
 
 import json
 from dataclasses import asdict

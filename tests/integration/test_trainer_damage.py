@@ -1,4 +1,4 @@
-"""Damaged, foreign and foreign-owned things that a training meets in its run folder: one line, nothing lost."""
+"""Damaged and foreign files in the run folder: the error is one line, and no file is lost."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {"ema_decay": 0.9, "schedule": {"name": "cosine", "wa
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with the whole checkpoints of steps 2 and 4."""
+    """Run folder with complete checkpoints of steps 2 and 4."""
     folder = tmp_path_factory.mktemp("trained")
     fit(folder, TinyStep(dropout=0.3), **SETTINGS)
     return folder
@@ -33,18 +33,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """Copy of the trained run folder."""
     return Path(shutil.copytree(trained, tmp_path / "run", symlinks=True))
 
 
 def as_of_an_older_version(run: Path) -> None:
-    """Takes away what older versions did not write."""
+    """Remove the files that older versions did not write."""
     for path in [*run.glob("checkpoints/step_*/manifest.json"), *run.glob(".latentsync.*")]:
         path.unlink()
 
 
 def flip(path: Path) -> None:
-    """One bit in the middle of a file."""
+    """Flip one bit in the middle of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
@@ -90,7 +90,7 @@ def test_after_the_fall_back_the_training_is_what_it_would_have_been(tmp_path: P
 
 
 def test_the_last_whole_checkpoint_outlives_later_saves(run: Path) -> None:
-    """A damaged step 4 is beyond step 3 and never counts among the last ones."""
+    """A damaged step 4 is later than step 3 and does not count among the last checkpoints."""
     flip(run / "checkpoints/step_00000004/optimizer.bin")
     fit(run, TinyStep(dropout=0.3), max_steps=3, keep_last=1, **SETTINGS)
     assert damage(run / "checkpoints/step_00000003") is None
@@ -142,7 +142,7 @@ def test_damage_of_older_checkpoints_is_found_by_their_own_checksums(
 
 
 class Foreign:
-    """An object of a class of its own."""
+    """Object of a class that torch.load refuses."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return print, ("executed",)
@@ -153,7 +153,7 @@ def as_foreign(path: Path) -> None:
 
 
 def changed(change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    """Loads, changes and saves a file of torch.save."""
+    """Load, change and save a file of torch.save."""
 
     def write(path: Path) -> None:
         content = torch.load(path, weights_only=True)
@@ -163,7 +163,7 @@ def changed(change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 
 def with_moment(make: Callable[[torch.Tensor], Any]) -> Callable[[Path], None]:
-    """Another first moment of the first weight."""
+    """Replace the first moment of the first weight."""
 
     def change(content: Any) -> Any:
         content["state"][0]["exp_avg"] = make(content["state"][0]["exp_avg"])
@@ -207,7 +207,7 @@ CONTENTS: list[tuple[str, Callable[[Path], None]]] = [
 def test_wrong_content_is_one_line_that_names_the_file(
     run: Path, file: str, write: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The manifest is made anew, so that only the content is wrong."""
+    """The manifest is rewritten, so that only the content is wrong."""
     newest = run / "checkpoints/step_00000004"
     write(newest / file)
     (newest / "manifest.json").unlink()
@@ -235,7 +235,7 @@ def test_damaged_lines_of_metrics_are_left_out(run: Path, caplog: pytest.LogCapt
 
 
 def test_a_finished_run_makes_up_for_what_its_last_save_left_undone(run: Path) -> None:
-    """It was killed between the last checkpoint and the weights; weights that somebody changed since are left alone."""
+    """The run was killed between checkpoint and export; an exported file that changed since is not overwritten."""
     (run / "tiny.pt").unlink()
     assert fit(run, **SETTINGS).was_finished
     assert torch.load(run / "tiny.pt", weights_only=True)["global_step"] == 4

@@ -1,4 +1,4 @@
-"""What ends a training, and what it leaves behind."""
+"""Errors during a training, and the files that remain afterwards."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ def test_a_number_that_is_none_stops(tmp_path: Path, mishap: str, what: str) -> 
 
 
 class FailingDisk:
-    """torch.save, until a path names the step; then half a file and an error of the system, wrapped or not."""
+    """Like torch.save, but for one step it writes half a file and raises an OS error, wrapped or not."""
 
     def __init__(self, part: str, number: int, is_wrapped: bool = False) -> None:
         self.part, self.number, self.is_wrapped, self.save = part, number, is_wrapped, torch.save
@@ -103,7 +103,7 @@ def test_nothing_to_train(tmp_path: Path) -> None:
 
 
 def test_the_scaler_skips_an_overflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scale beyond float16's range overflows until the scaler has lowered it; the finite loss goes on."""
+    """A scale beyond float16's range overflows until the scaler has lowered it; then training continues."""
 
     def with_scaler(config: TrainerConfig) -> Any:
         accelerator = build_accelerator(config)
@@ -125,7 +125,7 @@ def test_the_scaler_skips_an_overflow(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_scaler_takes_its_scale_out_before_gradients_are_clipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power of two changes no digit: norms, clipped steps and weights are those of a training without a scaler."""
+    """Scaling by a power of two is exact: norms, clipped steps and weights equal those without a scaler."""
     scale = 2.0**16
 
     def with_scaler(config: TrainerConfig) -> Any:

@@ -1,4 +1,4 @@
-"""Two processes on one machine train what one process trains."""
+"""Training with two processes gives the same weights as with one."""
 
 import json
 import os
@@ -18,7 +18,7 @@ AVERAGED = {"ema_decay": 0.9, "optimizer": {"lr": 0.01}, "validate_every": 4}
 
 
 def run_two(repository: Path, runs: list[dict[str, Any]]) -> list[tuple[int, str]]:
-    """Two gloo processes, as torchrun would start them; returns each one's exit status and what it said."""
+    """Start two gloo processes as torchrun does; return exit status and stderr of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,7 +37,7 @@ def run_two(repository: Path, runs: list[dict[str, Any]]) -> list[tuple[int, str
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[Path, list[tuple[int, str]]]:
-    """One run in one process; in two: the same, a continuation of its half, the same sharded, one that goes wrong."""
+    """One run with one process; with two: the same, a resumed one, a sharded one, and one that fails."""
     folder = tmp_path_factory.mktemp("runs")
     fit(folder / "one", batch_size=8, validator=mean_output, **AVERAGED)
     two = {"batch_size": 4, **AVERAGED}

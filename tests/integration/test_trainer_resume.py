@@ -1,4 +1,4 @@
-"""A training that is stopped and continued is the training that was not."""
+"""A training that was stopped and resumed equals an uninterrupted one."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What a training writes, and what its settings do."""
+"""Files that a training writes, and the effect of its settings."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from tests.integration.tiny_training import TinyDataset, TinyStep, fit, tiny_con
 
 
 class RisingValidator:
-    """Says the values given; looks at the model, and draws random numbers as a sampler would."""
+    """Return the given values; check the model, and draw random numbers as a sampler does."""
 
     def __init__(self, values: list[float]) -> None:
         self.values, self.folders, self.weights = list(values), list[Path](), list[torch.Tensor]()

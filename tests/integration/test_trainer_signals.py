@@ -1,4 +1,4 @@
-"""Signals that come in numbers, during a save, while the program ends: the checkpoint is whole, the end is quiet."""
+"""Repeated signals, also during a save and at exit: the checkpoint is complete and no traceback is printed."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A dry run of a training ends as its real run does, with the same lines, and writes nothing."""
+"""A dry run of a training reports the same errors as the training itself, and writes nothing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Entry = Callable[[list[str]], int]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A user's folder with what the settings below name; the clips are never opened."""
+    """User folder with the files that the settings below name; the clips are never opened."""
     folder = tmp_path_factory.mktemp("a user")
     for name in ("clips/a.mp4", "held out/b.mp4", "notes/thesis.txt", "empty/x.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -72,7 +72,7 @@ BAD: dict[str, str] = {
 
 
 def ends(entry: Entry, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    """Exit code of a command, and what it says on the error stream."""
+    """Return the exit code of a command and its lines of errors."""
     capsys.readouterr()
     code = entry(arguments)
     lines = capsys.readouterr().err.splitlines()
@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def agree(entry: Entry, arguments: list[str], part: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both runs fail with the same line, and nothing in the folder has changed."""
+    """Check that both runs fail with the same line and change nothing in the folder."""
     before = contents(folder)
     dry = ends(entry, [*arguments, "--dry_run"], capsys)
     assert contents(folder) == before

@@ -1,4 +1,4 @@
-"""Every training line of the documents passes its --dry_run where the published weights are: stand-ins, in a copy."""
+"""Every documented training line passes its --dry_run, with stand-ins for the published weights."""
 
 import json
 import os
@@ -33,14 +33,14 @@ WRONG = (
 EARLIER = {
     "demo_audio_encoder": "whisper.pt", "demo_vae": "vae/config.json", "demo_vae_continued": "vae/config.json",
 }  # fmt: skip
-"""What the demo's trainings write that later lines continue."""
+"""Files of the demo trainings that later lines read."""
 
 Line = tuple[str, tuple[str, ...]]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
-    """How the dry run of every line ended, in a user's folder beside a copy of the repository with the weights."""
+    """Result of the dry run of every line, in a user folder beside a copy of the repository with the weights."""
     copy, folder = tmp_path_factory.mktemp("the repository"), tmp_path_factory.mktemp("a folder")
     for name in ("demo", "latentsync", "scripts", "configs", "tests"):
         shutil.copytree(REPOSITORY_ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "golden"))
@@ -64,7 +64,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
 
 
 def write_clip_stand_ins(folder: Path) -> None:
-    """Clips that are listed and never opened: a video, one of the synthetic data set, and the pipeline's lists."""
+    """Write clips that are listed but never opened: a video, a synthetic clip, and the lists of the pipeline."""
     (folder / "clip_0").mkdir(parents=True)
     for name in ("clip.mp4", *(f"clip_0/{name}" for name in CLIP_FILES)):
         (folder / name).write_bytes(b"")
@@ -73,7 +73,7 @@ def write_clip_stand_ins(folder: Path) -> None:
 
 
 def line_with(*words: str) -> Line:
-    """The first documented line that has these arguments."""
+    """Return the first documented line with these arguments."""
     return next((line.program, line.arguments) for line in LINES if set(words) <= set(line.arguments))
 
 
@@ -84,7 +84,7 @@ def test_its_dry_run_is_green(results: dict[Line, dict], line):
 
 
 def test_stages_start_from_the_published_weights_or_those_of_your_own_stage_1(results: dict[Line, dict]):
-    """Stage 2 takes all published tensors; where stages differ, motion modules are dropped or new, and logged."""
+    """Stage 2 loads all published tensors; between stages, motion modules are dropped or new, and this is logged."""
     clips = ("data.train_clips=CLIPS", "data.validation_clips=HELD_OUT")
     stage_1 = results[line_with("configs/unet/stage1.yaml", *clips)]
     stage_2 = results[line_with("configs/unet/stage2.yaml", *clips)]

@@ -1,4 +1,4 @@
-"""A training of a few milliseconds, for the trainer's tests: in this process, or run as a module in another one."""
+"""A training of a few milliseconds for tests of the trainer, in this process or as a module in another one."""
 
 import json
 import logging
@@ -48,13 +48,13 @@ class TinyDataset:
 
 
 class TinyStep:
-    """Learns the sum of its inputs; a mishap can be arranged.
+    """Regression onto the sum of the inputs, with an optional failure.
 
     Args:
-        dropout: draws from the process' own generator, so that a resume must bring it back.
-        mishap: "kill", "SIGTERM", "SIGINT", "nan" or "inf_gradient": what happens.
-        at: in the step after this many steps.
-        rank: in this process.
+        dropout: draws from the generator of the process, so that a resume must restore it.
+        mishap: "kill", "SIGTERM", "SIGINT", "nan" or "inf_gradient": the failure.
+        at: steps done before it.
+        rank: rank of the failing process.
     """
 
     export_name = "tiny.pt"
@@ -88,7 +88,7 @@ class TinyStep:
 
 
 def tiny_config(run_dir: Path | str, **settings: Any) -> TrainerConfig:
-    """The base configuration with these settings over it."""
+    """Return the base configuration with these settings."""
     merged = OmegaConf.merge(OmegaConf.structured(TrainerConfig), BASE, settings, {"run_dir": str(run_dir)})
     config = OmegaConf.to_object(merged)
     assert isinstance(config, TrainerConfig)
@@ -96,12 +96,12 @@ def tiny_config(run_dir: Path | str, **settings: Any) -> TrainerConfig:
 
 
 def fit(run_dir: Path | str, step: TinyStep | None = None, validator: Any = None, **settings: Any) -> TrainReport:
-    """Trains the tiny model."""
+    """Train the tiny model."""
     return Trainer(tiny_config(run_dir, **settings), step or TinyStep(), TinyDataset(), collate, validator).fit()
 
 
 def build_sharded_accelerator(config: TrainerConfig) -> Accelerator:
-    """FSDP2 on CPUs: torch can, accelerate does not offer it, so its state is told."""
+    """Build an accelerator for FSDP2 on CPUs; torch supports it, accelerate does not, so its state is set directly."""
     accelerator = build_accelerator(config)
     accelerator.state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type="FULL_STATE_DICT")
@@ -109,12 +109,12 @@ def build_sharded_accelerator(config: TrainerConfig) -> Accelerator:
 
 
 def mean_output(model: nn.Module, folder: Path, global_step: int) -> dict[str, float]:
-    """A validator."""
+    """Validator: mean output of the model."""
     return {"output": float(model(torch.ones(2, 6)).mean())}
 
 
 def main(argument: str) -> int:
-    """Runs trainings one after the other, given as JSON.
+    """Run trainings one after the other, given as JSON.
 
     [{"run_dir": ..., "step": {...}, "is_sharded": true, setting: value, ...}]
     """

@@ -1,4 +1,4 @@
-"""YAMLs with the published keys are read as configurations of ours, or refused in one line with the remedy."""
+"""YAMLs with published keys are translated, or refused in one line with the remedy."""
 
 import math
 from dataclasses import asdict

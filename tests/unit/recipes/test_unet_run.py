@@ -1,4 +1,4 @@
-"""The documented line that selects the published training, against the values it stands for."""
+"""The documented line of the published training, against its values; keys of earlier versions."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The checkpoint folder keeps what it should and touches nothing else."""
+"""The checkpoint folder keeps the right checkpoints and no other file is changed."""
 
 import os
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_prune_keeps_the_last_the_best_and_what_is_no_checkpoint(tmp_path: Path)
 
 
 def test_prune_counts_neither_damaged_checkpoints_nor_those_beyond_the_current_step(tmp_path: Path) -> None:
-    """After a fall back from a damaged step 4 to step 2, the checkpoint of step 3 stays, whatever is beyond."""
+    """After a fallback from a damaged step 4 to step 2, the checkpoint of step 3 is kept despite the later one."""
     folder = CheckpointFolder(tmp_path, damaged=["step_00000001"])
     for step in (1, 2, 3, 4):
         saved(folder, step)

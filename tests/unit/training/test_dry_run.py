@@ -1,4 +1,4 @@
-"""Sizes and memory are told without allocating anything."""
+"""Sizes and memory are estimated without allocating memory."""
 
 import torch
 from torch import nn

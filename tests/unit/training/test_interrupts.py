@@ -1,4 +1,4 @@
-"""Signals are remembered, cut short what may be, never a save, and are given back."""
+"""Signals are recorded and abort a validation but not a save; former handlers are restored."""
 
 import os
 import signal
@@ -24,24 +24,24 @@ with interrupts.stop_requested() as request:
             for _ in range(20):
                 os.kill(os.getpid(), number)
     os.kill(os.getpid(), number)
-    print("leaves by itself")
+    print("exits normally")
 """
 
 
 @pytest.mark.parametrize(("name", "when"), [("SIGINT", "before"), ("SIGHUP", "during")])
-def test_a_later_signal_leaves_at_once_but_not_while_or_after_the_save_that_it_asked_for(name: str, when: str) -> None:
+def test_a_second_signal_exits_immediately_except_during_or_after_the_save(name: str, when: str) -> None:
     number = signal.Signals[name]
     command = [sys.executable, "-c", _SIGNALLED, str(int(number)), when]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     if when == "during":
-        assert (done.returncode, done.stdout) == (0, "saved\nleaves by itself\n")
+        assert (done.returncode, done.stdout) == (0, "saved\nexits normally\n")
     else:
         assert (done.returncode, done.stdout) == (128 + number, "saved\n")
         assert done.stderr.splitlines()[-1].startswith("stopped immediately; the same command continues")
 
 
-def test_the_first_signal_is_remembered_and_those_that_come_with_it_are_the_same_wish() -> None:
+def test_signals_right_after_the_first_one_are_ignored() -> None:
     with stop_requested() as request:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -49,7 +49,7 @@ def test_the_first_signal_is_remembered_and_those_that_come_with_it_are_the_same
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_what_ignores_a_signal_goes_on_ignoring_it() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
         with stop_requested() as request:

@@ -1,4 +1,4 @@
-"""Rows of metrics, and the charts made of them."""
+"""Rows of metrics and their charts."""
 
 import json
 import math

@@ -27,7 +27,7 @@ BAD_VALUES = (
 
 
 def keys_of(schema: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of a configuration's keys, sections included."""
+    """Return the dotted keys of a configuration, including its sections."""
     hints = get_type_hints(schema)
     for one in fields(schema):
         yield prefix + one.name
@@ -52,7 +52,7 @@ def test_the_trainers_refusals_name_the_key_as_the_command_line_takes_it(overrid
 
 
 def literals(path: Path) -> Iterator[str]:
-    """The string constants of a source file that are not docstrings, fixed parts of f-strings included."""
+    """Yield the string constants of a source file except docstrings, including fixed parts of f-strings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Muon against the singular value decomposition, its AdamW half against torch's, and who gets which."""
+"""Muon against the singular value decomposition, AdamW, schedules and EMA against torch and diffusers."""
 
 import pytest
 import torch

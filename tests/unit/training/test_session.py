@@ -1,4 +1,4 @@
-"""The generators' state survives a file that holds plain data only."""
+"""The state of the random generators survives a file of plain data."""
 
 import random
 from pathlib import Path

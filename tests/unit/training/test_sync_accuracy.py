@@ -13,7 +13,7 @@ NUM_FRAMES = 60
 
 
 class Features:
-    """Stands for the cache: frame i is all of brightness 4 i, and the mel's first row counts frames."""
+    """Stand-in for the feature cache: frame i has brightness 4 i, and the first mel row counts frames."""
 
     def frames(self, clip: TrainingClip, only_lower_half: bool) -> np.ndarray:
         assert only_lower_half
@@ -26,7 +26,7 @@ class Features:
 
 
 class FirstFrame(nn.Module):
-    """Two "encoders" that read the time of a window's first frame from picture and sound and give it as a direction."""
+    """Two encoders that embed the time of a window's first frame, from video and from audio, as a direction."""
 
     def __init__(self, delay: int = 0) -> None:
         super().__init__()

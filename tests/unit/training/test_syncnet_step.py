@@ -25,7 +25,7 @@ START, HALFWAY = StepContext(0, 10), StepContext(5, 10)
 
 
 class Given(nn.Module):
-    """Stands for the network: gives the embeddings it is handed as pictures and sound."""
+    """Stand-in for the network: returns its inputs as the embeddings."""
 
     def forward(self, frames: torch.Tensor, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return nn.functional.normalize(frames.flatten(1)), nn.functional.normalize(mel.flatten(1))

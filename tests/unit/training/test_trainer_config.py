@@ -1,4 +1,4 @@
-"""Values out of range are one line that names the key."""
+"""Values out of range are reported in one line that names the key."""
 
 from pathlib import Path
 
