@@ -186,8 +186,8 @@ def _main(options: argparse.Namespace) -> int:
     if options.out is not None:
         text = "\n".join(table(resolution, result) for resolution, result in results.items())
         for file, content in {"published_path.md": text, "published_path.json": json.dumps(results, indent=1)}.items():
-            with atomic_write(options.out / file) as beside:
-                beside.write_text(content + "\n", encoding="utf-8")
+            with atomic_write(options.out / file) as temporary:
+                temporary.write_text(content + "\n", encoding="utf-8")
     return 0
 
 

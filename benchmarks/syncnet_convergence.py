@@ -150,8 +150,8 @@ def run_study(study: Study, data: Path, out: Path) -> None:
     if study.num_clips:
         paths = [str(path.resolve()) for path in list_clips(clips)[: study.num_clips]]
         clips = out / "lists" / f"{folder.name}.txt"  # not in the run folder, which the training creates
-        with atomic_output(clips) as beside:
-            beside.write_text("\n".join(paths) + "\n", encoding="utf-8")
+        with atomic_output(clips) as temporary:
+            temporary.write_text("\n".join(paths) + "\n", encoding="utf-8")
     status = train_syncnet.main(study.arguments(clips, held_out, cache, folder))
     if status > SIGNAL_EXIT_BASE:
         raise Stopped(status - SIGNAL_EXIT_BASE)
@@ -174,8 +174,8 @@ def run_study(study: Study, data: Path, out: Path) -> None:
         "rows": rows,
         "clean": json.loads(evaluated.read_text()),
     }
-    with atomic_output(folder / "result.json") as beside:
-        beside.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    with atomic_output(folder / "result.json") as temporary:
+        temporary.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
 def main() -> int:

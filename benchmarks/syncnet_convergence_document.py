@@ -72,10 +72,10 @@ def write_document(out: Path, order: Sequence[str]) -> None:
         if present:
             draw(present, FOLDER / f"{group}.png")
             text = replaced(text, group, _HEADER + "".join(table_row(result) for result in present))
-    with atomic_write(DOCUMENT) as beside:
-        beside.write_text(text, encoding="utf-8")
-    with atomic_write(FOLDER / "curves.json") as beside:
-        beside.write_text(json.dumps({name: curves(results[name]) for name in order if name in results}) + "\n")
+    with atomic_write(DOCUMENT) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(FOLDER / "curves.json") as temporary:
+        temporary.write_text(json.dumps({name: curves(results[name]) for name in order if name in results}) + "\n")
 
 
 def replaced(text: str, group: str, table: str) -> str:
@@ -144,5 +144,5 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axes.set_xlabel("windows processed")
         axes.grid(alpha=0.3)
     right.legend(fontsize="small")
-    with atomic_write(path) as beside:
-        FigureCanvasAgg(figure).print_png(str(beside))
+    with atomic_write(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))

@@ -234,9 +234,9 @@ def _read_files(options: argparse.Namespace) -> list[Path]:
 
 
 def _write(comparison: Comparison, text: str, out: Path) -> None:
-    with atomic_output(out) as beside:
+    with atomic_output(out) as temporary:
         content = text if out.suffix == ".md" else json.dumps(_json(comparison), indent=1) + "\n"
-        beside.write_text(content, encoding="utf-8")
+        temporary.write_text(content, encoding="utf-8")
 
 
 def _json(comparison: Comparison) -> dict[str, object]:

@@ -66,9 +66,9 @@ def shifted_audio(audio: Path, num_frames: int, clips: FaceClips, folder: Path) 
     """Return the audio delayed by some video frames (negative: advanced), zero-padded to the same length."""
     path = folder / f"{cache_key('shifted', _VERSION, clips.content_key(audio), num_frames)[:20]}.wav"
     if not path.is_file():
-        with AudioSamples.decode(audio) as samples, atomic_write(path) as beside:
+        with AudioSamples.decode(audio) as samples, atomic_write(path) as temporary:
             start = -num_frames * SAMPLES_PER_FRAME
-            write_wav(beside, samples.read(start, start + samples.num_samples))
+            write_wav(temporary, samples.read(start, start + samples.num_samples))
     return path
 
 

@@ -6,7 +6,6 @@ cannot be scored are listed and counted, and are not part of the means.
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -21,12 +20,13 @@ from eval.metrics.metric import Metric, not_measured_line
 from eval.metrics.stable_sync import METRICS as STABLE_METRICS
 from eval.metrics.sync import METRIC as SYNC
 from eval.pairs import Pair
+from eval.stored_results import write_report
 from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.data.clip_list import VIDEO_SUFFIXES, list_clips
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
-from latentsync.storage.output_file import atomic_output, check_output_file
+from latentsync.storage.output_file import check_output_file
 from latentsync.storage.temporary_files import temporary_folder
 
 SCORERS: dict[str, Metric] = {metric.name: metric for metric in (SYNC, *STABLE_METRICS)}
@@ -45,9 +45,7 @@ def _main(options: argparse.Namespace) -> int:
         check_output_file(options.out, given)
     report = evaluate(options)
     sys.stdout.write("\n".join(lines(report)) + "\n")
-    if options.out is not None:
-        with atomic_output(options.out) as beside:
-            beside.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(report, options.out)
     return 0 if report["num_judged"] else EXIT_BAD_INPUT
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from eval.stored_results import write_report
 from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.data.clip_check import check_clips
@@ -24,7 +25,7 @@ from latentsync.device import resolve_device
 from latentsync.models.checkpoint import load_syncnet
 from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
 from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
-from latentsync.storage.output_file import atomic_output, check_output_file
+from latentsync.storage.output_file import check_output_file
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, accuracy_metrics
 
@@ -42,11 +43,9 @@ def _main(options: argparse.Namespace) -> int:
     if options.out is not None:
         given = [options.config, options.checkpoint, options.clips, *list_clips(options.clips)]
         check_output_file(options.out, given)
-    report = json.dumps(evaluate(options), indent=1)
-    sys.stdout.write(report + "\n")
-    if options.out is not None:
-        with atomic_output(options.out) as beside:
-            beside.write_text(report + "\n", encoding="utf-8")
+    report = evaluate(options)
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    write_report(report, options.out)
     return 0
 
 

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(document: Path) -> int:
     text = with_table(document.read_text(encoding="utf-8"), str(document))
-    with atomic_write(document) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_write(document) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -210,8 +210,8 @@ def _write(results: Results, protocol: str, out: Path) -> str:
     text = sanity_markdown(results, protocol)
     content = json.dumps([{**json_record(one), "says": one.statement()} for one in orders(results, protocol)], indent=1)
     for name, written in (("sanity.md", text), ("sanity.json", content + "\n")):
-        with atomic_write(out / name) as beside:
-            beside.write_text(written, encoding="utf-8")
+        with atomic_write(out / name) as temporary:
+            temporary.write_text(written, encoding="utf-8")
     return text
 
 

@@ -3,17 +3,25 @@
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError
 from latentsync.storage.atomic import atomic_write
+from latentsync.storage.output_file import atomic_output
 
 logger = logging.getLogger(__name__)
 
 Values = dict[str, float]
 """Measured values by name."""
+
+
+def write_report(report: Mapping[str, Any], out: Path | None) -> None:
+    """Write a report as a JSON file atomically; do nothing if no file is named."""
+    if out is not None:
+        with atomic_output(out) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 class ResultStore:

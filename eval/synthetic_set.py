@@ -103,8 +103,8 @@ def make_clip(chosen: SyntheticSet, out: Path, index: int) -> None:
 
 def _written_speech(clip: TalkingClip, path: Path) -> Path:
     if not path.is_file():
-        with atomic_write(path) as beside:
-            write_wav(beside, clip.samples)
+        with atomic_write(path) as temporary:
+            write_wav(temporary, clip.samples)
     return path
 
 
@@ -133,8 +133,8 @@ def _claim(chosen: SyntheticSet, out: Path) -> None:
         raise InputError(f"{out} holds a set made otherwise ({json.dumps(found)}): {_REMEDY}")
     claim_folder(out, PROGRAM, _REMEDY, _is_of_older_version)
     if not record.exists():
-        with atomic_output(record) as beside:
-            beside.write_text(json.dumps(content, indent=1) + "\n")
+        with atomic_output(record) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _is_of_older_version(out: Path) -> bool:
@@ -152,7 +152,7 @@ def _read_record(path: Path) -> object:
 
 def _write_list(chosen: SyntheticSet, out: Path) -> Path:
     path = out / "list.csv"
-    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("name", "video", "audio", "reference", "protocol"))
         for index, driver in enumerate(chosen.drivers()):

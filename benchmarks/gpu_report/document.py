@@ -71,8 +71,8 @@ def write_report(folder: Path, setup: Setup, results: Sequence[SectionResult]) -
     }
     texts = {f"{NAME}.md": markdown(known, results), f"{NAME}.json": json.dumps(plain, indent=1) + "\n"}
     for name, text in texts.items():
-        with atomic_write(folder / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with atomic_write(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def markdown(known: dict[str, Any], results: Sequence[SectionResult]) -> str:

@@ -114,8 +114,8 @@ def _write(out: Path, results: dict[str, dict]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     table = markdown_table({name: result["figures"] for name, result in results.items()})
     for name, text in (("figures.json", json.dumps(results, indent=1) + "\n"), ("table.md", table)):
-        with atomic_write(out / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with atomic_write(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def parse_evaluation(arguments: argparse.Namespace) -> Evaluation:

@@ -21,6 +21,7 @@ from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.errors import InputError
+from latentsync.face.mask import lower_half
 from latentsync.judges.crop_measures import (
     correlation,
     edge_step,
@@ -180,8 +181,7 @@ def summary(dubs: list[Values], own: list[Values]) -> Values:
 @torch.inference_mode()
 def vae_distance(distance: VaeEncoderDistance, first: np.ndarray, second: np.ndarray) -> float:
     """Return the mean distance of VAE features (stand-in for LPIPS) of the lower halves, over every fourth frame."""
-    half = first.shape[1] // 2
-    parts = [to_images(crops[::4, half:]) for crops in (first, second)]
+    parts = [to_images(lower_half(crops[::4], channels_last=True)) for crops in (first, second)]
     pairs = zip(*(part.split(8) for part in parts), strict=True)
     return float(torch.cat([distance(one, other) for one, other in pairs]).mean())
 

@@ -127,7 +127,7 @@ class ToldMetric(Metric):
         return measure
 
 
-def test_the_command_counts_what_it_cannot_judge(tmp_path, monkeypatch, capsys):
+def test_the_command_counts_videos_that_it_cannot_score(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(command.SCORERS, "sync", ToldMetric())
     for name in ("bad", "four", "sixsix"):
         (tmp_path / f"{name}.mp4").write_bytes(b"x")

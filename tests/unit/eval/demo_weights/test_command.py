@@ -71,7 +71,7 @@ def test_the_command_writes_figures_and_table(evaluation, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("extra", "message"), [(["--dubs", "-1"], "at least 0"), (["--data", "/nowhere"], "no such folder")]
+    ("extra", "message"), [(["--dubs", "-1"], "at least 0"), (["--data", "/nowhere"], "does not exist")]
 )
 def test_wrong_options_are_one_line(evaluation, tmp_path, monkeypatch, capsys, extra, message):
     line = ["evaluate", "size", "--data", tmp_path / "clips", "--weights", evaluation.weights, "--out", tmp_path]
