@@ -182,7 +182,7 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("network", "setting", "part"),
     [
         ("mouth_reader", "data.train_clips=nowhere", "nowhere does not exist"),
-        ("videomae", "data.validation_clips=empty", "empty: holds no complete clips"),
+        ("videomae", "data.validation_clips=empty", "empty contains no complete clips"),
         ("vae", "initial=nowhere", "nowhere is neither a folder with a VAE"),
         ("audio_encoder", "initial=nowhere.pt", "nowhere.pt is missing"),
         ("mouth_reader", "training.run_dir=notes", "did not make"),

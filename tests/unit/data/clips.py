@@ -1,4 +1,4 @@
-"""Small training clips made on the spot, whose frames carry their own number."""
+"""Small training clips whose frames show their own number."""
 
 import subprocess
 import wave
@@ -13,13 +13,13 @@ NUM_FRAMES = 60
 
 
 def ffmpeg(*args: str, data: bytes | None = None) -> None:
-    """Run ffmpeg, fail the test with its words."""
+    """Run ffmpeg; a failure fails the test with ffmpeg's message."""
     done = subprocess.run(["ffmpeg", "-v", "error", "-y", *args], input=data, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 
 
 def numbered_frame(number: int, side: int = SIDE) -> np.ndarray:
-    """A frame that shows `number` in binary, as stripes of black and white, over a lower half of one colour."""
+    """Return a frame that shows `number` in binary as black and white stripes above a lower half of one colour."""
     bits = np.array([number >> bit & 1 for bit in range(NUM_BITS)], dtype=np.uint8)
     frame = np.repeat(np.repeat(bits * 255, side // NUM_BITS)[None, :, None], side, axis=0).repeat(3, axis=2)
     frame[side // 2 :] = (number * 4, 255 - number * 4, 60)
@@ -27,14 +27,14 @@ def numbered_frame(number: int, side: int = SIDE) -> np.ndarray:
 
 
 def frame_number(frame: np.ndarray) -> int:
-    """The number in a frame (h, w, 3)."""
+    """Return the number in a frame (h, w, 3)."""
     step = frame.shape[1] // NUM_BITS
     stripes = frame[frame.shape[0] // 4, step // 2 :: step].mean(axis=-1)
     return sum(int(value > 128) << bit for bit, value in enumerate(stripes))
 
 
 def speech(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise in bursts (n,) float32 at 16 kHz, different all the time."""
+    """Return bursts of noise (n,) float32 at 16 kHz."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(round(seconds * 16000)) / 16000
     return (0.2 * rng.standard_normal(len(time_s)) * (1 + np.sin(9 * time_s + seed)) / 2).astype(np.float32)
@@ -58,7 +58,7 @@ def make_clip(
     seed: int = 0,
     options: Sequence[str] = (),
 ) -> Path:
-    """A clip of numbered frames with B-frames, and lossless speech (as long as the picture; 0: none)."""
+    """Write a clip of numbered frames with B-frames and lossless speech (by default as long as the video; 0: none)."""
     raw = b"".join(numbered_frame(number, side).tobytes() for number in range(num_frames))
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{side}x{side}", "-framerate", fps]
     encode = ["-c:v", "libx264", "-crf", "8", "-bf", "3", "-g", "30", "-pix_fmt", "yuv420p", "-c:a", "alac", *options]

@@ -36,7 +36,7 @@ def keys(sampler: StepSampler) -> list[ItemKey]:
 
 
 @pytest.mark.parametrize(("num_items", "batch_size", "world_size"), [(10, 4, 2), (3, 4, 2), (7, 1, 3), (1, 2, 2)])
-def test_the_ranks_together_see_what_one_process_sees_in_order(
+def test_the_ranks_together_get_the_items_of_one_process_in_order(
     num_items: int, batch_size: int, world_size: int
 ) -> None:
     alone = list(StepSampler(num_items, batch_size * world_size, seed=3, num_batches=9))
@@ -46,7 +46,7 @@ def test_the_ranks_together_see_what_one_process_sees_in_order(
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 8])
-def test_a_restarted_run_sees_the_rest(start: int) -> None:
+def test_a_resumed_run_gets_the_rest(start: int) -> None:
     whole = list(StepSampler(5, 3, 2, 1, seed=1, num_batches=9))
     rest = StepSampler(5, 3, 2, 1, seed=1, start_batch=start, num_batches=9 - start)
     assert list(rest) == whole[start:]

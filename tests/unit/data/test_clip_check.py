@@ -1,4 +1,4 @@
-"""Clips that training cannot use are skipped, counted and listed."""
+"""Clips that training cannot use are skipped, counted and listed by reason."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from tests.unit.data.clips import ffmpeg, make_clip
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One clip of every kind."""
+    """Write one clip of every kind."""
     folder = tmp_path_factory.mktemp("clips")
     good = make_clip(folder / "good.mp4")
     (folder / "copy.mp4").write_bytes(good.read_bytes())
@@ -72,7 +72,7 @@ def test_every_kind_of_bad_clip_is_skipped_with_its_reason(
     assert {"path": str(folder / "text.mp4"), "reason": "cannot be decoded"} in report["skipped"]
 
 
-def test_what_was_found_is_remembered_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [folder / "good.mp4", folder / "soundless.mp4", folder / "text.mp4"]
     first = check_clips(paths, 32, 25, cache=tmp_path)
 
@@ -92,7 +92,7 @@ def test_only_frames_with_audio_count(folder: Path, tmp_path: Path) -> None:
     assert check_clips([folder / "brief_sound.mp4"], 10, 25, with_audio=False).usable[0].num_frames == 60
 
 
-def test_the_sound_is_as_long_as_the_decoder_makes_it(folder: Path) -> None:
+def test_the_audio_is_as_long_as_the_decoder_makes_it(folder: Path) -> None:
     facts = clip_check.read_clip_facts(folder / "good.mp4", "x", None)
     with AudioSamples.decode(folder / "good.mp4") as samples:
         assert facts.num_samples == samples.num_samples == 38400

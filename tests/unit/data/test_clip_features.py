@@ -1,4 +1,4 @@
-"""What is cached of a clip is what the rooms beneath compute from its file."""
+"""Cached features equal what their packages compute from the clip's file."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -123,17 +123,17 @@ def test_each_content_is_computed_once_over_the_ranks_and_not_again(
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(prepare_features, clips, features, encoder, rank=0, world_size=2)
         while not features.cache.holds(features.rows_key(clip)):
-            assert not first.done(), "a rank returns when the share of the other is there"
+            assert not first.done(), "a rank returns when the other's share is in the cache"
         second = prepare_features(clips, features, encoder, rank=1, world_size=2)
         assert (first.result(), second) == (1, 1)
     assert computed == [clip, other_clip]
-    heard: list[tuple[int, int]] = []
-    assert prepare_features(clips, features, encoder, progress=lambda *pair: heard.append(pair)) == 0
-    assert heard == [(1, 2), (2, 2)]
+    calls: list[tuple[int, int]] = []
+    assert prepare_features(clips, features, encoder, progress=lambda *pair: calls.append(pair)) == 0
+    assert calls == [(1, 2), (2, 2)]
     assert features.whisper_rows(other_clip).shape == (80, 2, 16)
 
 
-def test_a_rank_that_hears_nothing_of_the_others_computes_all(
+def test_a_rank_without_news_of_the_others_computes_all(
     clip: TrainingClip, other_clip: TrainingClip, encoder: WhisperEncoder, tmp_path: Path
 ) -> None:
     features = ClipFeatures(ArrayCache(tmp_path), 64, encoder_fingerprint(encoder))

@@ -1,4 +1,4 @@
-"""SyncNet items: a window, its sound, and another sound far enough away."""
+"""SyncNet items: a window, its audio, and a negative far enough away."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def pixels(clip: TrainingClip, start: int) -> np.ndarray:
     return read_frames(clip.path, range(start, start + 16), 64).transpose(0, 3, 1, 2) / np.float32(127.5) - 1
 
 
-def test_an_item_is_lower_halves_their_sound_and_other_sound(clip: TrainingClip, features: ClipFeatures) -> None:
+def test_an_item_is_lower_halves_their_audio_and_a_negative(clip: TrainingClip, features: ClipFeatures) -> None:
     for epoch in range(4):
         key = ItemKey(0, epoch)
         item = dataset(clip, features)[key]
@@ -49,7 +49,7 @@ def test_cached_frames_change_nothing(clip: TrainingClip, features: ClipFeatures
             assert plain["frames"].shape == (16, 3, 32 if lower_half else 64, 64)
 
 
-def test_latents_are_seen_in_latent_space(clip: TrainingClip, features: ClipFeatures) -> None:
+def test_latents_are_used_in_latent_space(clip: TrainingClip, features: ClipFeatures) -> None:
     item = dataset(clip, features, latent_space=True, lower_half=False)[ItemKey(0, 0)]
     expected = features.latents(clip)[item["start"] : item["start"] + 16, 0]
     np.testing.assert_array_equal(item["frames"], expected.astype(np.float32))
@@ -78,7 +78,7 @@ def test_one_colour_change_is_for_all_frames_of_a_window(clip: TrainingClip, fea
     assert np.ptp(white, axis=0).max() < 0.02
 
 
-def test_mel_variants_are_all_used_and_shared_by_both_sounds(clip: TrainingClip, features: ClipFeatures) -> None:
+def test_mel_variants_are_all_used_and_shared_by_both_windows(clip: TrainingClip, features: ClipFeatures) -> None:
     data = dataset(clip, features, mel_variants=3)
     used = set()
     for epoch in range(20):
@@ -106,7 +106,7 @@ def test_pairs_over_many_keys(offset: int, nearest: int) -> None:
         assert set(starts.tolist()) == set(range(low, high + 1))
 
 
-def test_other_sounds_are_uniform_over_what_is_allowed() -> None:
+def test_negatives_are_uniform_over_what_is_allowed() -> None:
     config = SyncNetDataConfig(min_offset_frames=3)
     drawn = [draw_pair(item_generator(1, ItemKey(i, 0)), 30, config) for i in range(8000)]
     others = np.array([other for start, other in drawn if start == 7])
@@ -131,7 +131,7 @@ def test_far_negatives_are_taken_where_nothing_near_is_allowed() -> None:
     assert abs(start - other) >= 20
 
 
-def test_the_sound_is_moved_by_the_offset(clip: TrainingClip, features: ClipFeatures) -> None:
+def test_the_audio_is_shifted_by_the_offset(clip: TrainingClip, features: ClipFeatures) -> None:
     for offset in (-3, 6):
         item = dataset(clip, features, audio_offset_frames=offset)[ItemKey(0, 2)]
         np.testing.assert_array_equal(item["mel"], window_mel(features, clip, item["start"] + offset))

@@ -1,4 +1,4 @@
-"""U-Net items: the right frames, sound and reference, as a function of the key."""
+"""U-Net items: frames, audio and reference are those of the key."""
 
 import pickle
 from pathlib import Path
@@ -22,7 +22,7 @@ LENGTH = 16
 
 
 class Rows:
-    """Cached rows as the audio room wants them."""
+    """Adapter from cached rows to the interface of `frame_tokens`."""
 
     def __init__(self, rows: np.ndarray) -> None:
         self._rows, self.num_rows = torch.from_numpy(np.array(rows)).float(), len(rows)

@@ -1,4 +1,4 @@
-"""Windows of frames are exactly the frames they name."""
+"""Frames are read exactly by number."""
 
 import builtins
 import sys

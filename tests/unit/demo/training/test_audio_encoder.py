@@ -49,7 +49,7 @@ def test_chunks_hold_the_clips_one_after_another(clips):
     full = full_chunks(batch, 3, torch.Generator().manual_seed(1))
     assert full.mel.shape == (3, 80, 2 * CHUNK_ROWS)
     counts = [int(known.sum()) // rows for known in full.known]
-    first = sum(counts[:1])  # the second chunk goes on where the first one stopped
+    first = sum(counts[:1])  # the second chunk continues with the next clip
     torch.testing.assert_close(full.track[1, :rows], batch["track"][first % 4])
     torch.testing.assert_close(full.mel[1, :, : 2 * rows], batch["mel"][first % 4])
     assert all(full.mel[chunk, :, 2 * rows * count :].abs().max() == 0 for chunk, count in enumerate(counts))
