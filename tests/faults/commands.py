@@ -19,6 +19,7 @@ from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.cli import run_command
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.recipes import lipsync_arguments
 from preprocess import pipeline as data_pipeline
 from preprocess.executors.local import LocalExecutor
 from scripts import inference
@@ -28,7 +29,7 @@ from tests.tiny_pipeline import tiny_pipeline
 
 def run_inference(arguments: Sequence[str]) -> int:
     """``./inference.sh`` with tiny networks."""
-    with patch.object(inference, "build_pipeline", lambda build: tiny_pipeline()):
+    with patch.object(lipsync_arguments, "build_pipeline", lambda build: tiny_pipeline()):
         return inference.main(list(arguments))
 
 
