@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.getLogger("latentsync").setLevel(logging.DEBUG)
     if arguments.list is None:
         return run_command(lambda: run_one(arguments), arguments.debug, "no result was written")
-    return run_command(lambda: run_list(arguments), arguments.debug, "the same command goes on from here")
+    return run_command(lambda: run_list(arguments), arguments.debug, "the same command resumes")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ METRIC = NetworkMetric(
     ),
     description="identity similarity (CSIM) to the source",
     protocol=(
-        "Published figures mostly use ArcFace on whole faces. Ours: facenet-pytorch's Inception-ResNet trained on "
+        "Published values mostly use ArcFace on whole faces. Ours: facenet-pytorch's Inception-ResNet trained on "
         "VGGFace2, frame by frame against the same frame of the source, every fifth frame, aligned crops at 160 px."
     ),
     # not downloaded by scripts/download_weights.py; facenet-pytorch's release page has it

@@ -64,10 +64,10 @@ METRIC = FrechetMetric(
     quantities=(Quantity("fid", "", False, "Frechet distance of Inception features from the real face crops", 0.0),),
     description="Frechet inception distance (FID) of face crops",
     protocol=(
-        "Published figures take whole frames or face crops of various sizes, and hundreds to many thousands of them; "
-        "FID falls with their number, so only equal numbers compare. Ours: torch-fidelity's port of the original "
-        "Inception, aligned 256 px face crops, every fifth frame, against the references (else the sources); under "
-        f"{2 * NUM_FEATURES} images a warning stands beside it."
+        "Published values use whole frames or face crops of various sizes, and from hundreds to many thousands of "
+        "them. FID falls as their number grows, so only values of equal numbers are comparable. Ours: torch-fidelity's "
+        "port of the original Inception on aligned 256 px face crops of every fifth frame, against the references "
+        f"(else the sources). Fewer than {2 * NUM_FEATURES} images give a warning."
     ),
     num_features=NUM_FEATURES,
     # not downloaded by scripts/download_weights.py; torch-fidelity's release page has it

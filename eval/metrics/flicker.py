@@ -57,7 +57,7 @@ METRIC = FunctionMetric(
     ),
     description="temporal jitter of the mouth region",
     protocol=(
-        "Nothing published is comparable. A mouth that does not move has less flicker than a speaking one, so the "
+        "No published value is comparable. A mouth that does not move has less flicker than a speaking one, so the "
         "ratio to the reference (else the source) should be near 1, not small."
     ),
     measure=_measure,

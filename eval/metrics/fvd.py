@@ -79,10 +79,10 @@ METRIC = FrechetMetric(
     quantities=(Quantity("fvd", "", False, "Frechet distance of I3D features from the real face videos", 0.0),),
     description="Frechet video distance (FVD) of face crops",
     protocol=(
-        "Published figures take 16-frame windows through this I3D file, on whole frames or face crops, 2048 of them in "
-        "StyleGAN-V's protocol; FVD falls with their number, so only equal numbers compare. Ours: all windows of 16 "
-        "frames that do not overlap, aligned face crops at 224 px, against the references (else the sources); under "
-        f"{2 * NUM_FEATURES} windows a warning stands beside it."
+        "Published values use 16-frame windows and this I3D file, on whole frames or face crops, with 2048 windows in "
+        "StyleGAN-V's protocol. FVD falls as their number grows, so only values of equal numbers are comparable. Ours: "
+        "all non-overlapping windows of 16 frames, aligned face crops at 224 px, against the references (else the "
+        f"sources). Fewer than {2 * NUM_FEATURES} windows give a warning."
     ),
     num_features=NUM_FEATURES,
     file=CHECKPOINTS / "auxiliary" / "i3d_torchscript.pt",

@@ -30,8 +30,8 @@ METRIC = NetworkMetric(
     quantities=(Quantity("hyperiqa", "", True, "quality without a reference, mean of first, middle and last frame"),),
     description="image quality without a reference (hyperIQA)",
     protocol=(
-        "LatentSync's data threshold: mean of first, middle and last frame, the centre 224 px of the 256 px face crop. "
-        "Ours is the same on frames that show the face; hyperIQA's authors average 10 to 25 random crops instead."
+        "As in LatentSync's data filter: mean of first, middle and last frame, centre 224 px of the 256 px crop. "
+        "Ours is the same, on frames that show the face. The authors of hyperIQA average 10 to 25 random crops instead."
     ),
     files=(CHECKPOINTS / "auxiliary" / "koniq_pretrained.pkl",),  # trained on KonIQ-10k
     build=_build,

@@ -52,7 +52,7 @@ METRIC = NetworkMetric(
     ),
     description="perceptual distance (LPIPS) from the reference",
     protocol=(
-        "Published figures use LPIPS v0.1, many with AlexNet instead of VGG-16, on faces or whole frames of various "
+        "Published values use LPIPS v0.1, many with AlexNet instead of VGG-16, on faces or whole frames of various "
         "sizes. Ours: VGG-16, aligned 256 px face crops, every fifth frame; the mouth at 96 x 80 px."
     ),
     files=(CHECKPOINTS / "auxiliary" / "vgg16-397923af.pth",),  # torchvision's VGG-16

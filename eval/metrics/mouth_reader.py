@@ -51,8 +51,9 @@ METRIC = NetworkMetric(
     ),
     description="mouth opening and width against the reference (stand-in for LMD, synthetic people only)",
     protocol=(
-        "Stand-in for the landmark distance (`lmd`) where its weights are missing: a small network of this repository, "
-        "trained on rendered people whose mouth is known, and meaningless on real ones. Nothing published compares."
+        "Stand-in for the landmark distance (`lmd`) if its weights are missing: a small network of this repository, "
+        "trained on rendered people whose mouth shapes are known. It is meaningless on real people. No published value "
+        "is comparable."
     ),
     files=(CHECKPOINTS / "demo" / "mouth_reader.pt",),
     build=_build,

@@ -74,9 +74,9 @@ METRIC = FunctionMetric(
     ),
     description="change of the frames outside the generated region",
     protocol=(
-        "Nothing published compares. Whole frames against the source's; the fixed mask, made wider by 4 % of the crop, "
-        "is left out. The result's lossy encode alone gives some tenths of a grey level to one, as the row of the "
-        "unchanged source (not encoded anew: 0) and a re-encode of it show."
+        "No published value is comparable. Whole frames are compared with the source, without the fixed mask dilated "
+        "by 4 % of the crop. The lossy encoding alone gives between some tenths and one grey level; the control rows "
+        "show it: the unchanged source gives 0, its re-encoded copy gives this value."
     ),
     measure=_measure,
 )

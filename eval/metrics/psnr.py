@@ -37,7 +37,7 @@ METRIC = FunctionMetric(
     ),
     description="peak signal-to-noise ratio (PSNR) against the reference",
     protocol=(
-        "Published figures are means over frames, often of whole frames. Ours: mean over frames of RGB PSNR on aligned "
+        "Published values are means over frames, often of whole frames. Ours: mean over frames of RGB PSNR on aligned "
         f"256 px face crops; equal images count as {CEILING_DB:.0f} dB."
     ),
     measure=_measure,

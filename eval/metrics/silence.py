@@ -66,9 +66,9 @@ METRIC = FunctionMetric(
     ),
     description="mouth motion in silence (lip leak)",
     protocol=(
-        f"Nothing published is comparable. Silence is {SILENCE_DB:.0f} dB under the loud frames, {_SETTLING_FRAMES} "
-        "frames at both ends of a silence are left out. Noise and head turns move pixels too, so compare with the "
-        "ground truth's row, not with 0."
+        f"No published value is comparable. Frames {SILENCE_DB:.0f} dB below the loud frames count as silent; "
+        f"{_SETTLING_FRAMES} frames at both ends of a silence are skipped. Noise and head turns change pixels too, so "
+        "compare with the row of the ground truth, not with 0."
     ),
     measure=_measure,
 )

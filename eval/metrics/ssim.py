@@ -61,8 +61,8 @@ METRIC = FunctionMetric(
     ),
     description="structural similarity (SSIM) to the reference",
     protocol=(
-        "Published figures are SSIM with the 11 px Gaussian window, some on grey images, some on whole frames, which "
-        "favour a method that generates only the mouth. Ours: mean over RGB channels and all frames with a face, on "
+        "Published values are SSIM with the 11 px Gaussian window, some on grey images, some on whole frames, which "
+        "favours a method that generates only the mouth. Ours: mean over RGB channels and all frames with a face, on "
         "aligned 256 px face crops; the mouth is 96 x 80 of these pixels."
     ),
     measure=_measure,

@@ -126,9 +126,9 @@ METRIC = NetworkMetric(
     description="SyncNet-v2 confidence (LSE-C), distance (LSE-D) and offset",
     protocol=(
         "The published protocol (syncnet_python): S3FD faces, tracks of more than 50 frames and over 100 px, "
-        "SyncNet-v2 over shifts of 15 frames. Ours is the same, means over a video's tracks; faces come from S3FD "
-        "only with the face_alignment detector, at a reduced size of 640 px, else from MTCNN, and the audio is the "
-        "driving file's."
+        "SyncNet-v2 over shifts of up to 15 frames. Ours is the same, averaged over the tracks of a video. Faces come "
+        "from S3FD (at a reduced size of 640 px) only with the face_alignment detector, otherwise from MTCNN. The "
+        "audio is the driving audio."
     ),
     files=(CHECKPOINTS / "auxiliary" / "syncnet_v2.model",),
     build=_build,

@@ -30,8 +30,8 @@ METRIC = NetworkMetric(
     ),
     description="stand-in for LPIPS on the features of the demo VAE's encoder",
     protocol=(
-        "Nothing published compares with it: it is LPIPS' formula on the features of this repository's demo VAE, for "
-        "where VGG-16 is not at hand. Every fifth frame, aligned 256 px face crops."
+        "No published value is comparable: this is the formula of LPIPS on the features of this repository's demo VAE, "
+        "for use without VGG-16. Every fifth frame, aligned 256 px face crops."
     ),
     files=(_VAE / "config.json", _VAE / "diffusion_pytorch_model.safetensors"),
     build=_build,
