@@ -81,7 +81,7 @@ ELSEWHERE = {
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
     r"python -m demo\.synthetic raw": "tests/e2e/test_data_pipeline.py",
     r"\./data_processing_pipeline\.sh .* --input_dir raw ": "tests/e2e/test_data_pipeline.py",
-    r"python -m preprocess\.ends out": "tests/e2e/test_data_pipeline.py",
+    r"python -m preprocess\.outcomes out": "tests/e2e/test_data_pipeline.py",
     r"python -m benchmarks\.gpu_report": "tests/integration/test_gpu_report.py",
     r"python -m benchmarks\.published_path": "tests/integration/test_published_path.py",
 }

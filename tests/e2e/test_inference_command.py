@@ -122,7 +122,7 @@ BAD_FILES = {
     "sheet of the user": ({"out": "mine.mp4"}, "mine_sheet.png"),
     "comparison is the video": ({"video": "own_compare.mp4", "out": "own.mp4"}, "own_compare.mp4"),
     "comparison of the user": ({"out": "theirs.mp4"}, "theirs_compare.mp4"),
-    "name with a zero byte": ({"video": "a\0b.mp4"}, "no name of a file"),
+    "name with a zero byte": ({"video": "a\0b.mp4"}, "not a file name"),
 }
 
 
