@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.audio_utils import mel_filter_bank
 
 from latentsync.audio.sample_source import SAMPLE_RATE
 
@@ -81,6 +80,8 @@ def mel_window(mel: Mel, frame_index: int, fps: float = 25, num_columns: int = 5
 
 @lru_cache(maxsize=1)
 def _filters() -> Tensor:
+    from transformers.audio_utils import mel_filter_bank  # slow to import
+
     bank = mel_filter_bank(
         num_frequency_bins=NUM_FFT // 2 + 1,
         num_mel_filters=NUM_MELS,

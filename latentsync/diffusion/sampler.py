@@ -4,9 +4,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 
 from latentsync.errors import ConfigError
 
@@ -73,6 +70,11 @@ def build_scheduler(name: str = "ddim") -> Scheduler:
     Raises:
         ConfigError: unknown name.
     """
+    # imported here: the command lines read SCHEDULERS only
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
     if name == "ddim":
         return DDIMScheduler(
             num_train_timesteps=NUM_TRAIN_TIMESTEPS,

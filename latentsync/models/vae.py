@@ -1,13 +1,13 @@
 """The VAE between pixels and latents: diffusers' AutoencoderKL with its latent scaling, in bounded batches."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
@@ -15,6 +15,9 @@ from safetensors import SafetensorError
 from latentsync.device_memory import naming_memory_errors, run_in_batches
 from latentsync.errors import CheckpointError
 from latentsync.storage.weight_file import plain_tensors
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class LatentCodec:
         factor: downsampling factor of height and width.
     """
 
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: "AutoencoderKL"):
         self.vae = vae
         self.scale = float(vae.config["scaling_factor"])
         self.shift = float(vae.config.get("shift_factor") or 0.0)
@@ -122,7 +125,7 @@ def read_vae_shape(folder: Path) -> VaeShape:
     if not (folder / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again")
     try:
-        config = cast(dict[str, Any], AutoencoderKL.load_config(str(folder), local_files_only=True))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return VaeShape(int(config["latent_channels"]), 2 ** (len(config["block_out_channels"]) - 1))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again") from error
@@ -140,6 +143,8 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
     Raises:
         CheckpointError: the VAE is not on this machine, damaged or incomplete.
     """
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # takes 2 s: only where a VAE is loaded
+
     folder = _local_folder(path)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"VAE folder {folder} has no config.json: give a diffusers AutoencoderKL folder")

@@ -16,7 +16,6 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from scenedetect import AdaptiveDetector, FrameTimecode
 
 from latentsync.errors import ConfigError
 from latentsync.media.probe import probe_video
@@ -103,6 +102,8 @@ def find_shot_starts(
         frames: uint8 RGB frames (h, w, 3) of the whole video.
         adaptive_threshold, min_content_value: as in `ShotsConfig`.
     """
+    from scenedetect import AdaptiveDetector, FrameTimecode  # slow to import, and only this step needs it
+
     detector = AdaptiveDetector(
         adaptive_threshold, min_scene_len=1, window_width=_WINDOW, min_content_val=min_content_value
     )

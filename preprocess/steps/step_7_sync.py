@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from latentsync.errors import InputError
 from latentsync.judges.face_tracks import CROP_SIZE, crop_track, link_tracks
-from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import MAX_SHIFT, SyncScore, SyncScorer
-from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
@@ -97,6 +95,10 @@ class SyncStep:
         Raises:
             CheckpointError, ConfigError: the scorer cannot be loaded.
         """
+        # imported here: every worker of every step imports this module, and the networks take 3 s
+        from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
+        from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
+
         files = self.weights()
         is_published = self.config.scorer == "syncnet_v2"
         scorer: SyncScorer = (

@@ -10,12 +10,12 @@ import torch
 from demo.synthetic.clip import TalkingClip, write_training_clip
 from demo.synthetic.speech import read_wav, write_wav
 from latentsync.errors import CheckpointError, ConfigError, InputError
+from latentsync.judges import syncnet_v2
 from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
 from preprocess.step import Clip, Done, ProcessClip, Rejected
-from preprocess.steps import step_7_sync
 from preprocess.steps.clip_files import SAMPLES_PER_FRAME, check_clip
 from preprocess.steps.single_face import SingleFace, write_single_face
 from preprocess.steps.step_7_sync import SCORERS, SyncConfig, SyncedPart, SyncStep, remaining_offset, synced_part
@@ -191,8 +191,8 @@ def tracked(tmp_path: Path, talk: Talk) -> Clip:
 
 def process_by(monkeypatch: pytest.MonkeyPatch, folder: Path, scorer: ScriptedScorer) -> ProcessClip:
     """Load the step with a stand-in for SyncNet-v2."""
-    monkeypatch.setattr(step_7_sync, "load_syncnet_v2", lambda path, device: path)
-    monkeypatch.setattr(step_7_sync, "SyncNetV2Scorer", lambda network: scorer)
+    monkeypatch.setattr(syncnet_v2, "load_syncnet_v2", lambda path, device: path)
+    monkeypatch.setattr(syncnet_v2, "SyncNetV2Scorer", lambda network: scorer)
     (folder / "syncnet_v2.model").write_bytes(b"weights")
     return SyncStep(SyncConfig(syncnet_v2_checkpoint=str(folder / "syncnet_v2.model"))).load(CPU)
 
