@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from benchmarks.measurement import best_seconds
 from benchmarks.random_weights import SD_VAE, convert
 from latentsync.cli import OneLineParser
 from latentsync.models.unet import UNet3DConditionModel
-from latentsync.models.vae import AutoencoderKL, LatentCodec
+from latentsync.models.vae import LatentCodec
 
 M = TypeVar("M", bound=nn.Module)
 DTYPES = (torch.float32, torch.bfloat16)
