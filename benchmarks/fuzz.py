@@ -35,7 +35,7 @@ def fuzz(name: str, seconds: float, seed: int) -> int:
             max_examples=_CASES_PER_ROUND,
             deadline=None,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[check for check in HealthCheck if isinstance(check, HealthCheck)],
             verbosity=hypothesis.Verbosity.quiet,
         )
         @given(st.deferred(PROPERTIES[name]))

@@ -143,7 +143,7 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
     Raises:
         CheckpointError: the VAE is not on this machine, damaged or incomplete.
     """
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # takes 2 s: only where a VAE is loaded
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # slow to import
 
     folder = _local_folder(path)
     if not (folder / "config.json").is_file():
