@@ -10,8 +10,15 @@ from latentsync.face.tracker import parse_selector
 from latentsync.models.vae import BATCH_SIZE
 
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
+TIMESTEP_SPACINGS = ("leading", "trailing")
 VIDEO_FPS = ("25", "source")
-PUBLISHED = {"overlap_frames": 0, "scheduler": "ddim", "video_fps": "25"}
+PUBLISHED = {
+    "overlap_frames": 0,
+    "scheduler": "ddim",
+    "timestep_spacing": "leading",
+    "guidance_interval": (0.0, 1.0),
+    "video_fps": "25",
+}
 """Options for which the published system has a single value; `exact` requires it."""
 
 _SMALL_RESOLUTION = 256
@@ -26,6 +33,10 @@ class LipsyncOptions:
         guidance_scale: classifier-free guidance on the audio, 1 to 20; 1 disables the unconditional half.
         seed: seed of the initial noise. Equal seeds and inputs give equal results.
         scheduler: one of `SCHEDULERS`.
+        timestep_spacing: ``leading`` (published) or ``trailing``, which starts at the last timestep, 999, and needs
+            fewer steps.
+        guidance_interval: (low, high) within [0, 1]: timesteps t with low <= t / 1000 <= high are guided, the others
+            take half of the U-Net's time. Guidance is always used with (0, 1).
         deepcache_interval: run the deep layers of the U-Net at every n-th step only (DeepCache); 1 disables it.
         overlap_frames: number of frames that neighbouring windows share and blend, 0 to 12.
         batch_windows: windows per forward pass; affects speed and memory, not the result.
@@ -35,7 +46,7 @@ class LipsyncOptions:
         face: face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
         compare: also write a video with source and result side by side.
         exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
-            overlap_frames 0, scheduler ddim and video_fps 25.
+            the values in `PUBLISHED`.
 
     Raises:
         ConfigError: a value is not a number, out of range, or contradicts `exact`.
@@ -47,6 +58,8 @@ class LipsyncOptions:
     guidance_scale: float = 1.5  # 1 takes 0.77 of the CPU time, with weaker lip motion
     seed: int = 1247
     scheduler: str = "ddim"
+    timestep_spacing: str = "leading"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     deepcache_interval: int = 1  # 3 takes 0.65 of the CPU time
     overlap_frames: int = 4  # 0 takes 0.81 of the CPU time, 8 takes 1.38
     batch_windows: int = 1
@@ -60,6 +73,8 @@ class LipsyncOptions:
     def __post_init__(self) -> None:
         _check_range("inference_steps", self.num_inference_steps, 1, 1000)
         _check_range("guidance_scale", self.guidance_scale, 1.0, 20.0)
+        object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))  # records have a list
+        _check_interval("guidance_interval", self.guidance_interval)
         _check_range("seed", self.seed, 0, 2**63 - 1)
         _check_range("deepcache_interval", self.deepcache_interval, 1, 1000)
         _check_range("overlap_frames", self.overlap_frames, 0, 12)
@@ -68,6 +83,7 @@ class LipsyncOptions:
         _check_range("crf", self.crf, 0, 51)
         parse_selector(self.face)
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
+        _check_choice("timestep_spacing", self.timestep_spacing, TIMESTEP_SPACINGS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
         if self.exact:
             for name, published in PUBLISHED.items():
@@ -103,9 +119,19 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{name} is {value}: it must be between {low:g} and {high:g}")
 
 
+def _check_interval(name: str, interval: tuple[float, float]) -> None:
+    if len(interval) != 2 or not 0.0 <= interval[0] <= interval[1] <= 1.0:
+        raise ConfigError(f"{name} is {_text(interval)}: its two numbers must be between 0 and 1, the lower one first")
+
+
 def _check_published(name: str, value: object, published: object) -> None:
     if value != published:
-        raise ConfigError(f"{name} is {value}, which contradicts exact: use {published}, or omit exact")
+        raise ConfigError(f"{name} is {_text(value)}, which contradicts exact: use {_text(published)}, or omit exact")
+
+
+def _text(value: object) -> str:
+    """Format a value as on the command line."""
+    return " ".join(f"{number:g}" for number in value) if isinstance(value, tuple) else str(value)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -149,12 +149,13 @@ class WindowSynthesizer:
         with naming_memory_errors("the U-Net", self.device):
             latents = denoise(
                 self.unet,
-                build_scheduler(options.scheduler),
+                build_scheduler(options.scheduler, options.timestep_spacing),
                 noise.to(self.device).expand(num_windows, -1, -1, -1, -1),
                 constant,
                 audio,
                 num_steps=options.num_inference_steps,
                 guidance_scale=options.guidance_scale,
+                guidance_interval=options.guidance_interval,
                 deepcache_interval=options.deepcache_interval,
                 progress=lambda step: progress(step / options.num_inference_steps),
             )

@@ -205,10 +205,10 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
     weights |= {f"vae/{path.name}": path for path in sorted(vae.iterdir()) if path.is_file()}
     return {
         "latentsync": latentsync.__version__,
-        "options": asdict(options),
+        "options": _plain(asdict(options)),
         "weights": {name: content_key(path) for name, path in weights.items()},
         "config": _relative_to_repository(build.config),
-        "model": json.loads(json.dumps(asdict(run.model))),
+        "model": _plain(asdict(run.model)),
         "resolution": run.data.resolution,
         "num_frames": run.data.num_frames,
         "video_fps": run.data.video_fps,
@@ -217,6 +217,11 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
         "dtype": str(build.dtype).removeprefix("torch."),
         "torch": torch.__version__,
     }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as JSON stores them, with lists in place of tuples."""
+    return json.loads(json.dumps(values))
 
 
 def _relative_to_repository(path: Path) -> str:

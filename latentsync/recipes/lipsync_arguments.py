@@ -9,7 +9,7 @@ from latentsync.device import resolve_device, resolve_dtype
 from latentsync.face.detector import DETECTORS
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
+from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS, VIDEO_FPS, LipsyncOptions
 from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild, build_pipeline, check_exact, choose_weights
 
 DEEPCACHE_INTERVAL = 3
@@ -74,6 +74,15 @@ def add_sampling_arguments(parser: argparse._ActionsContainer) -> None:
     add("--guidance_scale", type=finite_number, help="weight of the audio, 1 to 20 (default: from the configuration)")
     add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
     add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
+    add("--timestep_spacing", choices=TIMESTEP_SPACINGS, default=DEFAULTS.timestep_spacing)
+    add(
+        "--guidance_interval",
+        nargs=2,
+        type=finite_number,
+        metavar=("LOW", "HIGH"),
+        default=DEFAULTS.guidance_interval,
+        help="guide only timesteps t with LOW <= t / 1000 <= HIGH (default: 0 1)",
+    )
     add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
     add("--exact", action="store_true", help="reproduce the published system wherever the default differs")
@@ -108,6 +117,8 @@ def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild) -> Lipsyn
         build.default_options(arguments.inference_steps, arguments.guidance_scale),
         seed=arguments.seed,
         scheduler=arguments.scheduler,
+        timestep_spacing=arguments.timestep_spacing,
+        guidance_interval=tuple(arguments.guidance_interval),
         deepcache_interval=DEEPCACHE_INTERVAL if getattr(arguments, "enable_deepcache", False) else 1,
         overlap_frames=overlap,
         batch_windows=arguments.batch_size,

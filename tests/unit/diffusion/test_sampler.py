@@ -96,6 +96,69 @@ def test_deepcache_reuses_two_steps_of_three():
     assert predictor.reused == [False, True, True, False, True, True, False]
 
 
+def test_deepcache_computes_all_levels_when_guidance_changes():
+    unet, batches = tiny_unet(), []
+    unet.mid_block.register_forward_hook(lambda _, given, __: batches.append(len(given[0])))
+    options = {"deepcache_interval": 3, "guidance_interval": (0.2, 0.6)}
+    latents = denoise(unet, build_scheduler("ddim", "trailing"), *inputs(), 10, 1.5, **options)
+    assert batches == [n * SHAPE[2] for n in (2, 2, 4, 4, 2)]  # at 999, 699, 599, 299, 199
+    assert latents.isfinite().all()
+
+
+def test_timesteps_outside_of_the_interval_evaluate_the_conditional_half_only():
+    noise, conditioning, audio = inputs()
+    predictor = PointPredictor()
+    scheduler = build_scheduler("ddim", "trailing")
+    latents = denoise(predictor, scheduler, noise, conditioning, audio + 1, 2, 1.5, guidance_interval=(0.0, 0.5))
+    assert predictor.batches == [2, 4]  # 999 and 499
+    assert predictor.prepared == 2
+    clean = (audio + 1).mean(dim=(1, 2, 3))[:, None, None, None, None].expand(SHAPE)
+    alphas = build_scheduler().alphas_cumprod
+    after_first = alphas[499].sqrt() * clean + (1 - alphas[499]).sqrt() * exact_noise(noise, clean, alphas[999])
+    guided = 1.5 * exact_noise(after_first, clean, alphas[499]) - 0.5 * exact_noise(after_first, 0, alphas[499])
+    estimate = (after_first - (1 - alphas[499]).sqrt() * guided) / alphas[499].sqrt()
+    assert torch.allclose(latents, alphas[0].sqrt() * estimate + (1 - alphas[0]).sqrt() * guided, atol=1e-4)
+
+
+def exact_noise(noisy: torch.Tensor, clean: torch.Tensor | float, alpha: torch.Tensor) -> torch.Tensor:
+    return (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+
+
+def test_a_half_guided_run_of_equal_steps_equals_its_two_parts():
+    unet = tiny_unet()
+    unguided, guided = (denoise(unet, build_scheduler(), *inputs(), 5, scale) for scale in (1.0, 1.5))
+    for interval, expected in (((0.0, 1.0), guided), ((0.9, 1.0), unguided)):  # the first timestep is 801
+        assert torch.equal(denoise(unet, build_scheduler(), *inputs(), 5, 1.5, guidance_interval=interval), expected)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_trailing_timesteps_start_at_the_last_one(name):
+    scheduler = build_scheduler(name, "trailing")
+    for steps, expected in ((1, [999]), (2, [999, 499]), (4, [999, 749, 499, 249])):
+        scheduler.set_timesteps(steps)
+        assert scheduler.timesteps.tolist() == expected
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_trailing_timesteps_lead_exact_predictions_to_the_clean_latents(name, steps):
+    noise, conditioning, audio = inputs()
+    predictor = PointPredictor()
+    latents = denoise(predictor, build_scheduler(name, "trailing"), noise, conditioning, audio + 1, steps, 1.0)
+    expected = (audio + 1).mean(dim=(1, 2, 3))[:, None, None, None, None].expand(SHAPE)
+    assert torch.allclose(latents, expected, atol=0.1)
+    assert predictor.batches == [2] * steps
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_trailing_count_that_diffusers_exceeds_has_its_number_of_steps(name):
+    scheduler, predictor = build_scheduler(name, "trailing"), PointPredictor()
+    scheduler.set_timesteps(61)
+    assert scheduler.timesteps[-2:].tolist() == [15, -1]
+    assert denoise(predictor, scheduler, *inputs(), 61, 1.0).isfinite().all()
+    assert predictor.batches == [2] * 61
+
+
 def test_half_precision_network_keeps_full_precision_latents():
     noise, conditioning, audio = inputs()
     unet = tiny_unet().bfloat16()

@@ -1,8 +1,11 @@
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from latentsync.errors import ConfigError
-from latentsync.pipelines.options import LipsyncOptions, memory_remedy
+from latentsync.pipelines.options import PUBLISHED, LipsyncOptions, memory_remedy
 
 CARD, CPU = torch.device("cuda:0"), torch.device("cpu")
 LEAST = LipsyncOptions(batch_windows=1, vae_batch_size=1)
@@ -25,6 +28,7 @@ SMALL_WEIGHTS = "the 256 px weights (source setup_env.sh --version 1.5)"
         ("crf", 52),
         ("scheduler", "euler"),
         ("video_fps", "30"),
+        ("timestep_spacing", "linspace"),
     ],
 )
 def test_values_out_of_range_are_rejected_and_named(name: str, value: object):
@@ -32,12 +36,33 @@ def test_values_out_of_range_are_rejected_and_named(name: str, value: object):
         LipsyncOptions(**{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "value"), [("overlap_frames", 4), ("scheduler", "unipc"), ("video_fps", "source")])
-def test_a_value_that_contradicts_exact_is_rejected_with_the_published_value(name: str, value: object):
-    choices = {"overlap_frames": 0, "scheduler": "ddim", "video_fps": "25"}
-    LipsyncOptions(exact=True, **choices)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=f"^{name} is {value}, .*exact: use {choices[name]}"):
-        LipsyncOptions(exact=True, **choices | {name: value})  # type: ignore[arg-type]
+@pytest.mark.parametrize("interval", [(0.5, 0.4), (-0.1, 1.0), (0.0, 1.1), (0.0, float("nan")), (0.5,), ()])
+def test_an_interval_that_is_not_within_zero_and_one_is_rejected(interval: tuple[float, float]):
+    with pytest.raises(ConfigError, match=r"^guidance_interval is .*between 0 and 1"):
+        LipsyncOptions(guidance_interval=interval)
+
+
+def test_options_survive_a_record():
+    options = LipsyncOptions(guidance_interval=(0.0, 0.5))
+    assert LipsyncOptions(**json.loads(json.dumps(asdict(options)))) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text", "published"),
+    [
+        ("overlap_frames", 4, "4", "0"),
+        ("scheduler", "unipc", "unipc", "ddim"),
+        ("video_fps", "source", "source", "25"),
+        ("timestep_spacing", "trailing", "trailing", "leading"),
+        ("guidance_interval", (0.0, 0.5), "0 0.5", "0 1"),
+    ],
+)
+def test_a_value_that_contradicts_exact_is_rejected_with_the_published_value(
+    name: str, value: object, text: str, published: str
+):
+    LipsyncOptions(exact=True, **PUBLISHED)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"^{name} is {text}, .*exact: use {published}"):
+        LipsyncOptions(exact=True, **PUBLISHED | {name: value})  # type: ignore[arg-type]
 
 
 def test_the_defaults_are_in_range():
