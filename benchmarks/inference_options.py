@@ -1,10 +1,12 @@
 """Measure what each option of inference costs: the same video with one option changed at a time, in one process.
 
-    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--steps 20] [--only deepcache overlap]
+    python -m benchmarks.inference_options [--video V --audio A] [--repeats 2] [--only deepcache overlap]
+    python -m benchmarks.inference_options --only preset
 
 Prints a Markdown table: the CPU time of a run (with face detection, without ffmpeg) divided by that of the
-defaults, the shortest of interleaved repeats; and the mean PSNR of whole frames to the defaults' result. CPU time
-is not affected by other work on the machine; on a GPU use the wall-clock time instead.
+defaults, the shortest of interleaved repeats; and the mean PSNR of whole frames to the defaults' result. The
+defaults are those of the configuration without its preset, 20 leading steps. CPU time is not affected by other work on
+the machine; on a GPU use the wall-clock time instead.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from latentsync.cli import OneLineParser
 from latentsync.judges.crop_measures import psnr_db
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.lipsync import build_pipeline
 from latentsync.recipes.lipsync_arguments import (
     DEEPCACHE_INTERVAL,
@@ -32,7 +35,7 @@ from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
 
 def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
-    """Return options by their command-line arguments; the first are the defaults."""
+    """Return options by their command-line arguments; the first are the defaults. Presets use the same networks."""
     steps = defaults.num_inference_steps
     return {
         "defaults": defaults,
@@ -45,6 +48,13 @@ def variants(defaults: LipsyncOptions) -> dict[str, LipsyncOptions]:
         f"--scheduler dpmsolver++ --inference_steps {steps // 2}": replace(
             defaults, scheduler="dpmsolver++", num_inference_steps=steps // 2
         ),
+        "--timestep_spacing trailing": replace(defaults, timestep_spacing="trailing"),
+        "--guidance_interval 0 0.5": replace(defaults, guidance_interval=(0.0, 0.5)),
+        **{
+            f"--preset {name}": replace(defaults, **preset.options())
+            for name, preset in PRESETS.items()
+            if preset != PRESETS["exact"] and preset.vae == "full"
+        },
         "--batch_size 2": replace(defaults, batch_windows=2),
     }
 

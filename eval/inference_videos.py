@@ -66,7 +66,7 @@ def make_all(options: argparse.Namespace) -> list[Outcome]:
     jobs = chosen_jobs(options)
     tasks = [job.task(options.out) for job in jobs]
     check_no_inputs(_outputs(tasks, options), _inputs(jobs, options))
-    chosen = ChosenPipeline.of(options)
+    chosen = ChosenPipeline.of(options, use_default_preset=False)
     claim_folder(options.out, PROGRAM, _REMEDY, _is_of_older_version)
     with locked(options.out, f"wait for it, or {_REMEDY}"):
         for folder in FOLDERS:

@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from latentsync.recipes.lipsync_arguments import (
     add_single_video_arguments,
     add_weight_arguments,
 )
-from latentsync.recipes.video_list import job_outputs, read_jobs, summary
+from latentsync.recipes.video_list import job_outputs, preset_of, read_jobs, summary
 from latentsync.weights import REPOSITORY_ROOT
 
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--video_path", type=Path, default=DEMO_VIDEO, help="source video (default: that of the demo)")
     add("--audio_path", type=Path, default=DEMO_AUDIO, help="driving audio (default: that of the demo)")
     add("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result (default: %(default)s)")
-    add("--list", type=Path, help="CSV with video_path,audio_path,video_out_path: one job per line")
+    add("--list", type=Path, help="CSV with video_path,audio_path,video_out_path[,preset]: one job per line")
     add("--temp_dir", type=Path, help="folder for temporary files (default: that of the system)")
     add("--dry_run", action="store_true", help="check files, weights and options, and stop")
     add_weight_arguments(
@@ -109,6 +110,8 @@ def run_list(arguments: argparse.Namespace) -> int:
     """Generate the missing videos of a list and print a summary; return 1 if one failed."""
     chosen = ChosenPipeline.of(arguments)
     jobs = read_jobs(arguments.list, chosen.options.compare, chosen.files())
+    presets = {preset_of(job) for job in jobs} - {None}
+    choices = {None: chosen} | {preset: ChosenPipeline.of(arguments, preset) for preset in presets}
 
     def check(job: VideoJob) -> CheckedJob:
         outputs = job_outputs(job, chosen.options.compare)
@@ -116,11 +119,16 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     if arguments.dry_run:
         return check_list(jobs, check, chosen)
-    pipeline = cache(lambda: _generate_with_bars(load(chosen), chosen, arguments.temp_dir))
-    maker = VideoMaker(result_settings(chosen.build, chosen.options), pipeline, check)
+    loaded = cache(lambda build: load(replace(chosen, build=build)))
+
+    def maker(choice: ChosenPipeline) -> VideoMaker:
+        pipeline = cache(lambda: _generate_with_bars(loaded(choice.build), choice, arguments.temp_dir))
+        return VideoMaker(result_settings(choice.build, choice.options), pipeline, check)
+
+    makers = {preset: maker(choice) for preset, choice in choices.items()}
     outcomes = []
     for number, job in enumerate(jobs, start=1):
-        outcomes.append(maker.make(job))
+        outcomes.append(makers[preset_of(job)].make(job))
         print(f"{number} of {len(jobs)}: {job.result}: {outcomes[-1].error or 'done'}", flush=True)
     print("\n".join(summary(outcomes)))
     return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes) else 0

@@ -2,8 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from latentsync.app.job import Job, JobView, Work
@@ -26,6 +26,7 @@ from latentsync.media.probe import probe_video
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
 
 POLL_SECONDS = 0.25
@@ -60,6 +61,8 @@ class LipsyncService:
         defaults: default options.
         weights: description of the weights for the page.
         limits: limits of a job.
+        preset: preset of `defaults`, or None.
+        presets: default options with each preset that uses the loaded networks.
     """
 
     pipeline: LipsyncPipeline
@@ -67,6 +70,8 @@ class LipsyncService:
     defaults: LipsyncOptions
     weights: str
     limits: Limits
+    preset: str | None = None
+    presets: Mapping[str, LipsyncOptions] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -84,11 +89,17 @@ class LipsyncService:
             InputError: weights are missing or do not fit.
             ConfigError: vae_batch_size is out of range.
         """
-        options = build.default_options()
-        steps = min(options.num_inference_steps, limits.max_steps)
-        defaults = replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
+        preset = build.default_preset
+        build = build.with_networks_of(preset)
+
+        def limited(name: str | None) -> LipsyncOptions:
+            options = build.default_options(preset=name)
+            steps = min(options.num_inference_steps, limits.max_steps)
+            return replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
+
+        presets = {name: limited(name) for name, row in PRESETS.items() if row.vae == build.vae}
         pipeline = build_pipeline(build)
-        return cls(pipeline, load_scorer(build.device), defaults, weights, limits)
+        return cls(pipeline, load_scorer(build.device), limited(preset), weights, limits, preset, presets)
 
     def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
         """Check inputs and options against the limits before the work starts.

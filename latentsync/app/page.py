@@ -15,9 +15,10 @@ from gradio_client.utils import is_http_url_like
 from latentsync.app.job import Job, JobState
 from latentsync.app.lipsync_service import LipsyncOutcome, Sessions
 from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
+from latentsync.app.sampling_controls import SamplingControls
 from latentsync.app.visible_text import error_line, without_paths
 from latentsync.errors import InputError
-from latentsync.pipelines.options import SCHEDULERS, VIDEO_FPS, LipsyncOptions
+from latentsync.pipelines.options import VIDEO_FPS, LipsyncOptions
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class _Page:
 
     def __init__(self, sessions: Sessions, example: Example) -> None:
         self.sessions, self.example = sessions, example
+        self.sampling = SamplingControls(sessions.service)
 
     def build(self) -> gr.Blocks:
         """Create the components and connect the events."""
@@ -126,18 +128,7 @@ class _Page:
                 label="Speech", sources=["upload", "microphone"], type="filepath", buttons=[], elem_id="speech"
             )
         self.example_button = gr.Button("Use the example", size="sm", elem_id="example")
-        self.steps = gr.Slider(
-            1,
-            self.sessions.service.limits.max_steps,
-            defaults.num_inference_steps,
-            step=1,
-            label="Steps",
-            info="more: cleaner and slower",
-            elem_id="steps",
-        )
-        self.guidance = gr.Slider(
-            1, 5, defaults.guidance_scale, step=0.1, label="Guidance", info="more: stronger lip motion"
-        )
+        self.sampling.add_main()
         with gr.Accordion("Whom to follow", open=False):
             self.people_button = gr.Button("Look for people in the video", size="sm", elem_id="look")
             self.people = gr.Gallery(
@@ -162,14 +153,8 @@ class _Page:
             )
         with gr.Accordion("Advanced", open=False):
             self.seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
-            self.scheduler = gr.Dropdown(list(SCHEDULERS), value=defaults.scheduler, label="Scheduler")
             self.video_fps = gr.Radio(list(VIDEO_FPS), value=defaults.video_fps, label="Frames per second")
-            self.overlap = gr.Slider(
-                0, 12, defaults.overlap_frames, step=1, label="Overlap", info="frames shared by neighbouring windows"
-            )
-            self.exact = gr.Checkbox(
-                defaults.exact, label="Exact", info="the published behaviour; 25 frames per second, ddim, no overlap"
-            )
+            self.sampling.add_advanced()
 
     def _outputs(self) -> None:
         with gr.Row():
@@ -194,8 +179,9 @@ class _Page:
         self.job_id = gr.Textbox(visible="hidden", elem_id="job", label="Job")
 
     def _wire(self, blocks: gr.Blocks) -> None:
-        options = [self.steps, self.guidance, self.seed, self.scheduler, self.face, self.video_fps, self.overlap]
-        options.append(self.exact)
+        sampling = self.sampling
+        options = [sampling.steps, sampling.guidance, self.seed, sampling.scheduler, self.face, self.video_fps]
+        options += [sampling.overlap, sampling.exact, sampling.spacing, sampling.guided_from, sampling.guided_to]
         outputs = [self.result, self.comparison, self.sheet, self.summary, self.files, self.status, self.job_id]
         follow: dict[str, Any] = dict(show_progress="hidden", concurrency_limit=None)
         self.run_button.click(
@@ -206,6 +192,7 @@ class _Page:
             trigger_mode="once",
             **follow,
         )
+        sampling.wire()
         found = [self.people, self.selectors, self.status, self.job_id]
         self.people_button.click(self.look, [self.video], found, api_name="people", trigger_mode="once", **follow)
         self.cancel_button.click(
@@ -230,10 +217,14 @@ class _Page:
         video_fps: str = "25",
         overlap: float = 4,
         exact: bool = False,
+        timestep_spacing: str = "leading",
+        guided_from: float = 0.0,
+        guided_to: float = 1.0,
     ) -> AsyncGenerator[list[Update], None]:
         """Generate a video whose lips follow the speech."""
         nothing = [None, None, None, "", None]
         try:
+            interval = (finite_number("guided_from", guided_from), finite_number("guided_to", guided_to))
             options = LipsyncOptions(
                 num_inference_steps=integer("steps", steps),
                 guidance_scale=finite_number("guidance", guidance),
@@ -242,6 +233,8 @@ class _Page:
                 face=(face or "").strip() or "largest",
                 video_fps=video_fps,
                 overlap_frames=0 if exact else integer("overlap", overlap),
+                timestep_spacing="leading" if exact else timestep_spacing,
+                guidance_interval=(0.0, 1.0) if exact else interval,
                 exact=bool(exact),
             )
             job = await asyncio.to_thread(self.sessions.start_lipsync, _path(video), _path(speech), options)

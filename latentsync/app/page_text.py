@@ -76,9 +76,11 @@ def duration(seconds: float) -> str:
 
 def options_line(options: LipsyncOptions) -> str:
     """Return the options of a job, from which it can be repeated."""
+    low, high = options.guidance_interval
     return (
         f"steps {options.num_inference_steps}, guidance {options.guidance_scale:g}, seed {options.seed}, "
-        f"scheduler {options.scheduler}, face {options.face}, {options.video_fps} frames per second, "
+        f"scheduler {options.scheduler}, timestep spacing {options.timestep_spacing}, guided from {low:g} to {high:g}, "
+        f"face {options.face}, {options.video_fps} frames per second, "
         f"overlap {options.overlap_frames}{', exact' if options.exact else ''}"
     )
 

@@ -89,6 +89,15 @@ class LipsyncOptions:
             for name, published in PUBLISHED.items():
                 _check_published(name, getattr(self, name), published)
 
+    def describe_sampling(self) -> str:
+        """Return steps, spacing, guidance and a sampler other than ddim as a part of a line."""
+        guidance = f"guidance {self.guidance_scale:g}"
+        if self.guidance_interval != PUBLISHED["guidance_interval"]:
+            guidance += " in {:g} to {:g}".format(*self.guidance_interval)
+        steps = f"{self.num_inference_steps} step{'s' if self.num_inference_steps > 1 else ''}"
+        scheduler = [] if self.scheduler == PUBLISHED["scheduler"] else [self.scheduler]
+        return ", ".join([steps, *scheduler, self.timestep_spacing, guidance])
+
 
 def memory_remedy(
     device: torch.device, dtype: torch.dtype, resolution: int, options: LipsyncOptions | None = None

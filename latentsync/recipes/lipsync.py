@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
+from latentsync.pipelines.presets import find_preset
 from latentsync.pipelines.synthesis import WeightFiles
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.storage.content_cache import content_key
@@ -104,6 +105,7 @@ class LipsyncBuild:
         device: device of the networks.
         dtype: dtype of the U-Net, the VAE and the audio encoder.
         detector: ``auto``, ``mtcnn`` or ``face_alignment``.
+        vae: ``full``, the VAE of the configuration, or ``tiny``.
     """
 
     config: Path
@@ -111,6 +113,7 @@ class LipsyncBuild:
     device: torch.device
     dtype: torch.dtype
     detector: str = "auto"
+    vae: str = "full"
 
     @cached_property
     def run(self) -> UNetRun:
@@ -121,20 +124,45 @@ class LipsyncBuild:
         """
         return load_config(self.config, UNetRun, sections=SECTIONS)
 
-    def default_options(self, steps: int | None = None, guidance: float | None = None) -> LipsyncOptions:
-        """Return the options of the configuration.
-
-        Args:
-            steps, guidance: replace the denoising steps and the guidance scale of the configuration.
+    @property
+    def default_preset(self) -> str | None:
+        """The preset of the configuration, or None.
 
         Raises:
-            ConfigError: the configuration cannot be read, or a number is out of range.
+            ConfigError: the configuration cannot be read.
+        """
+        return self.run.run.preset
+
+    def default_options(
+        self, steps: int | None = None, guidance: float | None = None, preset: str | None = None
+    ) -> LipsyncOptions:
+        """Return the options of the configuration and of a preset, which wins.
+
+        Args:
+            steps, guidance: win over both.
+            preset: a name, such as `default_preset`; None uses none.
+
+        Raises:
+            ConfigError: the configuration cannot be read, a number is out of range, or the preset is unknown.
         """
         sampling = self.run.run
-        return LipsyncOptions(
-            num_inference_steps=sampling.inference_steps if steps is None else steps,
-            guidance_scale=sampling.guidance_scale if guidance is None else guidance,
+        options = LipsyncOptions(sampling.inference_steps, sampling.guidance_scale)
+        if preset is not None:
+            options = replace(options, **find_preset(preset).options())
+        return replace(
+            options,
+            num_inference_steps=options.num_inference_steps if steps is None else steps,
+            guidance_scale=options.guidance_scale if guidance is None else guidance,
         )
+
+    def with_networks_of(self, preset: str | None) -> "LipsyncBuild":
+        """Return a build that loads the networks of a preset.
+
+        Raises:
+            ConfigError: the preset is unknown.
+        """
+        vae = self.vae if preset is None else find_preset(preset).vae
+        return self if vae == self.vae else replace(self, vae=vae)
 
 
 def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:

@@ -10,6 +10,7 @@ from latentsync.face.detector import DETECTORS
 from latentsync.models.vae import BATCH_SIZE
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS, VIDEO_FPS, LipsyncOptions
+from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild, build_pipeline, check_exact, choose_weights
 
 DEEPCACHE_INTERVAL = 3
@@ -18,33 +19,52 @@ DEFAULTS = LipsyncOptions()
 
 @dataclass(frozen=True)
 class ChosenPipeline:
-    """Weights, build settings and options chosen on a command line; no network is loaded yet."""
+    """Weights, build settings and options chosen on a command line; no network is loaded yet.
+
+    Attributes:
+        weights, build, options: the choice.
+        preset: name of the preset that it starts from, or None.
+    """
 
     weights: ChosenWeights
     build: LipsyncBuild
     options: LipsyncOptions
+    preset: str | None = None
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> "ChosenPipeline":
+    def of(
+        cls, arguments: argparse.Namespace, preset: str | None = None, use_default_preset: bool = True
+    ) -> "ChosenPipeline":
         """Check the arguments and return the choice.
+
+        Args:
+            arguments: the command line.
+            preset: wins over `--preset`.
+            use_default_preset: without a preset and `--exact`, use the preset of the configuration.
 
         Raises:
             LatentSyncError: weights are missing, or an argument is out of range.
         """
         weights, build = chosen_build(arguments)
-        options = chosen_options(arguments, build)
+        preset = preset or arguments.preset
+        if preset is None and use_default_preset and not arguments.exact:
+            preset = build.default_preset
+        build = build.with_networks_of(preset)
+        options = chosen_options(arguments, build, preset)
         check_exact(build, options)
-        return cls(weights, build, options)
+        return cls(weights, build, options, preset)
 
     def load(self) -> LipsyncPipeline:
         """Build the pipeline."""
         return build_pipeline(self.build)
 
     def describe(self) -> str:
-        """Return one line with weights, device and dtype."""
+        """Return one line with weights, device, dtype, preset and sampling."""
         mode = "; exact" if self.options.exact else ""
         dtype = str(self.build.dtype).removeprefix("torch.")
-        return f"weights: {self.weights.describe()}; device: {self.build.device}, {dtype}{mode}"
+        name = "sampling" if self.preset is None else f"preset {self.preset}"
+        sampling = f"{name}: {self.options.describe_sampling()}"
+        return f"weights: {self.weights.describe()}; device: {self.build.device}, {dtype}{mode}; {sampling}"
 
     def files(self) -> list[Path]:
         """Return the files that every job reads besides its inputs."""
@@ -70,18 +90,22 @@ def add_device_arguments(parser: argparse._ActionsContainer) -> None:
 def add_sampling_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the arguments of sampling and encoding that all commands have."""
     add = parser.add_argument
-    add("--inference_steps", type=int, help="denoising steps (default: from the configuration)")
+    add("--preset", choices=tuple(PRESETS), help="the defaults of sampling (default: from the configuration)")
+    add("--inference_steps", type=int, help="denoising steps (default: of the preset, or from the configuration)")
     add("--guidance_scale", type=finite_number, help="weight of the audio, 1 to 20 (default: from the configuration)")
     add("--seed", type=int, default=DEFAULTS.seed, help="of the noise (default: %(default)s)")
-    add("--scheduler", choices=SCHEDULERS, default=DEFAULTS.scheduler)
-    add("--timestep_spacing", choices=TIMESTEP_SPACINGS, default=DEFAULTS.timestep_spacing)
+    add("--scheduler", choices=SCHEDULERS, help="(default: of the preset, or ddim)")
+    add(
+        "--timestep_spacing",
+        choices=TIMESTEP_SPACINGS,
+        help="trailing starts at the last timestep and needs fewer steps (default: of the preset, or leading)",
+    )
     add(
         "--guidance_interval",
         nargs=2,
         type=finite_number,
         metavar=("LOW", "HIGH"),
-        default=DEFAULTS.guidance_interval,
-        help="guide only timesteps t with LOW <= t / 1000 <= HIGH (default: 0 1)",
+        help="guide only timesteps t with LOW <= t / 1000 <= HIGH (default: of the preset, or 0 1)",
     )
     add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
@@ -92,7 +116,11 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the arguments that only inference of chosen videos has."""
     add = parser.add_argument
     add("--enable_deepcache", action="store_true", help=f"run deep layers at every {DEEPCACHE_INTERVAL}rd step only")
-    add("--overlap_frames", type=int, help=f"shared by windows (default: {DEFAULTS.overlap_frames}, with --exact 0)")
+    add(
+        "--overlap_frames",
+        type=int,
+        help=f"shared by windows (default: of the preset, or {DEFAULTS.overlap_frames}, with --exact 0)",
+    )
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
     add("--face", default=DEFAULTS.face, help="largest, left, right, an index from the left, or x,y")
     add("--compare", action="store_true", help="also write source and result side by side")
@@ -108,17 +136,25 @@ def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncB
     )
 
 
-def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild) -> LipsyncOptions:
-    """Return the options of the arguments; arguments that a command does not offer have their default value."""
+def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: str | None) -> LipsyncOptions:
+    """Return the options of the arguments.
+
+    An argument wins over the preset, which wins over the configuration. Arguments that a command does not offer have
+    their default value.
+
+    Raises:
+        ConfigError: the configuration cannot be read, or a value is out of range.
+    """
+    options = build.default_options(arguments.inference_steps, arguments.guidance_scale, preset)
     overlap = getattr(arguments, "overlap_frames", None)
     if overlap is None:
-        overlap = 0 if arguments.exact else DEFAULTS.overlap_frames
+        overlap = 0 if arguments.exact else options.overlap_frames
     return replace(
-        build.default_options(arguments.inference_steps, arguments.guidance_scale),
+        options,
         seed=arguments.seed,
-        scheduler=arguments.scheduler,
-        timestep_spacing=arguments.timestep_spacing,
-        guidance_interval=tuple(arguments.guidance_interval),
+        scheduler=arguments.scheduler or options.scheduler,
+        timestep_spacing=arguments.timestep_spacing or options.timestep_spacing,
+        guidance_interval=arguments.guidance_interval or options.guidance_interval,
         deepcache_interval=DEEPCACHE_INTERVAL if getattr(arguments, "enable_deepcache", False) else 1,
         overlap_frames=overlap,
         batch_windows=arguments.batch_size,

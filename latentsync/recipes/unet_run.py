@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from latentsync.data.unet_dataset import UNetDataConfig
 from latentsync.losses.loss_config import LossesConfig
 from latentsync.models.unet_config import UNetConfig
+from latentsync.pipelines.presets import PRESETS
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.unet_step import DiffusionConfig
 
@@ -13,10 +14,20 @@ SYNC_SCORERS = ("none", "stable_syncnet", "syncnet_v2")
 
 @dataclass
 class SamplingConfig:
-    """Defaults of the denoising loop; the command line overrides them."""
+    """Defaults of inference; the command line overrides them.
+
+    Attributes:
+        inference_steps, guidance_scale: also of the validation videos of a training.
+        preset: default of `--preset`, which replaces the settings above; see `latentsync.pipelines.presets`.
+    """
 
     inference_steps: int = 20
     guidance_scale: float = 1.5
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"run.preset: use {', '.join(PRESETS)}, not {self.preset!r}")
 
 
 @dataclass

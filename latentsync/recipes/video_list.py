@@ -1,19 +1,22 @@
 """Lists of lip-sync jobs: CSV files with one job per line, and the summary of a finished list."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from latentsync.errors import InputError
 from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
+from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
 from latentsync.storage.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
+PRESET = "preset"
+"""Optional column, and label of the job."""
 
 
 def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ()) -> list[VideoJob]:
-    """Read the jobs of a CSV file with the columns video_path,audio_path,video_out_path.
+    """Read the jobs of a CSV file with the columns video_path,audio_path,video_out_path and optionally preset.
 
     Paths are relative to the folder of the file. A job that cannot start is listed too, since it does not affect the
     others.
@@ -26,7 +29,12 @@ def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ())
     Raises:
         InputError: the file cannot be used, two jobs write to one file, or a job overwrites an input of another.
     """
-    jobs = [_job(*(path.parent / line[column] for column in COLUMNS)) for line in read_table(path, COLUMNS, ())]
+    lines = read_table(path, COLUMNS, (PRESET,))
+    for number, line in enumerate(lines, start=1):
+        if line[PRESET] and line[PRESET] not in PRESETS:
+            choices = ", ".join(PRESETS)
+            raise InputError(f"{path}, entry {number}: preset is {line[PRESET]!r}: use {choices}, or leave it empty")
+    jobs = [_job(path.parent, line) for line in lines]
     outputs = []
     for job in jobs:
         with suppress(InputError):  # reported when the job itself is checked
@@ -34,6 +42,11 @@ def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ())
     inputs = [given for job in jobs for given in (job.video, job.audio)]
     check_distinct(outputs, [*inputs, path, *also_read], str(path))
     return jobs
+
+
+def preset_of(job: VideoJob) -> str | None:
+    """Return the preset that the list names for a job, or None."""
+    return job.labels.get(PRESET)
 
 
 def job_outputs(job: VideoJob, compare: bool) -> LipsyncOutputs:
@@ -66,6 +79,7 @@ def summary(outcomes: Sequence[Outcome], path_text: Callable[[Path], str] = str)
     return lines
 
 
-def _job(video: Path, audio: Path, result: Path) -> VideoJob:
+def _job(folder: Path, line: Mapping[str, str]) -> VideoJob:
+    video, audio, result = (folder / line[column] for column in COLUMNS)
     record = result.parent / (result.name + RECORD_SUFFIX)
-    return VideoJob(video, audio, result, record)
+    return VideoJob(video, audio, result, record, {PRESET: line[PRESET]} if line[PRESET] else {})

@@ -56,4 +56,4 @@ def test_options_are_listed():
     line = options_line(LipsyncOptions(num_inference_steps=7, seed=3, face="1"))
     assert "steps 7" in line
     assert "seed 3" in line
-    assert "face 1," in line
+    assert "timestep spacing leading, guided from 0 to 1, face 1," in line

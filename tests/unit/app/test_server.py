@@ -102,12 +102,12 @@ def test_a_bad_option_is_one_line_before_anything_is_loaded(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_page_and_server_import_gradio():
+def test_only_page_controls_and_server_import_gradio():
     package = Path(latentsync.__file__).parent
     knowing = [
         path.name for path in sorted(package.rglob("*.py")) if "import gradio" in path.read_text(encoding="utf-8")
     ]
-    assert knowing == ["page.py", "server.py"]
+    assert knowing == ["page.py", "sampling_controls.py", "server.py"]
 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")

@@ -6,7 +6,7 @@ from latentsync.errors import InputError
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.video_maker import VideoMaker
 from latentsync.pipelines.windows import FaceInterval
-from latentsync.recipes.video_list import read_jobs, summary
+from latentsync.recipes.video_list import preset_of, read_jobs, summary
 
 HEADER = "video_path,audio_path,video_out_path"
 
@@ -58,3 +58,12 @@ def test_a_failed_job_does_not_stop_the_rest_and_the_next_run_makes_what_is_miss
 def test_lists_that_cannot_be_meant_are_refused_before_any_work(folder: Path, lines: list[str], message: str):
     with pytest.raises(InputError, match=message):
         read_jobs(written(folder, *lines))
+
+
+def test_a_line_may_name_a_preset(folder: Path):
+    lines = ("face one.mp4,speech.wav,a.mp4,fast", "face one.mp4,speech.wav,b.mp4,")
+    (folder / "jobs.csv").write_text("\n".join((f"{HEADER},preset", *lines)) + "\n")
+    assert [preset_of(job) for job in read_jobs(folder / "jobs.csv")] == ["fast", None]
+    (folder / "jobs.csv").write_text(f"{HEADER},preset\n{lines[0]}er\n")
+    with pytest.raises(InputError, match="entry 1: preset is 'faster': use exact, balanced, "):
+        read_jobs(folder / "jobs.csv")

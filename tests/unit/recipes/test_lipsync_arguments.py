@@ -1,0 +1,83 @@
+"""Which value wins: a flag over the preset, and the preset over the configuration."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from latentsync.errors import ConfigError
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.presets import PRESETS
+from latentsync.recipes.lipsync_arguments import ChosenPipeline
+from latentsync.weights import CHECKPOINTS
+from scripts.inference import build_parser
+
+UNET = CHECKPOINTS / "demo" / "latentsync_unet.pt"
+FAST = PRESETS["fast"]
+
+
+@pytest.fixture(params=["", "preset: fast"])
+def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A configuration with 7 steps, without and with a preset."""
+    path = tmp_path / "unet.yaml"
+    path.write_text(f"run:\n  inference_steps: 7\n  guidance_scale: 2.5\n  {request.param}\n")
+    return path
+
+
+def parsed(config: Path, *given: str) -> argparse.Namespace:
+    files = ("--unet_config_path", str(config), "--inference_ckpt_path", str(UNET))
+    return build_parser().parse_args([*files, "--device", "cpu", "--detector", "mtcnn", *given])
+
+
+def chosen(config: Path, *given: str) -> LipsyncOptions:
+    return ChosenPipeline.of(parsed(config, *given)).options
+
+
+def sampling(options: LipsyncOptions) -> tuple[int, float, str, tuple[float, float], int]:
+    spacing, interval = options.timestep_spacing, options.guidance_interval
+    return (options.num_inference_steps, options.guidance_scale, spacing, interval, options.overlap_frames)
+
+
+def test_a_preset_wins_over_the_configuration_and_flags_over_the_preset(config: Path):
+    assert sampling(chosen(config, "--preset", "fast")) == (2, 2.5, "trailing", (0.0, 0.5), 4)
+    assert sampling(chosen(config, "--preset", "exact")) == (20, 2.5, "leading", (0.0, 1.0), 4)
+    flags = ["--inference_steps", "3", "--guidance_scale", "2", "--timestep_spacing", "leading"]
+    flags += ["--guidance_interval", "0", "0.7", "--overlap_frames", "6", "--scheduler", "unipc"]
+    options = chosen(config, "--preset", "fast", *flags)
+    assert sampling(options) == (3, 2.0, "leading", (0.0, 0.7), 6)
+    assert options.scheduler == "unipc"
+
+
+def test_without_a_flag_the_preset_of_the_configuration_is_used_except_with_exact(config: Path):
+    is_fast = "preset" in config.read_text()
+    expected = (2, 2.5, "trailing", (0.0, 0.5), 4) if is_fast else (7, 2.5, "leading", (0.0, 1.0), 4)
+    assert sampling(chosen(config)) == expected
+    plain = (7, 2.5, "leading", (0.0, 1.0))
+    assert sampling(chosen(config, "--exact")) == (*plain, 0)
+    for_evaluation = ChosenPipeline.of(parsed(config), use_default_preset=False)
+    assert sampling(for_evaluation.options) == (*plain, 4)
+
+
+def test_the_choice_is_said(config: Path):
+    line = ChosenPipeline.of(parsed(config, "--preset", "fast", "--inference_steps", "4")).describe()
+    assert line.endswith("; preset fast: 4 steps, trailing, guidance 2.5 in 0 to 0.5")
+
+
+def test_exact_rejects_a_fast_preset(config: Path):
+    with pytest.raises(ConfigError, match=r"guidance_interval is 0 0\.5, which contradicts exact"):
+        chosen(config, "--exact", "--preset", "fast", "--timestep_spacing", "leading")
+
+
+def test_the_preset_of_a_list_wins_over_that_of_the_command_line(config: Path):
+    assert ChosenPipeline.of(parsed(config, "--preset", "exact"), "fast").options == chosen(config, "--preset", "fast")
+
+
+def test_an_unknown_preset_of_a_configuration_is_rejected(tmp_path: Path):
+    (tmp_path / "unet.yaml").write_text("run: {preset: quick}\n")
+    with pytest.raises(ConfigError, match=r"run\.preset: use exact, balanced, fast, fastest, not 'quick'"):
+        chosen(tmp_path / "unet.yaml")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid(name: str):
+    assert LipsyncOptions(**PRESETS[name].options()).describe_sampling()
