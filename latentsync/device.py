@@ -3,9 +3,13 @@
 import logging
 import os
 import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from latentsync.accelerator import cards_are_hidden, explain_unusable_card, is_usable
 from latentsync.errors import ConfigError, InputError
@@ -168,3 +172,20 @@ def frozen_dtype(mixed_precision: str) -> torch.dtype:
 def cpu_multiplies_bfloat16() -> bool:
     """Return True if this CPU has bfloat16 instructions (AVX512-BF16 or AMX); otherwise the format is emulated."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class _RangesOnCPU(TorchFunctionMode):
+    """Create number ranges on the CPU: on the meta device they import torch's compiler, which takes a second."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **({"device": "cpu"} | kwargs if func is torch.arange else kwargs))
+
+
+@contextmanager
+def building_on_meta() -> Iterator[None]:
+    """Build networks on the meta device: parameters have shapes but no values, and take neither time nor memory."""
+    with torch.device("meta"), _RangesOnCPU():
+        yield

@@ -16,11 +16,12 @@ _SCRIPTS = {"gradio_app.py"}
 def end_quietly_while_loading() -> None:
     """Restore the default action of SIGINT if this process runs one of our commands and has no other handler."""
     is_main_thread = threading.current_thread() is threading.main_thread()
-    if is_main_thread and _is_own_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if is_main_thread and is_own_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _is_own_command() -> bool:
+def is_own_command() -> bool:
+    """Return True if this process runs one of this repository's commands."""
     arguments = iter(sys.orig_argv[1:])
     for argument in arguments:
         if argument == "-m":

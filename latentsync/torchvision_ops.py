@@ -17,14 +17,13 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING
 
+from latentsync.import_hook import ExecuteModule, ExecutionHook
+
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
     import torch
@@ -33,29 +32,12 @@ _MISSING_OPERATOR = re.compile(r"operator torchvision::\w+ does not exist")
 _declared: list[torch.library.Library] = []  # an operator exists as long as its library object
 
 
-class TorchvisionFinder(MetaPathFinder):
-    """Import hook: find torchvision as usual, and retry its import with operators declared in Python if it fails."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Return the spec of torchvision with a retrying loader; None for every other module."""
-        if fullname != "torchvision":
-            return None
-        specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
-        spec = next((found for found in specs if found is not None), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = partial(_execute, spec.loader.exec_module)
-        return spec
+def install_torchvision_hook() -> None:
+    """Install the import hook for torchvision, once per process."""
+    ExecutionHook({"torchvision": _execute}).install()
 
 
-def install_finder() -> None:
-    """Put a `TorchvisionFinder` before the other import hooks, once per process."""
-    if not any(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, TorchvisionFinder())
-
-
-def _execute(execute_module: Callable[[ModuleType], None], module: ModuleType) -> None:
+def _execute(execute_module: ExecuteModule, module: ModuleType) -> None:
     """Execute torchvision; declare ``nms`` and ``qnms`` and try again if its compiled library cannot be loaded.
 
     Raises:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from whisper.model import AudioEncoder, ModelDimensions
 
+from latentsync.device import building_on_meta
 from latentsync.errors import CheckpointError
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.weight_file import fill_network, read_weight_file
@@ -130,7 +131,7 @@ def load_whisper_encoder(
         for name, tensor in content["model_state_dict"].items()
         if isinstance(name, str) and name.startswith(_ENCODER_PREFIX)
     }
-    with torch.device("meta"):
+    with building_on_meta():
         model = WhisperEncoder(dims, dtype)
     fill_network(model.encoder, state, path)
     return model.float().to(device).eval().requires_grad_(False)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from latentsync.device import building_on_meta
 from latentsync.errors import CheckpointError
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
@@ -80,7 +81,7 @@ def load_unet(
     """
     weights, recorded = _read_weights(path)
     _check_resolution(path, recorded, resolution)
-    with torch.device("meta"):
+    with building_on_meta():
         unet = UNet3DConditionModel.from_unet_config(config)
     weights = _fit_unet(unet, config, weights, path, allow_new_layers, allow_missing, allow_unused)
     if len(weights) < len(unet.state_dict()):
@@ -124,7 +125,7 @@ def load_syncnet(
         CheckpointError: the file cannot be read or does not fit the configuration.
     """
     weights, _ = _read_weights(path)
-    with torch.device("meta"):
+    with building_on_meta():
         syncnet = StableSyncNet(config)
     check_fit(syncnet.state_dict(), weights, path)
     syncnet.load_state_dict(weights, assign=True)
