@@ -14,7 +14,8 @@ from latentsync.device import DTYPES, resolve_dtype
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.synthesis import Window, WindowSynthesizer
+from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.pipelines.window_stages import Window, generate_crops
 
 FPS = 25
 DEEPCACHE_INTERVAL = 3
@@ -58,10 +59,10 @@ class WindowTimer:
         dims = self.setup.sizes.weights.whisper
         features = RandomRows(dims["n_audio_layer"], dims["n_audio_state"])
         crops = torch.rand(NUM_FRAMES, 3, resolution, resolution) * 2 - 1
-        windows = [Window(number, crops) for number in range(options.batch_windows)]
+        windows = [Window(number, crops, 0, NUM_FRAMES) for number in range(options.batch_windows)]
 
         def generate(options: LipsyncOptions = options) -> None:
-            synthesizer(windows, features, Fraction(FPS), options, lambda share: None)
+            list(generate_crops(synthesizer, windows, features, Fraction(FPS), options))
 
         one_step = partial(generate, replace(options, num_inference_steps=1))
         seconds = median_seconds(generate, self.setup.device, self.setup.sizes.num_timed, warm_up=one_step)

@@ -1,5 +1,6 @@
 """Lip-sync aligned crops in memory, without video files and face detection; for validation and evaluation."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from latentsync.audio.whisper_features import FeatureRows
 from latentsync.face.mask import blend_mask
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.synthesis import Window, WindowSynthesizer
-from latentsync.pipelines.windows import WindowBlender, plan_windows
+from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.pipelines.window_stages import Window, generate_crops
+from latentsync.pipelines.windows import plan_windows
 
 
 class CropDubber:
@@ -35,16 +37,16 @@ class CropDubber:
             features: Whisper feature rows of the driving audio.
         """
         images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        spans = list(plan_windows(len(crops), self._num_frames, self._options.overlap_frames, self._options.exact))
-        blender = WindowBlender()
-        generated = []
-        for first in range(0, len(spans), self._options.batch_windows):
-            batch = spans[first : first + self._options.batch_windows]
-            windows = [Window(span.start, images[span.start : span.stop]) for span in batch]
-            results = self._synthesizer(windows, features, self._fps, self._options, lambda fraction: None)
-            for span, result in zip(batch, results, strict=True):
-                generated += blender.add(result.cpu(), span.settled - span.start)
-        blended = torch.stack(generated)
+        windows = self._windows(images)
+        generated = generate_crops(self._synthesizer, windows, features, self._fps, self._options)
+        blended = torch.cat([settled.cpu() for settled in generated])
         if not self._options.exact:
             blended = torch.lerp(images, blended, blend_mask(images.shape[-1]))
         return ((blended.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+    def _windows(self, images: torch.Tensor) -> Iterator[Window]:
+        num_read = 0
+        for span in plan_windows(len(images), self._num_frames, self._options.overlap_frames, self._options.exact):
+            new = images[num_read : span.stop]
+            yield Window(span.start, new, num_shared=num_read - span.start, num_settled=span.settled - span.start)
+            num_read = span.stop

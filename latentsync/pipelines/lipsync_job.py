@@ -37,6 +37,10 @@ FrameCallback = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], None]
 matrix from frame to face crop, None for an unchanged frame."""
 
 
+class Cancelled(Exception):
+    """The job was stopped during the denoising loop."""
+
+
 @dataclass(frozen=True)
 class LipsyncOutputs:
     """Files that one lip-sync job writes.

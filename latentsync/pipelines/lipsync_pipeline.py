@@ -3,17 +3,17 @@
 Two passes over the video. The first detects and tracks the face and keeps a few numbers per frame. The second
 generates the mouth:
 
-    decode -> align -> synthesize (encode, denoise, decode a window) -> paste -> write
+    read -> align -> encode -> denoise -> decode -> paste -> write
 
-The stages of the second pass are generators that run concurrently, each in its own thread (`prefetch`), and are
-connected by bounded queues: memory holds a few windows of frames, whatever the length of the video.
+The stages of the second pass are generators. Reading, aligning, the networks, pasting and writing run concurrently,
+each in its own thread (`prefetch`), and are connected by bounded queues: memory holds a few windows of frames, whatever
+the length of the video.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
@@ -39,6 +38,7 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.lipsync_job import (
+    Cancelled,
     FrameCallback,
     LipsyncJob,
     LipsyncOutputs,
@@ -49,8 +49,9 @@ from latentsync.pipelines.lipsync_job import (
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb
-from latentsync.pipelines.synthesis import Cancelled, Chunk, WeightFiles, Window, WindowSynthesizer, batch_chunks
-from latentsync.pipelines.windows import FaceInterval, WindowBlender, find_intervals, plan_windows, published_length
+from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
+from latentsync.pipelines.window_stages import Chunk, Window, decode_windows, denoise_windows, encode_windows
+from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.temporary_files import temporary_folder
 
@@ -83,7 +84,8 @@ class LipsyncPipeline:
         with pipeline.open_job("face.mp4", "speech.wav", "result.mp4") as job:
             plan = pipeline.find_face(job)
             chunks = pipeline.align(job, plan, pipeline.find_intervals(job, plan))
-            frames = pipeline.paste(job, pipeline.synthesize(job, chunks))
+            latents = pipeline.denoise(job, pipeline.encode(job, chunks))
+            frames = pipeline.paste(job, pipeline.decode(job, latents))
             pipeline.write(job, frames)
 
     Args:
@@ -163,8 +165,8 @@ class LipsyncPipeline:
             detected = time.monotonic()
             intervals = self.find_intervals(job, plan)
             chunks = self.align(job, plan, intervals)
-            generated = self.synthesize(job, chunks)
-            frames = self.paste(job, generated)
+            latents = self.denoise(job, self.encode(job, chunks))
+            frames = self.paste(job, self.decode(job, latents))
             extra_files = self.write(job, frames)
             return LipsyncReport(
                 video=job.outputs.video,
@@ -254,7 +256,7 @@ class LipsyncPipeline:
         return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), exact))
 
     def align(self, job: LipsyncJob, plan: FacePlan, intervals: list[FaceInterval]) -> Generator[Chunk, None, None]:
-        """Decode the source again and crop the face: yield windows of aligned crops, and frames without the face."""
+        """Read the source again and crop the face: yield windows of aligned crops, and frames without the face."""
         start_interval = interval_matrices(plan, self.resolution, job.options.exact)
         with (
             PingPongReader(
@@ -272,53 +274,47 @@ class LipsyncPipeline:
     def _align_interval(
         self, job: LipsyncJob, interval: FaceInterval, frames: Iterator[tuple[int, np.ndarray]], matrix_of: MatrixOf
     ) -> Generator[Chunk, None, None]:
-        """Yield the windows of one interval; crops that windows share are computed once."""
+        """Yield the windows of one interval; every frame is cropped once."""
         options = job.options
         crop = crop_faces_as_published if options.exact else crop_faces
-        crops: deque[Tensor] = deque(maxlen=self.num_frames)
         num_read = 0
         for span in plan_windows(len(interval), self.num_frames, options.overlap_frames, options.exact):
             indexed = list(islice(frames, span.stop - num_read))
             if len(indexed) != span.stop - num_read:
                 raise InputError(f"{job.video.path} has fewer frames on second reading: is it still being written?")
-            num_read = span.stop
             new = [frame for _, frame in indexed]
             matrices = np.stack([matrix_of(index) for index, _ in indexed])
-            crops.extend(crop(new, matrices, self.resolution, self.device))
-            window = Window(interval.start + span.start, torch.stack(list(crops)[-(span.stop - span.start) :]))
-            yield Chunk(new, window, matrices, num_settled=span.settled - span.start)
+            crops = crop(new, matrices, self.resolution, self.device)
+            window = Window(interval.start + span.start, crops, num_read - span.start, span.settled - span.start)
+            num_read = span.stop
+            yield Chunk(new, window, matrices)
 
-    def synthesize(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[Chunk, None, None]:
-        """Generate the crops of each window, `batch_windows` of them per forward pass."""
-        features = WhisperFeatures(self.audio_encoder, job.samples, job.options.exact)
+    def encode(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[Chunk, None, None]:
+        """Encode the crops of each window to the constant channels of the U-Net."""
         with closing(prefetch(chunks, 1)) as ahead:
-            for batch in batch_chunks(ahead, job.options.batch_windows):
-                yield from self._synthesize_batch(job, batch, features)
+            yield from encode_windows(self.synthesizer, ahead, job.options)
 
-    def _synthesize_batch(
-        self, job: LipsyncJob, chunks: list[Chunk], features: WhisperFeatures
-    ) -> Generator[Chunk, None, None]:
-        windows = [chunk.window for chunk in chunks if chunk.window is not None]
-        if not windows:
-            yield from chunks
-            return
-        first = windows[0].start
-        num_new = sum(chunk.num_settled for chunk in chunks)
+    def denoise(self, job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
+        """Generate the latents of each window, `batch_windows` of them per forward pass."""
 
-        def report(fraction: float) -> None:
+        def report(num_frames: float) -> None:
             if job.cancelled.is_set():
                 raise Cancelled
-            job.progress("lips", first + fraction * num_new, job.num_frames)
+            job.progress("lips", num_frames, job.num_frames)
 
-        generated = self.synthesizer(windows, features, job.fps, job.options, report)
-        for chunk, crops in zip(chunks, generated, strict=True):
-            yield replace(chunk, generated=crops)
+        features = WhisperFeatures(self.audio_encoder, job.samples, job.options.exact)
+        with closing(chunks):
+            yield from denoise_windows(self.synthesizer, chunks, features, job.fps, job.options, report)
+
+    def decode(self, job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
+        """Blend the latents of overlapping windows and decode each frame."""
+        with closing(chunks):
+            yield from decode_windows(self.synthesizer, chunks, job.options)
 
     def paste(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[PastedFrame, None, None]:
-        """Blend overlapping windows and paste the generated crops into their frames; yield the frames in order."""
+        """Paste the generated crops into their frames; yield the frames in order."""
         build_paster = PublishedPaster if job.options.exact else FacePaster
         paster = build_paster(self.resolution, self.device)
-        blender = WindowBlender()
         pending: deque[tuple[np.ndarray, np.ndarray]] = deque()
         with closing(prefetch(chunks, 1)) as ahead:
             for chunk in ahead:
@@ -326,7 +322,7 @@ class LipsyncPipeline:
                     yield from (PastedFrame(frame, frame, None) for frame in chunk.frames)
                     continue
                 pending.extend(zip(chunk.frames, chunk.matrices, strict=True))
-                for crop in blender.add(chunk.generated, chunk.num_settled):
+                for crop in chunk.generated:
                     frame, matrix = pending.popleft()
                     yield PastedFrame(frame, paster.paste(frame, crop, matrix), matrix)
 

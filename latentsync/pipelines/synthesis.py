@@ -1,6 +1,6 @@
-"""Generate the mouth in windows of aligned face crops: encode, denoise, decode."""
+"""The networks that generate the mouth, each step on its own: encode crops, denoise windows, decode latents."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,10 +22,6 @@ from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.options import LipsyncOptions
 
 
-class Cancelled(Exception):
-    """The job was stopped during the denoising loop."""
-
-
 @dataclass(frozen=True)
 class WeightFiles:
     """Files that the networks of a pipeline were loaded from, for error messages; None if unknown."""
@@ -33,54 +29,6 @@ class WeightFiles:
     unet: Path | None = None
     vae: Path | None = None
     audio_encoder: Path | None = None
-
-
-@dataclass
-class Window:
-    """Aligned crops that the U-Net processes together.
-
-    Attributes:
-        start: index of the first crop in the result, which selects the audio.
-        crops: (f, 3, R, R) in [-1, 1].
-    """
-
-    start: int
-    crops: Tensor
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Frames that pass through the stages of the pipeline together: a window with the face, or a frame without it.
-
-    Attributes:
-        frames: source frames (h, w, 3) uint8 that no earlier chunk contains.
-        window: aligned crops; None without the face.
-        matrices: (n, 2, 3) from frame to crop, one for each frame.
-        num_settled: number of leading crops of the window that no later window contains.
-        generated: (f, 3, R, R) generated crops, once they exist.
-    """
-
-    frames: list[np.ndarray]
-    window: Window | None = None
-    matrices: np.ndarray | None = None
-    num_settled: int = 0
-    generated: Tensor | None = None
-
-
-def batch_chunks(chunks: Iterator[Chunk], batch_windows: int) -> Iterator[list[Chunk]]:
-    """Group up to `batch_windows` successive windows of equal length; a chunk without a window stays alone."""
-    batch: list[Chunk] = []
-    for chunk in chunks:
-        if batch and not (len(batch) < batch_windows and _have_equal_lengths(batch[0].window, chunk.window)):
-            yield batch
-            batch = []
-        batch.append(chunk)
-    if batch:
-        yield batch
-
-
-def _have_equal_lengths(first: Window | None, second: Window | None) -> bool:
-    return first is not None and second is not None and len(first.crops) == len(second.crops)
 
 
 class WindowSynthesizer:
@@ -114,44 +62,73 @@ class WindowSynthesizer:
         self._latent_keep = latent_mask(resolution, resolution // codec.factor).to(self.device, unet.dtype)
 
     @torch.inference_mode()
-    def __call__(
+    def encode(self, crops: Tensor, start: int, options: LipsyncOptions) -> Tensor:
+        """Encode crops to the constant channels of the U-Net: mask, masked-image latents and reference latents.
+
+        The reference image is the unmasked crop itself. With `exact` the latents are sampled, otherwise they are means.
+
+        Args:
+            crops: (n, 3, R, R) in [-1, 1].
+            start: index of the first crop in the result, which seeds the sampling.
+            options: VAE batch size, exact and seed.
+
+        Returns:
+            (n, 1 + 2 L, h, w) in the U-Net's dtype.
+
+        Raises:
+            NonFiniteError: the VAE returned NaN or infinity.
+            DeviceMemoryError: the device is out of memory.
+        """
+        crops = crops.to(self.device, torch.float32)
+        # Means are deterministic; on the demo, decoded samples and decoded means differ by 0.24 of 255 levels.
+        noise = _vae_noise(start, options) if options.exact else None
+        masked, reference = (
+            self.codec.encode(images, options.vae_batch_size, generator=noise).to(self._latent_keep.dtype)
+            for images in (crops * self._keep, crops)
+        )
+        channels = torch.cat((self._latent_keep.expand(len(crops), 1, -1, -1), masked, reference), dim=1)
+        check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype, self.files.vae)
+        return channels
+
+    @torch.inference_mode()
+    def denoise(
         self,
-        windows: Sequence[Window],
+        conditioning: Tensor,
+        starts: Sequence[int],
         features: FeatureRows,
         fps: Fraction,
         options: LipsyncOptions,
         progress: Callable[[float], None],
-    ) -> list[Tensor]:
-        """Generate windows of equal length; return each as (f, 3, R, R) float32 in [-1, 1].
-
-        By default the generated crops are matched in colour to the source crops. With `exact` the kept pixels are
-        copied from the crop and colours are not matched, as in the published system.
+    ) -> Tensor:
+        """Generate the latents of windows of equal length.
 
         Args:
-            windows: windows to generate.
+            conditioning: (b, f, 1 + 2 L, h, w) from `encode`.
+            starts: index of the first frame of each window in the result, which selects the audio.
             features: Whisper feature rows of the whole driving audio.
             fps: frames per second of the result.
-            options: steps, guidance, seed, scheduler, DeepCache, exact and the VAE batch size.
+            options: steps and their spacing, guidance, seed, scheduler and DeepCache.
             progress: receives the fraction of the work done, from 0 to 1; may raise to stop.
+
+        Returns:
+            (b, f, L, h, w) float32.
 
         Raises:
             NonFiniteError: a network returned NaN or infinity.
             DeviceMemoryError: the device is out of memory.
         """
-        crops = torch.stack([window.crops for window in windows]).to(self.device, torch.float32)
-        constant = self._constant_channels(crops, options.vae_batch_size, _vae_noise(windows, options))
-        audio = torch.stack([self._tokens(window, features, fps) for window in windows])
+        num_windows, num_frames, _, height, width = conditioning.shape
+        audio = torch.stack([frame_tokens(features, range(start, start + num_frames), fps) for start in starts])
+        audio = audio.to(self.device, self.unet.dtype)
         check_finite(audio, "the audio features", self.unet.dtype, self.files.audio_encoder)
-        num_windows, num_frames = crops.shape[:2]
-        size = constant.shape[-1]
         # As published, all frames and windows share one noise draw.
-        noise = window_noise(options.seed, 0, (1, self.codec.latent_channels, num_frames, size, size))
+        noise = window_noise(options.seed, 0, (1, self.codec.latent_channels, num_frames, height, width))
         with naming_memory_errors("the U-Net", self.device):
             latents = denoise(
                 self.unet,
                 build_scheduler(options.scheduler, options.timestep_spacing),
                 noise.to(self.device).expand(num_windows, -1, -1, -1, -1),
-                constant,
+                conditioning.transpose(1, 2),
                 audio,
                 num_steps=options.num_inference_steps,
                 guidance_scale=options.guidance_scale,
@@ -160,49 +137,36 @@ class WindowSynthesizer:
                 progress=lambda step: progress(step / options.num_inference_steps),
             )
         check_finite(latents, "the U-Net's latents", self.unet.dtype, self.files.unet)
-        images = self.codec.decode(latents.transpose(1, 2).flatten(0, 1), options.vae_batch_size).float()
+        return latents.transpose(1, 2)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, crops: Tensor, options: LipsyncOptions) -> Tensor:
+        """Decode latents to generated crops.
+
+        By default they are matched in colour to the source crops. With `exact` the kept pixels are copied from the
+        source crops and colours are not matched, as in the published system.
+
+        Args:
+            latents: (n, L, h, w).
+            crops: (n, 3, R, R) source crops of the same frames, in [-1, 1].
+            options: VAE batch size and exact.
+
+        Returns:
+            (n, 3, R, R) float32 in [-1, 1].
+
+        Raises:
+            NonFiniteError: the VAE returned NaN or infinity.
+            DeviceMemoryError: the device is out of memory.
+        """
+        crops = crops.to(self.device, torch.float32)
+        images = self.codec.decode(latents, options.vae_batch_size).float()
         check_finite(images, "the VAE's decoded images", self.codec.vae.dtype, self.files.vae)
         images = images.clamp(-1, 1)
         if options.exact:
-            images = torch.where(self._keep > 0, crops.flatten(0, 1), images)
-        else:
-            # A small VAE shifts colours: with the demo VAE the step at the mask border is 0.63 of 255 levels before
-            # matching and 0.02 after.
-            images = match_colour(images, crops.flatten(0, 1))
-        return list(images.unflatten(0, (num_windows, num_frames)))
-
-    def _constant_channels(self, crops: Tensor, vae_batch_size: int, vae_noise: Sequence[torch.Generator]) -> Tensor:
-        """Return mask, masked-image latents and reference latents as (b, 1 + 2 L, f, h, w).
-
-        The reference image is the unmasked crop itself.
-
-        Args:
-            crops: (b, f, 3, R, R) in [-1, 1].
-            vae_batch_size: images per VAE forward pass.
-            vae_noise: one generator per window to sample its latents; if empty, the means are used.
-        """
-        num_windows, num_frames = crops.shape[:2]
-        images = crops.flatten(0, 1)
-        if vae_noise:
-            pairs = [
-                tuple(
-                    self.codec.encode(part, vae_batch_size, generator=noise) for part in (window * self._keep, window)
-                )
-                for window, noise in zip(crops, vae_noise, strict=True)
-            ]
-            masked, reference = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        else:
-            # Means are deterministic; on the demo, decoded samples and decoded means differ by 0.24 of 255 levels.
-            masked = self.codec.encode(images * self._keep, vae_batch_size)
-            reference = self.codec.encode(images, vae_batch_size)
-        mask = self._latent_keep.expand(len(images), 1, -1, -1)
-        channels = torch.cat((mask, masked.to(mask.dtype), reference.to(mask.dtype)), dim=1)
-        check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype, self.files.vae)
-        return channels.unflatten(0, (num_windows, num_frames)).transpose(1, 2)
-
-    def _tokens(self, window: Window, features: FeatureRows, fps: Fraction) -> Tensor:
-        frames = range(window.start, window.start + len(window.crops))
-        return frame_tokens(features, frames, fps).to(self.device, self.unet.dtype)
+            return torch.where(self._keep > 0, crops, images)
+        # A small VAE shifts colours: with the demo VAE the step at the mask border is 0.63 of 255 levels before
+        # matching and 0.02 after.
+        return match_colour(images, crops)
 
 
 def check_finite(values: Tensor, what: str, dtype: torch.dtype, weights: Path | None = None) -> None:
@@ -230,9 +194,7 @@ def check_finite(values: Tensor, what: str, dtype: torch.dtype, weights: Path | 
     )
 
 
-def _vae_noise(windows: Sequence[Window], options: LipsyncOptions) -> list[torch.Generator]:
-    """With `exact`, return one CPU generator per window, seeded by the seed and the position; else an empty list."""
-    if not options.exact:
-        return []
-    seeds = (np.random.SeedSequence([options.seed, 1, window.start]).generate_state(1)[0] for window in windows)
-    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+def _vae_noise(start: int, options: LipsyncOptions) -> torch.Generator:
+    """Return the CPU generator of one window's sampled latents, seeded by the seed and the position."""
+    seed = np.random.SeedSequence([options.seed, 1, start]).generate_state(1)[0]
+    return torch.Generator().manual_seed(int(seed))

@@ -99,8 +99,9 @@ class WindowBlender:
     """Cross-fade overlapping windows, which avoids jumps at window borders.
 
     A frame that two windows contain is interpolated linearly: the weight of the later window grows over the overlap.
-    On the bundled demo, the change between frames at window borders is 0.86 of that elsewhere with 4 shared frames, and
-    1.00 without overlap (`python -m benchmarks.window_borders`).
+    The pipeline blends latents, so that each frame is decoded once. On the bundled demo, the change between frames at
+    window borders is 0.86 of that elsewhere with 4 shared frames, and 1.00 without overlap
+    (`python -m benchmarks.window_borders`).
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,7 @@ class WindowBlender:
         """Blend in the next window and yield the frames that no later window changes, oldest first.
 
         Args:
-            window: (f, 3, h, w); its first frames are the pending frames of the previous windows.
+            window: (f, c, h, w) images or latents; its first frames are the pending frames of the previous windows.
             num_settled: number of leading frames of the window that no later window contains.
         """
         num_shared = len(self._pending)

@@ -130,13 +130,13 @@ EXACT = replace(QUICK, exact=True, overlap_frames=0)
 def windows_of(pipeline: LipsyncPipeline, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Return a list that receives (first frame, number of frames) of every window generated from now on."""
     seen: list[tuple[int, int]] = []
-    generate = WindowSynthesizer.__call__
+    denoise = WindowSynthesizer.denoise
 
-    def spy(self, windows, *rest):
-        seen.extend((window.start, len(window.crops)) for window in windows)
-        return generate(self, windows, *rest)
+    def spy(self, conditioning, starts, *rest):
+        seen.extend((start, conditioning.shape[1]) for start in starts)
+        return denoise(self, conditioning, starts, *rest)
 
-    monkeypatch.setattr(WindowSynthesizer, "__call__", spy)
+    monkeypatch.setattr(WindowSynthesizer, "denoise", spy)
     return seen
 
 

@@ -8,9 +8,11 @@ from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.errors import ConfigError, DeviceMemoryError, NonFiniteError
 from latentsync.face.mask import keep_mask
+from latentsync.pipelines.lipsync_job import Cancelled
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.synthesis import Cancelled, Window, WindowSynthesizer
+from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.pipelines.window_stages import Window, generate_crops
 from tests.golden_values import det
 from tests.tiny_pipeline import RESOLUTION, tiny_pipeline
 
@@ -28,11 +30,20 @@ def features(pipeline) -> WhisperFeatures:
 
 
 def windows() -> list[Window]:
-    return [Window(start, torch.tanh(det(f"crop{start}", (16, 3, RESOLUTION, RESOLUTION)))) for start in (0, 12, 24)]
+    """Return three windows that share no frames."""
+    crops = {start: torch.tanh(det(f"crop{start}", (16, 3, RESOLUTION, RESOLUTION))) for start in (0, 12, 24)}
+    return [Window(start, images, num_shared=0, num_settled=16) for start, images in crops.items()]
 
 
 def generate(pipeline, features, chosen: list[Window], options: LipsyncOptions = QUICK) -> list[torch.Tensor]:
-    return pipeline.synthesizer(chosen, features, Fraction(25), options, lambda share: None)
+    together = replace(options, batch_windows=len(chosen))
+    return list(generate_crops(pipeline.synthesizer, chosen, features, Fraction(25), together))
+
+
+def denoise_one(pipeline, features, progress) -> None:
+    synthesizer, (window,) = pipeline.synthesizer, windows()[:1]
+    conditioning = synthesizer.encode(window.crops, window.start, QUICK)[None]
+    synthesizer.denoise(conditioning, [window.start], features, Fraction(25), QUICK, progress)
 
 
 def test_a_window_does_not_depend_on_the_others_of_its_batch(pipeline, features):
@@ -45,7 +56,7 @@ def test_a_window_does_not_depend_on_the_others_of_its_batch(pipeline, features)
 def test_the_result_depends_on_the_audio_at_its_own_time_and_on_the_seed(pipeline, features):
     first = windows()[0]
     (here,) = generate(pipeline, features, [first])
-    (later,) = generate(pipeline, features, [Window(20, first.crops)])
+    (later,) = generate(pipeline, features, [replace(first, start=20)])
     (other,) = generate(pipeline, features, [first], replace(QUICK, seed=5))
     assert (here - later).abs().max() > 1e-3
     assert (here - other).abs().max() > 1e-2
@@ -85,14 +96,14 @@ def test_exact_draws_the_vaes_latents_by_seed_and_place(pipeline, features, monk
 
 def test_progress_ends_at_one_and_may_stop_the_work(pipeline, features):
     shares: list[float] = []
-    pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, shares.append)
+    denoise_one(pipeline, features, shares.append)
     assert shares == [0.5, 1.0]
 
     def stop(share: float) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        pipeline.synthesizer(windows()[:1], features, Fraction(25), QUICK, stop)
+        denoise_one(pipeline, features, stop)
 
 
 def test_a_vae_with_other_latent_channels_is_rejected(pipeline):
@@ -156,7 +167,7 @@ def test_a_vae_that_gives_nan_is_named(pipeline, features, monkeypatch):
     with pytest.raises(NonFiniteError, match="the VAE's decoded images"):
         generate(pipeline, features, windows()[:1])
     monkeypatch.undo()
-    bad = Window(0, torch.full((16, 3, RESOLUTION, RESOLUTION), torch.nan))
+    bad = replace(windows()[0], crops=torch.full((16, 3, RESOLUTION, RESOLUTION), torch.nan))
     with pytest.raises(NonFiniteError, match="the VAE's latents of the video"):
         generate(pipeline, features, [bad])
 

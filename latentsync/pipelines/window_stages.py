@@ -1,0 +1,156 @@
+"""The stages between aligned crops and generated crops: encode, denoise, blend and decode, window by window.
+
+Neighbouring windows share frames. The U-Net processes those in both windows; the VAE encodes and decodes every frame
+once: the latents of shared frames are kept for the next window, and windows are blended as latents, before decoding.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentsync.audio.whisper_features import FeatureRows
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.pipelines.windows import WindowBlender
+
+
+@dataclass(frozen=True)
+class Window:
+    """Successive frames that the U-Net processes together.
+
+    Attributes:
+        start: index of the first frame in the result.
+        crops: (n, 3, R, R) in [-1, 1]: aligned crops of the frames that no earlier window contains, which are the last.
+        num_shared: number of leading frames that earlier windows contain too.
+        num_settled: number of leading frames that no later window contains.
+        conditioning: (f, 1 + 2 L, h, w) constant channels of the U-Net, once encoded.
+        latents: (f, L, h, w) generated latents, once denoised.
+    """
+
+    start: int
+    crops: Tensor
+    num_shared: int
+    num_settled: int
+    conditioning: Tensor | None = None
+    latents: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.num_shared + len(self.crops)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Frames that pass through the stages of the pipeline together: a window with the face, or a frame without it.
+
+    Attributes:
+        frames: source frames (h, w, 3) uint8 that no earlier chunk contains.
+        window: the window that ends with these frames; None without the face.
+        matrices: (n, 2, 3) from frame to crop, one for each frame.
+        generated: (m, 3, R, R) generated crops of the frames that this window settles, once decoded.
+    """
+
+    frames: list[np.ndarray]
+    window: Window | None = None
+    matrices: np.ndarray | None = None
+    generated: Tensor | None = None
+
+
+def encode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
+    """Encode every crop once; the latents of shared frames are those of the previous window."""
+    previous: Tensor | None = None
+    for chunk in chunks:
+        if (window := chunk.window) is None:
+            yield chunk
+            continue
+        conditioning = synthesizer.encode(window.crops, window.start, options)
+        if previous is not None and window.num_shared > 0:
+            conditioning = torch.cat((previous[-window.num_shared :], conditioning))
+        previous = conditioning
+        yield replace(chunk, window=replace(window, conditioning=conditioning))
+
+
+def denoise_windows(
+    synthesizer: WindowSynthesizer,
+    chunks: Iterable[Chunk],
+    features: FeatureRows,
+    fps: Fraction,
+    options: LipsyncOptions,
+    progress: Callable[[float], None] = lambda num_frames: None,
+) -> Iterator[Chunk]:
+    """Generate the latents of encoded windows, `batch_windows` of them per forward pass.
+
+    Args:
+        synthesizer: the networks.
+        chunks: from `encode_windows`.
+        features: Whisper feature rows of the whole driving audio.
+        fps: frames per second of the result.
+        options: options of the job.
+        progress: receives the number of finished frames after each denoising step; may raise to stop.
+    """
+    for batch in batch_chunks(chunks, options.batch_windows):
+        windows = [chunk.window for chunk in batch if chunk.window is not None]
+        if not windows:
+            yield from batch
+            continue
+        num_settled = sum(window.num_settled for window in windows)
+        first = windows[0].start
+        latents = synthesizer.denoise(
+            torch.stack([window.conditioning for window in windows if window.conditioning is not None]),
+            [window.start for window in windows],
+            features,
+            fps,
+            options,
+            lambda fraction, first=first, num_settled=num_settled: progress(first + fraction * num_settled),
+        )
+        for chunk, window, result in zip(batch, windows, latents, strict=True):
+            yield replace(chunk, window=replace(window, conditioning=None, latents=result))
+
+
+def decode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
+    """Blend the latents of overlapping windows, then decode every frame once, when no later window changes it."""
+    blender = WindowBlender()
+    pending: deque[Tensor] = deque()
+    for chunk in chunks:
+        if (window := chunk.window) is None or window.latents is None:
+            yield chunk
+            continue
+        pending.extend(window.crops)
+        latents = torch.stack(list(blender.add(window.latents, window.num_settled)))
+        crops = torch.stack([pending.popleft() for _ in latents])
+        yield replace(chunk, window=None, generated=synthesizer.decode(latents, crops, options))
+
+
+def generate_crops(
+    synthesizer: WindowSynthesizer,
+    windows: Iterable[Window],
+    features: FeatureRows,
+    fps: Fraction,
+    options: LipsyncOptions,
+) -> Iterator[Tensor]:
+    """Yield the generated crops (m, 3, R, R) that each window settles; all stages run in this thread."""
+    encoded = encode_windows(synthesizer, (Chunk([], window) for window in windows), options)
+    denoised = denoise_windows(synthesizer, encoded, features, fps, options)
+    for chunk in decode_windows(synthesizer, denoised, options):
+        assert chunk.generated is not None
+        yield chunk.generated
+
+
+def batch_chunks(chunks: Iterable[Chunk], batch_windows: int) -> Iterator[list[Chunk]]:
+    """Group up to `batch_windows` successive windows of equal length; a chunk without a window stays alone."""
+    batch: list[Chunk] = []
+    for chunk in chunks:
+        if batch and not (len(batch) < batch_windows and _have_equal_lengths(batch[0].window, chunk.window)):
+            yield batch
+            batch = []
+        batch.append(chunk)
+    if batch:
+        yield batch
+
+
+def _have_equal_lengths(first: Window | None, second: Window | None) -> bool:
+    return first is not None and second is not None and len(first) == len(second)
