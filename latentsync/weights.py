@@ -39,11 +39,15 @@ VERSIONS = {
 DEFAULT_VERSION = "1.6"
 AUXILIARY_REPOSITORY = "ByteDance/LatentSync-1.5"
 VAE_REPOSITORY = "stabilityai/sd-vae-ft-mse"
+TINY_VAE_REPOSITORY = "madebyollin/taesd"
+"""AutoencoderTiny for the latents of Stable Diffusion 1, which are those of the published VAE."""
 
 UNET = "latentsync_unet.pt"
 WHISPER_TINY = "whisper/tiny.pt"
 VAE_CONFIG = "vae/config.json"
 VAE_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
+TINY_VAE_CONFIG = "vae_tiny/config.json"
+TINY_VAE_WEIGHTS = "vae_tiny/diffusion_pytorch_model.safetensors"
 FACE_ALIGNMENT = ("auxiliary/s3fd-619a316812.pth", "auxiliary/2DFAN4-cd938726ad.zip")
 MTCNN_FALLBACK = "faces are aligned by MTCNN's points, not by face-alignment's landmarks as published"
 DEMO_UNET = "demo/latentsync_unet.pt"
@@ -108,6 +112,8 @@ def published_files(version: str = DEFAULT_VERSION) -> tuple[WeightFile, ...]:
         WeightFile(VAE_WEIGHTS, VAE_REPOSITORY, "inference", hub_name="diffusion_pytorch_model.safetensors"),
         *(WeightFile(name, AUXILIARY_REPOSITORY, "inference", fallback=MTCNN_FALLBACK) for name in FACE_ALIGNMENT),
         WeightFile("whisper/small.pt", repository, "optional"),
+        WeightFile(TINY_VAE_CONFIG, TINY_VAE_REPOSITORY, "optional", hub_name="config.json"),
+        WeightFile(TINY_VAE_WEIGHTS, TINY_VAE_REPOSITORY, "optional", hub_name="diffusion_pytorch_model.safetensors"),
         WeightFile("stable_syncnet.pt", repository, "training", older_path="latentsync_syncnet.pt"),
         *(WeightFile(f"auxiliary/{name}", AUXILIARY_REPOSITORY, "training") for name in auxiliary),
     )
@@ -175,6 +181,28 @@ def find_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
     if name == VAE_REPOSITORY:
         raise CheckpointError(f"the VAE {name} is not here: run python -m scripts.download_weights")
     raise CheckpointError(f"{name} is neither a folder with a VAE nor in the hub's cache: name an existing one")
+
+
+def find_tiny_vae(name: str, root: Path = REPOSITORY_ROOT) -> Path:
+    """Find the folder of the AutoencoderTiny with the latents of the VAE `name`; nothing is downloaded.
+
+    For the published VAE it is `checkpoints/vae_tiny` or the hub client's cache of `TINY_VAE_REPOSITORY`, for a folder
+    the one beside it whose name ends in `_tiny`.
+
+    Raises:
+        CheckpointError: it is missing.
+    """
+    is_published = name == VAE_REPOSITORY
+    beside = root / ("checkpoints/vae_tiny" if is_published else f"{name.rstrip('/')}_tiny")
+    if (beside / "config.json").is_file() and (beside / Path(TINY_VAE_WEIGHTS).name).is_file():
+        return beside
+    cached = _cached_vae(TINY_VAE_REPOSITORY) if is_published else None
+    if cached:
+        return cached
+    remedy = (
+        f"copy the files of {TINY_VAE_REPOSITORY} on the hub into {beside}" if is_published else f"expected {beside}"
+    )
+    raise CheckpointError(f"the VAE {name} has no tiny one on this machine: {remedy}, or choose --vae full")
 
 
 @dataclass(frozen=True)

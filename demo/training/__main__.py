@@ -13,6 +13,7 @@ from demo.training.audio_encoder import AUDIO_ENCODER
 from demo.training.demo_network import DemoNetwork
 from demo.training.mouth_reader import MOUTH_READER
 from demo.training.vae import VAE
+from demo.training.vae_tiny import VAE_TINY
 from demo.training.videomae import VIDEOMAE
 from latentsync.cli import OneLineParser
 from latentsync.training.train_command import run_training
@@ -24,6 +25,7 @@ NETWORKS: dict[str, DemoNetwork[Any, Any]] = {
     "audio_encoder": AUDIO_ENCODER,
     "vae": VAE,
     "vae_decoder": replace(VAE, description="Train only the VAE's decoder; the latents do not change."),
+    "vae_tiny": VAE_TINY,
     "mouth_reader": MOUTH_READER,
     "videomae": VIDEOMAE,
 }

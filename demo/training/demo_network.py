@@ -85,7 +85,8 @@ class DemoNetwork(Generic[Run, Model]):
         build_dataset: builds the data set from clips and a seed.
         build_step: builds the training step from configuration, network and data set.
         build_validator: builds the validator from held-out clips.
-        find_initial: finds the weights named by `initial` in the configuration; None if it has no such key.
+        find_initial: finds the weights that the configuration names; None if it names none.
+        weights_key: key of the configuration that names them.
     """
 
     description: str
@@ -95,6 +96,7 @@ class DemoNetwork(Generic[Run, Model]):
     build_step: Callable[[Run, Model, ClipItems], TrainingStep]
     build_validator: Callable[[Sequence[Clip]], Validator]
     find_initial: Callable[[str], Path] | None = None
+    weights_key: str = "initial"
 
     def build_trainer(self, run: Run, resolved_config: dict[str, Any]) -> Trainer:
         """Build the trainer of a configuration.
@@ -133,5 +135,5 @@ class DemoNetwork(Generic[Run, Model]):
         return checks
 
     def _initial_weights(self, run: Run) -> Path | None:
-        initial: str | None = getattr(run, "initial", None)
+        initial: str | None = getattr(run, self.weights_key, None)
         return None if self.find_initial is None or initial is None else self.find_initial(initial)

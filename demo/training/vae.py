@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import nn
@@ -143,7 +144,7 @@ def vae_with(state_dict: Mapping[str, torch.Tensor], like: AutoencoderKL) -> Aut
     return vae
 
 
-def save_vae(vae: AutoencoderKL, scaling_factor: float, folder: Path) -> None:
+def save_vae(vae: AutoencoderKL | AutoencoderTiny, scaling_factor: float, folder: Path) -> None:
     """Write a diffusers folder in fp16 with a scaling factor. The VAE is converted to fp16 in place."""
     vae.register_to_config(scaling_factor=scaling_factor)
     vae.half().save_pretrained(folder)

@@ -1,4 +1,7 @@
-"""The VAE between pixels and latents: diffusers' AutoencoderKL with its latent scaling, in bounded batches."""
+"""The VAE between pixels and latents: diffusers' AutoencoderKL or AutoencoderTiny, in bounded batches.
+
+AutoencoderTiny is trained on the scaled latents of a full VAE: its own scaling factor is 1 and its shift 0.
+"""
 
 import json
 import logging
@@ -18,6 +21,7 @@ from latentsync.storage.weight_file import plain_tensors
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ class LatentCodec:
         factor: downsampling factor of height and width.
     """
 
-    def __init__(self, vae: "AutoencoderKL"):
+    def __init__(self, vae: "AutoencoderKL | AutoencoderTiny"):
         self.vae = vae
         self.scale = float(vae.config["scaling_factor"])
         self.shift = float(vae.config.get("shift_factor") or 0.0)
@@ -53,7 +57,8 @@ class LatentCodec:
         Args:
             images: (n, 3, h, w) in [-1, 1]; h and w multiples of `factor`.
             batch_size: images per batch.
-            generator: CPU generator to sample from the distribution; None takes its mean.
+            generator: CPU generator to sample from the distribution; None takes its mean. An AutoencoderTiny has none:
+                its latents do not depend on the generator.
 
         Returns:
             (n, latent_channels, h / factor, w / factor) in the VAE's dtype.
@@ -65,10 +70,12 @@ class LatentCodec:
 
         def compute(items: slice) -> torch.Tensor:
             chunk = images[items].to(self.vae.device, self.vae.dtype)
-            distribution = self.vae.encode(chunk, return_dict=False)[0]
-            latents = distribution.mean
+            encoded: Any = self.vae.encode(chunk, return_dict=False)[0]
+            if isinstance(encoded, torch.Tensor):  # of an AutoencoderTiny
+                return (encoded - self.shift) * self.scale
+            latents = encoded.mean
             if noise is not None:
-                latents = latents + distribution.std * noise[items].to(latents)
+                latents = latents + encoded.std * noise[items].to(latents)
             return (latents - self.shift) * self.scale
 
         return self._in_batches(compute, images, batch_size)
@@ -125,14 +132,17 @@ def read_vae_shape(folder: Path) -> VaeShape:
     if not (folder / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return VaeShape(int(config["latent_channels"]), 2 ** (len(config["block_out_channels"]) - 1))
+        config = _read_config(folder)
+        channels = config.get("decoder_block_out_channels") or config["block_out_channels"]  # AutoencoderTiny or KL
+        return VaeShape(int(config["latent_channels"]), 2 ** (len(channels) - 1))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again") from error
 
 
 def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LatentCodec:
-    """Load an AutoencoderKL with frozen parameters from local files; nothing is downloaded.
+    """Load an AutoencoderKL or AutoencoderTiny with frozen parameters from local files; nothing is downloaded.
+
+    `_class_name` in config.json tells which, as in all diffusers folders.
 
     Args:
         path: a diffusers folder (config.json and safetensors), or a hub name such as stabilityai/sd-vae-ft-mse that
@@ -143,13 +153,11 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
     Raises:
         CheckpointError: the VAE is not on this machine, damaged or incomplete.
     """
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # slow to import
-
     folder = _local_folder(path)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"VAE folder {folder} has no config.json: give a diffusers AutoencoderKL folder")
     try:
-        loaded: Any = AutoencoderKL.from_pretrained(
+        loaded: Any = _vae_class(folder).from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, torch_dtype=dtype, output_loading_info=True
         )
     except (OSError, SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
@@ -161,6 +169,21 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
     plain_tensors(vae.state_dict(), folder / WEIGHTS_FILE)
     vae = vae.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return LatentCodec(vae)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+
+
+def _vae_class(folder: Path) -> "type[AutoencoderKL | AutoencoderTiny]":
+    """Return the class that config.json names; AutoencoderKL if it names none. The import is slow."""
+    if _read_config(folder).get("_class_name") == "AutoencoderTiny":
+        from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+        return AutoencoderTiny
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+    return AutoencoderKL
 
 
 def _local_folder(path: str | Path) -> Path:

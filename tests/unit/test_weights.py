@@ -11,6 +11,9 @@ from latentsync.weights import (
     DEMO_UNET,
     FACE_ALIGNMENT,
     REPOSITORY_ROOT,
+    TINY_VAE_CONFIG,
+    TINY_VAE_REPOSITORY,
+    TINY_VAE_WEIGHTS,
     UNET,
     VAE_CONFIG,
     VAE_REPOSITORY,
@@ -19,6 +22,7 @@ from latentsync.weights import (
     VERSIONS,
     WHISPER_TINY,
     files_for,
+    find_tiny_vae,
     find_vae,
     find_weight_set,
     locate,
@@ -45,7 +49,7 @@ def put(root: Path, *names: str) -> None:
 
 def test_every_published_file_is_listed_once_with_the_right_repository():
     files = {file.path: file for file in published_files("1.5")}
-    assert len(files) == len(published_files("1.5")) == 13
+    assert len(files) == len(published_files("1.5")) == 15
     assert files[UNET].repository == "ByteDance/LatentSync-1.5"
     assert {file.path for file in published_files("1.6")} == set(files)
     assert files[VAE_WEIGHTS].repository == VAE_REPOSITORY
@@ -178,6 +182,20 @@ def test_a_vae_folder_is_taken_as_it_is(root: Path):
     assert find_vae(str(root / "checkpoints" / "demo" / "vae"), Path("elsewhere")).name == "vae"
     with pytest.raises(CheckpointError, match="neither a folder"):
         find_vae("checkpoints/none", root)
+
+
+def test_the_tiny_vae_is_beside_the_full_one(root: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in (VAE_REPOSITORY, "checkpoints/demo/vae"):
+        with pytest.raises(CheckpointError, match=r"no tiny one on this machine: .*, or choose --vae full$"):
+            find_tiny_vae(name, root)
+    put(root, "demo/vae_tiny/config.json", "demo/vae_tiny/diffusion_pytorch_model.safetensors")
+    assert find_tiny_vae("checkpoints/demo/vae/", root) == root / "checkpoints" / "demo" / "vae_tiny"
+    cached = {(TINY_VAE_REPOSITORY, name): str(root / "cache" / name) for name in ("config.json", "x.safetensors")}
+    monkeypatch.setattr("latentsync.weights.try_to_load_from_cache", lambda *names: cached.get(names))
+    with pytest.raises(CheckpointError, match=rf"copy the files of {TINY_VAE_REPOSITORY}"):
+        find_tiny_vae(VAE_REPOSITORY, root)
+    put(root, TINY_VAE_CONFIG, TINY_VAE_WEIGHTS)
+    assert find_tiny_vae(VAE_REPOSITORY, root) == root / "checkpoints" / "vae_tiny"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"version": "9"}), "\x00"])

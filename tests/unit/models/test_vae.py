@@ -1,9 +1,9 @@
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 
 from latentsync.errors import CheckpointError, DeviceMemoryError
-from latentsync.models.vae import LatentCodec, load_vae
+from latentsync.models.vae import LatentCodec, VaeShape, load_vae, read_vae_shape
 from tests.golden_values import det, fill_deterministic
 
 
@@ -123,6 +123,25 @@ def test_loads_a_folder(vae, folder):
     assert codec.encode(torch.zeros(1, 3, 16, 16)).dtype == torch.bfloat16
     images = det("vae/images", (1, 3, 16, 16)).tanh()
     assert torch.allclose(load_vae(folder).encode(images), LatentCodec(vae).encode(images), atol=1e-5)
+
+
+def test_a_tiny_vae_takes_and_gives_scaled_latents(tmp_path):
+    channels, blocks = (8, 8, 8), (0, 1, 1)
+    tiny = AutoencoderTiny(
+        encoder_block_out_channels=channels,
+        decoder_block_out_channels=channels,
+        num_encoder_blocks=blocks,
+        num_decoder_blocks=blocks,
+        latent_channels=3,
+    )
+    fill_deterministic(tiny).save_pretrained(tmp_path)
+    codec = load_vae(tmp_path)
+    images = det("vae/images", (3, 3, 16, 24)).tanh()
+    latents = codec.encode(images)
+    assert read_vae_shape(tmp_path) == VaeShape(codec.latent_channels, codec.factor) == VaeShape(3, 4)
+    assert torch.allclose(latents, tiny.encode(images).latents, atol=1e-5)
+    assert torch.allclose(codec.decode(latents), tiny.decode(latents).sample, atol=1e-5)
+    assert torch.equal(codec.encode(images, generator=torch.Generator().manual_seed(1)), latents)
 
 
 def test_unusable_folders_are_named(folder, tmp_path):
