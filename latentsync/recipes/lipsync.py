@@ -13,12 +13,12 @@ import latentsync
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.device_memory import naming_memory_errors
-from latentsync.errors import CheckpointError, InputError
+from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
 from latentsync.models.checkpoint import load_unet
-from latentsync.models.vae import load_vae
+from latentsync.models.vae import load_vae, read_vae_shape
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.presets import find_preset
@@ -31,6 +31,7 @@ from latentsync.weights import (
     MTCNN_FALLBACK,
     REPOSITORY_ROOT,
     UNET,
+    find_tiny_vae,
     find_vae,
     find_weight_set,
     locate,
@@ -105,7 +106,7 @@ class LipsyncBuild:
         device: device of the networks.
         dtype: dtype of the U-Net, the VAE and the audio encoder.
         detector: ``auto``, ``mtcnn`` or ``face_alignment``.
-        vae: ``full``, the VAE of the configuration, or ``tiny``.
+        vae: ``full``, the VAE of the configuration, or ``tiny``, the AutoencoderTiny with the same latents.
     """
 
     config: Path
@@ -178,7 +179,7 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
     remedy = memory_remedy(build.device, build.dtype, run.data.resolution)
     with naming_memory_errors("loading the networks", build.device, remedy):
         unet = load_unet(run.model, build.unet, build.device, build.dtype, resolution=run.data.resolution)
-        whisper, vae = locate(run.audio.whisper), find_vae(run.vae)
+        whisper, vae = locate(run.audio.whisper), vae_folder(build)
         audio_encoder = load_whisper_encoder(whisper, build.device, build.dtype)
         if audio_encoder.width != run.model.cross_attention_dim:
             raise CheckpointError(
@@ -199,6 +200,22 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
         )
 
 
+def vae_folder(build: LipsyncBuild) -> Path:
+    """Find the folder of the full or the tiny VAE.
+
+    Raises:
+        CheckpointError: it is missing, or the tiny one has other latents than the U-Net.
+    """
+    if build.vae == "full":
+        return find_vae(build.run.vae)
+    folder, wanted = find_tiny_vae(build.run.vae), build.run.model.out_channels
+    if (channels := read_vae_shape(folder).latent_channels) != wanted:
+        raise CheckpointError(
+            f"the tiny VAE {folder} has {channels} latent channels, the U-Net {wanted}: use --vae full"
+        )
+    return folder
+
+
 def warn_if_anchors_differ(build: LipsyncBuild) -> None:
     """Log one line if the published U-Net gets its anchors from a fallback detector that the user did not choose."""
     is_published = build.unet.resolve() == (CHECKPOINTS / UNET).resolve()
@@ -209,11 +226,14 @@ def warn_if_anchors_differ(build: LipsyncBuild) -> None:
 
 
 def check_exact(build: LipsyncBuild, options: LipsyncOptions) -> None:
-    """Reject the option `exact` before any network is loaded if the published anchors are not available.
+    """Reject the option `exact` before any network is loaded if the published VAE or anchors are not used.
 
     Raises:
+        ConfigError: the tiny VAE was chosen.
         CheckpointError: face-alignment's weights are missing and no other detector was chosen.
     """
+    if options.exact and build.vae != "full":
+        raise ConfigError(f"vae is {build.vae}, which contradicts exact: use full, or omit exact")
     if options.exact and build.detector == "auto" and (missing := missing_weights(AUXILIARY)):
         raise CheckpointError(f"{NO_EXACT_DETECTOR} (missing: {', '.join(missing)})")
 
@@ -228,7 +248,7 @@ def _exact_detector(name: str, detector: FaceDetector) -> FaceDetector | None:
 def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, Any]:
     """Return everything except the inputs that affects a result, as plain values; weights by their content."""
     run = build.run
-    vae = find_vae(run.vae)
+    vae = vae_folder(build)
     weights = {"unet": build.unet, "audio_encoder": locate(run.audio.whisper)}
     weights |= {f"vae/{path.name}": path for path in sorted(vae.iterdir()) if path.is_file()}
     return {

@@ -14,6 +14,7 @@ from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild, build_pipeline, check_exact, choose_weights
 
 DEEPCACHE_INTERVAL = 3
+VAES = ("full", "tiny")
 DEFAULTS = LipsyncOptions()
 
 
@@ -49,7 +50,7 @@ class ChosenPipeline:
         preset = preset or arguments.preset
         if preset is None and use_default_preset and not arguments.exact:
             preset = build.default_preset
-        build = build.with_networks_of(preset)
+        build = build if arguments.vae else build.with_networks_of(preset)
         options = chosen_options(arguments, build, preset)
         check_exact(build, options)
         return cls(weights, build, options, preset)
@@ -61,6 +62,7 @@ class ChosenPipeline:
     def describe(self) -> str:
         """Return one line with weights, device, dtype, preset and sampling."""
         mode = "; exact" if self.options.exact else ""
+        mode += "; tiny VAE" if self.build.vae == "tiny" else ""
         dtype = str(self.build.dtype).removeprefix("torch.")
         name = "sampling" if self.preset is None else f"preset {self.preset}"
         sampling = f"{name}: {self.options.describe_sampling()}"
@@ -79,9 +81,10 @@ def add_weight_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments of face detector, device, dtype and VAE batch size."""
+    """Add the arguments of face detector, VAE, device, dtype and VAE batch size."""
     add = parser.add_argument
     add("--detector", choices=DETECTORS, default="auto")
+    add("--vae", choices=VAES, help="tiny is faster and less exact (default: of the preset, or full)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     add("--vae_batch_size", type=int, default=BATCH_SIZE, help="VAE images at once (default: %(default)s)")
@@ -132,7 +135,12 @@ def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncB
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(arguments.dtype, device)
     return weights, LipsyncBuild(
-        weights.unet_config, weights.unet_checkpoint, device, dtype, detector=arguments.detector
+        weights.unet_config,
+        weights.unet_checkpoint,
+        device,
+        dtype,
+        detector=arguments.detector,
+        vae=arguments.vae or VAES[0],
     )
 
 

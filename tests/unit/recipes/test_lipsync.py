@@ -1,5 +1,6 @@
 """The detector for the option `exact`, and what is rejected before any network is loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,9 +10,10 @@ import torch
 
 from latentsync.errors import CheckpointError
 from latentsync.face.landmarks68 import Landmarks68Detector
+from latentsync.models.vae import WEIGHTS_FILE
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
-from latentsync.recipes.lipsync import LipsyncBuild, check_exact, result_settings, warn_if_anchors_differ
+from latentsync.recipes.lipsync import LipsyncBuild, check_exact, result_settings, vae_folder, warn_if_anchors_differ
 from latentsync.weights import CHECKPOINTS, FACE_ALIGNMENT, REPOSITORY_ROOT, UNET
 
 EXACT = LipsyncOptions(exact=True, overlap_frames=0)
@@ -58,6 +60,19 @@ def test_results_record_that_they_are_exact():
     exact, default = (result_settings(build("mtcnn"), options) for options in (EXACT, LipsyncOptions()))
     assert exact["options"]["exact"] is True
     assert default["options"]["exact"] is False
+
+
+def test_the_tiny_vae_must_have_the_latents_of_the_unet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tiny = replace(build("mtcnn"), vae="tiny")
+    monkeypatch.setattr(lipsync, "find_tiny_vae", lambda name: tmp_path)
+    (tmp_path / WEIGHTS_FILE).touch()
+    config = tmp_path / "config.json"
+    config.write_text('{"latent_channels": 8, "decoder_block_out_channels": [32, 32, 32, 32]}')
+    assert vae_folder(tiny) == tmp_path
+    assert vae_folder(build("mtcnn")).name == "vae"
+    config.write_text(config.read_text().replace("8,", "4,"))
+    with pytest.raises(CheckpointError, match="has 4 latent channels, not 8: use --vae full"):
+        vae_folder(tiny)
 
 
 def build_for(unet: Path, detector: str = "auto") -> LipsyncBuild:

@@ -1,6 +1,7 @@
 """Which value wins: a flag over the preset, and the preset over the configuration."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_exact_rejects_a_fast_preset(config: Path):
 
 def test_the_preset_of_a_list_wins_over_that_of_the_command_line(config: Path):
     assert ChosenPipeline.of(parsed(config, "--preset", "exact"), "fast").options == chosen(config, "--preset", "fast")
+
+
+def test_the_tiny_vae_is_chosen_by_a_flag_or_a_preset(config: Path, monkeypatch: pytest.MonkeyPatch):
+    assert ChosenPipeline.of(parsed(config)).build.vae == "full"
+    monkeypatch.setitem(PRESETS, "fast", replace(FAST, vae="tiny"))
+    assert ChosenPipeline.of(parsed(config, "--preset", "fast")).build.vae == "tiny"
+    assert ChosenPipeline.of(parsed(config, "--preset", "fast", "--vae", "full")).build.vae == "full"
+    tiny = ChosenPipeline.of(parsed(config, "--vae", "tiny"))
+    assert tiny.build.vae == "tiny"
+    assert "; tiny VAE; " in tiny.describe()
+    with pytest.raises(ConfigError, match="vae is tiny, which contradicts exact"):
+        chosen(config, "--exact", "--vae", "tiny")
 
 
 def test_an_unknown_preset_of_a_configuration_is_rejected(tmp_path: Path):
