@@ -1,0 +1,1 @@
+"""Quality of the generated mouth over processor time, for presets and other sampling settings."""
