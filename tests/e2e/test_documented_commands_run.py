@@ -84,6 +84,7 @@ ELSEWHERE = {
     r"python -m preprocess\.outcomes out": "tests/e2e/test_data_pipeline.py",
     r"python -m benchmarks\.gpu_report": "tests/integration/test_gpu_report.py",
     r"python -m benchmarks\.published_path": "tests/integration/test_published_path.py",
+    r"python -m benchmarks\.demo_time": "tests/integration/test_demo_time.py",
 }
 """Commands that other tests run."""
 MEASUREMENTS = (

@@ -15,7 +15,8 @@ from latentsync.recipes.unet_run import UNetRun
 from latentsync.storage.weight_file import read_weight_file
 from latentsync.weights import UNET, WHISPER_TINY
 
-PARTS = {"load", "faces", "align", "VAE encode", "audio", "U-Net", "VAE decode", "paste", "write", "whole"}
+NETWORKS = {"audio", "VAE encode", "U-Net", "VAE decode"}
+PARTS = {"load", "faces", "read", "align", *NETWORKS, "colour match", "paste", "write", "whole"}
 
 
 def test_every_part_is_measured_and_the_weights_are_removed(tmp_path, monkeypatch, capfd):
