@@ -13,7 +13,7 @@ from benchmarks.speed_ladder.whole import WholeTime
 from eval.bootstrap import Interval
 from eval.metrics.metric import Quantity
 
-_MARKS = {BETTER: " (better)", WORSE: " (**worse**)"}
+_MARKS = {BETTER: " +", WORSE: " **−**"}
 _NAMES = [quantity.name.replace("_", " ") for quantity in QUANTITIES]
 
 
@@ -53,7 +53,13 @@ def to_json(results: Results) -> dict[str, Any]:
 
 def to_markdown(results: Results) -> str:
     """Return the tables, each with a line above that explains it."""
-    parts = [_legend(), _quality_table(results), _difference_table(results), _time_table(results)]
+    parts = [
+        _legend(),
+        _mean_table(results),
+        _difference_table(results),
+        _interval_table(results),
+        _time_table(results),
+    ]
     if results.wholes:
         parts.append(_whole_table(results))
     return "\n\n".join([*parts, _arguments_table(results)]) + "\n"
@@ -67,16 +73,31 @@ def _legend() -> str:
     return "\n".join(lines)
 
 
-def _quality_table(results: Results) -> str:
-    """Return the means with their intervals, and whether they overlap those of the reference."""
-    header = ["row", "evaluations", "time", *_NAMES, "intervals overlap", "dubs", "results"]
+def _mean_table(results: Results) -> str:
+    header = ["row", "evaluations", "time", *_NAMES, "no worse", "dubs, results"]
     lines = []
     for row in results.measured():
         summary, time = results.summaries[row.name], results.times.get(row.name)
         cells = [row.name, *(["", ""] if time is None else [f"{time.num_evaluations:g}", f"{time.ratio:.2f}"])]
-        cells += [_interval(quantity, summary.comparisons[quantity.name].value) for quantity in QUANTITIES]
-        lines.append([*cells, _yes_but(summary.apart), str(summary.num_dubs), str(summary.num_results)])
-    return f"Means over dubs and seeds, and their intervals:\n\n{_table(header, lines)}"
+        for quantity in QUANTITIES:
+            one = summary.comparisons[quantity.name]
+            cells.append(f"{one.value.mean:{_form(quantity)}}{_MARKS.get(one.verdict, '')}")
+        lines.append([*cells, _yes_but(summary.worse), f"{summary.num_dubs}, {summary.num_results}"])
+    title = (
+        "U-Net evaluations per window, processor time over the first row's, and means over dubs and seeds. + or − "
+        "behind a mean: the interval of the paired difference to the first row lies wholly on the better or worse side."
+    )
+    return f"{title}\n\n{_table(header, lines)}"
+
+
+def _interval_table(results: Results) -> str:
+    lines = []
+    for row in results.measured():
+        summary = results.summaries[row.name]
+        cells = [_interval(quantity, summary.comparisons[quantity.name].value) for quantity in QUANTITIES]
+        lines.append([row.name, *cells, _yes_but(summary.apart)])
+    title = "Intervals of the means, and whether they overlap those of the first row or lie on the better side:"
+    return f"{title}\n\n{_table(['row', *_NAMES, 'overlap'], lines)}"
 
 
 def _difference_table(results: Results) -> str:
@@ -127,11 +148,15 @@ def _difference(quantity: Quantity, worsening: Interval) -> Interval:
 
 
 def _interval(quantity: Quantity, interval: Interval, sign: str = "") -> str:
-    form = f"{sign}.{2 if quantity.unit == 'dB' else 3}f"
+    form = sign + _form(quantity)
     mean = f"{interval.mean:{form}}"
     if interval.low is None or interval.high is None:
         return mean
     return f"{mean} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def _form(quantity: Quantity) -> str:
+    return ".2f" if quantity.unit == "dB" else ".3f"
 
 
 def _yes_but(names: Sequence[str]) -> str:

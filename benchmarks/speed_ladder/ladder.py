@@ -36,7 +36,7 @@ _LIBRARY = REPOSITORY_ROOT / "latentsync"
 _CODE = (
     *(_LIBRARY / name for name in ("audio", "diffusion", "judges", "models")),
     *(_LIBRARY / "face" / name for name in ("mask.py", "paste.py")),
-    *(_LIBRARY / "pipelines" / name for name in ("crop_dubber.py", "synthesis.py", "windows.py")),
+    *(_LIBRARY / "pipelines" / f"{name}.py" for name in ("crop_dubber", "synthesis", "window_stages", "windows")),
     *(Path(str(module.__file__)) for module in (measures, stages)),
 )
 """Code on which the values depend."""
@@ -108,12 +108,19 @@ class Ladder:
         for row in rows:
             try:
                 settings = self._settings(row, 0)
+                self._check_resolution(row)
             except (CheckpointError, FileError) as error:
                 logger.warning("row %s is skipped: %s", row.name, first_line(error))
                 continue
             first.setdefault(settings, row)
             names.setdefault(settings, []).append(row.name)
         return [replace(row, name=" = ".join(names[settings])) for settings, row in first.items()]
+
+    def _check_resolution(self, row: Row) -> None:
+        """Raise CheckpointError if the weights that a row names do not fit the crops."""
+        resolution, size = self.chosen(row).build.run.data.resolution, self.dubs[0].clip.crops.shape[1]
+        if resolution != size:
+            raise CheckpointError(f"its weights take crops of {resolution} px, not {size}")
 
     @cache  # noqa: B019 - one ladder per process
     def _settings(self, row: Row, seed: int) -> str:
