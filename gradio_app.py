@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
 from latentsync.app.job_folders import APP_FOLDER, default_work_dir
 from latentsync.app.limits import Limits
-from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import TWO_WAYS, VARIABLE, ServerSettings, check_server, credentials, serving
 from latentsync.cli import OneLineParser, Stopped, run_command
 from latentsync.recipes.lipsync_arguments import add_device_arguments, add_weight_arguments, chosen_build
@@ -110,6 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> NoReturn:
+    from latentsync.app.lipsync_service import LipsyncService  # imports torch, which --help does without
+
     settings = ServerSettings(
         host=arguments.host,
         port=arguments.port,

@@ -5,31 +5,39 @@ Each video is scored with its own audio, or with `--audio`, by SyncNet-v2 with t
 cannot be scored are listed and counted, and are not part of the means.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from eval.face_clips import FaceClips
 from eval.metrics.metric import Metric, not_measured_line
-from eval.metrics.stable_sync import METRICS as STABLE_METRICS
-from eval.metrics.sync import METRIC as SYNC
 from eval.pairs import Pair
 from eval.stored_results import write_report
 from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, run_command
 from latentsync.data.clip_list import VIDEO_SUFFIXES, list_clips
-from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
 from latentsync.face.detector import DETECTORS
 from latentsync.storage.output_file import check_output_file
 from latentsync.storage.temporary_files import temporary_folder
 
-SCORERS: dict[str, Metric] = {metric.name: metric for metric in (SYNC, *STABLE_METRICS)}
+SCORERS = ("sync", "stable_sync", "stable_sync_published")
+
+
+@cache
+def scorers() -> dict[str, Metric]:
+    """Return the metrics that `SCORERS` names; importing them imports torch, which --help does without."""
+    from eval.metrics.stable_sync import METRICS as STABLE_METRICS
+    from eval.metrics.sync import METRIC as SYNC
+
+    return {metric.name: metric for metric in (SYNC, *STABLE_METRICS)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +63,11 @@ def evaluate(options: argparse.Namespace) -> dict:
     Raises:
         LatentSyncError: there are no videos, or the scorer's weights are missing.
     """
+    from eval.face_clips import FaceClips
+    from latentsync.device import resolve_device
+
     videos = find_videos(options.videos)
-    metric = SCORERS[options.scorer]
+    metric = scorers()[options.scorer]
     missing = not_measured_line(metric)
     if missing is not None:
         raise CheckpointError(f"{missing}: run python -m scripts.download_weights --training, or choose --scorer")
@@ -125,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         help="videos, folders of videos, or lists with one path per line",
     )
     add("--audio", type=Path, help="score every video with this audio (default: its own)")
-    add("--scorer", choices=tuple(SCORERS), default=SYNC.name, help="default: %(default)s")
+    add("--scorer", choices=SCORERS, default=SCORERS[0], help="default: %(default)s")
     add("--detector", choices=DETECTORS, default="auto", help="face detector (default: %(default)s)")
     add("--cache_dir", type=Path, help="folder for face positions (default: a temporary folder)")
     add("--out", type=Path, help="JSON file of the report")

@@ -4,30 +4,27 @@ Video windows are taken at evenly spaced times of every clip. Each is compared w
 the audio of all other windows of its clip that begin at least `data.min_offset_frames` away (negatives).
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from eval.stored_results import write_report
 from latentsync.cli import OneLineParser, run_command
-from latentsync.config import load_config
-from latentsync.data.clip_check import check_clips
 from latentsync.data.clip_list import list_clips
-from latentsync.data.prepare_features import prepare_features
-from latentsync.device import resolve_device
-from latentsync.models.checkpoint import load_syncnet
-from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
-from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
 from latentsync.storage.output_file import check_output_file
 from latentsync.storage.temporary_files import temporary_folder
-from latentsync.training.sync_accuracy import ClipScores, SyncAccuracy, accuracy_metrics
+
+if TYPE_CHECKING:
+    from latentsync.training.sync_accuracy import ClipScores
 
 _NUM_RESAMPLES = 200
 
@@ -55,6 +52,17 @@ def evaluate(options: argparse.Namespace) -> dict:
     Raises:
         LatentSyncError: configuration, weights or clips are invalid.
     """
+    import torch  # after --help, like what follows
+
+    from latentsync.config import load_config
+    from latentsync.data.clip_check import check_clips
+    from latentsync.data.prepare_features import prepare_features
+    from latentsync.device import resolve_device
+    from latentsync.models.checkpoint import load_syncnet
+    from latentsync.recipes.syncnet_run import SyncNetRun, check_syncnet_shapes
+    from latentsync.recipes.train_syncnet import syncnet_codec, syncnet_features
+    from latentsync.training.sync_accuracy import SyncAccuracy, accuracy_metrics
+
     run = load_config(options.config, SyncNetRun, options.overrides)
     run.training.device = options.device
     codec = syncnet_codec(run)
@@ -86,6 +94,8 @@ def evaluate(options: argparse.Namespace) -> dict:
 
 def intervals(scores: Sequence[ClipScores]) -> dict[str, list[float]]:
     """Return 95 % bootstrap intervals over clips by the name of the value; windows of a clip are not separated."""
+    from latentsync.training.sync_accuracy import accuracy_metrics
+
     rng = np.random.default_rng(0)
     names = ("sync_loss", "accuracy", "best_accuracy", "area_under_curve", "offset_zero")
     draws = [

@@ -23,7 +23,6 @@ from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
 from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
-from latentsync.recipes.lipsync import result_settings
 from latentsync.recipes.lipsync_arguments import (
     ChosenPipeline,
     add_device_arguments,
@@ -63,6 +62,8 @@ def make_all(options: argparse.Namespace) -> list[Outcome]:
     Raises:
         LatentSyncError: list, weights, options or the output folder are invalid, or an output is also an input.
     """
+    from latentsync.recipes.lipsync import result_settings  # imports torch, which --help does without
+
     jobs = chosen_jobs(options)
     tasks = [job.task(options.out) for job in jobs]
     check_no_inputs(_outputs(tasks, options), _inputs(jobs, options))

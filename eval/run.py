@@ -6,6 +6,8 @@
 to itself (`python -m eval.inference_videos` writes one). Repeating the command measures only new videos.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
@@ -15,8 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from eval.evaluation import Settings, evaluate
-from eval.face_clips import FaceClips
 from eval.metrics.metric import AnyMetric, choose_metrics
 from eval.pairs import Pair, read_pair_lists
 from eval.report.html import write_html
@@ -24,7 +24,6 @@ from eval.report.images import draw_images
 from eval.report.markdown import write_markdown
 from eval.results import RESULTS, Results, write_results
 from latentsync.cli import OneLineParser, run_command
-from latentsync.device import resolve_device
 from latentsync.errors import InputError
 from latentsync.face.detector import DETECTORS
 from latentsync.storage.owned_folder import claim_folder, locked
@@ -63,6 +62,10 @@ def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], options: argparse.N
     Raises:
         LatentSyncError: the output is not writable, or weights are missing and --strict is set.
     """
+    from eval.evaluation import Settings, evaluate  # these import torch, which --help does without
+    from eval.face_clips import FaceClips
+    from latentsync.device import resolve_device
+
     out: Path = options.out
     device = resolve_device(options.device)
     settings = Settings(cache, device, options.seed, options.strict)

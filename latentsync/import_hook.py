@@ -2,13 +2,19 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Protocol
 
-ExecuteModule = Callable[[ModuleType], None]
-"""Run a module's own code in its namespace."""
+
+class ExecuteModule(Protocol):
+    """Run a module's own code in its namespace."""
+
+    def __call__(self, module: ModuleType) -> None:
+        """Execute the module."""
+
+
 Execution = Callable[[ExecuteModule, ModuleType], None]
 """Replace a module's execution; receives the original one."""
 
@@ -32,7 +38,7 @@ class ExecutionHook(MetaPathFinder):
         specs = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
         spec = next((found for found in specs if found is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = partial(self.executions[fullname], spec.loader.exec_module)
+            spec.loader.exec_module = _changed(self.executions[fullname], spec.loader.exec_module)
         return spec
 
     def install(self) -> None:
@@ -40,3 +46,10 @@ class ExecutionHook(MetaPathFinder):
         installed = (hook.executions.keys() for hook in sys.meta_path if isinstance(hook, ExecutionHook))
         if self.executions.keys() not in installed:
             sys.meta_path.insert(0, self)
+
+
+def _changed(execution: Execution, execute_module: ExecuteModule) -> ExecuteModule:
+    def changed(module: ModuleType) -> None:
+        execution(execute_module, module)
+
+    return changed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from preprocess.step import Step
+from preprocess.step import NUM_STEPS, Step
 from preprocess.steps.step_1_broken import BrokenConfig, BrokenStep
 from preprocess.steps.step_2_resample import ResampleConfig, ResampleStep
 from preprocess.steps.step_3_shots import ShotsConfig, ShotsStep
@@ -13,7 +13,6 @@ from preprocess.steps.step_6_affine import AffineConfig, AffineStep
 from preprocess.steps.step_7_sync import SyncConfig, SyncStep
 from preprocess.steps.step_8_quality import QualityConfig, QualityStep
 
-NUM_STEPS = 8
 _STEPS_THAT_NEED_FACES = (6, 7)
 
 

@@ -1,5 +1,7 @@
 """Command of the data pipeline, which converts raw videos into training clips: ``./data_processing_pipeline.sh``."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 import math
@@ -9,27 +11,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-
-from omegaconf import OmegaConf
+from typing import TYPE_CHECKING
 
 from latentsync.cli import OneLineParser, run_command
-from latentsync.config import load_config
 from latentsync.errors import InputError
 from latentsync.storage.content_cache import content_key
 from latentsync.weights import REPOSITORY_ROOT
-from preprocess.config import NUM_STEPS, PreprocessConfig, build_steps
-from preprocess.executors.base import Executor
-from preprocess.executors.local import LocalExecutor
 from preprocess.file_lists import write_file_lists
-from preprocess.plan import PlannedStep, describe_plan, find_weights, parse_numbers, plan_steps
 from preprocess.progress import Progress, funnel_lines
 from preprocess.raw_videos import FileList, FolderScan, read_list, scan_folder
-from preprocess.runner import Runner, check_earlier_steps
-from preprocess.step import Step
+from preprocess.step import NUM_STEPS
 from preprocess.store.content_keys import ContentKeys, keys_path
 from preprocess.store.database import disk_errors
 from preprocess.store.manifest import Manifest
 from preprocess.store.workspace import LOG_FOLDER, check_output, open_workspace
+
+if TYPE_CHECKING:  # these import torch, which --help does without
+    from preprocess.config import PreprocessConfig
+    from preprocess.executors.base import Executor
+    from preprocess.plan import PlannedStep
+    from preprocess.step import Step
 
 _DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "preprocess" / "default.yaml"
 _WHEN_STOPPED = "the same command resumes"
@@ -117,6 +118,9 @@ class CheckedRun:
         Raises:
             InputError: a step before those to run has not been run with the same settings.
         """
+        from preprocess.plan import plan_steps
+        from preprocess.runner import check_earlier_steps
+
         plan = plan_steps(self.steps, self.config.skip_steps, weight_key)
         check_earlier_steps(plan, self.numbers, self.root)
         return plan
@@ -128,6 +132,10 @@ def check(options: argparse.Namespace) -> CheckedRun:
     Raises:
         LatentSyncError: one of them cannot be used.
     """
+    from latentsync.config import load_config
+    from preprocess.config import PreprocessConfig, build_steps
+    from preprocess.plan import find_weights, parse_numbers
+
     config = load_config(options.config, PreprocessConfig, [*_option_overrides(options), *options.overrides])
     numbers = parse_numbers(options.steps, NUM_STEPS)
     steps = build_steps(config)[: max(numbers)]
@@ -143,6 +151,11 @@ def check(options: argparse.Namespace) -> CheckedRun:
 
 def run(options: argparse.Namespace) -> int:
     """Run the steps, or print the plan of a dry run; return 0."""
+    from omegaconf import OmegaConf
+
+    from preprocess.plan import describe_plan
+    from preprocess.runner import Runner
+
     checked = check(options)
     root = checked.root
     if options.dry_run:
@@ -164,6 +177,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _option_overrides(options: argparse.Namespace) -> list[str]:
     """Return the overrides of options that stand for keys of the configuration."""
+    from preprocess.plan import parse_numbers
+
     overrides = []
     if options.resolution is not None:
         overrides.append(f"resolution={options.resolution}")
@@ -206,6 +221,8 @@ def _describe_skipped(source: FolderScan | FileList) -> str:
 
 
 def _build_executor(options: argparse.Namespace, logs: Path) -> Executor:
+    from preprocess.executors.local import LocalExecutor
+
     limits = (options.num_workers, options.clip_timeout_s, options.memory_limit_gb)
     if options.executor == "local":
         return LocalExecutor(logs, *limits)

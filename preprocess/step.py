@@ -1,11 +1,17 @@
 """Data types of the pipeline: clips, the result of a step for one clip, and the interface of a step."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+NUM_STEPS = 8
+"""Steps of the whole pipeline, numbered from 1."""
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 """A value that a manifest can store."""

@@ -1,5 +1,7 @@
 """Generate a video of a person whose lips follow a speech file: ``python -m scripts.inference --help``."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 import sys
@@ -8,16 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.video_maker import Pipeline, VideoJob, VideoMaker
-from latentsync.recipes.lipsync import result_settings
 from latentsync.recipes.lipsync_arguments import (
     ChosenPipeline,
     add_device_arguments,
@@ -27,6 +27,10 @@ from latentsync.recipes.lipsync_arguments import (
 )
 from latentsync.recipes.video_list import job_outputs, preset_of, read_jobs, summary
 from latentsync.weights import REPOSITORY_ROOT
+
+if TYPE_CHECKING:
+    from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+    from latentsync.pipelines.report import LipsyncReport
 
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 DEMO_AUDIO = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
@@ -108,6 +112,8 @@ def run_one(arguments: argparse.Namespace) -> int:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Generate the missing videos of a list and print a summary; return 1 if one failed."""
+    from latentsync.recipes.lipsync import result_settings  # imports torch, which --help does without
+
     chosen = ChosenPipeline.of(arguments)
     jobs = read_jobs(arguments.list, chosen.options.compare, chosen.files())
     presets = {preset_of(job) for job in jobs} - {None}

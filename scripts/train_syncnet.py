@@ -3,22 +3,19 @@
 import sys
 from collections.abc import Sequence
 
-from latentsync.recipes.syncnet_run import SyncNetRun
-from latentsync.recipes.train_syncnet import build_syncnet_trainer, meta_syncnet, syncnet_checks
-from latentsync.training.train_command import run_training
+from latentsync.training.train_arguments import parse_training
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; return the exit status."""
-    return run_training(
-        name="train_syncnet.sh",
-        description="Train a SyncNet. The same command resumes a stopped training.",
-        schema=SyncNetRun,
-        build_trainer=build_syncnet_trainer,
-        build_meta_model=meta_syncnet,
-        file_checks=syncnet_checks,
-        arguments=arguments,
+    options = parse_training(
+        "train_syncnet.sh", "Train a SyncNet. The same command resumes a stopped training.", arguments
     )
+    from latentsync.recipes.syncnet_run import SyncNetRun  # after --help
+    from latentsync.recipes.train_syncnet import build_syncnet_trainer, meta_syncnet, syncnet_checks
+    from latentsync.training.train_command import run_training
+
+    return run_training(options, SyncNetRun, build_syncnet_trainer, meta_syncnet, syncnet_checks)
 
 
 if __name__ == "__main__":

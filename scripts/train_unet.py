@@ -2,21 +2,17 @@
 
 import sys
 
-from latentsync.recipes.train_unet import build_unet_trainer, meta_unet, unet_checks
-from latentsync.recipes.unet_run import UNetRun
-from latentsync.training.train_command import run_training
+from latentsync.training.train_arguments import parse_training
 
 
 def main() -> int:
     """Train as the command line says; return the exit status."""
-    return run_training(
-        name="train_unet.sh",
-        description="Train the lip-sync U-Net. The same command resumes a stopped training.",
-        schema=UNetRun,
-        build_trainer=build_unet_trainer,
-        build_meta_model=meta_unet,
-        file_checks=unet_checks,
-    )
+    options = parse_training("train_unet.sh", "Train the lip-sync U-Net. The same command resumes a stopped training.")
+    from latentsync.recipes.train_unet import build_unet_trainer, meta_unet, unet_checks  # after --help
+    from latentsync.recipes.unet_run import UNetRun
+    from latentsync.training.train_command import run_training
+
+    return run_training(options, UNetRun, build_unet_trainer, meta_unet, unet_checks)
 
 
 if __name__ == "__main__":

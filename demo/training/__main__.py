@@ -16,6 +16,7 @@ from demo.training.vae import VAE
 from demo.training.vae_tiny import VAE_TINY
 from demo.training.videomae import VIDEOMAE
 from latentsync.cli import OneLineParser
+from latentsync.training.train_arguments import parse_training
 from latentsync.training.train_command import run_training
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -38,15 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("network", choices=NETWORKS, help="then --config FILE, key=value ..., --dry_run or --help")
     name = parser.parse_args(arguments[:1]).network
     network = NETWORKS[name]
+    options = parse_training(
+        f"{_PROGRAM} {name}",
+        f"{network.description} The same command resumes a stopped training.",
+        arguments[1:],
+        REPOSITORY_ROOT / "configs" / "demo" / f"{name}.yaml",
+    )
     return run_training(
-        name=f"{_PROGRAM} {name}",
-        description=f"{network.description} The same command resumes a stopped training.",
+        options,
         schema=network.schema,
         build_trainer=network.build_trainer,
         build_meta_model=network.build_meta_model,
         file_checks=network.file_checks,
-        arguments=arguments[1:],
-        default_config=REPOSITORY_ROOT / "configs" / "demo" / f"{name}.yaml",
     )
 
 

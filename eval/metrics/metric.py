@@ -4,22 +4,27 @@ A `Metric` measures one generated video at a time. A `SetMetric` collects featur
 the whole set. Both declare their quantities, the published protocol with our deviations, and their weight files.
 """
 
+from __future__ import annotations
+
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 import eval.metrics
-from eval.face_clips import FaceClip, FaceClips
 from eval.frechet import FeatureStatistics, distance_of, too_few_warning
 from eval.pairs import Pair
 from latentsync.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from eval.face_clips import FaceClip, FaceClips
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,26 @@
 """Images of a report in its folder `pictures`: one plot per protocol, one contact sheet per listed video."""
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from eval.face_clips import FaceClips
 from eval.pairs import Pair
 from eval.results import Results, rankings
 from latentsync.errors import LatentSyncError
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import cache_key
+
+if TYPE_CHECKING:
+    from eval.face_clips import FaceClips
 
 logger = logging.getLogger(__name__)
 

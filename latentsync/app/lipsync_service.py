@@ -23,7 +23,7 @@ from latentsync.app.sync_comparison import (
 from latentsync.app.visible_text import error_line
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
-from latentsync.models.vae import BATCH_SIZE
+from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import PRESETS

@@ -1,5 +1,7 @@
 """The server of the page: address, login, and the gradio settings that keep files private."""
 
+from __future__ import annotations
+
 import os
 import socket
 import stat
@@ -7,12 +9,14 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.app.job_folders import JobFolders, default_work_dir
-from latentsync.app.job_queue import JobQueue
-from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.errors import ConfigError, InputError
 from latentsync.weights import REPOSITORY_ROOT
+
+if TYPE_CHECKING:
+    from latentsync.app.lipsync_service import LipsyncService, Sessions
 
 EXAMPLE_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 EXAMPLE_SPEECH = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
@@ -151,11 +155,14 @@ def serving(service: LipsyncService, settings: ServerSettings) -> Iterator[Serve
     Raises:
         InputError: the work folder or the port cannot be used.
     """
+    from latentsync.app.job_queue import JobQueue  # imports torch, which --help does without
+
     with (
         JobFolders(settings.work_dir, settings.keep_hours) as folders,
         JobQueue(folders, settings.max_waiting) as queue,
         _gradio_environment(folders.uploads),
     ):
+        from latentsync.app.lipsync_service import Sessions
         from latentsync.app.page import Example, build_page
 
         sessions = Sessions(service, queue, folders, settings.grace_seconds)

@@ -1,14 +1,17 @@
 """Choose and build a face detector by name."""
 
-from pathlib import Path
+from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentsync.errors import InputError
-from latentsync.face.detection import FaceDetector
-from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
-from latentsync.face.mtcnn import MtcnnDetector
 from latentsync.weights import AUXILIARY
+
+if TYPE_CHECKING:
+    import torch
+
+    from latentsync.face.detection import FaceDetector
 
 DETECTORS = ("auto", "mtcnn", "face_alignment")
 
@@ -28,6 +31,9 @@ def build_detector(
         InputError: the name is unknown.
         CheckpointError: the weights of face_alignment are missing or unreadable.
     """
+    from latentsync.face.landmarks68 import Landmarks68Detector  # imports torch, which commands' --help does without
+    from latentsync.face.mtcnn import MtcnnDetector
+
     if resolve_detector(name, auxiliary_dir) == "mtcnn":
         return MtcnnDetector(device)
     return Landmarks68Detector(device, auxiliary_dir)
@@ -39,6 +45,8 @@ def resolve_detector(name: str = "auto", auxiliary_dir: Path | str = AUXILIARY) 
     Raises:
         InputError: the name is unknown.
     """
+    from latentsync.face.landmarks68 import missing_weights
+
     if name not in DETECTORS:
         raise InputError(f"unknown face detector {name!r}: use {', '.join(DETECTORS)}")
     if name == "auto":

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from latentsync.device_memory import naming_memory_errors, run_in_batches
 from latentsync.errors import CheckpointError
+from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.storage.weight_file import plain_tensors
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 8
-"""Default number of images per batch."""
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
 

@@ -1,13 +1,17 @@
 """Options of one lip-sync job, and the options that lower its memory."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from latentsync.errors import ConfigError
 from latentsync.face.tracker import parse_selector
-from latentsync.models.vae import BATCH_SIZE
+from latentsync.models.batch_size import BATCH_SIZE
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
 TIMESTEP_SPACINGS = ("leading", "trailing")
@@ -22,6 +26,7 @@ PUBLISHED = {
 """Options for which the published system has a single value; `exact` requires it."""
 
 _SMALL_RESOLUTION = 256
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def memory_remedy(
         changes.append("--batch_size 1")
     if options is not None and options.vae_batch_size > 1:
         changes.append("--vae_batch_size 1")
-    if dtype == torch.float32:
+    if dtype.itemsize == _FLOAT32_BYTES:
         changes.append("--dtype bfloat16" if device.type == "cpu" else "--dtype float16")
     if resolution > _SMALL_RESOLUTION:
         changes.append("the 256 px weights (source setup_env.sh --version 1.5)")

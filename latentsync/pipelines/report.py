@@ -1,16 +1,18 @@
 """Report of a finished lip-sync job: frames, times and memory."""
 
+from __future__ import annotations
+
 import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from latentsync.device import peak_allocated_bytes
-from latentsync.pipelines.windows import FaceInterval
+    from latentsync.pipelines.windows import FaceInterval
 
 MEGABYTE = 1024 * 1024
 
@@ -91,5 +93,7 @@ def peak_memory_mb() -> float:
 
 def peak_device_memory_mb(device: torch.device) -> float | None:
     """Return the peak memory of tensors on an accelerator, in MiB, or None if the device does not report it."""
+    from latentsync.device import peak_allocated_bytes
+
     peak = peak_allocated_bytes(device)
     return None if peak is None else peak / MEGABYTE

@@ -1,17 +1,21 @@
 """Command-line arguments shared by the commands that run the lip-sync pipeline."""
 
+from __future__ import annotations
+
 import argparse
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latentsync.device import resolve_device, resolve_dtype
 from latentsync.face.detector import DETECTORS
-from latentsync.models.vae import BATCH_SIZE
-from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS, VIDEO_FPS, LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
-from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild, build_pipeline, check_exact, choose_weights
+
+if TYPE_CHECKING:  # these import torch, which --help does without
+    from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+    from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild
 
 DEEPCACHE_INTERVAL = 3
 VAES = ("full", "tiny")
@@ -35,7 +39,7 @@ class ChosenPipeline:
     @classmethod
     def of(
         cls, arguments: argparse.Namespace, preset: str | None = None, use_default_preset: bool = True
-    ) -> "ChosenPipeline":
+    ) -> ChosenPipeline:
         """Check the arguments and return the choice.
 
         Args:
@@ -46,6 +50,8 @@ class ChosenPipeline:
         Raises:
             LatentSyncError: weights are missing, or an argument is out of range.
         """
+        from latentsync.recipes.lipsync import check_exact
+
         weights, build = chosen_build(arguments)
         preset = preset or arguments.preset
         if preset is None and use_default_preset and not arguments.exact:
@@ -57,6 +63,8 @@ class ChosenPipeline:
 
     def load(self) -> LipsyncPipeline:
         """Build the pipeline."""
+        from latentsync.recipes.lipsync import build_pipeline
+
         return build_pipeline(self.build)
 
     def describe(self) -> str:
@@ -131,6 +139,9 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
 
 def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncBuild]:
     """Return the weights and build settings of `add_weight_arguments` and `add_device_arguments`."""
+    from latentsync.device import resolve_device, resolve_dtype
+    from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
+
     weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(arguments.dtype, device)

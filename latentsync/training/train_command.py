@@ -1,19 +1,18 @@
-"""Command line of all trainings: ``--config FILE [key=value ...] [--dry_run]``."""
+"""Run a training, or only its checks, as its command line says (see `train_arguments`)."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from latentsync.cli import EXIT_BAD_INPUT, OneLineParser, one_line, run_command
+from latentsync.cli import EXIT_BAD_INPUT, one_line, run_command
 from latentsync.config import load_config
-from latentsync.device import resolve_device, resolve_mixed_precision
+from latentsync.device import building_on_meta, resolve_device, resolve_mixed_precision
 from latentsync.errors import LatentSyncError
 from latentsync.training.dry_run import describe_run
 from latentsync.training.launch import decided_by_main, is_main_process
@@ -37,40 +36,33 @@ Run = TypeVar("Run", bound=TrainingRun)
 
 
 def run_training(
-    name: str,
-    description: str,
+    options: argparse.Namespace,
     schema: type[Run],
     build_trainer: Callable[[Run, dict[str, Any]], Trainer],
     build_meta_model: Callable[[Run], nn.Module],
     file_checks: Callable[[Run, nn.Module], Iterable[Check]],
-    arguments: Sequence[str] | None = None,
-    default_config: Path | None = None,
 ) -> int:
-    """Parse the command line and train.
+    """Train as the command line says.
 
     Everything that can be checked before the training is checked first, by a training and by ``--dry_run`` alike, and
     all errors are reported together.
 
     Args:
-        name: name of the shell script, for the help.
-        description: one line for the help.
+        options: the command line (`train_arguments.parse_training`).
         schema: dataclass of the root configuration.
         build_trainer: builds the trainer from the configuration and its plain copy.
         build_meta_model: builds the network with its trainable parameters marked; called on the meta device.
         file_checks: returns checks of the files that a training reads, given the meta model.
-        arguments: command line; None: that of the process.
-        default_config: YAML to use without ``--config``; None: ``--config`` is required.
 
     Returns:
         The exit status: 0, 2 for bad input, 128 + signal number after a signal.
     """
-    options = _parser(name, description, default_config).parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def work() -> int:
         run = load_config(options.config, schema, options.overrides)
         resolved, config = asdict(run), run.training  # type: ignore[call-overload]
-        with torch.device("meta"):
+        with building_on_meta():
             model = build_meta_model(run)
         resolve_mixed_precision(config.mixed_precision, resolve_device(config.device))
 
@@ -125,19 +117,3 @@ def _report(errors: list[str]) -> int:
         for error in errors:
             sys.stderr.write(f"error: {error}\n")
     return EXIT_BAD_INPUT
-
-
-def _parser(name: str, description: str, default_config: Path | None) -> argparse.ArgumentParser:
-    parser = OneLineParser(prog=name, description=description, allow_abbrev=False)
-    config_help = "YAML, such as one of configs/" if default_config is None else "YAML (default: %(default)s)"
-    parser.add_argument(
-        "--config", type=Path, required=default_config is None, default=default_config, help=config_help
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, e.g. training.batch_size=4")
-    parser.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="show configuration, sizes and memory, make all checks of a training, write nothing, and stop",
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser

@@ -48,6 +48,36 @@ def test_commands_import_what_they_use_and_the_rest_on_demand(repository: Path):
     }
 
 
+_COMMANDS = """
+import argparse, importlib, sys
+modules = %r
+for name in modules:
+    importlib.import_module(name)
+from eval.eval_sync_conf import _parser
+from eval.run import build_parser as build_eval_parser
+from gradio_app import build_parser as build_app_parser
+from latentsync.training.train_arguments import parse_training
+from preprocess.pipeline import build_parser as build_pipeline_parser
+from scripts.inference import build_parser
+for parser in (build_parser(), build_pipeline_parser(), build_app_parser(), build_eval_parser("", ""), _parser()):
+    parser.format_help()
+parse_training("name", "description", ["--config", "a.yaml"])
+heavy = ["cv2", "diffusers", "gradio", "numba", "omegaconf", "scenedetect", "scipy", "torch", "transformers", "whisper"]
+print([name for name in heavy if name in sys.modules])
+"""
+_MODULES = (
+    *("scripts.inference", "scripts.train_unet", "scripts.train_syncnet", "scripts.download_weights"),
+    *("preprocess.pipeline", "gradio_app", "eval.run", "eval.compare", "eval.inference_videos", "eval.metric_table"),
+    *("eval.eval_sync_conf", "eval.eval_syncnet_acc"),
+)
+
+
+def test_help_imports_no_heavy_package(repository: Path):
+    code = _COMMANDS % (_MODULES,)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_names_of_submodules_are_read_from_conditional_imports_too():
     source = "from ..utils import a\nif a():\n    from .first import B, C\nfrom .second import *\nfrom . import third\n"
     assert _re_exported_names(source) == {"B": "first", "C": "first"}

@@ -14,7 +14,7 @@ _INTERRUPTING = """
 import os, signal, sys
 class Interrupting:
     def find_spec(self, name, *others):
-        if name == "torch":
+        if name == "latentsync.cli":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupting())
 """
@@ -26,7 +26,7 @@ sys.meta_path.insert(0, Interrupting())
      ["-m", "latentsync.doctor"], ["gradio_app.py"]],
 )  # fmt: skip
 def test_ctrl_c_while_modules_load_ends_without_a_traceback(repository: Path, tmp_path: Path, command: list[str]):
-    """Ctrl-C arrives when torch is about to be imported."""
+    """Ctrl-C arrives when the first module of a command is about to be imported."""
     (tmp_path / "sitecustomize.py").write_text(_INTERRUPTING)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(repository)])}
     done = subprocess.run(

@@ -27,7 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
         ["--pairs", "unused", "--out", str(folder / "out"), "--device", "cpu"]
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eval.run.FaceClips", lambda cache, *rest: open_clips(cache))
+        patch.setattr("eval.face_clips.FaceClips", lambda cache, *rest: open_clips(cache))
         with report_folder(options) as cache:
             results = run([*pairs, *odd], [Brightness(), Colours(), Weightless()], options, cache)
     return results, folder / "out"

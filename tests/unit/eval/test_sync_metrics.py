@@ -128,7 +128,7 @@ class ToldMetric(Metric):
 
 
 def test_the_command_counts_videos_that_it_cannot_score(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(command.SCORERS, "sync", ToldMetric())
+    monkeypatch.setitem(command.scorers(), "sync", ToldMetric())
     for name in ("bad", "four", "sixsix"):
         (tmp_path / f"{name}.mp4").write_bytes(b"x")
     out = tmp_path / "out" / "sync.json"
@@ -139,8 +139,12 @@ def test_the_command_counts_videos_that_it_cannot_score(tmp_path, monkeypatch, c
     assert command.main(["--videos", str(tmp_path / "bad.mp4")]) == 2
 
 
+def test_the_command_offers_the_scorers_that_exist():
+    assert tuple(command.scorers()) == command.SCORERS
+
+
 def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(command.SCORERS, "sync", replace(SYNC, files=(tmp_path / "no.model",)))
+    monkeypatch.setitem(command.scorers(), "sync", replace(SYNC, files=(tmp_path / "no.model",)))
     video = tmp_path / "one.mp4"
     video.write_bytes(b"x")
     assert command.main(["--videos", str(video)]) == 2
