@@ -6,11 +6,14 @@ The spatial transformer attends within a frame and to the frame's audio tokens; 
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import FeedForward
 from torch import nn
+
+from latentsync.models.cpu_inference import add_feed_forward, add_linear, chunk_ranges, is_fused, linear
 
 
 class Attention(nn.Module):
@@ -29,11 +32,13 @@ class Attention(nn.Module):
         """Context (n, s, d) -> keys and values, each (n, heads, s, width / heads)."""
         return self._split_heads(self.to_k(context)), self._split_heads(self.to_v(context))
 
-    def forward(self, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
-        """(n, t, width) -> the same shape; attends to the given keys and values, or to itself."""
+    def forward(
+        self, residual: torch.Tensor, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Return residual + attention(x), all (n, t, width); attends to the given keys and values, or to x itself."""
         keys, values = self.keys_values(x) if keys_values is None else keys_values
         attended = F.scaled_dot_product_attention(self._split_heads(self.to_q(x)), keys, values)
-        return self.to_out[0](attended.transpose(1, 2).flatten(2))
+        return add_linear(residual, cast(nn.Linear, self.to_out[0]), attended.transpose(1, 2).flatten(2))
 
     def _split_heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
@@ -44,9 +49,19 @@ class AudioKeysValues:
     """Keys and values of the audio for every cross-attention of a U-Net, each (b f, heads, s, channels / heads).
 
     They do not depend on the timestep, so they are computed once per window for all denoising steps.
+
+    Attributes:
+        layers: keys and values by `AudioCrossAttention.layer_index`.
+        num_dropped: number of leading frames without audio, where keys and values are 0 and so is the attention.
     """
 
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    num_dropped: int = 0
+
+    def frames(self, start: int, stop: int) -> "AudioKeysValues":
+        """Return the keys and values of frames [start, stop)."""
+        layers = tuple((keys[start:stop], values[start:stop]) for keys, values in self.layers)
+        return AudioKeysValues(layers, min(max(self.num_dropped - start, 0), stop - start))
 
 
 class AudioCrossAttention(Attention):
@@ -73,10 +88,12 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, audio: AudioKeysValues) -> torch.Tensor:
         """Tokens (b f, h w, c) -> the same shape."""
-        x = x + self.attn1(self.norm1(x))
-        if self.has_audio:
-            x = x + self.attn2(self.norm2(x), audio.layers[self.attn2.layer_index])
-        return x + self.ff(self.norm3(x))
+        x = self.attn1(x, self.norm1(x))
+        if self.has_audio and is_fused(x) and audio.num_dropped == len(x):
+            x = x + self.attn2.to_out[0].bias
+        elif self.has_audio:
+            x = self.attn2(x, self.norm2(x), audio.layers[self.attn2.layer_index])
+        return add_feed_forward(x, self.ff, self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
@@ -91,10 +108,24 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: torch.Tensor, audio: AudioKeysValues) -> torch.Tensor:
         """(b f, c, h, w) -> the same shape."""
+        if is_fused(x):
+            return self._forward_in_chunks(x, audio)
         tokens = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)
         for block in self.transformer_blocks:
             tokens = block(tokens, audio)
         return x + self.proj_out(tokens.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))
+
+    def _forward_in_chunks(self, x: torch.Tensor, audio: AudioKeysValues) -> torch.Tensor:
+        """Compute `forward` for a few frames at a time."""
+        result = torch.empty_like(x, memory_format=torch.channels_last)
+        for start, stop in chunk_ranges(len(x), 4 * x[0].nbytes, audio.num_dropped):
+            frames = x[start:stop].contiguous(memory_format=torch.channels_last)
+            tokens = linear(self.proj_in, self.norm(frames).permute(0, 2, 3, 1).flatten(1, 2))
+            for block in self.transformer_blocks:
+                tokens = block(tokens, audio.frames(start, stop))
+            tokens = add_linear(frames.permute(0, 2, 3, 1).flatten(1, 2), self.proj_out, tokens)
+            result[start:stop] = tokens.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return result
 
 
 class PositionEncoding(nn.Module):
@@ -121,9 +152,11 @@ class TemporalAttention(Attention):
         super().__init__(width, num_heads)
         self.pos_encoder = PositionEncoding(width, max_frames)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, f, c) -> the same shape."""
-        return super().forward(self.pos_encoder(x))
+    def forward(
+        self, residual: torch.Tensor, x: torch.Tensor, keys_values: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Return residual + attention(x), both (n, f, c)."""
+        return super().forward(residual, self.pos_encoder(x), keys_values)
 
 
 class TemporalTransformerBlock(nn.Module):
@@ -139,8 +172,8 @@ class TemporalTransformerBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, f, c) -> the same shape."""
         for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
-            x = x + attention(norm(x))
-        return x + self.ff(self.ff_norm(x))
+            x = attention(x, norm(x))
+        return add_feed_forward(x, self.ff, self.ff_norm(x))
 
 
 class TemporalTransformer(nn.Module):
@@ -157,6 +190,8 @@ class TemporalTransformer(nn.Module):
 
     def forward(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
         """(b f, c, h, w) -> the same shape."""
+        if is_fused(x):
+            return self._forward_in_chunks(x, num_frames)
         height, width = x.shape[2:]
         tokens = self.norm(x).permute(0, 2, 3, 1).reshape(-1, num_frames, height * width, x.shape[1])
         tokens = self.proj_in(tokens.transpose(1, 2).flatten(0, 1))
@@ -164,6 +199,23 @@ class TemporalTransformer(nn.Module):
             tokens = block(tokens)
         tokens = self.proj_out(tokens).unflatten(0, (-1, height, width))
         return x + tokens.permute(0, 3, 4, 1, 2).flatten(0, 1)
+
+    def _forward_in_chunks(self, x: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Compute `forward` for a few pixels of a window at a time."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        result = torch.empty_like(x)
+        windows, normalized, results = (
+            frames.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (-1, num_frames)).transpose(1, 2)
+            for frames in (x, self.norm(x), result)
+        )  # each (b, h w, f, c), views
+        for window in range(len(windows)):
+            for start, stop in chunk_ranges(windows.shape[1], 4 * windows[0, 0].nbytes):
+                tokens = linear(self.proj_in, normalized[window, start:stop].contiguous())
+                for block in self.transformer_blocks:
+                    tokens = block(tokens)
+                tokens = linear(self.proj_out, tokens)
+                torch.add(windows[window, start:stop], tokens, out=results[window, start:stop])
+        return result
 
 
 class MotionModule(nn.Module):

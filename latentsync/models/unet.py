@@ -15,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from latentsync.models.attention import AudioCrossAttention, AudioKeysValues
+from latentsync.models.cpu_inference import is_fused
 from latentsync.models.unet_blocks import DownBlock, FrameGroupNorm, MidBlock, UpBlock
 from latentsync.models.unet_config import UNetConfig
 
@@ -89,7 +90,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
             expected = f"(b, f, s, {self.unet_config.cross_attention_dim})"
             raise ValueError(f"audio must be {expected}, not {tuple(audio.shape)}")
         tokens = audio.flatten(0, 1).to(self.conv_in.weight.dtype)
-        return AudioKeysValues(tuple(attention.keys_values(tokens) for attention in self.audio_attentions))
+        layers = tuple(attention.keys_values(tokens) for attention in self.audio_attentions)
+        return AudioKeysValues(layers, _num_leading_zeros(tokens) if is_fused(tokens) else 0)
 
     def forward(
         self,
@@ -172,3 +174,9 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
         for block in self.up_blocks[:-1]:
             x = block(x, skips, time, audio, num_frames)
         return x
+
+
+def _num_leading_zeros(tokens: torch.Tensor) -> int:
+    """Return the number of leading items (s, d) of (n, s, d) that are all zero."""
+    has_audio = tokens.flatten(1).any(dim=1)
+    return int(has_audio.byte().argmax()) if has_audio.any() else len(tokens)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from latentsync.models.attention import AudioKeysValues, MotionModule, SpatialTransformer
+from latentsync.models.cpu_inference import convolve
 from latentsync.models.unet_config import UNetConfig
 
 
@@ -42,9 +43,14 @@ class ResnetBlock(nn.Module):
     def forward(self, x: torch.Tensor, time: torch.Tensor, num_frames: int) -> torch.Tensor:
         """(b f, c, h, w) and timestep embedding (b, t) -> (b f, c', h, w)."""
         time = self.time_emb_proj(F.silu(time)).repeat_interleave(num_frames, dim=0)
-        hidden = self.conv1(F.silu(self.norm1(x, num_frames)))
-        hidden = self.conv2(F.silu(self.norm2(hidden + time[:, :, None, None], num_frames)))
+        hidden = convolve(self.conv1, _silu(self.norm1(x, num_frames)))
+        hidden = convolve(self.conv2, _silu(self.norm2(hidden + time[:, :, None, None], num_frames)))
         return hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+def _silu(x: torch.Tensor) -> torch.Tensor:
+    """Apply SiLU to a result that nothing else reads, in place unless the backward pass needs it."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class Downsample(nn.Module):
@@ -68,7 +74,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b f, c, h, w) -> (b f, c, 2 h, 2 w)."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return convolve(self.conv, F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class LayerStack(nn.Module):

@@ -1,6 +1,7 @@
 """The networks that generate the mouth, each step on its own: encode crops, denoise windows, decode latents."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from latentsync.diffusion.sampler import build_scheduler, denoise
 from latentsync.errors import ConfigError, NonFiniteError
 from latentsync.face.mask import keep_mask, latent_mask
 from latentsync.face.paste import match_colour
+from latentsync.models.cpu_inference import plain_layers
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.options import LipsyncOptions
@@ -123,7 +125,8 @@ class WindowSynthesizer:
         check_finite(audio, "the audio features", self.unet.dtype, self.files.audio_encoder)
         # As published, all frames and windows share one noise draw.
         noise = window_noise(options.seed, 0, (1, self.codec.latent_channels, num_frames, height, width))
-        with naming_memory_errors("the U-Net", self.device):
+        layers = plain_layers() if options.exact else nullcontext()
+        with naming_memory_errors("the U-Net", self.device), layers:
             latents = denoise(
                 self.unet,
                 build_scheduler(options.scheduler, options.timestep_spacing),
