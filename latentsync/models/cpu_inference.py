@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.activations import GEGLU
 from diffusers.models.attention import FeedForward
 from torch import nn
 
@@ -86,10 +88,11 @@ def add_feed_forward(residual: torch.Tensor, layer: FeedForward, x: torch.Tensor
     """Return residual + layer(x) for a GEGLU feed-forward layer (exact GELU) without dropout in inference."""
     if not is_fused(x):
         return residual + layer(x)
-    weights, biases = layer.net[0].proj.weight.chunk(2), layer.net[0].proj.bias.chunk(2)
+    first, second = cast(GEGLU, layer.net[0]).proj, cast(nn.Linear, layer.net[2])
+    weights, biases = first.weight.chunk(2), first.bias.chunk(2)
     gate = torch.ops.mkldnn._linear_pointwise(x, weights[1], biases[1], "gelu", [], "none")
     hidden = torch.ops.mkldnn._linear_pointwise.binary(x, gate, weights[0], biases[0], "mul")
-    return add_linear(residual, layer.net[2], hidden)
+    return add_linear(residual, second, hidden)
 
 
 def convolve(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
