@@ -33,6 +33,8 @@ class UNetDataConfig:
         cache_latents: cache the VAE latents of every clip (the mean of their distribution) instead of encoding frames
             in every step.
         sample_latents: sample latents from the VAE's distribution in every step, as published, instead of its mean.
+        windows_per_clip: number of different windows of a clip, with their noise, which every so many epochs come
+            again; None: new ones in every epoch.
     """
 
     resolution: int = 256
@@ -45,6 +47,7 @@ class UNetDataConfig:
     cache_dir: str = "cache"
     cache_latents: bool = False
     sample_latents: bool = False
+    windows_per_clip: int | None = None
 
     def __post_init__(self) -> None:
         for name, max_value in _MAX_VALUES.items():
@@ -54,6 +57,8 @@ class UNetDataConfig:
                 raise ValueError(f"data.{name} is {getattr(self, name)}: use at most {max_value}")
         if self.audio_sample_rate != 16000:
             raise ValueError(f"data.audio_sample_rate is {self.audio_sample_rate}: only 16000 is supported")
+        if self.windows_per_clip is not None and self.windows_per_clip < 1:
+            raise ValueError(f"data.windows_per_clip is {self.windows_per_clip}: use at least 1, or null")
         if self.cache_latents and self.sample_latents:
             raise ValueError(
                 "data.cache_latents stores means, data.sample_latents samples in every step: set one of them to false"
@@ -73,7 +78,7 @@ class UNetDataset(ClipDataset):
         latents, masked_latents, reference_latents: (f, L, h, w) float32, with `cache_latents`.
         pixels, reference: (f, 3, R, R) float32 in [-1, 1], without `cache_latents`; `pixels` also with `load_pixels`.
         mel: (1, 80, columns) float32 of the target window, with `load_mel`.
-        clip: path of the clip.
+        clip, clip_key: path of the clip, and the hash of its content.
         start, reference_start: first frames of the target and the reference window.
         seed: int in [0, 2**63) of the random draws of the training step.
     """
@@ -105,11 +110,14 @@ class UNetDataset(ClipDataset):
         self.load_pixels, self.load_mel = load_pixels, load_mel
 
     def __getitem__(self, key: ItemKey) -> dict[str, Any]:
+        if self.config.windows_per_clip is not None:
+            key = ItemKey(key.index, key.epoch % self.config.windows_per_clip)
         clip = self.clips[key.index]
         start, reference_start = draw_windows(item_generator(self.seed, key), clip.num_frames, self.config.num_frames)
         item = {
             "audio": self._tokens(clip, start),
             "clip": str(clip.path),
+            "clip_key": clip.content_key,
             "start": start,
             "reference_start": reference_start,
             "seed": item_seed(self.seed, key),

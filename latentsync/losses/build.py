@@ -11,6 +11,7 @@ from latentsync.judges.perceptual_distance import VaeEncoderDistance, load_vgg_l
 from latentsync.judges.videomae import load_published_videomae, load_small_videomae
 from latentsync.losses.epsilon_loss import EpsilonLoss
 from latentsync.losses.feature_losses import PerceptualDistance, PerceptualLoss, TrepaLoss
+from latentsync.losses.latent_loss import LatentLoss
 from latentsync.losses.loss_config import (
     VIDEOMAE_V2,
     LossesConfig,
@@ -62,6 +63,9 @@ def build_losses(
     if config.epsilon.weight > 0:
         epsilon = config.epsilon
         terms.append(EpsilonLoss(epsilon.weight, resolution, epsilon.mouth_emphasis, epsilon.high_noise_emphasis))
+    if config.latent.weight > 0:
+        latent = config.latent
+        terms.append(LatentLoss(latent.weight, resolution, latent.huber_delta, latent.mouth_emphasis))
     if config.sync.weight > 0:
         terms.append(_build_sync_loss(config.sync, device, dtype, num_frames, root))
     if config.perceptual.weight > 0:

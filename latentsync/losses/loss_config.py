@@ -29,6 +29,27 @@ class EpsilonLossConfig:
 
 
 @dataclass
+class LatentLossConfig:
+    """Settings of the latent loss (clean estimate against target latents); few-step distillation uses it.
+
+    Attributes:
+        huber_delta: absolute error of the latents above which the loss is linear; latents have about unit variance.
+        mouth_emphasis: in [0, 1], how much larger the weight of the mouth is.
+    """
+
+    weight: float = 0.0
+    huber_delta: float = 0.1
+    mouth_emphasis: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_weight("latent", self.weight)
+        if not 0 <= self.mouth_emphasis <= 1:
+            raise ValueError(f"losses.latent.mouth_emphasis {self.mouth_emphasis} is not in [0, 1]")
+        if not self.huber_delta > 0:
+            raise ValueError(f"losses.latent.huber_delta {self.huber_delta} is not above 0")
+
+
+@dataclass
 class SyncLossConfig:
     """Settings of the sync loss; the published weight of stage 2 is 0.05.
 
@@ -92,12 +113,14 @@ class LossesConfig:
     """Settings of all terms; the defaults are the published stage 1."""
 
     epsilon: EpsilonLossConfig = field(default_factory=EpsilonLossConfig)
+    latent: LatentLossConfig = field(default_factory=LatentLossConfig)
     sync: SyncLossConfig = field(default_factory=SyncLossConfig)
     perceptual: PerceptualLossConfig = field(default_factory=PerceptualLossConfig)
     trepa: TrepaLossConfig = field(default_factory=TrepaLossConfig)
 
     def __post_init__(self) -> None:
-        if not any(term.weight > 0 for term in (self.epsilon, self.sync, self.perceptual, self.trepa)):
+        terms = (self.epsilon, self.latent, self.sync, self.perceptual, self.trepa)
+        if not any(term.weight > 0 for term in terms):
             raise ValueError("losses: every weight is 0: set at least one above 0")
 
 

@@ -14,7 +14,9 @@ from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import content_key
 from latentsync.storage.weight_file import abbreviate, check_fit, plain_tensors, read_safetensors, read_weight_file
+from latentsync.weights import REPOSITORY_ROOT
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,18 @@ def save_checkpoint(
     weights = {name: _stored(tensor, dtype) for name, tensor in state_dict.items()}
     with atomic_write(path) as temporary:
         torch.save({"global_step": global_step, "state_dict": weights, **(extra or {})}, temporary)
+
+
+def base_record(path: Path) -> dict[str, Any]:
+    """Return the top-level keys of a file that has only some weights and takes the others from the base at `path`.
+
+    Raises:
+        FileError: the base cannot be read.
+    """
+    name = path.resolve()
+    if name.is_relative_to(REPOSITORY_ROOT):
+        name = name.relative_to(REPOSITORY_ROOT)
+    return {"base": {"path": name.as_posix(), "content": content_key(path)}}
 
 
 def load_unet(
@@ -148,10 +162,40 @@ def _read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, 
         return read_safetensors(path), {}
     content = read_weight_file(path)
     weights = content.get("state_dict")
+    recorded = content.get("config")
+    recorded = recorded if isinstance(recorded, dict) else {}
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise CheckpointError(f"checkpoint {path} has no state_dict of tensors: give a LatentSync .pt file")
-    recorded = content.get("config")
-    return plain_tensors(weights, path), recorded if isinstance(recorded, dict) else {}
+    weights = plain_tensors(weights, path)
+    if "base" not in content:
+        return weights, recorded
+    base_weights, base_recorded = _read_weights(_find_base(path, content["base"]))
+    strange = [name for name in weights if name not in base_weights]
+    if strange:
+        raise CheckpointError(f"checkpoint {path} changes {strange[0]}, which its base lacks: create it again")
+    return {**base_weights, **weights}, {**base_recorded, **recorded}
+
+
+def _find_base(path: str | Path, record: Any) -> Path:
+    """Return the file that a checkpoint of changed weights is based on: beside it, or where it was.
+
+    Raises:
+        CheckpointError: the base is missing, or another file has its name.
+    """
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("path", "content")):
+        raise CheckpointError(f"checkpoint {path} has a damaged record of its base: create it again")
+    base = REPOSITORY_ROOT / record["path"]
+    beside = Path(path).with_name(base.name)
+    candidates = [file for file in (beside, base) if file.is_file() and not file.samefile(path)]
+    if not candidates:
+        raise CheckpointError(f"checkpoint {path} has only changes of {record['path']}, which is missing: restore it")
+    for file in candidates:
+        if content_key(file) == record["content"]:
+            return file
+    raise CheckpointError(
+        f"checkpoint {path} has only changes of {record['path']}, but {candidates[0]} has other contents: "
+        "restore the file that it was created from"
+    )
 
 
 def _check_resolution(path: str | Path, recorded: Mapping[str, Any], resolution: int | None) -> None:

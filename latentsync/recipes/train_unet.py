@@ -25,7 +25,8 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec, load_vae, read_vae_shape
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.recipes.unet_validation import UNetValidator
-from latentsync.storage.content_cache import ArrayCache
+from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
+from latentsync.training.distillation import DistillationConfig, DistillationStep, Teacher
 from latentsync.training.optimizers import select_trainable
 from latentsync.training.train_command import Check
 from latentsync.training.trainer import Trainer
@@ -65,7 +66,14 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     unet = initial_unet(run)
     num_trainable = select_trainable(unet, run.trainable)
     logger.info("%.1f M parameters are trained", num_trainable / 1e6)
-    step = UNetStep(unet, codec, losses, run.diffusion, resolution, recompute, run.data.sample_latents)
+    arguments = (unet, codec, losses, run.diffusion, resolution, recompute, run.data.sample_latents)
+    if run.distillation is None:
+        step = UNetStep(*arguments)
+    else:
+        key = cache_key(codec_fingerprint(codec), encoder_fingerprint(encoder))
+        step = DistillationStep(load_teacher(run, run.distillation, key, device, dtype), *arguments)
+    if run.export_changes:
+        step.base = locate_initial(run.initial)
     training_data = _TrainingData(run, codec, encoder, losses)
     dataset = training_data.windows("train", list_clips(train_clips))
     validator = None
@@ -91,6 +99,26 @@ def initial_unet(run: UNetRun) -> UNet3DConditionModel:
     path = locate_initial(run.initial)
     logger.info("training starts from %s", path)
     return load_unet(run.model, path, allow_new_layers=True, allow_missing=MOTION_MODULES, allow_unused=MOTION_MODULES)
+
+
+def load_teacher(
+    run: UNetRun, config: DistillationConfig, key: str, device: torch.device, dtype: torch.dtype
+) -> Teacher:
+    """Load the initial weights once more as the teacher of a few-step distillation.
+
+    Args:
+        run: the configuration.
+        config: its section `distillation`.
+        key: fingerprint of the VAE and the audio encoder.
+        device: the training device.
+        dtype: format of the frozen networks.
+    """
+    assert run.initial is not None
+    path = locate_initial(run.initial)
+    data, noise = run.data, run.diffusion.shared_noise
+    settings = (data.resolution, data.num_frames, data.video_fps, data.sample_latents, noise, dtype, run.model)
+    key = cache_key(key, content_key(path), *map(str, settings))
+    return Teacher(load_unet(run.model, path, device, dtype), config, ArrayCache(Path(data.cache_dir)), key)
 
 
 def meta_unet(run: UNetRun) -> UNet3DConditionModel:

@@ -6,6 +6,7 @@ from latentsync.data.unet_dataset import UNetDataConfig
 from latentsync.losses.loss_config import LossesConfig
 from latentsync.models.unet_config import UNetConfig
 from latentsync.pipelines.presets import PRESETS
+from latentsync.training.distillation import DistillationConfig
 from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.unet_step import DiffusionConfig
 
@@ -78,6 +79,8 @@ class UNetRun:
             .safetensors); relative to the working folder or the repository; None: random weights.
         trainable: substrings of the names of parameters to train; empty: all parameters.
         diffusion: forward diffusion of training windows.
+        distillation: few-step distillation of `initial` instead of noise prediction; None: none.
+        export_changes: export only the trained weights, as changes of `initial`, which is then needed to load them.
         losses: weighted loss terms.
         training: the training loop.
         validation: validation on held-out clips.
@@ -91,6 +94,12 @@ class UNetRun:
     initial: str | None = None
     trainable: list[str] = field(default_factory=list)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    distillation: DistillationConfig | None = None
+    export_changes: bool = False
     losses: LossesConfig = field(default_factory=LossesConfig)
     training: TrainerConfig = field(default_factory=TrainerConfig)
     validation: UNetValidationConfig = field(default_factory=UNetValidationConfig)
+
+    def __post_init__(self) -> None:
+        if self.initial is None and (self.distillation is not None or self.export_changes):
+            raise ValueError("initial: distillation and export_changes require initial weights")

@@ -15,7 +15,7 @@ from latentsync.diffusion.noise import mixed_noise, predict_x0
 from latentsync.diffusion.sampler import NUM_TRAIN_TIMESTEPS, build_scheduler
 from latentsync.face.mask import keep_mask, latent_mask
 from latentsync.losses.loss_stack import LossStack, Prediction
-from latentsync.models.checkpoint import save_checkpoint
+from latentsync.models.checkpoint import base_record, save_checkpoint
 from latentsync.models.vae import LatentCodec
 from latentsync.training.training_step import StepContext, StepResult
 
@@ -121,6 +121,9 @@ class UNetStep:
         resolution: side of the crops in pixels.
         checkpoint_decode: recompute the decoder's activations in the backward pass, to save memory.
         sample_latents: draw latents from the VAE's distribution with each item's seed instead of taking its mean.
+
+    Attributes:
+        base: weights that the exported trained weights change; None: all weights are exported.
     """
 
     export_name = "latentsync_unet.pt"
@@ -142,6 +145,7 @@ class UNetStep:
         self.resolution = resolution
         self.checkpoint_decode = checkpoint_decode
         self.sample_latents = sample_latents
+        self.base: Path | None = None
         self.scheduler = build_scheduler("ddim")
         self._keep = keep_mask(resolution)
         self._latent_keep = latent_mask(resolution, resolution // codec.factor)
@@ -160,11 +164,8 @@ class UNetStep:
         noisy = self.scheduler.add_noise(clean, noise, timestep)
         noisy = torch.where(draw.is_pure_noise.to(clean.device)[:, None, None, None, None], noise, noisy)
         noise = noise_between(clean, noisy, timestep, self.scheduler.alphas_cumprod)
-        sample = torch.cat([noisy, self._mask_channel(clean), latents.masked, latents.reference], dim=1)
         audio = batch["audio"] * (~draw.drop_audio).to(batch["audio"])[:, None, None, None]
-        # In the backward pass recomputed layers run outside this context and must save the same tensors.
-        with nullcontext() if self.checkpoint_decode else plain_attention(clean.device):
-            predicted = model(sample, timestep, audio).float()
+        predicted = self._predict_noise(model, noisy, timestep, self._conditioning(latents), audio)
         return Prediction(
             predicted_noise=predicted,
             noise=noise,
@@ -178,9 +179,30 @@ class UNetStep:
             checkpoint_decode=self.checkpoint_decode,
         )
 
+    def _conditioning(self, latents: WindowLatents) -> torch.Tensor:
+        """Return the mask, the masked latents and the reference latents as (b, 1 + 2 L, f, h, w)."""
+        return torch.cat([self._mask_channel(latents.clean), latents.masked, latents.reference], dim=1)
+
+    def _predict_noise(
+        self,
+        model: nn.Module,
+        noisy: torch.Tensor,
+        timestep: torch.Tensor,
+        conditioning: torch.Tensor,
+        audio: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the network's prediction (b, L, f, h, w) float32 for noisy latents at timesteps (b,)."""
+        # In the backward pass recomputed layers run outside this context and must save the same tensors.
+        with nullcontext() if self.checkpoint_decode else plain_attention(noisy.device):
+            return model(torch.cat([noisy, conditioning], dim=1), timestep, audio).float()
+
     def export(self, state_dict: Mapping[str, Any], path: Path, global_step: int, history: Mapping[str, Any]) -> None:
         """Write the weights in the published format, in half precision."""
         extra = {"config": {"resolution": self.resolution}}
+        if self.base is not None:
+            trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+            state_dict = {name: tensor for name, tensor in state_dict.items() if name in trained}
+            extra |= base_record(self.base)
         save_checkpoint(path, state_dict, global_step, extra, torch.float16)
 
     @torch.no_grad()

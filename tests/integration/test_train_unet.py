@@ -101,3 +101,26 @@ def test_a_missing_judge_is_named_with_its_remedy(setup: Path, tmp_path: Path):
 def test_a_vae_of_other_channels_is_refused(setup: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"model\.in_channels=13"):
         train(configured(setup, tmp_path, "model.in_channels=25", "model.out_channels=8"))
+
+
+def test_a_few_step_student_is_exported_as_changes_of_its_teacher(setup: Path, tmp_path: Path):
+    base = tmp_path / "stage2.pt"
+    save_checkpoint(base, initial_unet(configured(setup, tmp_path)).state_dict(), 7)
+    run = configured(
+        setup, tmp_path, f"initial={base}", "distillation.teacher_steps=2", "export_changes=true", "trainable=[conv_out.]",
+        "losses.epsilon.weight=0", "losses.latent.weight=1", "data.windows_per_clip=1", "data.num_mel_columns=16", "validation.num_videos=0",
+        "losses.sync.weight=0.05", f"losses.sync.config={setup.parent / 'syncnet.yaml'}",
+        f"losses.sync.checkpoint={setup.parent / 'syncnet.pt'}",
+    )  # fmt: skip
+    train(run)
+    assert rows(run, "train")[-1].keys() >= {"latent", "sync"}
+    exported = tmp_path / "run" / "latentsync_unet.pt"
+    assert read_weight_file(exported)["state_dict"].keys() == {"conv_out.weight", "conv_out.bias"}
+    student, teacher = (load_unet(run.model, path).state_dict() for path in (exported, base))
+    changed = {name for name, value in student.items() if not torch.equal(value, teacher[name])}
+    assert changed == {"conv_out.weight", "conv_out.bias"}
+
+
+def test_distillation_needs_a_teacher(setup: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="distillation and export_changes require initial weights"):
+        configured(setup, tmp_path, "distillation.teacher_steps=2")

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from latentsync.judges.perceptual_distance import VaeEncoderDistance
 from latentsync.losses.epsilon_loss import EpsilonLoss, mouth_weights, timestep_weights
 from latentsync.losses.feature_losses import PerceptualLoss
+from latentsync.losses.latent_loss import LatentLoss
 from latentsync.losses.loss_stack import LossStack
 from latentsync.losses.sync_loss import SyncLoss
 from latentsync.models.stable_syncnet import StableSyncNet
@@ -154,3 +155,13 @@ def test_a_stack_needs_terms_with_weights_and_names_of_their_own():
     for terms in ([], [EpsilonLoss(0, RESOLUTION)], [EpsilonLoss(1, RESOLUTION), EpsilonLoss(1, RESOLUTION)]):
         with pytest.raises(ValueError, match="loss stack"):
             LossStack(terms)
+
+
+def test_latent_loss_is_hubers_distance_to_the_target_latents(window):
+    prediction = window.prediction(window.noise + det("terms/error", tuple(window.noise.shape), 0.3))
+    error = (prediction.clean_estimate - prediction.target_latents).abs()
+    expected = torch.where(error < 0.5, error.square(), error - 0.25).mean()
+    torch.testing.assert_close(LatentLoss(1, RESOLUTION, huber_delta=0.5)(prediction), expected)
+    weighted = LatentLoss(1, RESOLUTION, huber_delta=1e-6, mouth_emphasis=1.0)(prediction)
+    weights = mouth_weights(RESOLUTION, error.shape[-1])
+    torch.testing.assert_close(weighted, (error * weights).mean(), rtol=1e-4, atol=1e-6)

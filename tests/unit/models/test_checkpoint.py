@@ -8,6 +8,7 @@ import torch
 
 from latentsync.errors import CheckpointError
 from latentsync.models.checkpoint import (
+    base_record,
     check_unet,
     load_syncnet,
     load_unet,
@@ -249,3 +250,42 @@ def test_syncnet_round_trip(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(syncnet.parameters(), again.parameters(), strict=True))
     with pytest.raises(CheckpointError, match="does not fit"):
         load_syncnet(replace(config, audio_encoder=replace(audio, block_out_channels=[16, 64])), path)
+
+
+@pytest.fixture
+def overlay(published):
+    """A file of one changed tensor, beside the file that it changes."""
+    path = published.with_name("changes.pt")
+    weights = {"conv_out.bias": torch.arange(4.0)}
+    save_checkpoint(path, weights, 3, {"config": {"resolution": 64}} | base_record(published))
+    return path
+
+
+def test_changed_weights_are_laid_over_their_base(published, overlay):
+    expected = load_unet(tiny_config(), published).state_dict() | {"conv_out.bias": torch.arange(4.0)}
+    found = load_unet(tiny_config(), overlay, resolution=64).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert "made for 64 px" in refusal(tiny_config(), overlay, resolution=128)
+    moved = overlay.parent.rename(overlay.parent.with_name("moved")) / overlay.name
+    load_unet(tiny_config(), moved)
+
+
+def test_changed_weights_refuse_another_base(published, overlay):
+    changed(published, lambda weights: weights["conv_in.bias"].add_(1))
+    message = refusal(tiny_config(), overlay)
+    assert str(overlay) in message
+    assert "has other contents" in message
+    published.unlink()
+    assert "which is missing: restore it" in refusal(tiny_config(), overlay)
+
+
+@pytest.mark.parametrize("record", [None, {}, {"path": "latentsync_unet.pt", "content": 3}])
+def test_a_damaged_record_of_the_base_is_one_line(overlay, record):
+    content = torch.load(overlay, weights_only=True) | {"base": record}
+    torch.save(content, overlay)
+    assert "damaged record of its base" in refusal(tiny_config(), overlay)
+
+
+def test_changes_of_unknown_weights_are_refused(published, tmp_path):
+    save_checkpoint(tmp_path / "changes.pt", {"strange": torch.zeros(1)}, 0, base_record(published))
+    assert "changes strange, which its base lacks" in refusal(tiny_config(), tmp_path / "changes.pt")
