@@ -150,7 +150,7 @@ class DistillationStep(UNetStep):
         self.scheduler = build_scheduler("ddim", "trailing")
 
     def predict(self, model: nn.Module, batch: Mapping[str, Any]) -> Prediction:
-        """Sample with the student and return the predictions of all its steps, with the teacher's latents as targets."""
+        """Sample with the student and return the predictions of all its steps, with their common target."""
         latents = self._latents(batch)
         noise = draw_noise(batch["seed"].cpu(), tuple(latents.clean.shape[1:]), self.diffusion).noise.to(latents.clean)
         conditioning = self._conditioning(latents)

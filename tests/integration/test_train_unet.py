@@ -106,11 +106,12 @@ def test_a_vae_of_other_channels_is_refused(setup: Path, tmp_path: Path):
 def test_a_few_step_student_is_exported_as_changes_of_its_teacher(setup: Path, tmp_path: Path):
     base = tmp_path / "stage2.pt"
     save_checkpoint(base, initial_unet(configured(setup, tmp_path)).state_dict(), 7)
+    syncnet = setup.parent / "syncnet.yaml"
     run = configured(
-        setup, tmp_path, f"initial={base}", "distillation.teacher_steps=2", "export_changes=true", "trainable=[conv_out.]",
-        "losses.epsilon.weight=0", "losses.latent.weight=1", "data.windows_per_clip=1", "data.num_mel_columns=16", "validation.num_videos=0",
-        "losses.sync.weight=0.05", f"losses.sync.config={setup.parent / 'syncnet.yaml'}",
-        f"losses.sync.checkpoint={setup.parent / 'syncnet.pt'}",
+        setup, tmp_path, f"initial={base}", "distillation.teacher_steps=2", "export_changes=true",
+        "trainable=[conv_out.]", "losses.epsilon.weight=0", "losses.latent.weight=1", "losses.sync.weight=0.05",
+        f"losses.sync.config={syncnet}", f"losses.sync.checkpoint={syncnet.with_suffix('.pt')}",
+        "data.windows_per_clip=1", "data.num_mel_columns=16", "validation.num_videos=0",
     )  # fmt: skip
     train(run)
     assert rows(run, "train")[-1].keys() >= {"latent", "sync"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from latentsync.diffusion.noise import mixed_noise, predict_x0
+from latentsync.diffusion.noise import mixed_noise
 from latentsync.diffusion.sampler import build_scheduler, denoise
 from latentsync.losses.latent_loss import LatentLoss
 from latentsync.losses.loss_stack import LossStack
