@@ -37,6 +37,7 @@ from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.lipsync_arguments import add_weight_arguments, chosen_build
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.owned_folder import claim_folder, locked
+from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from scripts.inference import build_parser as build_inference_parser
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def write_results(ladder: Ladder, rows: Sequence[Row], num_seeds: int) -> None:
     }
     found = {name: summarize(one, values[rows[0].name]) for name, one in values.items()}
     summaries = {name: summary for name, summary in found.items() if summary is not None}
-    results = Results(rows, summaries, stored_times(ladder, list(rows)), stored_wholes(ladder, list(rows)))
+    times, wholes = stored_times(ladder, rows), stored_wholes(ladder, rows)
+    results = Results(description(ladder, rows[0], num_seeds), rows, summaries, times, wholes)
     with atomic_write(ladder.out / "table.md") as temporary:
         temporary.write_text(to_markdown(results), encoding="utf-8")
     write_report(to_json(results), ladder.out / "ladder.json")
@@ -138,13 +140,29 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def forwarded(options: argparse.Namespace) -> list[str]:
-    """Return the arguments of `./inference.sh` that name weights, device and dtype; paths become absolute."""
-    weights = []
-    for name in ("unet_config_path", "inference_ckpt_path"):
-        path = getattr(options, name)
-        if path is not None:
-            weights += [f"--{name}", str(path.resolve())]
+    """Return the arguments of `./inference.sh` that name weights (by default the demo's), device and dtype.
+
+    Raises:
+        InputError: only one of configuration and checkpoint is named.
+    """
+    config, checkpoint = options.unet_config_path, options.inference_ckpt_path
+    if (config is None) != (checkpoint is None):
+        raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
+    config = (config or REPOSITORY_ROOT / DEMO_UNET_CONFIG).resolve()
+    checkpoint = (checkpoint or CHECKPOINTS / DEMO_UNET).resolve()
+    weights = ["--unet_config_path", str(config), "--inference_ckpt_path", str(checkpoint)]
     return [*weights, "--device", options.device, "--dtype", options.dtype]
+
+
+def description(ladder: Ladder, reference: Row, num_seeds: int) -> str:
+    """Return a sentence that names what the ladder was measured with."""
+    build, num_frames = ladder.chosen(reference).build, len(ladder.dubs[0].clip.crops)
+    unet = build.unet.relative_to(REPOSITORY_ROOT) if build.unet.is_relative_to(REPOSITORY_ROOT) else build.unet.name
+    dtype = str(build.dtype).removeprefix("torch.")
+    return (
+        f"`{unet}` in {dtype} on {build.device.type}; up to {len(ladder.dubs)} dubs of {num_frames} frames with "
+        f"{num_seeds} noise seeds."
+    )
 
 
 if __name__ == "__main__":

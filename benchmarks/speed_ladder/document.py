@@ -22,10 +22,12 @@ class Results:
     """What is known about the rows.
 
     Attributes:
+        description: a sentence that names weights, device and amount.
         rows: in the order of the tables; the first is the reference.
         summaries, times, wholes: by the row's name, as far as measured.
     """
 
+    description: str
     rows: Sequence[Row]
     summaries: Mapping[str, RowSummary]
     times: Mapping[str, RowTime]
@@ -38,7 +40,7 @@ class Results:
 
 def to_json(results: Results) -> dict[str, Any]:
     """Return all numbers as plain values."""
-    content = {}
+    content: dict[str, Any] = {}
     for row in results.rows:
         summary, time = results.summaries.get(row.name), results.times.get(row.name)
         whole = results.wholes.get(row.name)
@@ -48,18 +50,13 @@ def to_json(results: Results) -> dict[str, Any]:
             "time": None if time is None else asdict(time) | {"ratio": time.ratio},
             "whole": None if whole is None else asdict(whole),
         }
-    return content
+    return {"description": results.description, "rows": content}
 
 
 def to_markdown(results: Results) -> str:
     """Return the tables, each with a line above that explains it."""
-    parts = [
-        _legend(),
-        _mean_table(results),
-        _difference_table(results),
-        _interval_table(results),
-        _time_table(results),
-    ]
+    parts = [results.description, _legend(), _mean_table(results), _difference_table(results)]
+    parts += [_interval_table(results), _time_table(results)]
     if results.wholes:
         parts.append(_whole_table(results))
     return "\n\n".join([*parts, _arguments_table(results)]) + "\n"

@@ -1,6 +1,7 @@
 """Processor time of the rows, each beside the reference's: measured alternately on one dub, the best of several."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.speed_ladder.ladder import Ladder
@@ -33,13 +34,13 @@ class RowTime:
         return sum(self.seconds.values()) / self.reference_s
 
 
-def stored_times(ladder: Ladder, rows: list[Row]) -> dict[str, RowTime]:
+def stored_times(ladder: Ladder, rows: Sequence[Row]) -> dict[str, RowTime]:
     """Return the stored times by the row's name."""
     found = {row.name: _store(ladder).read(ladder.time_key(row)) for row in rows}
     return {name: RowTime(**content) for name, content in found.items() if content is not None}
 
 
-def measure_times(ladder: Ladder, rows: list[Row], reference: Row, num_repeats: int = NUM_REPEATS) -> None:
+def measure_times(ladder: Ladder, rows: Sequence[Row], reference: Row, num_repeats: int = NUM_REPEATS) -> None:
     """Measure rows in turn with the reference, and store their times."""
     best: dict[str, StageTimes] = {}
     every = [reference, *(row for row in rows if row.name != reference.name)]

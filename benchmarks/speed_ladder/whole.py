@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def measure_whole(ladder: Ladder, row: Row) -> None:
     _store(ladder).write(ladder.time_key(row), {"wall_s": best.wall_s, "processor_s": best.processor_s})
 
 
-def stored_wholes(ladder: Ladder, rows: list[Row]) -> dict[str, WholeTime]:
+def stored_wholes(ladder: Ladder, rows: Sequence[Row]) -> dict[str, WholeTime]:
     """Return the stored times by the row's name."""
     found = {row.name: _store(ladder).read(ladder.time_key(row)) for row in rows}
     return {name: WholeTime(**content) for name, content in found.items() if content is not None}

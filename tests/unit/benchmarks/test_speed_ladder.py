@@ -133,11 +133,11 @@ def test_the_document_names_what_is_worse(tmp_path: Path) -> None:
     summaries = {name: summarize(one, values) for name, one in (("one step", values), ("fast", lower))}
     known = {name: one for name, one in summaries.items() if one is not None}
     times = {"fast": RowTime(dict.fromkeys(("VAE encode", "U-Net", "VAE decode", "rest"), 1.0), 8.0, 3.0)}
-    results = Results([ONE_STEP, FAST], known, times, {})
+    results = Results("Tiny.", [ONE_STEP, FAST], known, times, {})
     text = to_markdown(results)
     assert "| fast | 3 | 0.50 | 0.315 **−** | " in text
     assert "all but opening, width, sync, mouth psnr, flicker | 4, 4 |" in text
-    assert to_json(results)["fast"]["time"]["ratio"] == 0.5
+    assert to_json(results)["rows"]["fast"]["time"]["ratio"] == 0.5
     assert draw(results, tmp_path / "plot.png")
 
 
