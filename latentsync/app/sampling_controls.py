@@ -59,6 +59,7 @@ class SamplingControls:
             defaults.exact,
             label="Exact",
             info="the published behaviour; 25 frames per second, ddim, leading, always guided, no overlap",
+            elem_id="exact",
         )
 
     def wire(self) -> None:

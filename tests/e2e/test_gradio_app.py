@@ -25,6 +25,7 @@ from latentsync.app.server import Served, ServerSettings, serving
 from latentsync.app.sync_comparison import load_scorer
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
+from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from tests.repository_copy import environment_of
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = "2"
 MANY_STEPS = "100"
+STEPS_FIELD = "document.querySelector('#steps input[type=number]')"
 VIEWPORT: Any = {"width": 1280, "height": 1000}
 PATIENCE_MS = 240_000
 """Generous, for a busy machine; every test usually takes less than a tenth of it."""
@@ -248,6 +250,16 @@ def test_a_click_on_a_person_chooses_the_face(visit: Callable[..., Any]):
     page.wait_for_selector("#people img")
     page.click("#people img")
     page.wait_for_function("() => /^[0-9]+,[0-9]+$/.test(document.querySelector('#face textarea, #face input').value)")
+
+
+def test_a_preset_fills_the_controls_and_exact_selects_its_own(visit: Callable[..., Any]):
+    page = visit()
+    page.check("#preset input[value=balanced]")
+    page.wait_for_function(f"() => {STEPS_FIELD}.value === '{PRESETS['balanced'].num_inference_steps}'")
+    page.click("button:has-text('Advanced')")
+    page.check("#exact input")
+    page.wait_for_function(f"() => {STEPS_FIELD}.value === '{PRESETS['exact'].num_inference_steps}'")
+    assert page.is_checked("#preset input[value=exact]")
 
 
 def test_the_documented_client_example_works(served: Served, clips: Clips, tmp_path: Path):
