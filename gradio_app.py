@@ -124,6 +124,7 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     limits = Limits(arguments.max_seconds, arguments.max_megabytes, arguments.max_side, arguments.max_steps)
     check_server(settings)
     weights, build = chosen_build(arguments)
+    build = build if arguments.vae else build.with_networks_of(build.default_preset)
     name = "demo, which know synthetic people only" if weights.is_demo else weights.name  # visitors see no paths
     service = LipsyncService.load(build, name, limits, arguments.vae_batch_size)
     dtype = str(build.dtype).removeprefix("torch.")

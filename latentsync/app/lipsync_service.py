@@ -62,7 +62,8 @@ class LipsyncService:
         weights: description of the weights for the page.
         limits: limits of a job.
         preset: preset of `defaults`, or None.
-        presets: default options with each preset that uses the loaded networks.
+        presets: default options with the sampling of each preset.
+        vae: loaded VAE, ``full`` or ``tiny``.
     """
 
     pipeline: LipsyncPipeline
@@ -72,6 +73,7 @@ class LipsyncService:
     limits: Limits
     preset: str | None = None
     presets: Mapping[str, LipsyncOptions] = field(default_factory=dict)
+    vae: str = "full"
 
     @classmethod
     def load(
@@ -90,16 +92,15 @@ class LipsyncService:
             ConfigError: vae_batch_size is out of range.
         """
         preset = build.default_preset
-        build = build.with_networks_of(preset)
 
         def limited(name: str | None) -> LipsyncOptions:
             options = build.default_options(preset=name)
             steps = min(options.num_inference_steps, limits.max_steps)
             return replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
 
-        presets = {name: limited(name) for name, row in PRESETS.items() if row.vae == build.vae}
+        presets = {name: limited(name) for name in PRESETS}
         pipeline = build_pipeline(build)
-        return cls(pipeline, load_scorer(build.device), limited(preset), weights, limits, preset, presets)
+        return cls(pipeline, load_scorer(build.device), limited(preset), weights, limits, preset, presets, build.vae)
 
     def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
         """Check inputs and options against the limits before the work starts.
@@ -111,6 +112,8 @@ class LipsyncService:
             raise InputError(
                 f"inference_steps is {options.num_inference_steps}: the maximum is {self.limits.max_steps}"
             )
+        if options.exact and self.vae != "full":
+            raise InputError(f"this server has loaded the {self.vae} VAE, which contradicts exact")
         self.pipeline.check_options(options)
         info = self.limits.check_video(video)
         seconds = self.limits.check_speech(speech)

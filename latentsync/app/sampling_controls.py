@@ -85,8 +85,5 @@ class SamplingControls:
         ]
 
     def values_if_exact(self, exact: bool) -> list[Any]:
-        """Return the preset `EXACT` and its values, or no changes if the checkbox was cleared.
-
-        There are no changes either if the loaded networks are not those of the preset.
-        """
-        return [EXACT, *self.values(EXACT)] if exact and EXACT in self.service.presets else [gr.skip()] * 8
+        """Return the preset `EXACT` and its values, or no changes if the checkbox was cleared."""
+        return [EXACT, *self.values(EXACT)] if exact else [gr.skip()] * 8

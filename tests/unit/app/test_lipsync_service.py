@@ -1,6 +1,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,10 +19,13 @@ from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
 
 
-def test_too_many_steps_are_rejected_before_any_file_is_read():
+def test_too_many_steps_and_exact_with_the_tiny_vae_are_rejected_before_any_file_is_read():
     service = LipsyncService(cast(Any, SimpleNamespace()), None, LipsyncOptions(), "demo", Limits(max_steps=5))
     with pytest.raises(InputError, match="the maximum is 5"):
         service.check(Path("nowhere"), Path("nowhere"), LipsyncOptions(num_inference_steps=6))
+    exact = LipsyncOptions(1, exact=True, overlap_frames=0)
+    with pytest.raises(InputError, match="tiny VAE, which contradicts exact"):
+        replace(service, vae="tiny").check(Path("nowhere"), Path("nowhere"), exact)
 
 
 def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):

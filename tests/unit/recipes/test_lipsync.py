@@ -71,7 +71,7 @@ def test_the_tiny_vae_must_have_the_latents_of_the_unet(tmp_path: Path, monkeypa
     assert vae_folder(tiny) == tmp_path
     assert vae_folder(build("mtcnn")).name == "vae"
     config.write_text(config.read_text().replace("8,", "4,"))
-    with pytest.raises(CheckpointError, match="has 4 latent channels, not 8: use --vae full"):
+    with pytest.raises(CheckpointError, match="has 4 latent channels, the U-Net 8: use --vae full"):
         vae_folder(tiny)
 
 
