@@ -1,5 +1,6 @@
 """The settings that the ladder compares: each row is what a user would add to `./inference.sh`."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,14 @@ ROWS = (
     _sampled("20 leading, DeepCache", 20, "leading", "--enable_deepcache"),
     _sampled("8 leading, dpmsolver++", 8, "leading", "--scheduler dpmsolver++"),
 )
+
+
+def parse_row(text: str) -> Row:
+    """Parse ``NAME=ARGUMENTS``, such as ``few steps=--preset fast --inference_ckpt_path a.pt``; raise ValueError."""
+    name, separator, arguments = text.partition("=")
+    if not name or not separator:
+        raise ValueError(f"{text!r} is not NAME=ARGUMENTS")
+    return Row(name, tuple(shlex.split(arguments)))
 
 
 def chosen_rows(names: Sequence[str] | None) -> list[Row]:

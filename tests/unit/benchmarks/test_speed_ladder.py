@@ -14,7 +14,7 @@ from benchmarks.speed_ladder.ladder import Ladder
 from benchmarks.speed_ladder.measures import QUANTITIES, blurred_chroma_error
 from benchmarks.speed_ladder.plot import draw
 from benchmarks.speed_ladder.quality import measure_quality
-from benchmarks.speed_ladder.rows import REFERENCE, ROWS, Row, chosen_rows
+from benchmarks.speed_ladder.rows import REFERENCE, ROWS, Row, chosen_rows, parse_row
 from benchmarks.speed_ladder.stages import StageTimes, generate_dub
 from benchmarks.speed_ladder.summary import BETTER, SAME, WORSE, compare, pareto_front, summarize
 from benchmarks.speed_ladder.times import RowTime, measure_times, stored_times
@@ -60,6 +60,7 @@ def test_rows_have_arguments_of_the_command_line_and_every_preset_is_one() -> No
     assert len(set(names)) == len(names)
     assert {f"preset {name}" for name in PRESETS} <= set(names)
     assert chosen_rows(["2 leading"])[0] is REFERENCE
+    assert parse_row("mine=--preset fast --seed 1") == Row("mine", ("--preset", "fast", "--seed", "1"))
     with pytest.raises(InputError, match="unknown row '3'"):
         chosen_rows(["3"])
 
