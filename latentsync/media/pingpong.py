@@ -79,11 +79,13 @@ class PingPongReader:
         self.width, self.height = self._info.width, self._info.height
         self._num_source = num_source_frames
         self._num_frames = num_frames
+        self._num_left = num_frames
+        self._first_checked = max(0, 2 * num_source_frames - 1 - num_frames)
         self._folder = folder
         self._repeat_turns = repeat_turns
         self._frame_bytes = self.width * self.height * 3
         self._block_frames = max(1, block_bytes // self._frame_bytes)
-        self._checksums = array("L")
+        self._checksums = array("L")  # of the frames from _first_checked on, which backward passes read
         self._can_seek = self._info.start_pts is not None
         self._block: IO[bytes] | None = None
         self._block_range = range(0)
@@ -105,7 +107,9 @@ class PingPongReader:
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield the frames. Raises InputError if the video has fewer than `num_source_frames`."""
-        return islice(self._frames, self._num_frames)
+        for indexed_frame in islice(self._frames, self._num_frames):
+            self._num_left -= 1
+            yield indexed_frame
 
     def _cycle(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
         yield from self._forward(0)
@@ -118,7 +122,7 @@ class PingPongReader:
         with self._reader() as reader:
             index = -1
             for index, frame in enumerate(reader):
-                if needs_checksums:
+                if needs_checksums and index >= self._first_checked:
                     self._checksums.append(zlib.crc32(frame.data))
                 if index >= start:
                     yield index, frame
@@ -131,7 +135,7 @@ class PingPongReader:
     def _backward(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         for index in range(self._num_source - (1 if self._repeat_turns else 2), -1, -1):
             if index not in self._block_range:
-                self._fill_block(max(0, index + 1 - self._block_frames), index + 1)
+                self._fill_block(max(0, index + 1 - min(self._block_frames, self._num_left)), index + 1)
             assert self._block is not None
             self._block.seek((index - self._block_range.start) * self._frame_bytes)
             frame = read_frame(self._block, self.width, self.height)
@@ -159,7 +163,7 @@ class PingPongReader:
             for index, frame in enumerate(reader, start if seek else 0):
                 if index < start:
                     continue
-                if zlib.crc32(frame.data) != self._checksums[index]:
+                if zlib.crc32(frame.data) != self._checksums[index - self._first_checked]:
                     return False
                 self._write(frame)
         if index + 1 != stop:

@@ -166,15 +166,15 @@ class VideoReader:
 
 def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] | None:
     """Read the next raw RGB frame (height, width, 3) of a stream; None at its end. An incomplete frame is dropped."""
-    buffer = bytearray(width * height * 3)
-    view = memoryview(buffer)
+    frame = np.empty((height, width, 3), dtype=np.uint8)
+    view = frame.data.cast("B")
     filled = 0
-    while filled < len(buffer):
+    while filled < len(view):
         count = stream.readinto(view[filled:])  # type: ignore[attr-defined]  # BufferedReader has it, IO does not
         if not count:
             return None
         filled += count
-    return np.frombuffer(buffer, dtype=np.uint8).reshape(height, width, 3)
+    return frame
 
 
 def default_matrix(info: VideoInfo) -> str:

@@ -48,6 +48,16 @@ class LatentCodec:
         self.factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self._largest_batch: int | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the VAE. Its own property searches all modules for hooks, which takes over a millisecond."""
+        return next(self.vae.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the VAE, see `device`."""
+        return next(self.vae.parameters()).dtype
+
     def encode(
         self, images: torch.Tensor, batch_size: int = BATCH_SIZE, generator: torch.Generator | None = None
     ) -> torch.Tensor:
@@ -68,7 +78,7 @@ class LatentCodec:
         noise = None if generator is None else self._draw_noise(images, generator)
 
         def compute(items: slice) -> torch.Tensor:
-            chunk = images[items].to(self.vae.device, self.vae.dtype)
+            chunk = images[items].to(self.device, self.dtype)
             encoded: Any = self.vae.encode(chunk, return_dict=False)[0]
             if isinstance(encoded, torch.Tensor):  # of an AutoencoderTiny
                 return (encoded - self.shift) * self.scale
@@ -87,7 +97,7 @@ class LatentCodec:
         """
 
         def compute(items: slice) -> torch.Tensor:
-            chunk = latents[items].to(self.vae.device, self.vae.dtype) / self.scale + self.shift
+            chunk = latents[items].to(self.device, self.dtype) / self.scale + self.shift
             return self.vae.decode(cast(torch.FloatTensor, chunk), return_dict=False)[0]
 
         return self._in_batches(compute, latents, batch_size)
@@ -103,13 +113,13 @@ class LatentCodec:
         requested = batch_size if self._largest_batch is None else min(batch_size, self._largest_batch)
         # With gradients a smaller batch saves no memory: activations of all batches are kept for the backward pass.
         retry = not (torch.is_grad_enabled() and inputs.requires_grad)
-        with naming_memory_errors("the VAE", self.vae.device):
-            results, fitting = run_in_batches(compute, len(inputs), requested, self.vae.device, retry)
+        with naming_memory_errors("the VAE", self.device):
+            results, fitting = run_in_batches(compute, len(inputs), requested, self.device, retry)
         if fitting < requested:
             self._largest_batch = fitting
             logger.warning(
                 "the VAE ran out of memory on %s with %d images per batch: it uses %d per batch from now on",
-                *(self.vae.device, min(requested, len(inputs)), fitting),
+                *(self.device, min(requested, len(inputs)), fitting),
             )
         return results
 

@@ -59,9 +59,9 @@ class WindowSynthesizer:
         self.files = files or WeightFiles()
         self.unet = unet.eval()
         self.codec = codec
-        self.device = unet.device
+        self.device, self.dtype = unet.device, unet.dtype  # properties that take milliseconds
         self._keep = keep_mask(resolution).to(self.device)
-        self._latent_keep = latent_mask(resolution, resolution // codec.factor).to(self.device, unet.dtype)
+        self._latent_keep = latent_mask(resolution, resolution // codec.factor).to(self.device, self.dtype)
 
     @torch.inference_mode()
     def encode(self, crops: Tensor, start: int, options: LipsyncOptions) -> Tensor:
@@ -85,11 +85,11 @@ class WindowSynthesizer:
         # Means are deterministic; on the demo, decoded samples and decoded means differ by 0.24 of 255 levels.
         noise = _vae_noise(start, options) if options.exact else None
         masked, reference = (
-            self.codec.encode(images, options.vae_batch_size, generator=noise).to(self._latent_keep.dtype)
+            self.codec.encode(images, options.vae_batch_size, generator=noise).to(self.dtype)
             for images in (crops * self._keep, crops)
         )
         channels = torch.cat((self._latent_keep.expand(len(crops), 1, -1, -1), masked, reference), dim=1)
-        check_finite(channels, "the VAE's latents of the video", self.codec.vae.dtype, self.files.vae)
+        check_finite(channels, "the VAE's latents of the video", self.codec.dtype, self.files.vae)
         return channels
 
     @torch.inference_mode()
@@ -121,8 +121,8 @@ class WindowSynthesizer:
         """
         num_windows, num_frames, _, height, width = conditioning.shape
         audio = torch.stack([frame_tokens(features, range(start, start + num_frames), fps) for start in starts])
-        audio = audio.to(self.device, self.unet.dtype)
-        check_finite(audio, "the audio features", self.unet.dtype, self.files.audio_encoder)
+        audio = audio.to(self.device, self.dtype)
+        check_finite(audio, "the audio features", self.dtype, self.files.audio_encoder)
         # As published, all frames and windows share one noise draw.
         noise = window_noise(options.seed, 0, (1, self.codec.latent_channels, num_frames, height, width))
         layers = plain_layers() if options.exact else nullcontext()
@@ -139,7 +139,7 @@ class WindowSynthesizer:
                 deepcache_interval=options.deepcache_interval,
                 progress=lambda step: progress(step / options.num_inference_steps),
             )
-        check_finite(latents, "the U-Net's latents", self.unet.dtype, self.files.unet)
+        check_finite(latents, "the U-Net's latents", self.dtype, self.files.unet)
         return latents.transpose(1, 2)
 
     @torch.inference_mode()
@@ -163,7 +163,7 @@ class WindowSynthesizer:
         """
         crops = crops.to(self.device, torch.float32)
         images = self.codec.decode(latents, options.vae_batch_size).float()
-        check_finite(images, "the VAE's decoded images", self.codec.vae.dtype, self.files.vae)
+        check_finite(images, "the VAE's decoded images", self.codec.dtype, self.files.vae)
         images = images.clamp(-1, 1)
         if options.exact:
             return torch.where(self._keep > 0, crops, images)

@@ -102,6 +102,24 @@ def test_exact_number(make_clip: MakeClip, count: int, total: int) -> None:
         assert [index for index, _ in reader] == [source_index(index, count) for index in range(total)]
 
 
+def test_only_the_frames_that_are_shown_backwards_are_read_again(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks: list[tuple[int, int]] = []
+    fill = PingPongReader._fill_block
+
+    def spy(reader: PingPongReader, start: int, stop: int) -> None:
+        blocks.append((start, stop))
+        fill(reader, start, stop)
+
+    monkeypatch.setattr(PingPongReader, "_fill_block", spy)
+    path = make_clip("a.mp4", num_frames=30, fps="25")
+    with PingPongReader(path, None, 30, 35) as reader:
+        frames = [zlib.crc32(frame) for _, frame in reader]
+    assert blocks == [(24, 29)]
+    assert frames[30:] == frames[28:23:-1]
+
+
 def test_early_exit_leaves_no_file(make_clip: MakeClip, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
