@@ -4,10 +4,12 @@ Prints for each number of workers: the loader alone, the step alone (forward, ba
 batch), and both together as in training, with the share of time in which the step waits for its batch. Features are
 computed in advance, so that the loader is measured with warm caches. CPU time is printed as well: unlike
 wall-clock time it is not affected by other work on the machine, and without workers all of it is in one process.
+`--step_seconds S` puts a wait of S seconds in the place of the step, to measure the loader beside a step of another
+machine or size: the loader's work depends on the resolution and the losses, not on the size of the network.
 
 Run: python -m benchmarks.loader_speed unet --config configs/demo/unet_stage1.yaml data.train_clips=FOLDER
      python -m benchmarks.loader_speed syncnet --config configs/demo/syncnet.yaml data.train_clips=FOLDER
-     [--workers 0 1 2] [--num_batches 20] [key=value ...]
+     [--workers 0 1 2] [--num_batches 20] [--step_seconds S] [key=value ...]
 """
 
 import argparse
@@ -66,6 +68,11 @@ def train_on(trainer: Trainer, session: TrainingSession) -> Callable[[Batch], No
     return train
 
 
+def waiting_for(seconds: float) -> Callable[[Batch], None]:
+    """Return a function that waits, as the process does while a GPU trains on a batch."""
+    return lambda batch: time.sleep(seconds)
+
+
 @dataclass(frozen=True)
 class Timing:
     """Seconds per batch: wall-clock time, the part spent waiting for the batch, and this process's CPU time."""
@@ -99,6 +106,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--num_batches", type=int, default=20)
+    parser.add_argument("--step_seconds", type=float, help="wait this long in the place of a training step")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -112,11 +120,15 @@ def print_speeds(options: argparse.Namespace) -> int:
         torch.set_num_threads(trainer.config.num_threads)
     session, num_batches = TrainingSession(trainer.config, trainer.step.model), options.num_batches
     train, size = train_on(trainer, session), trainer.config.batch_size
+    if options.step_seconds is not None:
+        train = waiting_for(options.step_seconds)
     first, *_ = loader(trainer, session, 0, num_batches)  # computes features that are not cached yet
     step = measure([first] * (num_batches + 1), train)
     reading = measure(loader(trainer, session, 0, num_batches), lambda batch: None)
     print(f"batch of {size}, step alone: {size / step.clock_s:8.1f} samples/s")
     costs = [timing.processor_s / size * 1e3 for timing in (step, reading)]
+    if options.step_seconds is not None:
+        costs[0] = options.step_seconds / size * 1e3
     print(f"CPU ms per sample: step {costs[0]:.1f}, loader {costs[1]:.1f} ({costs[1] / costs[0]:.1%})", flush=True)
     for workers in options.workers:
         loading = measure(loader(trainer, session, workers, num_batches), lambda batch: None)
