@@ -1,11 +1,13 @@
 """The tiny VAE trains on the full one's latents, and its export is a folder that loads without a warning."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.tiny_vae import compare, times
 from demo.training.vae_tiny import VAE_TINY, VaeTinyRun, build_tiny_vae
 from latentsync.config import load_config
 from latentsync.models.vae import load_vae, read_vae_shape
@@ -28,6 +30,12 @@ def test_a_training_writes_a_vae_of_the_same_latents(clips: Path, tmp_path: Path
     assert not caplog.records
     assert read_vae_shape(folder) == read_vae_shape(REPOSITORY_ROOT / run.teacher)
     assert codec.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 8, 8, 8)
+
+    codecs = {"full": load_vae(REPOSITORY_ROOT / run.teacher), "tiny": codec}
+    rows = compare(codecs, clips, num_clips=1)
+    assert [(row["encoder"], row["decoder"]) for row in rows] == list(product(codecs, codecs))
+    assert float(rows[0]["psnr_db"]) > float(rows[-1]["psnr_db"])
+    assert times(codecs, 64)[1]["VAE"] == "tiny"
 
 
 def test_a_tiny_vae_has_no_weights_of_the_full_one():
