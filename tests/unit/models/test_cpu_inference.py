@@ -13,6 +13,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def fused_at_any_size(monkeypatch):
+    monkeypatch.setattr(cpu_inference, "MIN_BYTES", 0)
+
+
 def predict(dtype: torch.dtype, is_plain: bool) -> torch.Tensor:
     """Return a guided prediction: the first half of the batch has no audio."""
     unet = nn.Module.to(tiny_unet(), dtype=dtype)
@@ -49,7 +54,7 @@ def test_frames_without_audio_are_counted():
         assert unet.prepare_audio(torch.zeros_like(audio)).frames(4, 6).num_dropped == 2
 
 
-def test_training_and_plain_layers_are_not_fused():
+def test_training_and_plain_layers_are_not_fused(monkeypatch):
     x = torch.zeros(1)
     assert not is_fused(x)
     with torch.no_grad():
@@ -59,6 +64,8 @@ def test_training_and_plain_layers_are_not_fused():
             assert not is_fused(x)
         with torch.autocast("cpu"):
             assert not is_fused(x)
+        monkeypatch.setattr(cpu_inference, "MIN_BYTES", 5)
+        assert not is_fused(x)
 
 
 def test_chunks_cover_the_range_and_respect_the_boundary():

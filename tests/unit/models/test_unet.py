@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from latentsync.models.unet import UNet3DConditionModel
+from latentsync.models import cpu_inference
+from latentsync.models.unet import DeepFeatures, UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 from tests.golden_values import det, fill_deterministic
 from tests.unit.models.tiny_unet import tiny_inputs, tiny_unet
@@ -15,8 +16,10 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return float((actual.float() - expected.float()).norm() / expected.float().norm())
 
 
+@pytest.mark.parametrize("min_fused_bytes", [0, cpu_inference.MIN_BYTES])
 @pytest.mark.parametrize("tag", ["unet_stage1", "unet_stage2"])
-def test_golden_values(golden_dir, tag):
+def test_golden_values(golden_dir, tag, min_fused_bytes, monkeypatch):
+    monkeypatch.setattr(cpu_inference, "MIN_BYTES", min_fused_bytes)
     golden = json.loads((golden_dir / f"{tag}.json").read_text())
     fields = {name: value for name, value in golden["config"].items() if name in UNetConfig.__dataclass_fields__}
     unet = fill_deterministic(UNet3DConditionModel.from_unet_config(UNetConfig(**fields)))
@@ -169,6 +172,21 @@ def test_deep_features_are_reused_exactly():
         assert torch.equal(full, unet(sample, 500, audio, store))
         assert calls == ["shallow"]
         assert not torch.equal(full, unet(sample + 0.1, 500, audio, store))
+
+
+def test_deep_features_are_extrapolated_along_the_last_two_full_steps():
+    store, published = DeepFeatures(), DeepFeatures(extrapolate=False)
+    first, second = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 2.0])
+    for deep in (store, published):
+        deep.store(first)
+        assert torch.equal(deep.predict(first), first)
+        deep.predict(first)
+        deep.store(second)
+    assert store.predict(second).tolist() == [5.0, 2.0]
+    assert store.predict(second).tolist() == [6.0, 2.0]
+    assert torch.equal(published.predict(second), second)
+    store.store(torch.zeros(1))  # another batch size: guidance has ended
+    assert store.predict(torch.zeros(1)).tolist() == [0.0]
 
 
 @pytest.mark.parametrize(
