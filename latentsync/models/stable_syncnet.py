@@ -114,7 +114,7 @@ class SyncAttentionBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) -> the same shape."""
         tokens = self.conv_in(self.norm1(x)).flatten(2).transpose(1, 2)
-        tokens = tokens + self.attn(self.norm2(tokens))
+        tokens = self.attn(tokens, self.norm2(tokens))
         tokens = tokens + self.ff(self.norm3(tokens))
         return x + self.conv_out(tokens.transpose(1, 2).unflatten(2, x.shape[2:]))
 
