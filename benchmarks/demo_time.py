@@ -69,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: argparse.Namespace, num_threads: int) -> int:
-    print(markdown_table(COLUMNS, measure(arguments, num_threads)))
+    rows = measure(arguments, num_threads)
+    print(markdown_table(COLUMNS, rows))
+    print(f"\n{rows[-1][COLUMNS[1]] / rows[-1][COLUMNS[-1]]:.2f} cores were busy on average")
     return 0
 
 

@@ -90,7 +90,7 @@ ELSEWHERE = {
 MEASUREMENTS = (
     r"python -m benchmarks\.(memory|model_dtypes|readme_images app|syncnet_convergence)",
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults)",
-    r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder)",
+    r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""

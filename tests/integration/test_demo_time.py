@@ -23,7 +23,9 @@ def given(tmp_path_factory) -> list[str]:
 
 def test_the_stages_sum_up_to_the_whole(given, capsys):
     assert demo_time.main(given) == 0
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    table, _, summary = capsys.readouterr().out.partition("\n\n")
+    assert "cores were busy" in summary
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     names, processor_s = [row[0] for row in rows[2:]], [float(row[1]) for row in rows[2:]]
     assert names[-3:] == ["write", "rest", "whole"]
     assert sorted(names[:-3]) == sorted(STAGES)
