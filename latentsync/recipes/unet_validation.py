@@ -58,7 +58,8 @@ class UNetValidator:
         indices = range(run.validation.num_windows)
         self.keys = [ItemKey(index % len(self.clips), index // len(self.clips)) for index in indices]
         self.options = LipsyncOptions(
-            num_inference_steps=run.run.inference_steps,
+            num_inference_steps=run.run.inference_steps if run.distillation is None else run.distillation.num_steps,
+            timestep_spacing="leading" if run.distillation is None else "trailing",
             guidance_scale=run.run.guidance_scale,
             overlap_frames=run.data.num_frames // 4,
         )
