@@ -4,10 +4,10 @@
     python -m benchmarks.memory task --clips data/train --held_out data/val
     python -m benchmarks.memory published --resolution 256 512 --dtype float32
 
-`length` runs the pipeline at two lengths of 1080p video to show that memory does not grow with the video. Each length
-runs in its own process with the real decoder, alignment, windows, paste-back and encoder; networks are tiny and random
-(their memory does not depend on the length either), and a stand-in with fixed positions replaces the face detector.
-ffmpeg's processes are not included, because they hold only a few frames.
+`length` runs ./inference.sh with the weights and the face detector that it finds on a looped 1080x1920 clip of several
+lengths, and prints the peak resident memory of its process, over the whole run and over each eighth of its time. It
+must not grow with the length. ffmpeg's processes are not included, because they hold only a few frames. One denoising
+step keeps 200 s affordable; the number of steps does not change the memory.
 
 `task` runs each command with the demo weights in a temporary folder and samples its process tree five times per second;
 pages shared between processes count in each.
@@ -16,7 +16,7 @@ pages shared between processes count in each.
 the demo video and one denoising step: memory depends neither on the weights' values nor on the numbers of steps and
 windows. On a GPU it also prints the memory that PyTorch allocated there.
 
-All of them print a Markdown table, `length` one JSON line per length.
+All of them print a Markdown table.
 """
 
 import argparse
@@ -28,9 +28,9 @@ import tempfile
 import time
 import wave
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
 
@@ -38,57 +38,68 @@ from benchmarks.measurement import resident_bytes
 from benchmarks.random_weights import write_config, write_weights
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import ToolError
-from latentsync.media.ffmpeg_tools import generated_input
+from latentsync.media.ffmpeg_tools import media_input
 from latentsync.media.transcode import write_media
-from latentsync.pipelines.options import LipsyncOptions
 from latentsync.weights import REPOSITORY_ROOT, UNET
 from scripts.inference import DEMO_AUDIO, DEMO_VIDEO
 
-WIDTH, HEIGHT = 1920, 1080
+WIDTH, HEIGHT = 1080, 1920
 WINDOW_S = 16 / 25
 _SAMPLING_INTERVAL_S = 0.2
 _MIB = 1024**2
+_NUM_PARTS = 8
 
 
-def make_inputs(folder: Path, seconds: int) -> tuple[Path, Path]:
-    """Write a 1080p test video and noise as speech, both of the same length."""
-    video, speech = folder / "video.mp4", folder / "speech.wav"
-    source = f"testsrc2=size={WIDTH}x{HEIGHT}:rate=25:duration={seconds}"
-    write_media([generated_input(source)], video, preset="ultrafast")
-    with wave.open(str(speech), "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        generator = np.random.default_rng(0)
-        for _ in range(seconds):
-            file.writeframes((generator.standard_normal(16000) * 3000).astype("<i2").tobytes())
-    return video, speech
+def make_inputs(folder: Path, seconds: int, video: Path, speech: Path) -> tuple[Path, Path]:
+    """Loop a video, scaled to 1080x1920, and a 16-bit speech file to a length; return both files."""
+    looped_video, looped_speech = folder / "video.mp4", folder / "speech.wav"
+    fitted = media_input(video, stream_loop=-1, t=seconds)["V:0"].filter("fps", 25)
+    fitted = fitted.filter("scale", WIDTH, HEIGHT, force_original_aspect_ratio="decrease")
+    write_media([fitted.filter("pad", WIDTH, HEIGHT, "(ow-iw)/2", "(oh-ih)/2")], looped_video, preset="ultrafast")
+    with wave.open(str(speech)) as source, wave.open(str(looped_speech), "wb") as file:
+        file.setparams(source.getparams())
+        samples, num_bytes = source.readframes(source.getnframes()), source.getsampwidth() * source.getnchannels()
+        wanted = seconds * source.getframerate() * num_bytes
+        file.writeframes((samples * (wanted // len(samples) + 1))[:wanted])
+    return looped_video, looped_speech
 
 
-def measure_length(seconds: int) -> dict[str, float]:
-    """Run the pipeline on one length in this process and return its peak memory."""
-    from tests.tiny_pipeline import tiny_pipeline  # imported here: the other subcommands work without the tests
+def memory_curve(command: Sequence[str]) -> list[int]:
+    """Run a command and return the resident memory of its own process over time, in bytes.
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        video, speech = make_inputs(folder, seconds)
-        options = LipsyncOptions(num_inference_steps=1, guidance_scale=1.0)
-        report = tiny_pipeline()(video, speech, folder / "out.mp4", options)
-    spent = report.detection_seconds + report.synthesis_seconds
-    return {
-        "video_seconds": seconds,
-        "frames": report.num_frames,
-        "peak_mib": round(report.peak_memory_mb),
-        "run_seconds": round(spent, 1),
-    }
+    Raises:
+        ToolError: the command fails.
+    """
+    curve = []
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+        root = psutil.Process(process.pid)
+        while process.poll() is None:
+            with suppress(psutil.Error):
+                curve.append(root.memory_info().rss)
+            time.sleep(_SAMPLING_INTERVAL_S)
+        if process.returncode != 0:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+            raise ToolError(f"{' '.join(command)} ended with status {process.returncode}: {said}")
+    return curve
 
 
 def lengths(arguments: argparse.Namespace) -> int:
-    """Measure each length in its own process and print one JSON line per length."""
+    """Measure each length in its own process and print a table."""
+    parts = range(1, _NUM_PARTS + 1)
+    print("| video, s | peak, MiB | " + " | ".join(f"{part}/{_NUM_PARTS} of the time" for part in parts) + " |")
+    print("|---|---|" + "---|" * _NUM_PARTS)
     for seconds in arguments.seconds:
-        if arguments.here:
-            print(json.dumps(measure_length(seconds)), flush=True)
-        else:
-            command = [sys.executable, "-m", "benchmarks.memory", "length", "--here", "--seconds", str(seconds)]
-            subprocess.run(command, check=True)
+        with tempfile.TemporaryDirectory() as name:
+            video, speech = make_inputs(Path(name), seconds, arguments.video, arguments.audio)
+            command = [
+                *(sys.executable, "-m", "scripts.inference", "--video_path", str(video), "--audio_path", str(speech)),
+                *("--video_out_path", str(Path(name) / "out.mp4"), *arguments.options),
+            ]
+            curve = memory_curve(command)
+        peaks = [max(curve[len(curve) * (part - 1) // _NUM_PARTS : len(curve) * part // _NUM_PARTS]) for part in parts]
+        print(f"| {seconds} | " + " | ".join(f"{peak / _MIB:.0f}" for peak in (max(curve), *peaks)) + " |", flush=True)
     return 0
 
 
@@ -190,7 +201,14 @@ def main() -> int:
     commands = parser.add_subparsers(required=True, metavar="{length,task,published}")
     length = commands.add_parser("length", help="the pipeline at several lengths of video")
     length.add_argument("--seconds", type=int, nargs="+", default=[20, 200])
-    length.add_argument("--here", action="store_true", help="measure in this process")
+    length.add_argument("--video", type=Path, default=DEMO_VIDEO, help="clip to loop (default: that of the demo)")
+    length.add_argument("--audio", type=Path, default=DEMO_AUDIO, help="WAV file to loop (default: that of the demo)")
+    length.add_argument(
+        "--options",
+        nargs=argparse.REMAINDER,
+        default=["--inference_steps", "1", "--guidance_scale", "1"],
+        help="last: options of ./inference.sh (default: --inference_steps 1 --guidance_scale 1)",
+    )
     length.set_defaults(run=lengths)
     task = commands.add_parser("task", help="each command with the demo weights")
     task.add_argument("--clips", type=Path, required=True, help="folder of a few training clips")
