@@ -72,7 +72,7 @@ def build_unet_trainer(run: UNetRun, resolved_config: dict) -> Trainer:
     else:
         key = cache_key(codec_fingerprint(codec), encoder_fingerprint(encoder))
         step = DistillationStep(load_teacher(run, run.distillation, key, device, dtype), *arguments)
-    if run.export_changes:
+    if run.export_changes and run.initial is not None:
         step.base = locate_initial(run.initial)
     training_data = _TrainingData(run, codec, encoder, losses)
     dataset = training_data.windows("train", list_clips(train_clips))
