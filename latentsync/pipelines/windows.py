@@ -99,9 +99,8 @@ class WindowBlender:
     """Cross-fade overlapping windows, which avoids jumps at window borders.
 
     A frame that two windows contain is interpolated linearly: the weight of the later window grows over the overlap.
-    The pipeline blends latents, so that each frame is decoded once. On the bundled demo, the change between frames at
-    window borders is 0.86 of that elsewhere with 4 shared frames, and 1.00 without overlap
-    (`python -m benchmarks.window_borders`).
+    The pipeline blends latents, so that each frame is decoded once. `python -m benchmarks.window_borders` measures the
+    change between frames at window borders (docs/measurements.md).
     """
 
     def __init__(self) -> None:
