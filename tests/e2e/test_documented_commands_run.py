@@ -85,6 +85,7 @@ ELSEWHERE = {
     r"python -m benchmarks\.gpu_report": "tests/integration/test_gpu_report.py",
     r"python -m benchmarks\.published_path": "tests/integration/test_published_path.py",
     r"python -m benchmarks\.demo_time": "tests/integration/test_demo_time.py",
+    r"python -m benchmarks\.unet_profile": "tests/unit/benchmarks/test_unet_profile.py",
 }
 """Commands that other tests run."""
 MEASUREMENTS = (
