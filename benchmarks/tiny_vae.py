@@ -1,6 +1,6 @@
 """Compare the tiny VAE with the full one: quality on held-out synthetic clips, and CPU time of 16 crops.
 
-    python -m benchmarks.tiny_vae --data data/val [--full checkpoints/demo/vae] [--tiny checkpoints/demo/vae_tiny]
+    python -m benchmarks.tiny_vae --data data/val [--full FOLDER] [--tiny FOLDER]
 
 Rows combine the encoder of one with the decoder of the other. Quality is measured in float32 as in `eval.demo_weights`,
 time in the default format of the device, in turns, so that other work on the machine affects all alike.

@@ -50,7 +50,7 @@ class VaeTinyRun(DemoRun):
     channels: int = 32
     encoder_blocks: list[int] = field(default_factory=lambda: [0, 1, 3, 4])
     decoder_blocks: list[int] = field(default_factory=lambda: [6, 4, 2, 0])
-    small_crops_until: float = 0.5
+    small_crops_until: float = 0.35
     latent_weight: float = 1.0
     latent_noise: float = 0.1
 
