@@ -1,14 +1,19 @@
 """Measure cropping, pasting and detecting a face in ms per 1080p frame, compared with processing the whole frame.
 
+With `--clip` it also compares the face pass over the first frames of a clip, decoding apart: full detection of every
+frame at full size, and what the command does: reduced frames, of which most are followed.
+
 On a CPU the CPU time of all threads is measured, which other work on the machine does not affect; on other
 devices the wall-clock time.
 
-Run: python -m benchmarks.face_speed [--num_threads 1] [--device cpu] [--resolution 256] [--num_frames 16]
+Run: python -m benchmarks.face_speed [--num_threads 1] [--device cpu] [--resolution 256] [--num_frames 16] [--clip CLIP]
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,9 +35,14 @@ from latentsync.face.align import (
     tall_to_square,
     unit_square,
 )
+from latentsync.face.face_plan import raw_plan
+from latentsync.face.frames import reduced_size
 from latentsync.face.mask import keep_mask
 from latentsync.face.mtcnn import MtcnnDetector
 from latentsync.face.paste import FacePaster
+from latentsync.face.sparse_detection import DETECTION_INTERVAL
+from latentsync.media.probe import probe_video
+from latentsync.media.reader import VideoReader
 
 WIDTH, HEIGHT = 1920, 1080
 BROW_DISTANCE = 170.0
@@ -72,6 +82,21 @@ def milliseconds(task: Callable[[], object], num_frames: int, clock: Callable[[]
     return best_seconds(task, clock=clock) / num_frames * 1e3
 
 
+def face_pass_times(clip: Path, detector: MtcnnDetector, clock: Callable[[], float]) -> list[float]:
+    """Return ms per frame of the face pass without decoding: as the command does, and with full detection."""
+    info, times = probe_video(clip), []
+    for interval in (DETECTION_INTERVAL, 1):
+        size = (
+            (info.width, info.height) if interval == 1 else reduced_size(info.width, info.height, detector.longest_side)
+        )
+        with VideoReader(clip, max_frames=96, size=size, info=info) as reader:
+            frames = list(reader)
+        batch_size = 16 if interval == 1 else 2 * interval
+        run = partial(raw_plan, frames, detector, batch_size=batch_size, interval=interval)
+        times.append(milliseconds(run, len(frames), clock))
+    return times
+
+
 def main() -> None:
     """Print one line per task."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,6 +104,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--num_frames", type=int, default=16)
+    parser.add_argument("--clip", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.num_threads)
     cv2.setNumThreads(options.num_threads)
@@ -106,6 +132,9 @@ def main() -> None:
         print(f"paste   {ours:7.2f} ms   whole frame {plain:7.2f} ms   {ours / plain:5.2f} of it")
         detector = MtcnnDetector(device)
         print(f"detect  {milliseconds(lambda: detector.detect(frames), num_frames, clock):7.2f} ms (on noise)")
+    if options.clip is not None:
+        sparse, full = face_pass_times(options.clip, detector, clock)
+        print(f"faces   {sparse:7.2f} ms   full detection {full:7.2f} ms   {sparse / full:5.2f} of it")
 
 
 if __name__ == "__main__":

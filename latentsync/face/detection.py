@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,5 +30,25 @@ class FaceDetector(Protocol):
 
         Args:
             frames: uint8 RGB (h, w, 3), all of one size.
+        """
+        ...
+
+
+@runtime_checkable
+class FollowingDetector(FaceDetector, Protocol):
+    """Interface of a detector that also finds known faces again near given boxes, in a fraction of the time.
+
+    Attributes:
+        longest_side: size in pixels to which it reduces frames; larger frames give no better detections.
+    """
+
+    longest_side: int
+
+    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Detection | None]]:
+        """Return the face near each box of every frame, in the order of the boxes; None if it is not found there.
+
+        Args:
+            frames: uint8 RGB (h, w, 3), all of one size.
+            boxes: one (k, 4) array per frame, x0, y0, x1, y1 in frame pixels; k may differ between frames.
         """
         ...

@@ -9,8 +9,9 @@ import numpy as np
 from scenedetect import ContentDetector, FrameTimecode
 
 from latentsync.errors import InputError
-from latentsync.face.detection import FaceDetector
+from latentsync.face.detection import Detection, FaceDetector
 from latentsync.face.frames import shrink_frames
+from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
 from latentsync.face.tracker import FaceTracker, Track, continuations, select_track
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def plan_face(
     progress: Callable[[int], None] | None = None,
     fps: float = 25.0,
     exact: bool = False,
+    frame_size: tuple[int, int] | None = None,
 ) -> FacePlan:
     """Return the plan of a video with smoothed anchors; memory holds one batch of frames and the tracks.
 
@@ -107,7 +109,10 @@ def plan_face(
         batch_size: frames detected together.
         progress: called with the number of processed frames after each batch.
         fps: frames per second.
-        exact: round the anchors to whole pixels as published, instead of smoothing them.
+        exact: detect the face fully in every frame, and round the anchors to whole pixels as published instead of
+            smoothing them.
+        frame_size: (w, h) of the video's frames in pixels, to which the selector and the plan refer; by default the
+            size of the given frames, which may be reduced ones.
 
     Returns:
         A plan as long as the video; it has no segment if the video shows no face.
@@ -115,7 +120,8 @@ def plan_face(
     Raises:
         InputError: the selector is invalid, or selects none of the faces in the video.
     """
-    plan = raw_plan(frames, detector, selector, batch_size, progress)
+    interval = 1 if exact else DETECTION_INTERVAL
+    plan = raw_plan(frames, detector, selector, batch_size, progress, interval, frame_size)
     return plan.rounded() if exact else plan.smoothed(fps)
 
 
@@ -125,22 +131,35 @@ def raw_plan(
     selector: str = "largest",
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
+    interval: int = DETECTION_INTERVAL,
+    frame_size: tuple[int, int] | None = None,
 ) -> FacePlan:
-    """Return the plan before smoothing. See `plan_face`."""
-    cuts, tracker, frame_size = CutDetector(), FaceTracker(), (1, 1)
+    """Return the plan before smoothing; `interval` is that of `SparseDetector`. See `plan_face`."""
+    cuts, tracker, sparse = CutDetector(), FaceTracker(), SparseDetector(detector, interval)
     for batch in _batches(frames, batch_size):
+        height, width = batch[0].shape[:2]
+        frame_size = frame_size or (width, height)
         if tracker.num_frames == 0:
-            frame_size = (batch[0].shape[1], batch[0].shape[0])
             select_track([], selector, frame_size)  # report an invalid selector before the long work
-        for frame, detections in zip(batch, detector.detect(batch), strict=True):
-            tracker.add(detections, cuts.is_cut(frame))
+        is_cut = [cuts.is_cut(frame) for frame in batch]
+        factors = np.array([frame_size[0] / width, frame_size[1] / height])
+        for faces, cut in zip(sparse.detect(batch, is_cut), is_cut, strict=True):
+            tracker.add([_scaled(face, factors) for face in faces], cut)
         if progress is not None:
             progress(tracker.num_frames)
     tracks = tracker.tracks()
-    followed = _select_tracks(tracks, selector, frame_size)
+    followed = _select_tracks(tracks, selector, frame_size or (1, 1))
     if tracks and not followed:
         raise InputError(f"face {selector!r} matches none of the faces found in the video: use largest, left or right")
     return _interpolated_plan(followed, tracker.num_frames)
+
+
+def _scaled(face: Detection, factors: np.ndarray) -> Detection:
+    """Return a detection in frames that are larger by factors in x and y; anchors count from pixel centres."""
+    if (factors == 1).all():
+        return face
+    anchors = (face.anchors + 0.5) * factors - 0.5
+    return Detection((face.box * np.tile(factors, 2)).astype(np.float32), face.score, anchors.astype(np.float32))
 
 
 def smooth_anchors(anchors: np.ndarray, fps: float = 25.0) -> np.ndarray:

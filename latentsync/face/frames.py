@@ -15,6 +15,12 @@ def frame_tensor(frame: np.ndarray | torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(frame if shareable else frame.copy())
 
 
+def reduced_size(width: int, height: int, longest_side: int) -> tuple[int, int]:
+    """Return (w, h) of a frame whose longest side is reduced to `longest_side` pixels; smaller frames keep theirs."""
+    scale = min(1.0, longest_side / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def shrink_frames(frames: Sequence[np.ndarray], longest_side: int) -> tuple[torch.Tensor, np.ndarray]:
     """Shrink frames with antialiasing until the longest side fits; smaller frames keep their size.
 
@@ -26,8 +32,7 @@ def shrink_frames(frames: Sequence[np.ndarray], longest_side: int) -> tuple[torc
         (n, 3, h', w') uint8 on the CPU, and (2,) float32 factors in x and y from reduced to original pixels.
     """
     height, width = frames[0].shape[:2]
-    scale = min(1.0, longest_side / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    size = reduced_size(width, height, longest_side)[::-1]
     images = (frame_tensor(frame).permute(2, 0, 1)[None] for frame in frames)
     small = [F.interpolate(image, size, mode="bilinear", antialias=True) for image in images]
     return torch.cat(small), np.array([width / size[1], height / size[0]], dtype=np.float32)

@@ -1,17 +1,19 @@
 """Face detection with MTCNN (Zhang et al. 2016, arXiv 1604.02878), whose weights come with facenet-pytorch.
 
 The three networks come from that package. The cascade around them is implemented here: it processes batches of frames,
-pads faces that extend beyond the border instead of squeezing them, and does not require compiled torchvision.
+pads faces that extend beyond the border instead of squeezing them, and does not require compiled torchvision. A known
+face is followed by the same cascade, with a few levels of the image pyramid around it instead of the whole frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from latentsync.face.area_means import AreaMeans, bins
 from latentsync.face.detection import Detection
 from latentsync.face.frames import shrink_frames
 
@@ -24,7 +26,21 @@ _CELL, _STRIDE = 12, 2
 """Window and stride in pixels of the proposal network."""
 
 _THRESHOLDS = (0.6, 0.7, 0.7)
-_NETWORK_BATCH = 512
+_NETWORK_BATCHES = (128, 32, 8, 4, 1)
+"""Crops per call of a network: few shapes, so that oneDNN's cached primitives and the allocator's blocks are reused."""
+
+_FRAME_BATCH = 16
+"""Frames whose image pyramids are processed together on a GPU."""
+
+_PATCH = 28
+"""Side in pixels of the part of a pyramid level in which a followed face is searched; even."""
+
+_FOLLOWED_SCALES = (0.35, 1.6)
+"""Windows of these sizes, as shares of a followed face's longer side, propose its box."""
+
+_PROPOSAL_OVERLAP, _FOLLOWED_OVERLAP = 0.2, 0.5
+"""Smallest intersection over union of a followed face's given box with proposed boxes, and with the box found."""
+
 _VIEWS = np.array([[0.0, 0.0], [0.05, 0.0], [-0.05, 0.0], [0.0, 0.05], [0.0, -0.05]])
 """Shifts of the shifted crops whose points are averaged, as shares of the face's box."""
 
@@ -41,68 +57,118 @@ class _Candidates:
         return _Candidates(self.boxes[indices], self.scores[indices], self.frame[indices])
 
 
+@dataclass
+class _Patches:
+    """Parts of pyramid levels: (m,) frames, levels, and first row and column in the level's pixels, which are even."""
+
+    frame: np.ndarray
+    level: np.ndarray
+    top: np.ndarray
+    left: np.ndarray
+
+    def pick(self, part: slice) -> "_Patches":
+        return _Patches(self.frame[part], self.level[part], self.top[part], self.left[part])
+
+
+_NO_CANDIDATES = _Candidates(np.empty((0, 4)), np.empty(0), np.empty(0, dtype=int))
+
+
 class MtcnnDetector:
-    """`FaceDetector` that derives the three anchors from five points per face.
+    """`FollowingDetector` that derives the three anchors from five points per face.
 
     Args:
         device: device of the networks.
     """
 
+    longest_side = _LONGEST_SIDE
+
     def __init__(self, device: torch.device | str = "cpu") -> None:
         from facenet_pytorch import MTCNN
 
         networks = MTCNN(keep_all=True, device=torch.device(device))
+        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotations lack it
         self._device = torch.device(device)
         self._propose, self._refine, self._output = networks.pnet, networks.rnet, networks.onet
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
         """See `FaceDetector`."""
-        if not frames:
-            return []
-        small, to_frame = shrink_frames(frames, _LONGEST_SIDE)
-        images = (small.to(self._device).float() - 127.5) / 128
-        candidates = self._proposals(images)
-        candidates = self._refined(images, candidates, self._refine, 24, _THRESHOLDS[1])
-        candidates = self._refined(images, candidates, self._output, 48, _THRESHOLDS[2])
-        points = self._points(images, candidates)
+        # on a CPU a batch of frames gains nothing and takes its memory
+        size = 1 if self._device.type == "cpu" else _FRAME_BATCH
+        return [faces for i in range(0, len(frames), size) for faces in self._detect(frames[i : i + size])]
+
+    def _detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
+        images, to_frame = self._reduced(frames)
+        candidates = self._accepted(images, self._proposals(images))
+        detections = self._detections(images, candidates, to_frame)
         found: list[list[Detection]] = [[] for _ in frames]
         for i in np.argsort(-candidates.scores, kind="stable"):
-            box = (candidates.boxes[i] * np.tile(to_frame, 2)).astype(np.float32)
-            # from pixel edges to pixel centres
-            anchors = anchors_from_five(points[i] * to_frame - 0.5)
-            found[candidates.frame[i]].append(Detection(box, float(candidates.scores[i]), anchors))
+            found[candidates.frame[i]].append(detections[i])
         return found
 
-    def _proposals(self, images: torch.Tensor) -> _Candidates:
+    @torch.inference_mode()
+    def follow(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Detection | None]]:
+        """See `FollowingDetector`."""
+        counts = [len(part) for part in boxes]
+        if sum(counts) == 0:
+            return [[] for _ in frames]
+        images, to_frame = self._reduced(frames)
+        given = np.concatenate(boxes) / np.tile(to_frame, 2)
+        frame = np.repeat(np.arange(len(frames)), counts)
+        candidates = self._accepted(images, self._proposals_near(images, _squared(given), frame))
+        overlaps = _overlaps(given, candidates.boxes) * (frame[:, None] == candidates.frame)
+        candidates_of = [int(np.argmax(row)) if row.max(initial=0) >= _FOLLOWED_OVERLAP else None for row in overlaps]
+        detections = self._detections(images, candidates, to_frame)
+        found = iter([None if i is None else detections[i] for i in candidates_of])
+        return [[next(found) for _ in range(count)] for count in counts]
+
+    def _reduced(self, frames: Sequence[np.ndarray]) -> tuple[AreaMeans, np.ndarray]:
+        """Return the reduced frames for the networks, and the factors from their pixels to the frames'."""
+        if max(frames[0].shape[:2]) <= _LONGEST_SIDE:
+            return AreaMeans(frames, self._device), np.ones(2, dtype=np.float32)
+        small, to_frame = shrink_frames(frames, _LONGEST_SIDE)
+        return AreaMeans(list(small.permute(0, 2, 3, 1).numpy()), self._device), to_frame
+
+    def _proposals(self, images: AreaMeans) -> _Candidates:
         """Return candidate boxes of every size: the proposal network applied to an image pyramid."""
-        height, width = images.shape[2:]
-        smallest = max(_CELL, _SMALLEST_FACE * max(height, width))
-        parts, scale = [], _CELL / smallest
-        while min(height, width) * scale >= _CELL:
-            level = F.interpolate(images, (int(height * scale + 1), int(width * scale + 1)), mode="area")
-            shift, face = self._propose(level.contiguous(memory_format=torch.channels_last))
-            parts.append(_windows(shift, face[:, 1], level.shape[2] / height, level.shape[3] / width))
-            scale *= _PYRAMID_FACTOR
-        if not parts:
-            return _Candidates(np.empty((0, 4)), np.empty(0), np.empty(0, dtype=int))
-        boxes, scores, frame = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return _suppressed(_Candidates(boxes, scores, frame), 0.7)
+        sizes = _pyramid(images.height, images.width)
+        frame = np.arange(images.num_images)
+        parts = [_NO_CANDIDATES]
+        for number, (height, width) in enumerate(sizes):
+            whole = _Patches(frame, np.full_like(frame, number), np.zeros_like(frame), np.zeros_like(frame))
+            shift, face = self._propose(_pixels(images, whole, sizes, height, width))
+            parts.append(_windows(images, whole, sizes, shift, face[:, 1]))
+        return _suppressed(_joined(parts), 0.7)
 
-    def _refined(
-        self, images: torch.Tensor, candidates: _Candidates, network: nn.Module, side: int, threshold: float
-    ) -> _Candidates:
-        """Return the candidates whose crops a network accepts, with its corrections of their boxes."""
-        boxes = _squared(candidates.boxes)
-        if len(boxes) == 0:
-            return candidates
-        # the refinement network returns (shift, face), the output network (shift, points, face)
-        shift, *points, face = _run(network, images, boxes, candidates.frame, side)
-        refined = _Candidates(boxes + shift * _sides(boxes), face[:, 1], candidates.frame)
-        refined = refined.pick(np.flatnonzero(refined.scores > threshold))
-        return refined.pick(_kept_by_suppression(refined, 0.7, of_smaller=bool(points)))
+    def _proposals_near(self, images: AreaMeans, squares: np.ndarray, frame: np.ndarray) -> _Candidates:
+        """Return candidate boxes near (k, 4) squares in the frames (k,), from the fitting parts of the pyramid."""
+        sizes = _pyramid(images.height, images.width)
+        patches = _patches(images, sizes, squares, frame)
+        if len(patches.frame) == 0:
+            return _NO_CANDIDATES
+        shift, face = _in_batches(
+            lambda part: self._propose(_pixels(images, patches.pick(part), sizes, _PATCH, _PATCH)), len(patches.frame)
+        )
+        candidates = _suppressed(_windows(images, patches, sizes, shift, face[:, 1]), 0.7)
+        overlaps = _overlaps(_squared(candidates.boxes), squares) * (candidates.frame[:, None] == frame)
+        return candidates.pick(np.flatnonzero(overlaps.max(axis=1, initial=0) >= _PROPOSAL_OVERLAP))
 
-    def _points(self, images: torch.Tensor, candidates: _Candidates) -> np.ndarray:
+    def _accepted(self, images: AreaMeans, candidates: _Candidates) -> _Candidates:
+        """Return the candidates that the refinement and the output network accept, with their corrections."""
+        candidates = _refined(images, candidates, self._refine, 24, _THRESHOLDS[1])
+        return _refined(images, candidates, self._output, 48, _THRESHOLDS[2])
+
+    def _detections(self, images: AreaMeans, candidates: _Candidates, to_frame: np.ndarray) -> list[Detection]:
+        """Return one detection in frame pixels for each accepted candidate."""
+        boxes = (candidates.boxes * np.tile(to_frame, 2)).astype(np.float32)
+        # from pixel edges to pixel centres
+        points = self._points(images, candidates) * to_frame - 0.5
+        return [
+            Detection(box, float(score), anchors_from_five(five))
+            for box, score, five in zip(boxes, candidates.scores, points, strict=True)
+        ]
+
+    def _points(self, images: AreaMeans, candidates: _Candidates) -> np.ndarray:
         """Return five points (k, 5, 2) of each face, averaged over slightly shifted crops.
 
         The points of a single crop jitter with the whole-pixel position of its box: on real clips the mean over five
@@ -118,21 +184,43 @@ class MtcnnDetector:
         return places.reshape(len(_VIEWS), -1, 5, 2).mean(axis=0)
 
 
-def _run(network: nn.Module, images: torch.Tensor, boxes: np.ndarray, frame: np.ndarray, side: int) -> list[np.ndarray]:
+def _refined(
+    images: AreaMeans, candidates: _Candidates, network: nn.Module, side: int, threshold: float
+) -> _Candidates:
+    """Return the candidates whose crops a network accepts, with its corrections of their boxes."""
+    boxes = _squared(candidates.boxes)
+    if len(boxes) == 0:
+        return candidates
+    # the refinement network returns (shift, face), the output network (shift, points, face)
+    shift, *points, face = _run(network, images, boxes, candidates.frame, side)
+    refined = _Candidates(boxes + shift * _sides(boxes), face[:, 1], candidates.frame)
+    refined = refined.pick(np.flatnonzero(refined.scores > threshold))
+    return refined.pick(_kept_by_suppression(refined, 0.7, of_smaller=bool(points)))
+
+
+def _run(network: nn.Module, images: AreaMeans, boxes: np.ndarray, frame: np.ndarray, side: int) -> list[np.ndarray]:
     """Return a network's outputs in float64 for the crops of (k, 4) square boxes, each from the image of its index."""
-    crops = [_padded_crop(images[index], box, side) for index, box in zip(frame, boxes, strict=True)]
-    outputs = [network(_batched(crops[i : i + _NETWORK_BATCH])) for i in range(0, len(crops), _NETWORK_BATCH)]
-    return [torch.cat(column).cpu().numpy().astype(np.float64) for column in zip(*outputs, strict=True)]
+    corners = boxes.astype(int)
+    sides = (corners[:, 2] - corners[:, 0])[:, None]
+    inside = bins(np.arange(side), side, sides)
+    columns, rows = (inside + corners[:, axis, None, None] for axis in (0, 1))
+    outputs = _in_batches(lambda part: network(images(frame[part], rows[part], columns[part])), len(boxes))
+    return [column.cpu().numpy().astype(np.float64) for column in outputs]
+
+
+def _in_batches(run: Callable[[slice], Sequence[torch.Tensor]], count: int) -> list[torch.Tensor]:
+    """Return a network's outputs for items 0 to count, which it receives in few different numbers."""
+    outputs, start = [], 0
+    while start < count:
+        size = next(size for size in _NETWORK_BATCHES if size <= count - start)
+        outputs.append(run(slice(start, start + size)))
+        start += size
+    return [torch.cat(column) for column in zip(*outputs, strict=True)]
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
     """Return the (k, 1) sides of square boxes (k, 4)."""
     return boxes[:, 2:3] - boxes[:, :1]
-
-
-def _batched(crops: list[torch.Tensor]) -> torch.Tensor:
-    """Stack k crops to (k, 3, side, side); channels_last makes the pooling several times faster on a CPU."""
-    return torch.stack(crops).contiguous(memory_format=torch.channels_last)
 
 
 def anchors_from_five(points: np.ndarray) -> np.ndarray:
@@ -148,24 +236,61 @@ def anchors_from_five(points: np.ndarray) -> np.ndarray:
     return np.array(anchors, dtype=np.float32)
 
 
+@lru_cache(maxsize=8)
+def _pyramid(height: int, width: int) -> np.ndarray:
+    """Return the (n, 2) sizes h, w in pixels of the image pyramid's levels, the largest first."""
+    smallest = max(_CELL, _SMALLEST_FACE * max(height, width))
+    sizes, scale = [], _CELL / smallest
+    while min(height, width) * scale >= _CELL:
+        sizes.append((int(height * scale + 1), int(width * scale + 1)))
+        scale *= _PYRAMID_FACTOR
+    return np.array(sizes, dtype=int).reshape(-1, 2)
+
+
+def _patches(images: AreaMeans, sizes: np.ndarray, squares: np.ndarray, frame: np.ndarray) -> _Patches:
+    """Return the patches, around the centres of square boxes (k, 4), of the levels whose windows are as large."""
+    scales = sizes / (images.height, images.width)
+    windows = _CELL / scales[:, 0]
+    low, high = (share * _sides(squares) for share in _FOLLOWED_SCALES)
+    face, level = np.nonzero((low <= windows) & (windows <= high))
+    centres = (squares[face, :2] + squares[face, 2:])[:, ::-1] / 2 * scales[level]
+    corners = np.minimum(np.round(centres / 2 - _PATCH / 4), np.ceil((sizes[level] - _PATCH) / 2))
+    top, left = (np.maximum(corners, 0).astype(int) * 2).T
+    return _Patches(frame[face], level, top, left)
+
+
+def _pixels(images: AreaMeans, patches: _Patches, sizes: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """Return patches (m, 3, height, width) of an image pyramid; the last row and column of a level are repeated."""
+    heights, widths = sizes[patches.level, :1], sizes[patches.level, 1:]
+    rows = np.minimum(patches.top[:, None] + np.arange(height), heights - 1)
+    columns = np.minimum(patches.left[:, None] + np.arange(width), widths - 1)
+    return images(patches.frame, bins(rows, heights, images.height), bins(columns, widths, images.width))
+
+
 def _windows(
-    shift: torch.Tensor, face: torch.Tensor, scale_y: float, scale_x: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return corrected boxes (k, 4), scores (k,) and frames (k,) of one pyramid level.
+    images: AreaMeans, patches: _Patches, sizes: np.ndarray, shift: torch.Tensor, face: torch.Tensor
+) -> _Candidates:
+    """Return the candidates that the proposal network finds in patches, with overlaps in each level suppressed.
 
     Args:
-        shift: (b, 4, h, w) corrections of the boxes.
-        face: (b, h, w) scores.
-        scale_y, scale_x: size of the level relative to the image.
+        images, patches, sizes: the patches of levels of these sizes.
+        shift: (m, 4, h, w) corrections of the boxes.
+        face: (m, h, w) scores.
     """
-    frame, row, column = (index.cpu().numpy() for index in torch.nonzero(face >= _THRESHOLDS[0], as_tuple=True))
-    scores = face[frame, row, column].cpu().numpy().astype(np.float64)
-    corrections = shift[frame, :, row, column].cpu().numpy().astype(np.float64)
-    low = np.stack([column * _STRIDE / scale_x, row * _STRIDE / scale_y], axis=1)
-    size = np.array([_CELL / scale_x, _CELL / scale_y])
+    patch, row, column = np.nonzero(face.cpu().numpy() >= _THRESHOLDS[0])
+    level = patches.level[patch]
+    top, left = patches.top[patch] + row * _STRIDE, patches.left[patch] + column * _STRIDE
+    # the network rounds a level's last cell up; patches may extend further
+    inside = np.flatnonzero((top < sizes[level, 0] - _CELL + 2) & (left < sizes[level, 1] - _CELL + 2))
+    patch, row, column, level = patch[inside], row[inside], column[inside], level[inside]
+    scores = face.cpu().numpy()[patch, row, column].astype(np.float64)
+    corrections = shift.cpu().numpy()[patch, :, row, column].astype(np.float64)
+    scales = (sizes / (images.height, images.width))[level, ::-1]
+    low, size = np.stack([left[inside], top[inside]], axis=1) / scales, _CELL / scales
     boxes = np.concatenate([low, low + size], axis=1)
-    kept = _kept_by_suppression(_Candidates(boxes, scores, frame), 0.5)
-    return (boxes + corrections * np.tile(size, 2))[kept], scores[kept], frame[kept]
+    frame = patches.frame[patch]
+    kept = _kept_by_suppression(_Candidates(boxes, scores, frame * len(sizes) + level), 0.5)
+    return _Candidates(boxes + corrections * np.tile(size, 2), scores, frame).pick(kept)
 
 
 def _squared(boxes: np.ndarray) -> np.ndarray:
@@ -175,14 +300,18 @@ def _squared(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([low, low + side], axis=1)
 
 
-def _padded_crop(image: torch.Tensor, box: np.ndarray, side: int) -> torch.Tensor:
-    """Return the part of an image (3, h, w) in a square box as (3, side, side); mid-grey outside the image."""
-    height, width = image.shape[1:]
-    x0, y0, x1, y1 = (int(value) for value in box)
-    left, top = min(max(x0, 0), width), min(max(y0, 0), height)
-    right, bottom = max(min(x1, width), left), max(min(y1, height), top)
-    inside = F.pad(image[:, top:bottom, left:right], (left - x0, x1 - right, top - y0, y1 - bottom))
-    return F.adaptive_avg_pool2d(inside, side)
+def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the intersections over unions (k, l) of boxes (k, 4) and (l, 4)."""
+    low, high = np.maximum(first[:, None, :2], second[:, :2]), np.minimum(first[:, None, 2:], second[:, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=2)
+    area, other = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second))
+    return shared / np.maximum(area[:, None] + other - shared, 1e-9)
+
+
+def _joined(parts: Sequence[_Candidates]) -> _Candidates:
+    """Return all candidates of several levels."""
+    columns = zip(*((part.boxes, part.scores, part.frame) for part in parts), strict=True)
+    return _Candidates(*(np.concatenate(column) for column in columns))
 
 
 def _suppressed(candidates: _Candidates, threshold: float) -> _Candidates:

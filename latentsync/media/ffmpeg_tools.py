@@ -45,6 +45,9 @@ MAX_PIXELS = 8192 * 8192
 SCALE_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Accurate settings of ffmpeg's `scale` filter, used for every resize and colour conversion."""
 
+REDUCE_FLAGS = SCALE_FLAGS.replace("bicubic", "bilinear")
+"""The same with a triangle filter, as antialiased bilinear resizing has it elsewhere (`face.frames.shrink_frames`)."""
+
 SEEK_EARLY_S = 2
 """Seek this much early so that decoding starts at an earlier key frame; open-GOP frames that reference frames before it
 are skipped."""

@@ -47,6 +47,7 @@ class VideoReader:
         fps: frames per second of the output; None keeps the source's average rate, made constant.
         max_frames: number of frames after which reading stops.
         size: (width, height) to which frames are scaled.
+        scale_flags: settings of ffmpeg's `scale` filter.
         first_frame: first frame of the grid to return, found by seeking. A file with unusual timestamps may begin at
             another frame (`PingPongReader` detects this).
         info: result of `probe_video`, if already known.
@@ -69,6 +70,7 @@ class VideoReader:
         *,
         first_frame: int = 0,
         info: VideoInfo | None = None,
+        scale_flags: str = SCALE_FLAGS,
     ) -> None:
         self.info = info if info is not None else probe_video(path)
         self.fps = self.info.fps if fps is None else Fraction(fps)
@@ -76,6 +78,7 @@ class VideoReader:
         self.num_read = 0
         self._max_frames = max_frames
         self._first_frame = first_frame
+        self._scale_flags = scale_flags
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: StderrTail | None = None
         self._guard: StallGuard | None = None
@@ -161,7 +164,7 @@ class VideoReader:
             video = video.filter("trim", start_pts=self._first_frame)
         video = video.filter("setpts", "PTS-STARTPTS")
         matrix = {} if self.info.color_space != "unknown" else {"in_color_matrix": default_matrix(self.info)}
-        return video.filter("scale", self.width, self.height, flags=SCALE_FLAGS, **matrix).filter("setsar", 1)
+        return video.filter("scale", self.width, self.height, flags=self._scale_flags, **matrix).filter("setsar", 1)
 
 
 def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] | None:

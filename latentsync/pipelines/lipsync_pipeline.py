@@ -27,10 +27,13 @@ from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.align import Aligner, alignment_matrices, crop_faces, crop_faces_as_published
-from latentsync.face.detection import FaceDetector
+from latentsync.face.detection import FaceDetector, FollowingDetector
 from latentsync.face.face_plan import FacePlan, plan_face
+from latentsync.face.frames import reduced_size
 from latentsync.face.paste import FacePaster, PublishedPaster
+from latentsync.face.sparse_detection import DETECTION_INTERVAL
 from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.ffmpeg_tools import REDUCE_FLAGS, SCALE_FLAGS
 from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import MADE_BY
@@ -233,17 +236,23 @@ class LipsyncPipeline:
         """
         detector = self.exact_detector if job.options.exact else self.detector
         assert detector is not None  # see check_options
-        with VideoReader(job.video.path, job.fps, max_frames=job.num_frames) as reader:
+        frame_size, exact = (job.video.width, job.video.height), job.options.exact
+        size, flags, batch_size = frame_size, SCALE_FLAGS, DETECTION_BATCH
+        if isinstance(detector, FollowingDetector) and not exact:
+            size, batch_size = reduced_size(*frame_size, detector.longest_side), 2 * DETECTION_INTERVAL
+            flags = SCALE_FLAGS if size == frame_size else REDUCE_FLAGS
+        with VideoReader(job.video.path, job.fps, job.num_frames, size, scale_flags=flags) as reader:
             total = min(job.num_frames, reader.info.num_frames_at(job.fps))
             with closing(prefetch(iter(reader), DECODED_AHEAD)) as frames:
                 plan = plan_face(
                     frames,
                     detector,
                     job.options.face,
-                    DETECTION_BATCH,
+                    batch_size,
                     lambda done: job.progress("faces", done, max(total, done)),
                     float(job.fps),
-                    job.options.exact,
+                    exact,
+                    frame_size,
                 )
         if not plan.segments():
             raise InputError(f"no face was found in {job.video.path}: use a video that shows a face")

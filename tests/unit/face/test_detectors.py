@@ -95,6 +95,21 @@ def test_most_frames_of_real_clips_show_one_steady_face(real_clips):
         assert sum(bool(faces) for faces in found) >= 3, path
 
 
+def test_a_followed_face_is_the_one_that_full_detection_finds(portrait):
+    frame, _ = portrait
+    detector = MtcnnDetector()
+    frames = [frame, np.roll(frame, 12, axis=1), np.zeros_like(frame)]
+    (face,), (moved,), _ = detector.detect(frames)
+    (near, far), (followed,), (nothing,) = detector.follow(
+        frames, [np.stack([face.box + 8, face.box + 400]), moved.box[None] - 8, face.box[None]]
+    )
+    assert far is None
+    assert nothing is None
+    for found, full in ((near, face), (followed, moved)):
+        assert np.abs(found.anchors - full.anchors).max() < 1
+    assert detector.follow(frames[:1], [np.empty((0, 4))]) == [[]]
+
+
 def test_five_points_turn_with_the_head():
     points = np.array([[100.0, 100.0], [200.0, 100.0], [150.0, 150.0], [110.0, 200.0], [190.0, 200.0]])
     upright = anchors_from_five(points)
