@@ -44,7 +44,7 @@ def compare(codecs: dict[str, LatentCodec], data: Path, num_clips: int) -> list[
         for second, decoder in codecs.items():
             decoded = reconstruct(cast(LatentCodec, MixedCodec(encoder, decoder)), originals)
             values = reconstruction_metrics(originals, decoded)
-            rows.append({"encoder": first, "decoder": second} | {k: f"{values[k]:.2f}" for k in QUALITY})
+            rows.append({"encoder": first, "decoder": second, **{k: f"{values[k]:.2f}" for k in QUALITY}})
     return rows
 
 

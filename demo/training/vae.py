@@ -279,7 +279,7 @@ def probe_images(items: ClipItems) -> torch.Tensor:
 
 
 def _build_network(run: VaeRun, initial: Path | None) -> TrainedVae:
-    network = TrainedVae(build_vae() if initial is None else load_vae(initial).vae)
+    network = TrainedVae(build_vae() if initial is None else cast(AutoencoderKL, load_vae(initial).vae))
     select_trainable(network, run.trainable)
     return network
 

@@ -13,10 +13,11 @@ from typing import cast
 
 import lpips
 import torch
-from diffusers.models.autoencoders.vae import Encoder
+from diffusers.models.autoencoders.vae import Encoder, EncoderTiny
 from torch import nn
 from torch.nn import functional as F
 
+from latentsync.errors import ConfigError
 from latentsync.storage.weight_file import TRAINING_DOWNLOAD, fill_network, read_weight_file
 
 _LINEAR_WEIGHTS = Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth"
@@ -86,10 +87,15 @@ class VaeEncoderDistance(nn.Module):
 
     Args:
         encoder: of a diffusers AutoencoderKL with frozen weights; shared if it is float32, otherwise copied.
+
+    Raises:
+        ConfigError: it is the encoder of an AutoencoderTiny, which has no such levels.
     """
 
-    def __init__(self, encoder: Encoder):
+    def __init__(self, encoder: Encoder | EncoderTiny):
         super().__init__()
+        if isinstance(encoder, EncoderTiny):
+            raise ConfigError("the perceptual distance of a VAE encoder needs an AutoencoderKL, not an AutoencoderTiny")
         is_float32 = encoder.conv_in.weight.dtype == torch.float32
         self.encoder = encoder if is_float32 else copy.deepcopy(encoder).float()
 
