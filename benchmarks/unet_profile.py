@@ -1,18 +1,22 @@
-"""Profile one guided step of the U-Net on the CPU: the time of each kind of operator beside its floor.
+"""Measure one guided step of the U-Net on the CPU: its processor time, and each operator's time beside its floor.
 
-    python -m benchmarks.unet_profile [--resolution 256 512] [--dtype bfloat16 float32] [--layers fused plain]
+    python -m benchmarks.unet_profile [--resolution 256 512] [--dtype bfloat16 float32] [--layers plain fused compiled]
 
 The U-Net has random weights of the published size (stage 2) and predicts 2 x 16 frames; the first half has no audio.
 The floor of products is their work over the rate of a large matrix product measured in the same dtype; the floor of
-other operators is the size of inputs and result over the bandwidth of a large copy. Plain layers are those of --exact.
+other operators is the size of inputs and result over the bandwidth of a large copy. Plain layers are those of --exact,
+compiled ones those of --compile. Processor time is that of the shorter of two steps, taken in turns after a first one;
+the profiles follow it.
 """
 
 import argparse
+import os
 import re
 import sys
 import time
 from collections import defaultdict
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +28,14 @@ from benchmarks.measurement import best_seconds, markdown_table
 from benchmarks.random_weights import PUBLISHED, TINY, convert, random_network
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import DTYPES
+from latentsync.models.compilation import compile_blocks
 from latentsync.models.cpu_inference import plain_layers
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
 
 NUM_FRAMES = 16
 NUM_TOKENS = 50
-LAYERS = ("fused", "plain")
+PLAIN, FUSED, COMPILED = LAYERS = ("plain", "fused", "compiled")
 SIZES = {"published": PUBLISHED, "tiny": TINY}
 CONVOLUTION, LINEAR, ATTENTION, OTHER = "convolution", "linear", "attention", "other"
 KINDS = {
@@ -45,6 +50,7 @@ KINDS = {
 }
 """Kinds of operators and patterns of their names, the first that fits. Fused linear layers contain activations."""
 COLUMNS = ("operator", "seconds", "share, %", "calls", "floor, s")
+STEP_COLUMNS = ("layers", "first step, s", "step, s", "gain")
 
 
 @dataclass
@@ -102,18 +108,50 @@ def kind_of(operator: str) -> str:
     return next((kind for kind, pattern in KINDS.items() if re.search(pattern, operator)), OTHER)
 
 
-def profile_step(unet: UNet3DConditionModel, size: int, dtype: torch.dtype, is_plain: bool) -> list[Any]:
-    """Return the profiler's averages of one step by operator and shapes, after one step to warm up."""
+def guided_step(unet: UNet3DConditionModel, size: int, dtype: torch.dtype, layers: str) -> Callable[[], None]:
+    """Return a function that computes one guided step with one kind of layers."""
     config = unet.unet_config
     generator = torch.Generator().manual_seed(0)
     sample = torch.randn(2, config.in_channels, NUM_FRAMES, size, size, generator=generator).to(dtype)
     tokens = torch.randn(2, NUM_FRAMES, NUM_TOKENS, config.cross_attention_dim, generator=generator).to(dtype)
     tokens[0] = 0
-    with torch.no_grad(), plain_layers() if is_plain else nullcontext():
+    with torch.no_grad(), plain_layers() if layers == PLAIN else nullcontext():
         audio = unet.prepare_audio(tokens)
-        unet(sample, 500, audio)
-        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+
+    def step() -> None:
+        with torch.no_grad(), plain_layers() if layers == PLAIN else nullcontext(), stance(unet, layers):
             unet(sample, 500, audio)
+
+    return step
+
+
+def stance(unet: UNet3DConditionModel, layers: str) -> AbstractContextManager[Any]:
+    """Return a context in which compiled blocks are used only if they are asked for."""
+    is_compiled = any(module._compiled_call_impl is not None for module in unet.modules())
+    return torch.compiler.set_stance("force_eager") if is_compiled and layers != COMPILED else nullcontext()
+
+
+def processor_seconds(step: Callable[[], None]) -> float:
+    """Return the processor time of a step, of its compilers too."""
+    before = os.times()
+    step()
+    return sum(os.times()[:4]) - sum(before[:4])
+
+
+def step_table(steps: dict[str, Callable[[], None]], repeats: int = 2) -> str:
+    """Return a Markdown table of the processor time of steps by layers, measured in turns, and the gain on the first."""
+    first = {layers: processor_seconds(step) for layers, step in steps.items()}
+    turns = [{layers: processor_seconds(step) for layers, step in steps.items()} for _ in range(repeats)]
+    best = {layers: min(turn[layers] for turn in turns) for layers in steps}
+    base = next(iter(best.values()))
+    rows = [(layers, first[layers], best[layers], base / max(best[layers], 1e-9)) for layers in steps]
+    return markdown_table(STEP_COLUMNS, [dict(zip(STEP_COLUMNS, row, strict=True)) for row in rows])
+
+
+def profile_step(step: Callable[[], None]) -> list[Any]:
+    """Return the profiler's averages of one step by operator and shapes."""
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        step()
     return list(profiler.key_averages(group_by_input_shape=True))
 
 
@@ -156,7 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--resolution", type=int, nargs="+", default=[256], choices=[64, 128, 256, 512])
     add("--dtype", nargs="+", default=["bfloat16"], choices=list(DTYPES))
-    add("--layers", nargs="+", default=["fused"], choices=LAYERS)
+    add("--layers", nargs="+", default=[FUSED], choices=LAYERS)
     add("--size", choices=list(SIZES), default="published", help="tiny is for tests")
     add("--threads", type=int, default=torch.get_num_threads())
     return parser
@@ -172,6 +210,8 @@ def _main(options: argparse.Namespace) -> int:
     torch.set_num_threads(options.threads)
     config = UNetConfig(use_motion_module=True, **SIZES[options.size].unet)
     unet = random_network(lambda: UNet3DConditionModel.from_unet_config(config))
+    if COMPILED in options.layers:
+        _compile(unet)
     for dtype_name in options.dtype:
         dtype = DTYPES[dtype_name]
         convert(unet, dtype)
@@ -179,11 +219,21 @@ def _main(options: argparse.Namespace) -> int:
         limits = f"{rates.operations / 1e9:.0f} GFLOP/s, {rates.bytes / 1e9:.1f} GB/s, {options.threads} threads"
         for resolution in options.resolution:
             operations = count_operations(config, resolution // 8)
-            for layers in options.layers:
-                events = profile_step(unet, resolution // 8, dtype, layers == "plain")
-                usage = summarize(events, operations, rates, dtype)
-                print(f"{resolution} px, {dtype_name}, {layers} layers; {limits}:\n\n{table(usage)}\n", flush=True)
+            steps = {layers: guided_step(unet, resolution // 8, dtype, layers) for layers in options.layers}
+            title = f"{resolution} px, {dtype_name}"
+            print(f"{title}, processor time:\n\n{step_table(steps)}\n", flush=True)
+            for layers, step in steps.items():
+                usage = summarize(profile_step(step), operations, rates, dtype)
+                print(f"{title}, {layers} layers; {limits}:\n\n{table(usage)}\n", flush=True)
     return 0
+
+
+def _compile(unet: UNet3DConditionModel) -> None:
+    """Compile the blocks in this process: the processor time of the compiler's own worker processes is not known."""
+    import torch._inductor.config as compiler
+
+    compiler.compile_threads = 1
+    compile_blocks(unet)
 
 
 if __name__ == "__main__":

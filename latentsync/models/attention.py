@@ -51,12 +51,16 @@ class AudioKeysValues:
     They do not depend on the timestep, so they are computed once per window for all denoising steps.
 
     Attributes:
-        layers: keys and values by `AudioCrossAttention.layer_index`.
+        layers: keys and values by `AudioCrossAttention.layer_index`; only one after `of_layer`.
         num_dropped: number of leading frames without audio, where keys and values are 0 and so is the attention.
     """
 
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     num_dropped: int = 0
+
+    def of_layer(self, index: int) -> "AudioKeysValues":
+        """Return the keys and values of one cross-attention; nothing if the U-Net has none."""
+        return AudioKeysValues(self.layers[index : index + 1], self.num_dropped)
 
     def frames(self, start: int, stop: int) -> "AudioKeysValues":
         """Return the keys and values of frames [start, stop)."""
@@ -87,12 +91,12 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(width, activation_fn="geglu")
 
     def forward(self, x: torch.Tensor, audio: AudioKeysValues) -> torch.Tensor:
-        """Tokens (b f, h w, c) -> the same shape."""
+        """Tokens (b f, h w, c) and the audio of this layer -> the same shape."""
         x = self.attn1(x, self.norm1(x))
         if self.has_audio and is_fused(x) and audio.num_dropped == len(x):
             x = x + self.attn2.to_out[0].bias
         elif self.has_audio:
-            x = self.attn2(x, self.norm2(x), audio.layers[self.attn2.layer_index])
+            x = self.attn2(x, self.norm2(x), audio.layers[0])
         return add_feed_forward(x, self.ff, self.norm3(x))
 
 
@@ -106,8 +110,14 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TransformerBlock(channels, num_heads, audio_width)])
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
+    @property
+    def audio_layer(self) -> int:
+        """Index of the layer in `AudioKeysValues.layers`; 0 without audio."""
+        block = cast(TransformerBlock, self.transformer_blocks[0])
+        return block.attn2.layer_index if block.has_audio else 0
+
     def forward(self, x: torch.Tensor, audio: AudioKeysValues) -> torch.Tensor:
-        """(b f, c, h, w) -> the same shape."""
+        """(b f, c, h, w) and the audio of this layer -> the same shape."""
         if is_fused(x):
             return self._forward_in_chunks(x, audio)
         tokens = self.proj_in(self.norm(x)).permute(0, 2, 3, 1).flatten(1, 2)

@@ -51,10 +51,10 @@ def uses_plain_layers() -> bool:
 def is_fused(x: torch.Tensor) -> bool:
     """Return True if layers of this input are computed in fused form."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.nbytes >= MIN_BYTES
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
         and not uses_plain_layers()
         and not torch.is_autocast_enabled("cpu")
         and _has_fused_layers(x.dtype)

@@ -57,6 +57,8 @@ class UNet3DConditionModel(ModelMixin, ConfigMixin):
     """Predicts the noise of a window of latents from noisy, masked and reference latents, mask and audio."""
 
     _supports_gradient_checkpointing = True
+    _repeated_blocks = ("ResnetBlock", "SpatialTransformer", "MotionModule")
+    """Classes that diffusers' `compile_repeated_blocks` compiles (`latentsync.models.compilation`)."""
 
     @register_to_config
     def __init__(

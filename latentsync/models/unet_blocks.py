@@ -7,7 +7,7 @@ channels-last-3d format, and read as (b f, h w, c) it is the transformer's token
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -127,7 +127,8 @@ class LayerStack(nn.Module):
     ) -> torch.Tensor:
         x = self.resnets[index](x, time, num_frames)
         if self.attentions:
-            x = self.attentions[index](x, audio)
+            attention = cast(SpatialTransformer, self.attentions[index])
+            x = attention(x, audio.of_layer(attention.audio_layer))
         if self.motion_modules:
             x = self.motion_modules[index](x, num_frames)
         return x

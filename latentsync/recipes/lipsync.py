@@ -18,6 +18,7 @@ from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
 from latentsync.models.checkpoint import load_unet
+from latentsync.models.compilation import check_compiler, compile_blocks
 from latentsync.models.vae import load_vae, read_vae_shape
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
@@ -107,6 +108,7 @@ class LipsyncBuild:
         dtype: dtype of the U-Net, the VAE and the audio encoder.
         detector: ``auto``, ``mtcnn`` or ``face_alignment``.
         vae: ``full``, the VAE of the configuration, or ``tiny``, the AutoencoderTiny with the same latents.
+        compile: compile the U-Net's repeated blocks.
     """
 
     config: Path
@@ -115,6 +117,7 @@ class LipsyncBuild:
     dtype: torch.dtype
     detector: str = "auto"
     vae: str = "full"
+    compile: bool = False
 
     @cached_property
     def run(self) -> UNetRun:
@@ -170,15 +173,19 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
     """Load all networks and build the pipeline.
 
     Raises:
-        ConfigError: the configuration cannot be read, or its parts do not fit together.
+        ConfigError: the configuration cannot be read, its parts do not fit together, or torch.compile does not work.
         CheckpointError: weights are missing or do not fit the configuration.
         DeviceMemoryError: the networks do not fit into the memory of the device.
     """
     run = build.run
     warn_if_anchors_differ(build)
+    if build.compile:
+        check_compiler(build.device)
     remedy = memory_remedy(build.device, build.dtype, run.data.resolution)
     with naming_memory_errors("loading the networks", build.device, remedy):
         unet = load_unet(run.model, build.unet, build.device, build.dtype, resolution=run.data.resolution)
+        if build.compile:
+            compile_blocks(unet)
         whisper, vae = locate(run.audio.whisper), vae_folder(build)
         audio_encoder = load_whisper_encoder(whisper, build.device, build.dtype)
         if audio_encoder.width != run.model.cross_attention_dim:
@@ -226,14 +233,16 @@ def warn_if_anchors_differ(build: LipsyncBuild) -> None:
 
 
 def check_exact(build: LipsyncBuild, options: LipsyncOptions) -> None:
-    """Reject the option `exact` before any network is loaded if the published VAE or anchors are not used.
+    """Reject the option `exact` before any network is loaded if the published VAE, layers or anchors are not used.
 
     Raises:
-        ConfigError: the tiny VAE was chosen.
+        ConfigError: the tiny VAE or compilation was chosen.
         CheckpointError: face-alignment's weights are missing and no other detector was chosen.
     """
     if options.exact and build.vae != "full":
         raise ConfigError(f"vae is {build.vae}, which contradicts exact: use full, or omit exact")
+    if options.exact and build.compile:
+        raise ConfigError("compile contradicts exact, since compiled layers round differently: omit one of them")
     if options.exact and build.detector == "auto" and (missing := missing_weights(AUXILIARY)):
         raise CheckpointError(f"{NO_EXACT_DETECTOR} (missing: {', '.join(missing)})")
 
@@ -263,6 +272,7 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
         "detector": resolve_detector(build.detector, AUXILIARY),
         "device": build.device.type,
         "dtype": str(build.dtype).removeprefix("torch."),
+        "compile": build.compile,
         "torch": torch.__version__,
     }
 

@@ -71,6 +71,7 @@ class ChosenPipeline:
         """Return one line with weights, device, dtype, preset and sampling."""
         mode = "; exact" if self.options.exact else ""
         mode += "; tiny VAE" if self.build.vae == "tiny" else ""
+        mode += "; compiled" if self.build.compile else ""
         dtype = str(self.build.dtype).removeprefix("torch.")
         name = "sampling" if self.preset is None else f"preset {self.preset}"
         sampling = f"{name}: {self.options.describe_sampling()}"
@@ -89,12 +90,13 @@ def add_weight_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments of face detector, VAE, device, dtype and VAE batch size."""
+    """Add the arguments of face detector, VAE, device, dtype, compilation and VAE batch size."""
     add = parser.add_argument
     add("--detector", choices=DETECTORS, default="auto")
     add("--vae", choices=VAES, help="tiny is faster and less exact (default: of the preset, or full)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--compile", action="store_true", help="compile the U-Net at the start, which takes minutes")
     add("--vae_batch_size", type=int, default=BATCH_SIZE, help="VAE images at once (default: %(default)s)")
 
 
@@ -152,6 +154,7 @@ def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncB
         dtype,
         detector=arguments.detector,
         vae=arguments.vae or VAES[0],
+        compile=arguments.compile,
     )
 
 

@@ -25,6 +25,10 @@ class Understood(Exception):
 
 @pytest.fixture
 def stop_after_parsing(monkeypatch):
+    def stop(self, file=None):
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "print_help", stop)  # --help exits while parsing
     for method in ("parse_args", "parse_intermixed_args"):
         parse = getattr(argparse.ArgumentParser, method)
 

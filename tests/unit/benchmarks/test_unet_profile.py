@@ -11,6 +11,7 @@ def test_command_prints_a_table(capsys):
     assert "64 px, bfloat16, fused layers" in printed
     assert "| convolution |" in printed
     assert "| whole step | " in printed
+    assert "| fused | " in printed
 
 
 def test_operators_have_a_kind():

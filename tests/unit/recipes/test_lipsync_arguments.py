@@ -85,6 +85,15 @@ def test_the_tiny_vae_is_chosen_by_a_flag_or_a_preset(config: Path, monkeypatch:
         chosen(config, "--exact", "--vae", "tiny")
 
 
+def test_compilation_is_a_flag_that_exact_rejects(config: Path):
+    assert not ChosenPipeline.of(parsed(config)).build.compile
+    compiled = ChosenPipeline.of(parsed(config, "--compile"))
+    assert compiled.build.compile
+    assert "; compiled; " in compiled.describe()
+    with pytest.raises(ConfigError, match="compile contradicts exact"):
+        chosen(config, "--exact", "--compile")
+
+
 def test_an_unknown_preset_of_a_configuration_is_rejected(tmp_path: Path):
     (tmp_path / "unet.yaml").write_text("run: {preset: quick}\n")
     with pytest.raises(ConfigError, match=r"run\.preset: use exact, balanced, fast, fastest, not 'quick'"):
