@@ -139,7 +139,7 @@ def processor_seconds(step: Callable[[], None]) -> float:
 
 
 def step_table(steps: dict[str, Callable[[], None]], repeats: int = 2) -> str:
-    """Return a Markdown table of the processor time of steps by layers, measured in turns, and the gain on the first."""
+    """Return a Markdown table of the processor time of steps by layers, in turns, and the gain on the first."""
     first = {layers: processor_seconds(step) for layers, step in steps.items()}
     turns = [{layers: processor_seconds(step) for layers, step in steps.items()} for _ in range(repeats)]
     best = {layers: min(turn[layers] for turn in turns) for layers in steps}

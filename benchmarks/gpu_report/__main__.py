@@ -12,7 +12,7 @@ import logging
 import sys
 from pathlib import Path
 
-from benchmarks.gpu_report import demo_training, inference, parity, throughput, training
+from benchmarks.gpu_report import demo_training, inference, parity, throughput, training, unet_settings
 from benchmarks.gpu_report.document import NAME, claim_report, write_report
 from benchmarks.gpu_report.runner import run_sections
 from benchmarks.gpu_report.section import FAILED, MEASURED, SIZES, Section, SectionResult, Setup
@@ -20,7 +20,8 @@ from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.device import resolve_device
 
 SECTIONS: dict[str, Section] = {
-    module.SECTION.name: module.SECTION for module in (parity, inference, throughput, training, demo_training)
+    module.SECTION.name: module.SECTION
+    for module in (parity, inference, throughput, unet_settings, training, demo_training)
 }
 """All sections in the order of the report."""
 

@@ -28,6 +28,7 @@ class Sizes:
         parity_frames: frames of the U-Net's and the VAE's input in the comparison with the CPU.
         num_steps: denoising steps.
         num_timed: repetitions of a timed call.
+        compile_backend: back end of torch.compile; the tiny sizes use one that needs no compiler.
         matmul_side: side of the square matrices whose product is timed.
         training_configs: names of configs/unet/*.yaml whose training step is measured.
         demo_clips, demo_batch, demo_steps: sizes of the demo training; stage 2 takes a third of the steps.
@@ -42,6 +43,7 @@ class Sizes:
     parity_frames: int
     num_steps: int
     num_timed: int
+    compile_backend: str
     matmul_side: int
     training_configs: tuple[str, ...]
     demo_clips: int
@@ -64,6 +66,7 @@ SIZES = {
         parity_frames=4,
         num_steps=20,
         num_timed=5,
+        compile_backend="inductor",
         matmul_side=8192,
         training_configs=("stage1", "stage2", "stage2_efficient", "stage1_512", "stage2_512"),
         demo_clips=8,
@@ -80,6 +83,7 @@ SIZES = {
         parity_frames=2,
         num_steps=2,
         num_timed=1,
+        compile_backend="eager",
         matmul_side=64,
         training_configs=("stage1", "stage2", "stage2_efficient"),
         demo_clips=2,
