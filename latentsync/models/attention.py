@@ -94,7 +94,7 @@ class TransformerBlock(nn.Module):
         """Tokens (b f, h w, c) and the audio of this layer -> the same shape."""
         x = self.attn1(x, self.norm1(x))
         if self.has_audio and is_fused(x) and audio.num_dropped == len(x):
-            x = x + self.attn2.to_out[0].bias
+            x = x + cast(nn.Linear, self.attn2.to_out[0]).bias
         elif self.has_audio:
             x = self.attn2(x, self.norm2(x), audio.layers[0])
         return add_feed_forward(x, self.ff, self.norm3(x))
