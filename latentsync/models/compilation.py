@@ -5,6 +5,8 @@ windows, with and without guidance. Parameter names do not change. Results diffe
 use the fused layers of `latentsync.models.cpu_inference`.
 """
 
+import inspect
+
 import torch
 
 from latentsync.errors import ConfigError
@@ -12,7 +14,7 @@ from latentsync.models.unet import UNet3DConditionModel
 
 INDUCTOR = "inductor"
 MAX_FORMS = 256
-"""Limit on the compiled forms of one function; torch's own of 8 would run the other blocks as they are, silently."""
+"""Limit on the compiled forms of one function; torch's own of 8 is an error with whole graphs."""
 
 
 def check_compiler(device: torch.device) -> None:
@@ -39,7 +41,10 @@ def compile_blocks(unet: UNet3DConditionModel, backend: str = INDUCTOR, mode: st
     import torch._dynamo.config as limits  # torch's compiler, which only --compile needs
 
     limits.cache_size_limit = max(limits.cache_size_limit, MAX_FORMS)
-    unet.compile_repeated_blocks(fullgraph=True, dynamic=False, backend=backend, mode=mode)
+    # Recent releases of torch apply that to this thread only, and the pipeline predicts in another one.
+    has_own_limit = "recompile_limit" in inspect.signature(torch.compile).parameters
+    own_limit = {"recompile_limit": MAX_FORMS} if has_own_limit else {}
+    unet.compile_repeated_blocks(fullgraph=True, dynamic=False, backend=backend, mode=mode, **own_limit)
 
 
 def _cause(error: Exception) -> str:
