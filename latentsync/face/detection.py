@@ -52,3 +52,7 @@ class FollowingDetector(FaceDetector, Protocol):
             boxes: one (k, 4) array per frame, x0, y0, x1, y1 in frame pixels; k may differ between frames.
         """
         ...
+
+    def measure(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Detection | None]]:
+        """Return the face in each box of every frame as `follow` does, for boxes known within a few pixels."""
+        ...

@@ -100,7 +100,7 @@ class MtcnnDetector:
     def _detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
         images, to_frame = self._reduced(frames)
         candidates = self._accepted(images, self._proposals(images))
-        detections = self._detections(images, candidates, to_frame)
+        detections = _detections(candidates, self._points(images, candidates), to_frame)
         found: list[list[Detection]] = [[] for _ in frames]
         for i in np.argsort(-candidates.scores, kind="stable"):
             found[candidates.frame[i]].append(detections[i])
@@ -118,8 +118,23 @@ class MtcnnDetector:
         candidates = self._accepted(images, self._proposals_near(images, _squared(given), frame))
         overlaps = _overlaps(given, candidates.boxes) * (frame[:, None] == candidates.frame)
         candidates_of = [int(np.argmax(row)) if row.max(initial=0) >= _FOLLOWED_OVERLAP else None for row in overlaps]
-        detections = self._detections(images, candidates, to_frame)
+        detections = _detections(candidates, self._points(images, candidates), to_frame)
         found = iter([None if i is None else detections[i] for i in candidates_of])
+        return [[next(found) for _ in range(count)] for count in counts]
+
+    @torch.inference_mode()
+    def measure(self, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Detection | None]]:
+        """See `FollowingDetector`."""
+        counts = [len(part) for part in boxes]
+        if sum(counts) == 0:
+            return [[] for _ in frames]
+        images, to_frame = self._reduced(frames)
+        given = np.concatenate(boxes) / np.tile(to_frame, 2)
+        views = self._views(images, given, np.repeat(np.arange(len(frames)), counts))
+        scores = views[1].min(axis=0)
+        faces = _Candidates(views[0].mean(axis=0), scores, np.zeros(len(given), dtype=int))
+        detections = _detections(faces, views[2].mean(axis=0), to_frame)
+        found = iter(face if face.score > _THRESHOLDS[2] else None for face in detections)
         return [[next(found) for _ in range(count)] for count in counts]
 
     def _reduced(self, frames: Sequence[np.ndarray]) -> tuple[AreaMeans, np.ndarray]:
@@ -158,30 +173,38 @@ class MtcnnDetector:
         candidates = _refined(images, candidates, self._refine, 24, _THRESHOLDS[1])
         return _refined(images, candidates, self._output, 48, _THRESHOLDS[2])
 
-    def _detections(self, images: AreaMeans, candidates: _Candidates, to_frame: np.ndarray) -> list[Detection]:
-        """Return one detection in frame pixels for each accepted candidate."""
-        boxes = (candidates.boxes * np.tile(to_frame, 2)).astype(np.float32)
-        # from pixel edges to pixel centres
-        points = self._points(images, candidates) * to_frame - 0.5
-        return [
-            Detection(box, float(score), anchors_from_five(five))
-            for box, score, five in zip(boxes, candidates.scores, points, strict=True)
-        ]
-
     def _points(self, images: AreaMeans, candidates: _Candidates) -> np.ndarray:
         """Return five points (k, 5, 2) of each face, averaged over slightly shifted crops.
 
         The points of a single crop jitter with the whole-pixel position of its box: on real clips the mean over five
         crops halves the second difference of the anchors over time.
         """
-        squares = _squared(candidates.boxes)
-        if len(squares) == 0:
+        if len(candidates.boxes) == 0:
             return np.empty((0, 5, 2))
+        return self._views(images, candidates.boxes, candidates.frame)[2].mean(axis=0)
+
+    def _views(
+        self, images: AreaMeans, boxes: np.ndarray, frame: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return boxes (v, k, 4), scores (v, k) and points (v, k, 5, 2) from v shifted crops of (k, 4) boxes."""
+        squares = _squared(boxes)
         shifts = np.tile(_VIEWS, 2)[:, None] * _sides(squares)
         views = _squared((squares + shifts).reshape(-1, 4))
-        _, points, _ = _run(self._output, images, views, np.tile(candidates.frame, len(_VIEWS)), 48)
+        shift, points, face = _run(self._output, images, views, np.tile(frame, len(_VIEWS)), 48)
         places = views[:, None, :2] + points.reshape(-1, 2, 5).swapaxes(1, 2) * _sides(views)[:, None]
-        return places.reshape(len(_VIEWS), -1, 5, 2).mean(axis=0)
+        found, num_views = views + shift * _sides(views), len(_VIEWS)
+        return found.reshape(num_views, -1, 4), face[:, 1].reshape(num_views, -1), places.reshape(num_views, -1, 5, 2)
+
+
+def _detections(candidates: _Candidates, points: np.ndarray, to_frame: np.ndarray) -> list[Detection]:
+    """Return one detection in frame pixels for each candidate and its five points (k, 5, 2)."""
+    boxes = (candidates.boxes * np.tile(to_frame, 2)).astype(np.float32)
+    # from pixel edges to pixel centres
+    points = points * to_frame - 0.5
+    return [
+        Detection(box, float(score), anchors_from_five(five))
+        for box, score, five in zip(boxes, candidates.scores, points, strict=True)
+    ]
 
 
 def _refined(

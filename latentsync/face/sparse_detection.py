@@ -1,6 +1,6 @@
 """Detect faces fully in a few frames of a video, and follow them in between."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +9,7 @@ from latentsync.face.detection import Detection, FaceDetector, FollowingDetector
 from latentsync.face.tracker import intersection_over_union
 
 DETECTION_INTERVAL = 12
-"""Frames from one full detection to the next; a new face is found at most that many frames late."""
+"""Frames from one full detection to the next, and twice as many while there is one certain face."""
 
 _SAME_FACE_OVERLAP = 0.3
 """Smallest intersection over union of a face's boxes in two fully detected frames."""
@@ -20,17 +20,25 @@ _ONE_FACE_OVERLAP = 0.7
 _CERTAIN_SCORE = 0.95
 """Score of a face that is not lost without a full detection; false faces rarely reach it twice."""
 
+_Known = dict[int, list[Detection | None]]
+"""The same faces in some frames, by the index of the frame; None where a face was not found."""
+
+_Find = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[list[Detection | None]]]
+
 
 class SparseDetector:
     """Detections of successive batches of frames, most of them by following.
 
-    The first frame, every `interval`-th frame, the last frame of a batch and both frames at a cut are detected fully.
-    Between two such frames a face in both is searched near the line between its two boxes; if it is certain and is not
-    found there, the frame is detected fully. A face in only one of the two is followed from there until it is lost.
+    The first frame, every `interval`-th frame, the last frame of a batch and both frames at a cut are detected fully;
+    while one certain face is all there is, only every second of the `interval`-th frames. Between two such frames a
+    face in both is searched near the line between its two boxes in every second frame, and only measured in the others,
+    where its neighbours tell its box. If it is certain and is not found, the frame is detected fully. A face in only
+    one of the two is followed from there until it is lost.
 
     Args:
         detector: every frame is detected fully if it has no `follow`.
-        interval: frames from one full detection to the next; 1 detects every frame fully.
+        interval: frames from one full detection to the next, in a batch at least twice as long; 1 detects every frame
+            fully.
     """
 
     def __init__(self, detector: FaceDetector, interval: int = DETECTION_INTERVAL) -> None:
@@ -51,6 +59,8 @@ class SparseDetector:
         found = {} if self._last is None else {-1: self._last}
         scenes = self._fully_detected(is_cut)
         self._detect(frames, [i for scene in scenes for i in scene if i >= 0], found)
+        scenes = [self._with_middles(scene, found) for scene in scenes]
+        self._detect(frames, [i for scene in scenes for i in scene if i not in found], found)
         for scene in scenes:
             for start, stop in pairwise(scene):
                 found |= _between(self._follower, frames, (start, found[start]), (stop, found[stop]))
@@ -64,7 +74,13 @@ class SparseDetector:
         if starts[:1] != [0]:
             starts = [-1, *starts]
         ends = [start - 1 for start in starts[1:]] + [len(is_cut) - 1]
-        return [[start, *range(end, start, -self._interval)[::-1]] for start, end in zip(starts, ends, strict=True)]
+        step = -2 * self._interval
+        return [[start, *range(end, start, step)[::-1]] for start, end in zip(starts, ends, strict=True)]
+
+    def _with_middles(self, scene: list[int], found: dict[int, list[Detection]]) -> list[int]:
+        """Return the fully detected frames with another between two that do not have the same one certain face."""
+        moving = [j for i, j in pairwise(scene) if j - i > self._interval and not _is_steady(found[i], found[j])]
+        return sorted([*scene, *(i - self._interval for i in moving)])
 
     def _detect(self, frames: Sequence[np.ndarray], indices: list[int], found: dict[int, list[Detection]]) -> None:
         if indices:
@@ -86,15 +102,16 @@ def _between(
     pairs = _same_faces(before, after)
     found: dict[int, list[Detection]] = {i: [] for i in inside}
     if pairs and inside:
-        ends = [np.stack([faces[k].box for faces, k in zip((before, after), pair, strict=True)]) for pair in pairs]
-        certain = [min(before[i].score, after[j].score) >= _CERTAIN_SCORE for i, j in pairs]
-        shares = [(i - start) / (stop - start) for i in inside]
-        boxes = [np.stack([(1 - share) * low + share * high for low, high in ends]) for share in shares]
-        for i, faces in zip(inside, detector.follow([frames[i] for i in inside], boxes), strict=True):
-            if any(face is None and must for face, must in zip(faces, certain, strict=True)):
+        certain = [_is_certain(before[i], after[j]) for i, j in pairs]
+        known: _Known = {start: [before[i] for i, _ in pairs], stop: [after[j] for _, j in pairs]}
+        _search(detector.follow, frames, inside[1::2], known)
+        _search(detector.measure, frames, inside[::2], known)
+        _search(detector.follow, frames, [i for i in inside[::2] if None in known[i]], known)
+        for i in inside:
+            if any(face is None and must for face, must in zip(known[i], certain, strict=True)):
                 del found[i]
             else:
-                found[i] += [face for face in faces if face is not None]
+                found[i] += [face for face in known[i] if face is not None]
     leaving = [face for i, face in enumerate(before) if i not in {i for i, _ in pairs}]
     entering = [face for j, face in enumerate(after) if j not in {j for _, j in pairs}]
     for order, faces in ((inside, leaving), (inside[::-1], entering)):
@@ -103,6 +120,24 @@ def _between(
                 if i in found:
                     found[i].append(detection)
     return {i: _distinct(faces) for i, faces in found.items()}
+
+
+def _search(find: _Find, frames: Sequence[np.ndarray], indices: Sequence[int], known: _Known) -> None:
+    """Add the same faces of more frames, which are searched near the lines between the known boxes."""
+    if indices:
+        boxes = [_boxes_between(known, i) for i in indices]
+        known.update(zip(indices, find([frames[i] for i in indices], boxes), strict=True))
+
+
+def _boxes_between(known: _Known, frame: int) -> np.ndarray:
+    """Return the (k, 4) boxes of the known faces in a frame, each from the nearest frames that have the face."""
+    boxes = []
+    for number in range(len(known[min(known)])):
+        of_face = {i: face.box for i, faces in known.items() if (face := faces[number]) is not None}
+        low, high = max(i for i in of_face if i < frame), min(i for i in of_face if i > frame)
+        share = (frame - low) / (high - low)
+        boxes.append((1 - share) * of_face[low] + share * of_face[high])
+    return np.stack(boxes)
 
 
 def _followed(
@@ -114,6 +149,17 @@ def _followed(
         if found is None:
             return
         yield i, (face := found)
+
+
+def _is_certain(*faces: Detection) -> bool:
+    """Return True if a face with these detections is not lost without a full detection."""
+    return min(face.score for face in faces) >= _CERTAIN_SCORE
+
+
+def _is_steady(before: Sequence[Detection], after: Sequence[Detection]) -> bool:
+    """Return True if two frames have one face each, which is certain and the same."""
+    one = len(before) == len(after) == 1
+    return one and _is_certain(*before, *after) and bool(_same_faces(before, after))
 
 
 def _same_faces(before: Sequence[Detection], after: Sequence[Detection]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detector import build_detector
 from latentsync.face.landmarks68 import Landmarks68Detector, anchors_from_68, find_box_weights, missing_weights
 from latentsync.face.mtcnn import MtcnnDetector, anchors_from_five
+from latentsync.face.tracker import intersection_over_union
 from latentsync.weights import AUXILIARY
 from tests.repository_copy import is_stand_in
 
@@ -108,6 +109,15 @@ def test_a_followed_face_is_the_one_that_full_detection_finds(portrait):
     for found, full in ((near, face), (followed, moved)):
         assert np.abs(found.anchors - full.anchors).max() < 1
     assert detector.follow(frames[:1], [np.empty((0, 4))]) == [[]]
+    (near, far), (measured,), (nothing,) = detector.measure(
+        frames, [np.stack([face.box + 3, face.box + 400]), moved.box[None] - 3, face.box[None]]
+    )
+    assert far is None
+    assert nothing is None
+    for found, full in ((near, face), (measured, moved)):
+        assert np.abs(found.anchors - full.anchors).max() < 2
+        assert intersection_over_union(found.box, full.box) > 0.85
+    assert detector.measure(frames[:1], [np.empty((0, 4))]) == [[]]
 
 
 def test_five_points_turn_with_the_head():

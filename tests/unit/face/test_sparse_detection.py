@@ -16,13 +16,15 @@ SMALL = (FRAME_SIZE[0] // 2, FRAME_SIZE[1] // 2)
 class Scene:
     """A `FollowingDetector` for frames whose first pixels hold their number; faces are functions of that number.
 
-    A face is followed where it overlaps the given box, unless its frame is in `lost`.
+    A face is followed where it overlaps the given box, unless its frame is in `lost`, and measured where the box is
+    that of the face, unless it is in `blurred`.
     """
 
     longest_side, score = max(FRAME_SIZE), 0.99
 
-    def __init__(self, *faces, lost=()):
-        self.faces, self.lost, self.full, self.near = faces, set(lost), [], []
+    def __init__(self, *faces, lost=(), blurred=()):
+        self.faces, self.lost, self.blurred = faces, set(lost), {*lost, *blurred}
+        self.full, self.near, self.measured = [], [], []
 
     def _truth(self, frame):
         found = (face(number_of(frame)) for face in self.faces)
@@ -39,8 +41,15 @@ class Scene:
             for frame, given in zip(frames, boxes, strict=True)
         ]
 
-    def _near(self, frame, box):
-        reach = (box[2] - box[0]) / 3
+    def measure(self, frames, boxes):
+        self.measured += [number_of(frame) for frame in frames]
+        return [
+            [None if number_of(frame) in self.blurred else self._near(frame, box, 1 / 50) for box in given]
+            for frame, given in zip(frames, boxes, strict=True)
+        ]
+
+    def _near(self, frame, box, share=1 / 3):
+        reach = (box[2] - box[0]) * share
         near = [face for face in self._truth(frame) if np.abs(face.box - box).max() < reach]
         return near[0] if near else None
 
@@ -84,13 +93,35 @@ def plans(*faces, selector="largest", size=(64, 48)):
     return sparse, full, scene
 
 
-def test_a_steady_face_is_fully_detected_in_every_sixth_frame_and_followed_in_the_others():
+def test_one_steady_face_is_fully_detected_in_every_twelfth_frame_and_followed_or_measured_in_turn_in_the_others():
     scene = Scene(during(0, 40, speed=3))
     found = detections(scene)
     assert [len(faces) for faces in found] == [1] * 40
     assert [float(faces[0].anchors[2, 0]) for faces in found] == [200 + 3 * i for i in range(40)]
-    assert scene.full == [0, 5, 11, 17, 23, 29, 35, 39]
-    assert sorted(scene.full + scene.near) == list(range(40))
+    assert scene.full == [0, 11, 23, 35, 39]
+    assert scene.measured == [*range(1, 11, 2), *range(12, 23, 2), *range(24, 35, 2), 36, 38]
+    assert sorted(scene.full + scene.near + scene.measured) == list(range(40))
+
+
+@pytest.mark.parametrize("faces", [[during(0, 40), during(0, 40, x=450)], [during(0, 40), during(9, 13, x=450)]])
+def test_with_several_faces_full_detections_are_twice_as_dense(faces):
+    scene = Scene(*faces)
+    detections(scene)
+    assert set(scene.full) >= {0, 5, 11, 17}
+
+
+def test_an_uncertain_face_has_dense_full_detections():
+    scene = Scene(during(0, 40))
+    scene.score = 0.8
+    detections(scene)
+    assert sorted(scene.full) == [0, 5, 11, 17, 23, 29, 35, 39]
+
+
+def test_a_face_that_cannot_be_measured_is_followed():
+    scene = Scene(during(0, 40), blurred={1, 3})
+    assert [len(faces) for faces in detections(scene)] == [1] * 40
+    assert {1, 3} <= set(scene.near)
+    assert not {1, 3} & set(scene.full)
 
 
 @pytest.mark.parametrize("detector", [FullOnly(during(0, 40)), Scene(during(0, 40))])
