@@ -113,13 +113,13 @@ class LossesConfig:
     """Settings of all terms; the defaults are the published stage 1."""
 
     epsilon: EpsilonLossConfig = field(default_factory=EpsilonLossConfig)
-    latent: LatentLossConfig = field(default_factory=LatentLossConfig)
     sync: SyncLossConfig = field(default_factory=SyncLossConfig)
     perceptual: PerceptualLossConfig = field(default_factory=PerceptualLossConfig)
     trepa: TrepaLossConfig = field(default_factory=TrepaLossConfig)
+    latent: LatentLossConfig = field(default_factory=LatentLossConfig)
 
     def __post_init__(self) -> None:
-        terms = (self.epsilon, self.latent, self.sync, self.perceptual, self.trepa)
+        terms = (self.epsilon, self.sync, self.perceptual, self.trepa, self.latent)
         if not any(term.weight > 0 for term in terms):
             raise ValueError("losses: every weight is 0: set at least one above 0")
 
