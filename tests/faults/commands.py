@@ -19,9 +19,9 @@ from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.cli import run_command
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.recipes import lipsync_arguments
+from latentsync.recipes import lipsync
 from preprocess import pipeline as data_pipeline
-from preprocess.executors.local import LocalExecutor
+from preprocess.executors import local
 from scripts import inference
 from tests.integration.tiny_training import TinyStep, fit, mean_output
 from tests.tiny_pipeline import tiny_pipeline
@@ -29,14 +29,14 @@ from tests.tiny_pipeline import tiny_pipeline
 
 def run_inference(arguments: Sequence[str]) -> int:
     """``./inference.sh`` with tiny networks."""
-    with patch.object(lipsync_arguments, "build_pipeline", lambda build: tiny_pipeline()):
+    with patch.object(lipsync, "build_pipeline", lambda build: tiny_pipeline()):
         return inference.main(list(arguments))
 
 
 def run_data_pipeline(arguments: Sequence[str]) -> int:
     """``./data_processing_pipeline.sh``; workers are forked from it, which is quicker."""
-    executor = partial(LocalExecutor, start_method="fork")
-    with patch.object(data_pipeline, "LocalExecutor", executor):
+    executor = partial(local.LocalExecutor, start_method="fork")
+    with patch.object(local, "LocalExecutor", executor):
         return data_pipeline.main(arguments)
 
 

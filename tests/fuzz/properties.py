@@ -15,7 +15,7 @@ import yaml
 from hypothesis import strategies as st
 
 from latentsync.media.probe import probe_audio, probe_video
-from latentsync.recipes import lipsync_arguments
+from latentsync.recipes import lipsync as recipe
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from scripts import inference
 from tests.demo_weights import DEMO_RUN
@@ -64,7 +64,7 @@ def lipsync(video: bytes, speech: bytes, video_name: str, speech_name: str) -> N
         (folder / "letter.txt").write_text("the user's")
         before = contents(folder)
         arguments = [f"--video_path={video_name}", f"--audio_path={speech_name}", "--video_out_path=out.mp4"]
-        with patch.object(lipsync_arguments, "build_pipeline", lambda build: _tiny()):
+        with patch.object(recipe, "build_pipeline", lambda build: _tiny()):
             outcome = run(inference.main, [*arguments, "--inference_steps=1", *DEMO_RUN])
         check_outcome(outcome)
         after = contents(folder)
@@ -118,7 +118,7 @@ def jobs(table: bytes) -> None:
         outcome = run(inference.main, ["--list=jobs.csv", "--compare", "--dry_run", *DEMO_RUN])
         check_outcome(outcome, (0, 1, 2))
         assert contents(folder) == before
-        with patch.object(lipsync_arguments, "build_pipeline", lambda build: make):
+        with patch.object(recipe, "build_pipeline", lambda build: make):
             outcome = run(inference.main, ["--list=jobs.csv", "--compare", *DEMO_RUN])
         check_outcome(outcome, (0, 1, 2))
         after = contents(folder)
