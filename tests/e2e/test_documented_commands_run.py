@@ -72,6 +72,7 @@ ABSENT = re.compile(r"checkpoints/(latentsync_unet\.pt|auxiliary/[\w.-]+) (does 
 """How a dry run ends on a machine without the published weights, once the rest was found to be right."""
 ELSEWHERE = {
     r"python -m tests\.first_contact": ".ci/run",
+    r".* --help$": "tests/integration/test_documented_commands.py",
     r"source setup_env\.sh": "tests/e2e/test_setup_env.py",
     r"\./inference\.sh$": "tests/e2e/test_demo.py",
     r"python gradio_app\.py": "tests/e2e/test_gradio_app.py",
@@ -92,6 +93,7 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(memory|model_dtypes|readme_images app|syncnet_convergence)",
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
+    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
