@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -31,8 +31,9 @@ def keys_of(schema: type, prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(schema)
     for one in fields(schema):
         yield prefix + one.name
-        if is_dataclass(hints[one.name]):
-            yield from keys_of(hints[one.name], f"{prefix}{one.name}.")
+        hint = hints[one.name]
+        for section in (kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)):
+            yield from keys_of(section, f"{prefix}{one.name}.")
 
 
 KEYS = {*keys_of(UNetRun), *keys_of(SyncNetRun), *keys_of(DemoDataConfig, "data.")}
