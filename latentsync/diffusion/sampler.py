@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -87,7 +87,7 @@ def build_scheduler(name: str = "ddim", timestep_spacing: str = "leading") -> Sc
             beta_end=BETA_END,
             beta_schedule="scaled_linear",
             steps_offset=1,  # of leading timesteps only
-            timestep_spacing=timestep_spacing,
+            timestep_spacing=cast(Any, timestep_spacing),  # a Literal in diffusers
             clip_sample=False,
             set_alpha_to_one=False,
             prediction_type="epsilon",
