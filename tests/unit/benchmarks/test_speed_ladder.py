@@ -25,6 +25,7 @@ from latentsync.errors import InputError
 from latentsync.judges.crop_measures import chroma_error
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
+from latentsync.weights import DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from scripts.inference import build_parser
 from tests.tiny_pipeline import tiny_pipeline
 from tests.unit.eval.demo_weights import clips as clips_module
@@ -145,7 +146,9 @@ def test_the_document_names_what_is_worse(tmp_path: Path) -> None:
 def test_rows_of_equal_settings_are_one_and_rows_without_fitting_weights_are_skipped(
     ladder: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = Row("missing", ("--unet_config_path", "configs/demo/unet.yaml", "--inference_ckpt_path", "no.pt"))
+    missing = Row(
+        "missing", ("--unet_config_path", str(REPOSITORY_ROOT / DEMO_UNET_CONFIG), "--inference_ckpt_path", "no.pt")
+    )
     again = Row("again", ("--preset", "fast", "--inference_steps", "2"))
     assert ladder.merged([FAST]) == [], "the demo weights take crops of 128 px, not 64"
     monkeypatch.setattr(Ladder, "_check_resolution", lambda ladder, row: None)
