@@ -103,6 +103,33 @@ def release_memory(device: torch.device) -> None:
         torch.get_device_module(device).empty_cache()
 
 
+class StageStream:
+    """A stage of a pipeline that runs in a thread of its own, on a CUDA stream of its own, beside the other stages.
+
+    The block of `with stream():` is the work of the stage. What was queued on the default stream is done before it,
+    and the work is complete when the block ends. Tensors that the block reads must be kept until then. No effect on
+    other devices.
+
+    Args:
+        device: device of the stage.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._device = device
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Run the block on the stream."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.default_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()
+
+
 def peak_allocated_bytes(device: torch.device) -> int | None:
     """Return the peak memory of this process's tensors on a CUDA card; None on devices without this statistic."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

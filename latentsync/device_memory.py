@@ -9,6 +9,9 @@ from torch import Tensor
 from latentsync.device import release_memory
 from latentsync.errors import DeviceMemoryError
 
+_MAX_MEMORY_SHARE = 0.8
+"""Share of a card's free memory that `fitting_batch_size` uses."""
+
 _PHRASES = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
 """Messages of mps, the CPU allocator, and cuBLAS and cuDNN, which raise a plain RuntimeError."""
 
@@ -60,6 +63,22 @@ def _compute(compute: Callable[[slice], Tensor], items: slice, may_fail: bool) -
         if not (may_fail and is_out_of_memory(error)):
             raise
         return None
+
+
+def fitting_batch_size(device: torch.device, largest: int) -> int:
+    """Return how many items one batch may have, after a first batch of one item; 1 on devices other than CUDA cards.
+
+    The memory that torch keeps beyond its live tensors is what the first batch needed at most.
+
+    Args:
+        device: device of the networks.
+        largest: upper limit of the result.
+    """
+    if device.type != "cuda":
+        return 1
+    per_item = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(largest, int(_MAX_MEMORY_SHARE * (free + per_item) / max(1, per_item))))
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class WindowTimer:
         dims = self.setup.sizes.weights.whisper
         features = RandomRows(dims["n_audio_layer"], dims["n_audio_state"])
         crops = torch.rand(NUM_FRAMES, 3, resolution, resolution) * 2 - 1
-        windows = [Window(number, crops, 0, NUM_FRAMES) for number in range(options.batch_windows)]
+        windows = [Window(number, crops, 0, NUM_FRAMES) for number in range(options.batch_windows or 1)]
 
         def generate(options: LipsyncOptions = options) -> None:
             list(generate_crops(synthesizer, windows, features, Fraction(FPS), options))

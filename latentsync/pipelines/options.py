@@ -25,6 +25,8 @@ PUBLISHED = {
 }
 """Options for which the published system has a single value; `exact` requires it."""
 
+MAX_BATCH_WINDOWS = 64
+
 _SMALL_RESOLUTION = 256
 _FLOAT32_BYTES = 4
 
@@ -44,7 +46,8 @@ class LipsyncOptions:
             take half of the U-Net's time. Guidance is always used with (0, 1).
         deepcache_interval: run the deep layers of the U-Net at every n-th step only (DeepCache); 1 disables it.
         overlap_frames: number of frames that neighbouring windows share and blend, 0 to 12.
-        batch_windows: windows per forward pass; affects speed and memory, not the result.
+        batch_windows: windows per forward pass, 1 to 64; affects speed, memory and rounding. None: as many as fit into
+            the free memory of a CUDA card, and 1 on other devices.
         vae_batch_size: images per VAE forward pass; affects speed and memory, not the result.
         video_fps: frame rate of the result, ``25`` or ``source``.
         crf: x264 constant rate factor, 0 (lossless) to 51.
@@ -67,7 +70,7 @@ class LipsyncOptions:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     deepcache_interval: int = 1  # 3 takes 0.65 of the CPU time
     overlap_frames: int = 4  # 0 takes 0.81 of the CPU time, 8 takes 1.38
-    batch_windows: int = 1
+    batch_windows: int | None = 1
     vae_batch_size: int = BATCH_SIZE
     video_fps: str = "25"
     crf: int = 18
@@ -83,7 +86,8 @@ class LipsyncOptions:
         _check_range("seed", self.seed, 0, 2**63 - 1)
         _check_range("deepcache_interval", self.deepcache_interval, 1, 1000)
         _check_range("overlap_frames", self.overlap_frames, 0, 12)
-        _check_range("batch_size", self.batch_windows, 1, 64)
+        if self.batch_windows is not None:
+            _check_range("batch_size", self.batch_windows, 1, MAX_BATCH_WINDOWS)
         _check_range("vae_batch_size", self.vae_batch_size, 1, 1024)
         _check_range("crf", self.crf, 0, 51)
         parse_selector(self.face)
@@ -115,7 +119,7 @@ def memory_remedy(
         options: options of the job; None while the networks are being loaded.
     """
     changes = []
-    if options is not None and options.batch_windows > 1:
+    if options is not None and options.batch_windows != 1:
         changes.append("--batch_size 1")
     if options is not None and options.vae_batch_size > 1:
         changes.append("--vae_batch_size 1")

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from latentsync.audio.whisper_features import FeatureRows
-from latentsync.pipelines.options import LipsyncOptions
+from latentsync.device import StageStream
+from latentsync.device_memory import fitting_batch_size
+from latentsync.pipelines.options import MAX_BATCH_WINDOWS, LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.windows import WindowBlender
 
@@ -63,13 +65,15 @@ class Chunk:
 def encode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
     """Encode every crop once; the latents of shared frames are those of the previous window."""
     previous: Tensor | None = None
+    stream = StageStream(synthesizer.device)
     for chunk in chunks:
         if (window := chunk.window) is None:
             yield chunk
             continue
-        conditioning = synthesizer.encode(window.crops, window.start, options)
-        if previous is not None and window.num_shared > 0:
-            conditioning = torch.cat((previous[-window.num_shared :], conditioning))
+        with stream():
+            conditioning = synthesizer.encode(window.crops, window.start, options)
+            if previous is not None and window.num_shared > 0:
+                conditioning = torch.cat((previous[-window.num_shared :], conditioning))
         previous = conditioning
         yield replace(chunk, window=replace(window, conditioning=conditioning))
 
@@ -84,6 +88,8 @@ def denoise_windows(
 ) -> Iterator[Chunk]:
     """Generate the latents of encoded windows, `batch_windows` of them per forward pass.
 
+    If that is None, the memory that the first window takes decides.
+
     Args:
         synthesizer: the networks.
         chunks: from `encode_windows`.
@@ -92,21 +98,26 @@ def denoise_windows(
         options: options of the job.
         progress: receives the number of finished frames after each denoising step; may raise to stop.
     """
-    for batch in batch_chunks(chunks, options.batch_windows):
+    stream = StageStream(synthesizer.device)
+    limit = BatchLimit(options.batch_windows)
+    for batch in batch_chunks(chunks, limit):
         windows = [chunk.window for chunk in batch if chunk.window is not None]
         if not windows:
             yield from batch
             continue
         num_settled = sum(window.num_settled for window in windows)
         first = windows[0].start
-        latents = synthesizer.denoise(
-            torch.stack([window.conditioning for window in windows if window.conditioning is not None]),
-            [window.start for window in windows],
-            features,
-            fps,
-            options,
-            lambda fraction, first=first, num_settled=num_settled: progress(first + fraction * num_settled),
-        )
+        with stream():
+            latents = synthesizer.denoise(
+                torch.stack([window.conditioning for window in windows if window.conditioning is not None]),
+                [window.start for window in windows],
+                features,
+                fps,
+                options,
+                lambda fraction, first=first, num_settled=num_settled: progress(first + fraction * num_settled),
+            )
+        if limit.num_windows is None:
+            limit.num_windows = fitting_batch_size(synthesizer.device, MAX_BATCH_WINDOWS)
         for chunk, window, result in zip(batch, windows, latents, strict=True):
             yield replace(chunk, window=replace(window, conditioning=None, latents=result))
 
@@ -114,15 +125,18 @@ def denoise_windows(
 def decode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
     """Blend the latents of overlapping windows, then decode every frame once, when no later window changes it."""
     blender = WindowBlender()
+    stream = StageStream(synthesizer.device)
     pending: deque[Tensor] = deque()
     for chunk in chunks:
         if (window := chunk.window) is None or window.latents is None:
             yield chunk
             continue
         pending.extend(window.crops)
-        latents = torch.stack(list(blender.add(window.latents, window.num_settled)))
-        crops = torch.stack([pending.popleft() for _ in latents])
-        yield replace(chunk, window=None, generated=synthesizer.decode(latents, crops, options))
+        with stream():
+            latents = torch.stack(list(blender.add(window.latents, window.num_settled)))
+            crops = torch.stack([pending.popleft() for _ in latents])
+            generated = synthesizer.decode(latents, crops, options)
+        yield replace(chunk, window=None, generated=generated)
 
 
 def generate_crops(
@@ -140,14 +154,24 @@ def generate_crops(
         yield chunk.generated
 
 
-def batch_chunks(chunks: Iterable[Chunk], batch_windows: int) -> Iterator[list[Chunk]]:
-    """Group up to `batch_windows` successive windows of equal length; a chunk without a window stays alone."""
+@dataclass
+class BatchLimit:
+    """Largest number of windows per batch; None, until the first window has been measured, counts as 1."""
+
+    num_windows: int | None
+
+
+def batch_chunks(chunks: Iterable[Chunk], limit: BatchLimit) -> Iterator[list[Chunk]]:
+    """Group successive windows of equal length up to a limit; a chunk without a window stays alone."""
     batch: list[Chunk] = []
     for chunk in chunks:
-        if batch and not (len(batch) < batch_windows and _have_equal_lengths(batch[0].window, chunk.window)):
+        if batch and not _have_equal_lengths(batch[0].window, chunk.window):
             yield batch
             batch = []
         batch.append(chunk)
+        if len(batch) >= (limit.num_windows or 1):
+            yield batch
+            batch = []
     if batch:
         yield batch
 

@@ -120,7 +120,13 @@ def add_sampling_arguments(parser: argparse._ActionsContainer) -> None:
         metavar=("LOW", "HIGH"),
         help="guide only timesteps t with LOW <= t / 1000 <= HIGH (default: of the preset, or 0 1)",
     )
-    add("--batch_size", type=int, default=DEFAULTS.batch_windows, help="windows at once (default: %(default)s)")
+    add(
+        "--batch_size",
+        type=batch_size,
+        default=DEFAULTS.batch_windows,
+        metavar="N|auto",
+        help="windows at once; auto: as many as fit into the free memory of a card (default: %(default)s)",
+    )
     add("--crf", type=int, default=DEFAULTS.crf, help="quality of the encode, less is better (default: %(default)s)")
     add("--exact", action="store_true", help="reproduce the published system wherever the default differs")
 
@@ -187,6 +193,11 @@ def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: s
         compare=getattr(arguments, "compare", DEFAULTS.compare),
         exact=arguments.exact,
     )
+
+
+def batch_size(text: str) -> int | None:
+    """Parse a number of windows per batch, or ``auto``, which is None."""
+    return None if text == "auto" else int(text)
 
 
 def finite_number(text: str) -> float:

@@ -15,6 +15,7 @@ from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from tests.tiny_pipeline import tiny_pipeline
 
@@ -113,6 +114,15 @@ def test_equal_seed_gives_equal_files_whatever_the_batch_and_another_seed_does_n
     # float32 sums differ in the last bits by batch (see test_synthesis), which may change a rounding
     assert np.abs(first - batched).mean() < 0.01
     assert np.abs(first - other).max() > 5
+
+
+def test_stages_in_threads_of_their_own_change_nothing(pipeline: LipsyncPipeline, tmp_path: Path, monkeypatch):
+    """As on a CUDA card, where encoding, denoising and decoding overlap."""
+    video, speech = make_video(tmp_path / "v.mp4", 40), make_speech(tmp_path / "s.wav", 2.4)
+    pipeline(video, speech, tmp_path / "turns.mp4", QUICK)
+    monkeypatch.setattr(LipsyncPipeline, "_beside", lambda self, chunks: prefetch(chunks, 1))
+    pipeline(video, speech, tmp_path / "threads.mp4", QUICK)
+    assert (tmp_path / "threads.mp4").read_bytes() == (tmp_path / "turns.mp4").read_bytes()
 
 
 def test_compare_writes_source_and_result_side_by_side(pipeline: LipsyncPipeline, tmp_path: Path):

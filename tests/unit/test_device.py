@@ -1,7 +1,9 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 
-from latentsync.device import frozen_dtype, resolve_device, resolve_dtype, training_dtype
+from latentsync.device import StageStream, frozen_dtype, resolve_device, resolve_dtype, training_dtype
 from latentsync.errors import InputError
 
 
@@ -60,3 +62,37 @@ def test_training_on_a_cpu_is_bfloat16_where_it_multiplies_it(
 
 def test_frozen_networks_are_never_float16() -> None:
     assert [frozen_dtype(name) for name in ("no", "bf16", "fp16")] == [torch.float32, torch.bfloat16, torch.float32]
+
+
+def test_a_stage_waits_for_the_default_stream_and_is_complete_at_its_end(monkeypatch):
+    class Stream:
+        def __init__(self, device: torch.device) -> None:
+            events.append(f"new on {device}")
+
+        def wait_stream(self, stream: str) -> None:
+            events.append(f"wait for {stream}")
+
+        def synchronize(self) -> None:
+            events.append("complete")
+
+    @contextmanager
+    def current(stream: Stream):
+        events.append("begin")
+        yield
+        events.append("end")
+
+    events: list[str] = []
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", current)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: f"default of {device}")
+    stream = StageStream(torch.device("cuda", 1))
+    for _ in range(2):
+        with stream():
+            events.append("work")
+    once = ["wait for default of cuda:1", "begin", "work", "end", "complete"]
+    assert events == ["new on cuda:1", *once, *once]
+
+
+def test_a_stage_on_the_cpu_has_no_stream():
+    with StageStream(torch.device("cpu"))():
+        assert torch.ones(2).sum() == 2

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from latentsync import device_memory
-from latentsync.device_memory import is_out_of_memory, naming_memory_errors, run_in_batches
+from latentsync.device_memory import fitting_batch_size, is_out_of_memory, naming_memory_errors, run_in_batches
 from latentsync.errors import DeviceMemoryError, InputError
 
 CPU = torch.device("cpu")
@@ -100,3 +100,20 @@ def test_the_inner_part_is_named_and_the_outer_one_adds_the_remedy():
     assert str(caught.value) == "the U-Net ran out of memory on cpu: try less"
     with pytest.raises(InputError, match="no face"), naming_memory_errors("lip-sync", CPU, "try less"):
         raise InputError("no face")
+
+
+@pytest.mark.parametrize(
+    ("allocated", "reserved", "free", "expected"),
+    [
+        (2, 3, 9, 8),  # 0.8 of ten times what the first batch took
+        (2, 6, 1, 1),  # less than one more fits
+        (2, 2, 100, 16),  # nothing was measured: the limit
+    ],
+)
+def test_a_batch_fills_the_free_memory_of_a_card(monkeypatch, allocated: int, reserved: int, free: int, expected: int):
+    gib = 1 << 30
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocated * gib)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved * gib)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * gib, 200 * gib))
+    assert fitting_batch_size(torch.device("cuda", 0), 16) == expected
+    assert fitting_batch_size(CPU, 16) == 1

@@ -9,8 +9,9 @@ import torch
 
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
+from latentsync.pipelines import window_stages
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.window_stages import Chunk, Window, batch_chunks, encode_windows, generate_crops
+from latentsync.pipelines.window_stages import BatchLimit, Chunk, Window, batch_chunks, encode_windows, generate_crops
 from latentsync.pipelines.windows import plan_windows
 from tests.golden_values import det
 from tests.tiny_pipeline import RESOLUTION, tiny_pipeline
@@ -91,4 +92,19 @@ def test_the_number_of_windows_at_once_changes_rounding_only(pipeline):
 def test_chunks_without_a_window_and_windows_of_other_lengths_are_not_batched():
     chunks = [Chunk([], window) for window in windows(CROPS[:12])]
     chunks += [Chunk([]), *(Chunk([], window) for window in windows(CROPS[:5])), *chunks]
-    assert [len(batch) for batch in batch_chunks(chunks, 4)] == [2, 1, 1, 2]
+    assert [len(batch) for batch in batch_chunks(chunks, BatchLimit(4))] == [2, 1, 1, 2]
+
+
+def test_the_first_window_decides_how_many_the_next_batches_have(pipeline, monkeypatch):
+    def denoise(conditioning: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+        sizes.append(len(conditioning))
+        return original(conditioning, *args, **kwargs)
+
+    sizes: list[int] = []
+    original = pipeline.synthesizer.denoise
+    monkeypatch.setattr(pipeline.synthesizer, "denoise", denoise)
+    monkeypatch.setattr(window_stages, "fitting_batch_size", lambda device, largest: 2)
+    crops = torch.cat((CROPS, CROPS))
+    chosen = generate(pipeline, *windows(crops, overlap=0), batch_windows=None)
+    assert sizes == [1, 2, 2]  # 38 frames are 4 windows of 8 and one of 6, which begins earlier
+    torch.testing.assert_close(chosen, generate(pipeline, *windows(crops, overlap=0)), rtol=0, atol=1e-4)

@@ -103,3 +103,14 @@ def test_an_unknown_preset_of_a_configuration_is_rejected(tmp_path: Path):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid(name: str):
     assert LipsyncOptions(**PRESETS[name].options()).describe_sampling()
+
+
+@pytest.mark.parametrize(("given", "expected"), [((), 1), (("--batch_size", "3"), 3), (("--batch_size", "auto"), None)])
+def test_the_number_of_windows_at_once(config: Path, given: tuple[str, ...], expected: int | None):
+    assert chosen(config, *given).batch_windows == expected
+
+
+def test_a_wrong_number_of_windows_at_once_is_refused_in_one_line(config: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        parsed(config, "--batch_size", "many")
+    assert capsys.readouterr().err == "error: argument --batch_size: invalid batch_size value: 'many' (see --help)\n"
