@@ -40,6 +40,7 @@ QUICK_TRAINING = (
 )
 ITS_FACES = ("--detector", "mtcnn", "--device", "cpu")
 SHORTER = {
+    r"\./inference\.sh --preset exact$": ("--inference_steps", "1"),
     r"\./inference\.sh --video_path": ("--inference_steps", "1", *DEMO_RUN),
     r"python -m scripts\.inference --list": ("--inference_steps", "1", *DEMO_RUN),
     r"python -m eval\.inference_videos": ("--inference_steps", "1", *DEMO_RUN),
