@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from latentsync.face.align import compose, covered_box, invert, pixel_grid, tall_size, tall_to_square, unit_square
 from latentsync.face.mask import blend_mask, distance_inside
+from latentsync.frame_buffers import FrameBuffers
 
 RING_SHARE = 0.06
 """Width of the ring outside the mask as a share of the resolution."""
@@ -87,6 +88,7 @@ class _Paster:
     def __init__(self, resolution: int, device: torch.device | str = "cpu") -> None:
         self.resolution = resolution
         self.device = torch.device(device)
+        self._buffers = FrameBuffers()
 
 
 class FacePaster(_Paster):
@@ -123,7 +125,7 @@ class FacePaster(_Paster):
         generated = generated.to(self.device, torch.float32).clamp(-1, 1)
         results = []
         for frame, crop, matrix in zip(frames, generated, matrices, strict=True):
-            result = frame.copy()
+            result = self._buffers.copy(frame)
             self._blend(result, crop, np.asarray(matrix, dtype=np.float64))
             results.append(result)
         return results
@@ -172,7 +174,7 @@ class PublishedPaster(_Paster):
         Returns:
             (h, w, 3) uint8; pixels outside the crop equal the frame's.
         """
-        result = frame.copy()
+        result = self._buffers.copy(frame)
         matrix = np.asarray(matrix, dtype=np.float64)
         to_tall = compose(self._square_to_tall, matrix)
         width, height = tall_size(self.resolution)

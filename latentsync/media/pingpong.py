@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError
+from latentsync.frame_buffers import FrameBuffers
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader, read_frame
 
@@ -83,6 +84,7 @@ class PingPongReader:
         self._first_checked = max(0, 2 * num_source_frames - 1 - num_frames)
         self._folder = folder
         self._repeat_turns = repeat_turns
+        self._buffers = FrameBuffers()
         self._frame_bytes = self.width * self.height * 3
         self._block_frames = max(1, block_bytes // self._frame_bytes)
         self._checksums = array("L")  # of the frames from _first_checked on, which backward passes read
@@ -138,7 +140,7 @@ class PingPongReader:
                 self._fill_block(max(0, index + 1 - min(self._block_frames, self._num_left)), index + 1)
             assert self._block is not None
             self._block.seek((index - self._block_range.start) * self._frame_bytes)
-            frame = read_frame(self._block, self.width, self.height)
+            frame = read_frame(self._block, self.width, self.height, self._buffers)
             assert frame is not None
             yield index, frame
 
@@ -189,4 +191,5 @@ class PingPongReader:
             max_frames=self._num_source if max_frames is None else max_frames,
             first_frame=first_frame,
             info=self._info,
+            buffers=self._buffers,
         )

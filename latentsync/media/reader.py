@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentsync.errors import InputError
+from latentsync.frame_buffers import FrameBuffers
 from latentsync.media.ffmpeg_tools import (
     SCALE_FLAGS,
     STALL_TIMEOUT_S,
@@ -51,6 +52,7 @@ class VideoReader:
         first_frame: first frame of the grid to return, found by seeking. A file with unusual timestamps may begin at
             another frame (`PingPongReader` detects this).
         info: result of `probe_video`, if already known.
+        buffers: memory of the frames.
 
     Attributes:
         info: properties of the video.
@@ -71,6 +73,7 @@ class VideoReader:
         first_frame: int = 0,
         info: VideoInfo | None = None,
         scale_flags: str = SCALE_FLAGS,
+        buffers: FrameBuffers | None = None,
     ) -> None:
         self.info = info if info is not None else probe_video(path)
         self.fps = self.info.fps if fps is None else Fraction(fps)
@@ -79,6 +82,7 @@ class VideoReader:
         self._max_frames = max_frames
         self._first_frame = first_frame
         self._scale_flags = scale_flags
+        self._buffers = buffers or FrameBuffers()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: StderrTail | None = None
         self._guard: StallGuard | None = None
@@ -131,7 +135,7 @@ class VideoReader:
     def _read(self, stream: IO[bytes]) -> NDArray[np.uint8] | None:
         assert self._guard is not None
         with self._guard.waiting():
-            return read_frame(stream, self.width, self.height)
+            return read_frame(stream, self.width, self.height, self._buffers)
 
     def _finish(self) -> None:
         assert self._process is not None
@@ -167,9 +171,9 @@ class VideoReader:
         return video.filter("scale", self.width, self.height, flags=self._scale_flags, **matrix).filter("setsar", 1)
 
 
-def read_frame(stream: IO[bytes], width: int, height: int) -> NDArray[np.uint8] | None:
+def read_frame(stream: IO[bytes], width: int, height: int, buffers: FrameBuffers) -> NDArray[np.uint8] | None:
     """Read the next raw RGB frame (height, width, 3) of a stream; None at its end. An incomplete frame is dropped."""
-    frame = np.empty((height, width, 3), dtype=np.uint8)
+    frame = buffers.new(height, width)
     view = frame.data.cast("B")
     filled = 0
     while filled < len(view):

@@ -3,8 +3,8 @@
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
-from threading import Event, Thread
+from queue import Empty, Queue
+from threading import Event, Semaphore, Thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,17 +33,19 @@ def prefetch(source: Iterator[T], capacity: int, stop: Event | None = None) -> G
 
     Args:
         source: iterated, and closed if it is a generator, in the new thread only.
-        capacity: number of items that the queue between the two stages holds.
+        capacity: number of items that may wait for the consumer, with the one being made.
         stop: set when the consumer stops; slow work inside the source may poll it.
     """
-    queue: Queue[_Item[T] | _Failed | _End] = Queue(capacity)
+    queue: Queue[_Item[T] | _Failed | _End] = Queue()
+    slots = Semaphore(capacity)
     stop = stop or Event()
-    thread = Thread(target=_produce, args=(source, queue, stop), daemon=True)
+    thread = Thread(target=_produce, args=(source, queue, slots, stop), daemon=True)
     thread.start()
     try:
         while not isinstance(message := queue.get(), _End):
             if isinstance(message, _Failed):
                 raise message.error
+            slots.release()
             yield message.value
             del message
     finally:
@@ -52,26 +54,26 @@ def prefetch(source: Iterator[T], capacity: int, stop: Event | None = None) -> G
         thread.join()
 
 
-def _produce(source: Iterator[T], queue: "Queue[_Item[T] | _Failed | _End]", stop: Event) -> None:
-    def put(message: "_Item[T] | _Failed | _End") -> bool:
-        while not stop.is_set():
-            try:
-                queue.put(message, timeout=POLL_SECONDS)
-                return True
-            except Full:
-                continue
-        return False
-
+def _produce(source: Iterator[T], queue: "Queue[_Item[T] | _Failed | _End]", slots: Semaphore, stop: Event) -> None:
     try:
         with closing(source) if isinstance(source, Generator) else nullcontext():
-            for value in source:
-                if not put(_Item(value)):
+            while _has_slot(slots, stop):
+                try:
+                    queue.put(_Item(next(source)))
+                except StopIteration:
                     break
-                del value
     except BaseException as error:
-        put(_Failed(error))
+        queue.put(_Failed(error))
     else:
-        put(_End())
+        queue.put(_End())
+
+
+def _has_slot(slots: Semaphore, stop: Event) -> bool:
+    """Wait for a free slot; False if the consumer stopped first."""
+    while not stop.is_set():
+        if slots.acquire(timeout=POLL_SECONDS):
+            return True
+    return False
 
 
 def _drain(queue: Queue) -> None:
