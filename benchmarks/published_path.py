@@ -6,6 +6,9 @@ Writes random weights in the published formats into a temporary folder (5.5 GB, 
 ./inference.sh on the first frames of a video, in a separate process for each resolution. Prints a Markdown table; --out
 names a folder for the table and its values as JSON. Neither time nor memory depends on the values of the weights. The
 stages of the pipeline overlap, so the sum of the parts may exceed the total.
+
+--ways default published measures the defaults and then the published system's way of the same work, `--exact --dtype
+float32`: plain layers in its number format, sampled latents, windows without overlap.
 """
 
 import argparse
@@ -39,6 +42,8 @@ FPS = 25
 DEFAULT_FRAMES = {256: 32, 512: 16}
 SIZES = {"published": PUBLISHED, "tiny": TINY}
 WHOLE = "whole"
+WAYS = {"default": (), "published": ("--exact", "--detector", "mtcnn", "--dtype", "float32")}
+"""Arguments of ./inference.sh; mtcnn, because the weights of the published detector may be missing."""
 COLUMNS = ("part", "seconds", "calls", "all processes, GiB", "accelerator, GiB")
 
 
@@ -52,6 +57,7 @@ class PathRun:
         video, audio: the inputs; the result is as long as the audio.
         num_steps: denoising steps.
         device, dtype: arguments of ./inference.sh.
+        way: one of `WAYS`, whose arguments win.
     """
 
     folder: Path
@@ -61,6 +67,7 @@ class PathRun:
     num_steps: int
     device: str
     dtype: str
+    way: str
 
 
 def measure(run: PathRun) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def measure(run: PathRun) -> dict[str, Any]:
     arguments = inference.build_parser().parse_args(
         [
             "--unet_config_path", str(run.config), "--inference_ckpt_path", str(run.folder / UNET),
-            "--inference_steps", str(run.num_steps), "--device", run.device, "--dtype", run.dtype,
+            "--inference_steps", str(run.num_steps), "--device", run.device, "--dtype", run.dtype, *WAYS[run.way],
         ]
     )  # fmt: skip
     chosen = ChosenPipeline.of(arguments)
@@ -78,8 +85,10 @@ def measure(run: PathRun) -> dict[str, Any]:
     with PartClock(build.device) as clock, clock.part(WHOLE):
         with clock.part("load", on_device=True):
             pipeline = chosen.load()
+        loaded, processor_loaded = time.perf_counter(), time.process_time()
         with parts_counted(pipeline, clock):
             report = pipeline(run.video, run.audio, out, chosen.options, temp_dir=run.folder)
+        seconds, processor_seconds = time.perf_counter() - loaded, time.process_time() - processor_loaded
     clock.usage[WHOLE].seconds = time.perf_counter() - start
     parts = [name for name in clock.usage if name != WHOLE]
     return {
@@ -89,6 +98,9 @@ def measure(run: PathRun) -> dict[str, Any]:
         "num_frames": report.num_frames,
         "num_synced": report.num_synced,
         "num_steps": run.num_steps,
+        "way": run.way,
+        "seconds_per_frame": seconds / report.num_frames,
+        "processor_seconds_per_frame": processor_seconds / report.num_frames,
         "parts": {name: asdict(clock.usage[name]) for name in [*parts, WHOLE]},
     }
 
@@ -133,8 +145,9 @@ def table(resolution: int, result: dict[str, Any]) -> str:
         cells = (name, usage.seconds, usage.num_calls, usage.memory_gib, usage.device_memory_gib)
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
     line = (
-        f"{resolution} px, {result['num_frames']} frames, {result['num_steps']} steps, {result['dtype']} on "
-        f"{result['device']}, PyTorch {result['torch']}:"
+        f"{result['way']}, {resolution} px, {result['num_frames']} frames, {result['num_steps']} steps, "
+        f"{result['dtype']} on {result['device']}, PyTorch {result['torch']}; after loading "
+        f"{result['seconds_per_frame']:.3g} s per frame, with {result['processor_seconds_per_frame']:.3g} s of CPU time:"
     )
     columns = COLUMNS if any(row[COLUMNS[-1]] is not None for row in rows) else COLUMNS[:-1]
     return f"{line}\n\n{markdown_table(columns, rows)}\n"
@@ -151,25 +164,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="see ./inference.sh --help")
     parser.add_argument("--dtype", default="auto", help="see ./inference.sh --help")
     parser.add_argument("--size", choices=list(SIZES), default="published", help="tiny is for tests")
+    parser.add_argument("--ways", nargs="+", default=["default"], choices=list(WAYS), help="(default: default)")
     parser.add_argument("--out", type=Path, help="folder for published_path.md and published_path.json")
     return parser
 
 
-def run(options: argparse.Namespace) -> dict[int, dict[str, Any]]:
-    """Measure each resolution, print its table, and return the values by resolution."""
+def run(options: argparse.Namespace) -> dict[int, dict[str, dict[str, Any]]]:
+    """Measure each resolution in each way, print its table, and return the values by resolution and way."""
     resolve_device(options.device)
     probe_video(options.video)
     probe_audio(options.audio)
-    results = {}
+    results: dict[int, dict[str, dict[str, Any]]] = {}
     with temporary_folder(remedy="set TMPDIR to another folder") as folder:
         write_weights(folder, SIZES[options.size])
         for resolution in options.resolution:
             audio = folder / f"speech_{resolution}.wav"
             cut_audio(options.audio, audio, (options.frames or DEFAULT_FRAMES[resolution]) / FPS)
             config = write_config(folder, resolution, SIZES[options.size])
-            job = PathRun(folder, config, options.video, audio, options.steps, options.device, options.dtype)
-            results[resolution] = measure_apart(job)
-            print(table(resolution, results[resolution]), flush=True)
+            results[resolution] = {}
+            for way in options.ways:
+                job = PathRun(folder, config, options.video, audio, options.steps, options.device, options.dtype, way)
+                results[resolution][way] = measure_apart(job)
+                print(table(resolution, results[resolution][way]), flush=True)
     return results
 
 
@@ -184,7 +200,7 @@ def _main(options: argparse.Namespace) -> int:
         claim_report(options.out)
     results = run(options)
     if options.out is not None:
-        text = "\n".join(table(resolution, result) for resolution, result in results.items())
+        text = "\n".join(table(size, result) for size, ways in results.items() for result in ways.values())
         for file, content in {"published_path.md": text, "published_path.json": json.dumps(results, indent=1)}.items():
             with atomic_write(options.out / file) as temporary:
                 temporary.write_text(content + "\n", encoding="utf-8")

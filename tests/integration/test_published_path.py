@@ -25,8 +25,13 @@ def test_every_part_is_measured_and_the_weights_are_removed(tmp_path, monkeypatc
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setattr(published_path, "measure_apart", published_path.measure)  # a process more takes seconds
     arguments = ["--size", "tiny", "--resolution", "256", "--frames", "3", "--steps", "2", "--device", "cpu"]
-    assert published_path.main([*arguments, "--dtype", "float32", "--out", str(out)]) == 0
-    result = json.loads((out / "published_path.json").read_text(encoding="utf-8"))["256"]
+    arguments += ["--dtype", "float32", "--ways", "default", "published", "--out", str(out)]
+    assert published_path.main(arguments) == 0
+    results = json.loads((out / "published_path.json").read_text(encoding="utf-8"))["256"]
+    assert results.keys() == {"default", "published"}
+    assert all(result["seconds_per_frame"] > 0 for result in results.values())
+    assert results["published"]["parts"]["U-Net"]["num_calls"] == 2
+    result = results["default"]
     assert (result["num_frames"], result["num_synced"]) == (3, 3)
     assert result["parts"].keys() == PARTS
     assert result["parts"]["U-Net"]["num_calls"] == 2
