@@ -146,8 +146,8 @@ def table(resolution: int, result: dict[str, Any]) -> str:
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
     line = (
         f"{result['way']}, {resolution} px, {result['num_frames']} frames, {result['num_steps']} steps, "
-        f"{result['dtype']} on {result['device']}, PyTorch {result['torch']}; after loading "
-        f"{result['seconds_per_frame']:.3g} s per frame, with {result['processor_seconds_per_frame']:.3g} s of CPU time:"
+        f"{result['dtype']} on {result['device']}, PyTorch {result['torch']}; after loading, per frame: "
+        f"{result['seconds_per_frame']:.3g} s, {result['processor_seconds_per_frame']:.3g} s of CPU time:"
     )
     columns = COLUMNS if any(row[COLUMNS[-1]] is not None for row in rows) else COLUMNS[:-1]
     return f"{line}\n\n{markdown_table(columns, rows)}\n"
