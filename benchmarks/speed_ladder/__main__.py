@@ -26,7 +26,7 @@ from benchmarks.speed_ladder.dubs import make_dubs
 from benchmarks.speed_ladder.ladder import Ladder, tile_frames
 from benchmarks.speed_ladder.plot import draw
 from benchmarks.speed_ladder.quality import measure_quality
-from benchmarks.speed_ladder.rows import Row, chosen_rows, parse_row
+from benchmarks.speed_ladder.rows import REFERENCE, Row, chosen_rows, parse_row
 from benchmarks.speed_ladder.summary import summarize
 from benchmarks.speed_ladder.times import measure_times, stored_times
 from benchmarks.speed_ladder.whole import measure_whole, stored_wholes
@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for clips, stored results and tables")
     add("--rows", nargs="+", metavar="NAME", help="names of rows.py (default: all), always with the reference")
+    add("--reference", default=REFERENCE.name, metavar="NAME", help="row to compare with (default: %(default)s)")
     add("--add_row", type=parse_row, action="append", default=[], metavar="NAME=ARGUMENTS", help="of ./inference.sh")
     add("--dubs", type=int, default=20, help="number of held-out dubs (default: %(default)s)")
     add("--seeds", type=int, default=3, help="number of noise seeds (default: %(default)s)")
@@ -113,7 +114,7 @@ def _main(options: argparse.Namespace) -> int:
     if min(options.dubs, options.seeds, options.processes) < 1 or options.frames < 32 or options.sheets < 0:
         raise InputError("--dubs, --seeds and --processes must be at least 1, --frames 32, --sheets 0")
     torch.set_num_threads(1)
-    rows = [*chosen_rows(options.rows), *options.add_row]
+    rows = [*chosen_rows(options.rows, options.reference), *options.add_row]
     weights = forwarded(options)
     _, build = chosen_build(build_inference_parser().parse_args(weights))
     claim_folder(options.out, PROGRAM, _REMEDY)

@@ -31,7 +31,7 @@ def _sampled(name: str, steps: int, spacing: str = "trailing", others: str = "")
 
 
 REFERENCE = _sampled("20 leading", 20, "leading")
-"""The published sampling in overlapping windows: all rows are compared with it."""
+"""The published sampling in overlapping windows: all rows are compared with it by default."""
 
 _LATE = "--guidance_interval 0 0.5"
 """Guided at timesteps of at most 500: of two trailing steps, only the second."""
@@ -66,14 +66,15 @@ def parse_row(text: str) -> Row:
     return Row(name, tuple(shlex.split(arguments)))
 
 
-def chosen_rows(names: Sequence[str] | None) -> list[Row]:
-    """Return the named rows (all by default) in the order of `ROWS`, always with the reference.
+def chosen_rows(names: Sequence[str] | None, reference: str = REFERENCE.name) -> list[Row]:
+    """Return the reference, then the named rows (all by default) in the order of `ROWS`.
 
     Raises:
         InputError: a name is unknown.
     """
-    known = [row.name for row in ROWS]
-    unknown = [name for name in names or () if name not in known]
+    known = {row.name: row for row in ROWS}
+    unknown = [name for name in (reference, *(names or ())) if name not in known]
     if unknown:
         raise InputError(f"unknown row {unknown[0]!r}: use {'; '.join(known)}")
-    return [row for row in ROWS if names is None or row.name in names or row is REFERENCE]
+    first = known[reference]
+    return [first, *(row for row in ROWS if row is not first and (names is None or row.name in names))]

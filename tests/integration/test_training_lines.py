@@ -51,7 +51,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
     (folder / "configs").symlink_to(copy / "configs")
     # What the documented `python -m demo.training.spatial_weights` writes.
     write_unet(folder / "runs/spatial.pt", load_config(copy / "configs/demo/unet_stage1.yaml", UNetRun).model)
-    for name in ("CLIPS", "HELD_OUT", "data/train", "data/val", "OUT/high_visual_quality"):
+    for name in ("CLIPS", "HELD_OUT", "data/train", "data/train_48", "data/val", "OUT/high_visual_quality"):
         write_clip_stand_ins(folder / name)
     for run, weights in EARLIER.items():
         claim_run(folder / "runs" / run)

@@ -61,6 +61,7 @@ def test_rows_have_arguments_of_the_command_line_and_every_preset_is_one() -> No
     assert len(set(names)) == len(names)
     assert {f"preset {name}" for name in PRESETS} <= set(names)
     assert chosen_rows(["2 leading"])[0] is REFERENCE
+    assert [row.name for row in chosen_rows(["2 leading"], "preset fast")] == ["preset fast", "2 leading"]
     assert parse_row("mine=--preset fast --seed 1") == Row("mine", ("--preset", "fast", "--seed", "1"))
     with pytest.raises(InputError, match="unknown row '3'"):
         chosen_rows(["3"])
