@@ -78,12 +78,13 @@ def screenshot(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_example(page: "Page", steps: int) -> None:
+def run_example(page: "Page", steps: int | None) -> None:
     """Run the example to the end and show one moment side by side."""
     page.click("#example")
     page.wait_for_selector("#video video", state="attached")
-    page.fill("#steps input[type=number]", str(steps))
-    page.press("#steps input[type=number]", "Tab")
+    if steps is not None:
+        page.fill("#steps input[type=number]", str(steps))
+        page.press("#steps input[type=number]", "Tab")
     page.click("#run")
     page.wait_for_selector("#status [data-state=done]")
     page.get_by_role("tab", name="Side by side").click()
@@ -127,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="{app,animation}")
     app = commands.add_parser("app", help="screenshot of the app")
     app.add_argument("--out", type=Path, default=REPOSITORY_ROOT / "assets" / "app.png")
-    app.add_argument("--steps", type=int, default=20, help="denoising steps (default: %(default)s)")
+    app.add_argument("--steps", type=int, help="denoising steps (default: of the page's preset)")
     app.set_defaults(run=screenshot)
     webp = commands.add_parser("animation", help="animation of source and result")
     webp.add_argument("video", type=Path)
