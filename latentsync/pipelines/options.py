@@ -26,6 +26,8 @@ PUBLISHED = {
 """Options for which the published system has a single value; `exact` requires it."""
 
 MAX_BATCH_WINDOWS = 64
+MAX_AUTO_WINDOWS = 8
+"""Limit of windows per forward pass that are chosen by free memory: their video frames wait in the machine's memory."""
 
 _SMALL_RESOLUTION = 256
 _FLOAT32_BYTES = 4
@@ -47,7 +49,7 @@ class LipsyncOptions:
         deepcache_interval: run the deep layers of the U-Net at every n-th step only (DeepCache); 1 disables it.
         overlap_frames: number of frames that neighbouring windows share and blend, 0 to 12.
         batch_windows: windows per forward pass, 1 to 64; affects speed, memory and rounding. None: as many as fit into
-            the free memory of a CUDA card, and 1 on other devices.
+            the free memory of a CUDA card, at most `MAX_AUTO_WINDOWS`, and 1 on other devices.
         vae_batch_size: images per VAE forward pass; affects speed and memory, not the result.
         video_fps: frame rate of the result, ``25`` or ``source``.
         crf: x264 constant rate factor, 0 (lossless) to 51.

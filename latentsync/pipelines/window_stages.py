@@ -16,7 +16,7 @@ from torch import Tensor
 from latentsync.audio.whisper_features import FeatureRows
 from latentsync.device import StageStream
 from latentsync.device_memory import fitting_batch_size
-from latentsync.pipelines.options import MAX_BATCH_WINDOWS, LipsyncOptions
+from latentsync.pipelines.options import MAX_AUTO_WINDOWS, LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.windows import WindowBlender
 
@@ -117,7 +117,7 @@ def denoise_windows(
                 lambda fraction, first=first, num_settled=num_settled: progress(first + fraction * num_settled),
             )
         if limit.num_windows is None:
-            limit.num_windows = fitting_batch_size(synthesizer.device, MAX_BATCH_WINDOWS)
+            limit.num_windows = fitting_batch_size(synthesizer.device, MAX_AUTO_WINDOWS)
         for chunk, window, result in zip(batch, windows, latents, strict=True):
             yield replace(chunk, window=replace(window, conditioning=None, latents=result))
 
