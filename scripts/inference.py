@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.errors import LatentSyncError
+from latentsync.media.probe import probe_ahead
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
 from latentsync.pipelines.video_maker import Pipeline, VideoJob, VideoMaker
 from latentsync.recipes.lipsync_arguments import (
@@ -94,8 +95,9 @@ def load(chosen: ChosenPipeline) -> LipsyncPipeline:
 
 def run_one(arguments: argparse.Namespace) -> int:
     """Generate one video and print the report, or only check that it can be generated."""
-    chosen = ChosenPipeline.of(arguments)
     video, audio, out = arguments.video_path, arguments.audio_path, arguments.video_out_path
+    probe_ahead(video, audio)
+    chosen = ChosenPipeline.of(arguments)  # imports torch
     outputs = LipsyncOutputs.of(out, chosen.options.compare)
     job = check_job(video, audio, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
     pipeline = load(chosen)

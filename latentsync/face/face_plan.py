@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from scenedetect import ContentDetector, FrameTimecode
@@ -13,6 +15,7 @@ from latentsync.face.detection import Detection, FaceDetector
 from latentsync.face.frames import shrink_frames
 from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
 from latentsync.face.tracker import FaceTracker, Track, continuations, select_track
+from latentsync.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,11 @@ _SMOOTHING_REACH = 3.0
 """Standard deviations beyond which frames are ignored."""
 
 _SMOOTHING_DEGREE = 2
+
+_FRAMES_AHEAD = 8
+"""Frames, compared with the frame before, that may wait for the face detector."""
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -134,19 +142,23 @@ def raw_plan(
     interval: int = DETECTION_INTERVAL,
     frame_size: tuple[int, int] | None = None,
 ) -> FacePlan:
-    """Return the plan before smoothing; `interval` is that of `SparseDetector`. See `plan_face`."""
+    """Return the plan before smoothing; `interval` is that of `SparseDetector`. See `plan_face`.
+
+    The frames are read and searched for cuts in a thread of their own.
+    """
     cuts, tracker, sparse = CutDetector(), FaceTracker(), SparseDetector(detector, interval)
-    for batch in _batches(frames, batch_size):
-        height, width = batch[0].shape[:2]
-        frame_size = frame_size or (width, height)
-        if tracker.num_frames == 0:
-            select_track([], selector, frame_size)  # report an invalid selector before the long work
-        is_cut = [cuts.is_cut(frame) for frame in batch]
-        factors = np.array([frame_size[0] / width, frame_size[1] / height])
-        for faces, cut in zip(sparse.detect(batch, is_cut), is_cut, strict=True):
-            tracker.add([_scaled(face, factors) for face in faces], cut)
-        if progress is not None:
-            progress(tracker.num_frames)
+    with closing(prefetch(((frame, cuts.is_cut(frame)) for frame in frames), _FRAMES_AHEAD)) as marked:
+        for pairs in _batches(marked, batch_size):
+            batch, is_cut = zip(*pairs, strict=True)
+            height, width = batch[0].shape[:2]
+            frame_size = frame_size or (width, height)
+            if tracker.num_frames == 0:
+                select_track([], selector, frame_size)  # report an invalid selector before the long work
+            factors = np.array([frame_size[0] / width, frame_size[1] / height])
+            for faces, cut in zip(sparse.detect(batch, is_cut), is_cut, strict=True):
+                tracker.add([_scaled(face, factors) for face in faces], cut)
+            if progress is not None:
+                progress(tracker.num_frames)
     tracks = tracker.tracks()
     followed = _select_tracks(tracks, selector, frame_size or (1, 1))
     if tracks and not followed:
@@ -214,9 +226,8 @@ def _smoothing_weights(offsets: np.ndarray, width: float) -> np.ndarray:
     return np.linalg.solve(powers.T @ (share[:, None] * powers), (share[:, None] * powers).T)[0]
 
 
-def _batches(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    iterator = iter(frames)
-    while batch := list(islice(iterator, size)):
+def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+    while batch := list(islice(items, size)):
         yield batch
 
 

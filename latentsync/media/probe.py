@@ -4,14 +4,16 @@ import json
 import math
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from latentsync.errors import InputError, ToolError
+from latentsync.errors import InputError, LatentSyncError, ToolError
 from latentsync.media.ffmpeg_tools import (
     CONTAINERS,
     MAX_PIXELS,
@@ -119,6 +121,19 @@ def probe_audio(path: str | Path) -> AudioInfo:
         codec=stream.get("codec_name", "unknown"),
         duration_s=_duration(stream, content),
     )
+
+
+def probe_ahead(video: Path, audio: Path) -> list[Thread]:
+    """Probe both files in the returned threads; `probe_video` and `probe_audio` use the results, or raise the error."""
+
+    def probe(function: Callable[[Path], object], path: Path) -> None:
+        with suppress(LatentSyncError, OSError):
+            function(path)
+
+    threads = [Thread(target=probe, args=pair, daemon=True) for pair in ((probe_video, video), (probe_audio, audio))]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def probe_streams(path: Path, formats: Sequence[str] = CONTAINERS) -> Mapping[str, Any]:

@@ -50,11 +50,11 @@ from latentsync.pipelines.lipsync_job import (
     check_length,
 )
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
-from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
 from latentsync.pipelines.window_stages import Chunk, Window, decode_windows, denoise_windows, encode_windows
 from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
+from latentsync.prefetch import prefetch
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.temporary_files import temporary_folder
 
@@ -243,17 +243,16 @@ class LipsyncPipeline:
             flags = SCALE_FLAGS if size == frame_size else REDUCE_FLAGS
         with VideoReader(job.video.path, job.fps, job.num_frames, size, scale_flags=flags) as reader:
             total = min(job.num_frames, reader.info.num_frames_at(job.fps))
-            with closing(prefetch(iter(reader), DECODED_AHEAD)) as frames:
-                plan = plan_face(
-                    frames,
-                    detector,
-                    job.options.face,
-                    batch_size,
-                    lambda done: job.progress("faces", done, max(total, done)),
-                    float(job.fps),
-                    exact,
-                    frame_size,
-                )
+            plan = plan_face(
+                reader,
+                detector,
+                job.options.face,
+                batch_size,
+                lambda done: job.progress("faces", done, max(total, done)),
+                float(job.fps),
+                exact,
+                frame_size,
+            )
         if not plan.segments():
             raise InputError(f"no face was found in {job.video.path}: use a video that shows a face")
         return plan

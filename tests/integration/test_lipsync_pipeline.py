@@ -15,8 +15,8 @@ from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.prefetch import prefetch
 from latentsync.pipelines.synthesis import WindowSynthesizer
+from latentsync.prefetch import prefetch
 from tests.tiny_pipeline import tiny_pipeline
 
 WIDTH, HEIGHT = 128, 112

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu_report.networks import unet_run
 from benchmarks.gpu_report.section import SIZES, Setup
 from benchmarks.gpu_report.training import random_batch
-from benchmarks.training_speed import OPTIMIZER, build_step, copy_rate, matrix_rates, table_rows
+from benchmarks.training_speed import OPTIMIZER, TotalFlops, build_step, copy_rate, matrix_rates, table_rows
 from latentsync.training.training_step import StepContext
 
 SETUP = Setup(SIZES["tiny"], torch.device("cpu"))
@@ -47,3 +49,13 @@ def test_the_table_has_the_floor_of_every_part():
     rows = table_rows({"a": 1.0, "b": 3.0}, {"a": 0.5, "b": 1.0}, {})
     assert [row["of the step"] for row in rows] == ["25.0%", "75.0%", "100.0%"]
     assert rows[-1]["floor, s"] == pytest.approx(1.5)
+
+
+def test_operations_without_modules_are_those_with_them():
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    totals = []
+    for counter in (TotalFlops(), FlopCounterMode(display=False)):
+        with counter:
+            checkpoint(model, torch.ones(2, 8, requires_grad=True), use_reentrant=False).sum().backward()
+        totals.append(counter.get_total_flops())
+    assert totals[0] == totals[1] > 0

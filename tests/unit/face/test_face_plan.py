@@ -1,5 +1,7 @@
 """Cuts, the plan of a video, and smoothing over time."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -113,21 +115,22 @@ def test_an_invalid_selector_is_reported_before_detection():
     assert detector.batches == []
 
 
-def test_frames_are_read_one_batch_at_a_time():
+def test_few_frames_are_read_ahead_of_the_detector():
     taken = []
 
     def counted():
-        for i, frame in enumerate(still(20)):
+        for i, frame in enumerate(still(40)):
             taken.append(i)
             yield frame
 
     class Watching(ScriptedDetector):
         def detect(self, frames):
-            assert len(taken) == sum(self.batches) + len(frames)
+            time.sleep(0.02)  # the thread that reads reaches its limit
+            assert 0 <= len(taken) - sum(self.batches) - len(frames) <= 8
             return super().detect(frames)
 
-    plan_face(counted(), Watching([[detection(200, 200)]] * 20), batch_size=4)
-    assert len(taken) == 20
+    plan_face(counted(), Watching([[detection(200, 200)]] * 40), batch_size=4)
+    assert len(taken) == 40
 
 
 def test_adjacent_segments_stay_separate():

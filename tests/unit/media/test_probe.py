@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError, ToolError
-from latentsync.media.probe import probe_audio, probe_video
+from latentsync.media import probe
+from latentsync.media.probe import probe_ahead, probe_audio, probe_video
 from tests.unit.media.conftest import HEIGHT, WIDTH, MakeClip, ffmpeg
 
 
@@ -35,6 +36,16 @@ def test_wide_pixels_widen_the_size(make_clip: MakeClip) -> None:
 def test_sound(click_wav: Path) -> None:
     info = probe_audio(click_wav)
     assert (info.sample_rate, info.channels, info.codec, info.duration_s) == (44100, 2, "pcm_s16le", 2.0)
+
+
+def test_probing_ahead(make_clip: MakeClip, click_wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = make_clip("a.mp4", num_frames=45)
+    for thread in [*probe_ahead(video, click_wav), *probe_ahead(tmp_path / "missing.mp4", video)]:
+        thread.join()
+    with pytest.raises(InputError, match=r"missing\.mp4 does not exist"):
+        probe_video(tmp_path / "missing.mp4")
+    monkeypatch.setattr(probe, "run_tool", lambda *arguments: pytest.fail("probed again"))
+    assert (probe_video(video).num_frames_estimate, probe_audio(click_wav).duration_s) == (45, 2.0)
 
 
 def test_audio_file_with_a_cover_image_is_not_a_video(click_wav: Path, tmp_path: Path) -> None:

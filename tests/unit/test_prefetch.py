@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from latentsync.pipelines.prefetch import prefetch
+from latentsync.prefetch import prefetch
 
 
 def test_items_arrive_in_order_through_two_stages():
