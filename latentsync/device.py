@@ -104,18 +104,19 @@ def release_memory(device: torch.device) -> None:
 
 
 class StageStream:
-    """A stage of a pipeline that runs in a thread of its own, on a CUDA stream of its own, beside the other stages.
+    """The CUDA stream of a stage of a pipeline: its own if the stage runs in a thread of its own.
 
     The block of `with stream():` is the work of the stage. What was queued on the default stream is done before it,
     and the work is complete when the block ends. Tensors that the block reads must be kept until then. No effect on
-    other devices.
+    other devices, and if the stages run in turns.
 
     Args:
         device: device of the stage.
+        is_concurrent: the stage runs beside others.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    def __init__(self, device: torch.device, is_concurrent: bool) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" and is_concurrent else None
         self._device = device
 
     @contextmanager

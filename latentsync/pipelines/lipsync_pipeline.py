@@ -7,7 +7,8 @@ generates the mouth:
 
 The stages of the second pass are generators. Reading, aligning, the networks, pasting and writing run concurrently,
 each in its own thread (`prefetch`), and are connected by bounded queues: memory holds a few windows of frames, whatever
-the length of the video. On a CUDA card encoding, denoising and decoding have a thread and a stream each.
+the length of the video. With `LipsyncOptions.concurrent_stages` encoding, denoising and decoding have a thread each,
+and on a CUDA card a stream each.
 """
 
 import time
@@ -311,17 +312,13 @@ class LipsyncPipeline:
             job.progress("lips", num_frames, job.num_frames)
 
         features = WhisperFeatures(self.audio_encoder, job.samples, job.options.exact)
-        with closing(self._beside(chunks)) as encoded:
+        with closing(_stage(job, chunks)) as encoded:
             yield from denoise_windows(self.synthesizer, encoded, features, job.fps, job.options, report)
 
     def decode(self, job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
         """Blend the latents of overlapping windows and decode each frame."""
-        with closing(self._beside(chunks)) as denoised:
+        with closing(_stage(job, chunks)) as denoised:
             yield from decode_windows(self.synthesizer, denoised, job.options)
-
-    def _beside(self, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
-        """Run a stage of the networks beside the next on a CUDA card, in a thread; in turns elsewhere."""
-        return prefetch(chunks, 1) if self.device.type == "cuda" else chunks
 
     def paste(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[PastedFrame, None, None]:
         """Paste the generated crops into their frames; yield the frames in order."""
@@ -386,6 +383,11 @@ def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> C
         return lambda index: aligner.matrix(plan.anchors[index])
 
     return start_interval
+
+
+def _stage(job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
+    """Run a stage of the networks in a thread of its own if the job has concurrent stages, else within the next."""
+    return prefetch(chunks, 1) if job.options.concurrent_stages else chunks
 
 
 def _ignore_progress(stage: str, done: float, total: int) -> None:

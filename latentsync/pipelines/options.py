@@ -51,6 +51,8 @@ class LipsyncOptions:
         batch_windows: windows per forward pass, 1 to 64; affects speed, memory and rounding. None: as many as fit into
             the free memory of a CUDA card, at most `MAX_AUTO_WINDOWS`, and 1 on other devices.
         vae_batch_size: images per VAE forward pass; affects speed and memory, not the result.
+        concurrent_stages: encode, denoise and decode different windows at the same time, each in a thread and, on a
+            CUDA card, in a stream of its own, which needs more memory; does not affect the result.
         video_fps: frame rate of the result, ``25`` or ``source``.
         crf: x264 constant rate factor, 0 (lossless) to 51.
         face: face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
@@ -74,6 +76,7 @@ class LipsyncOptions:
     overlap_frames: int = 4  # 0 takes 0.81 of the CPU time, 8 takes 1.38
     batch_windows: int | None = 1
     vae_batch_size: int = BATCH_SIZE
+    concurrent_stages: bool = False
     video_fps: str = "25"
     crf: int = 18
     face: str = "largest"
@@ -125,6 +128,8 @@ def memory_remedy(
         changes.append("--batch_size 1")
     if options is not None and options.vae_batch_size > 1:
         changes.append("--vae_batch_size 1")
+    if options is not None and options.concurrent_stages:
+        changes.append("leaving --concurrent_stages out")
     if dtype.itemsize == _FLOAT32_BYTES:
         changes.append("--dtype bfloat16" if device.type == "cpu" else "--dtype float16")
     if resolution > _SMALL_RESOLUTION:

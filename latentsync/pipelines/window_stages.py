@@ -65,7 +65,7 @@ class Chunk:
 def encode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
     """Encode every crop once; the latents of shared frames are those of the previous window."""
     previous: Tensor | None = None
-    stream = StageStream(synthesizer.device)
+    stream = StageStream(synthesizer.device, options.concurrent_stages)
     for chunk in chunks:
         if (window := chunk.window) is None:
             yield chunk
@@ -98,7 +98,7 @@ def denoise_windows(
         options: options of the job.
         progress: receives the number of finished frames after each denoising step; may raise to stop.
     """
-    stream = StageStream(synthesizer.device)
+    stream = StageStream(synthesizer.device, options.concurrent_stages)
     limit = BatchLimit(options.batch_windows)
     for batch in batch_chunks(chunks, limit):
         windows = [chunk.window for chunk in batch if chunk.window is not None]
@@ -125,7 +125,7 @@ def denoise_windows(
 def decode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
     """Blend the latents of overlapping windows, then decode every frame once, when no later window changes it."""
     blender = WindowBlender()
-    stream = StageStream(synthesizer.device)
+    stream = StageStream(synthesizer.device, options.concurrent_stages)
     pending: deque[Tensor] = deque()
     for chunk in chunks:
         if (window := chunk.window) is None or window.latents is None:

@@ -29,6 +29,7 @@ from latentsync.storage.content_cache import content_key
 from latentsync.weights import (
     AUXILIARY,
     CHECKPOINTS,
+    DEMO_UNET,
     MTCNN_FALLBACK,
     REPOSITORY_ROOT,
     UNET,
@@ -64,8 +65,8 @@ class ChosenWeights:
 
     @property
     def is_demo(self) -> bool:
-        """True for the demo weights, unless the user named them as files."""
-        return self.version == "demo"
+        """True for the bundled weights, also if the user named them as files."""
+        return self.version == "demo" or self.unet_checkpoint.resolve().parent == (CHECKPOINTS / DEMO_UNET).parent
 
     @property
     def name(self) -> str:

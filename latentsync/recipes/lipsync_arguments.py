@@ -90,13 +90,14 @@ def add_weight_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the arguments of face detector, VAE, device, dtype, compilation and VAE batch size."""
+    """Add the arguments of face detector, VAE, device, dtype, compilation, concurrency and VAE batch size."""
     add = parser.add_argument
     add("--detector", choices=DETECTORS, default="auto")
     add("--vae", choices=VAES, help="tiny is faster and less exact (default: of the preset, or full)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     add("--compile", action="store_true", help="compile the U-Net at the start, which takes minutes")
+    add("--concurrent_stages", action="store_true", help="encode, denoise and decode at the same time; more memory")
     add("--vae_batch_size", type=int, default=BATCH_SIZE, help="VAE images at once (default: %(default)s)")
 
 
@@ -187,6 +188,7 @@ def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: s
         overlap_frames=overlap,
         batch_windows=arguments.batch_size,
         vae_batch_size=arguments.vae_batch_size,
+        concurrent_stages=arguments.concurrent_stages,
         video_fps=getattr(arguments, "video_fps", DEFAULTS.video_fps),
         crf=arguments.crf,
         face=getattr(arguments, "face", DEFAULTS.face),

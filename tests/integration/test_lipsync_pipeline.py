@@ -16,7 +16,6 @@ from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
-from latentsync.prefetch import prefetch
 from tests.tiny_pipeline import tiny_pipeline
 
 WIDTH, HEIGHT = 128, 112
@@ -116,12 +115,10 @@ def test_equal_seed_gives_equal_files_whatever_the_batch_and_another_seed_does_n
     assert np.abs(first - other).max() > 5
 
 
-def test_stages_in_threads_of_their_own_change_nothing(pipeline: LipsyncPipeline, tmp_path: Path, monkeypatch):
-    """As on a CUDA card, where encoding, denoising and decoding overlap."""
+def test_concurrent_stages_change_nothing(pipeline: LipsyncPipeline, tmp_path: Path):
     video, speech = make_video(tmp_path / "v.mp4", 40), make_speech(tmp_path / "s.wav", 2.4)
     pipeline(video, speech, tmp_path / "turns.mp4", QUICK)
-    monkeypatch.setattr(LipsyncPipeline, "_beside", lambda self, chunks: prefetch(chunks, 1))
-    pipeline(video, speech, tmp_path / "threads.mp4", QUICK)
+    pipeline(video, speech, tmp_path / "threads.mp4", replace(QUICK, concurrent_stages=True))
     assert (tmp_path / "threads.mp4").read_bytes() == (tmp_path / "turns.mp4").read_bytes()
 
 

@@ -85,7 +85,7 @@ def test_a_stage_waits_for_the_default_stream_and_is_complete_at_its_end(monkeyp
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", current)
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: f"default of {device}")
-    stream = StageStream(torch.device("cuda", 1))
+    stream = StageStream(torch.device("cuda", 1), is_concurrent=True)
     for _ in range(2):
         with stream():
             events.append("work")
@@ -93,6 +93,7 @@ def test_a_stage_waits_for_the_default_stream_and_is_complete_at_its_end(monkeyp
     assert events == ["new on cuda:1", *once, *once]
 
 
-def test_a_stage_on_the_cpu_has_no_stream():
-    with StageStream(torch.device("cpu"))():
+@pytest.mark.parametrize(("device", "is_concurrent"), [("cpu", True), ("cuda", False)])
+def test_a_stage_on_the_cpu_or_in_turns_has_no_stream(device: str, is_concurrent: bool):
+    with StageStream(torch.device(device), is_concurrent)():
         assert torch.ones(2).sum() == 2
