@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demo.synthetic.mouth_track import mouth_track, sample_track
+from latentsync.audio.mouth_track import mouth_track, sample_track
 from latentsync.cli import OneLineParser
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector

@@ -1,4 +1,4 @@
-"""Create synthetic data: `python -m demo.synthetic dataset|raw|clip|speech --help`."""
+"""Create synthetic data: `python -m demo.synthetic dataset|raw|clip|speech|voices --help`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from demo.synthetic.clip import Alignment, TalkingClip, write_video
 from demo.synthetic.clip_set import DatasetConfig, make_dataset
 from demo.synthetic.raw import RawConfig, make_raw_videos
-from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_wav
+from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_voices, write_wav
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
 from latentsync.storage.output_file import atomic_output, check_output_file
@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     speech.add_argument("--seconds", type=float, default=5.0)
     speech.add_argument("--text", default=None, help="text to speak instead of random sentences, in full length")
     speech.add_argument("--voice", choices=("female", "male"), default="female")
+    voices = commands.add_parser("voices", help="recordings of several voices as Opus, for the speech bank of adapt.sh")
+    voices.add_argument("--out", type=Path, required=True, help="folder; files of the same names are replaced")
+    voices.add_argument("--num_voices", type=int, default=8)
+    voices.add_argument("--seconds", type=float, default=12.0)
+    voices.add_argument("--seed", type=int, default=4242)
     return parser
 
 
@@ -76,6 +81,8 @@ def _run(options: argparse.Namespace) -> int:
         speech = read_wav(options.speech) if options.speech else None
         clip = TalkingClip(options.seed, options.index, options.seconds, speech, options.size)
         write_video(clip, options.out)
+    elif options.command == "voices":
+        write_voices(options.out, options.num_voices, options.seconds, options.seed)
     else:
         check_output_file(options.out, [], suffixes=(".wav",))
         rng = np.random.default_rng(options.seed)

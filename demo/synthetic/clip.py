@@ -11,14 +11,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from demo.synthetic.drawing import Bytes, Floats
-from demo.synthetic.mouth_track import mouth_track, sample_track
 from demo.synthetic.person import Person
 from demo.synthetic.renderer import Renderer, State, anchors
 from demo.synthetic.scene import Scene
 from demo.synthetic.speech import SAMPLE_RATE, Speech, random_speech, write_wav
+from latentsync.audio.mouth_track import mouth_track, sample_track
 from latentsync.face.align import Aligner, invert, tall_size
 from latentsync.media.ffmpeg_tools import raw_video_input
-from latentsync.media.transcode import BT709_TAGS, encode_frames, rgb_to_bt709
+from latentsync.media.transcode import encode_frames
 from latentsync.storage.temporary_files import temporary_folder
 
 FPS = 25
@@ -28,8 +28,6 @@ FRAME_SIZE = 512
 _JITTER = 0.02
 """Deviation of detected anchors from the true ones, as a share of the eye distance."""
 _CROP_SUPERSAMPLING = 2.0
-_CROP_CRF = 6
-_CROP_KEY_FRAMES = 25
 
 Alignment = Literal["aligned", "fixed_box"]
 
@@ -224,20 +222,3 @@ def write_video(clip: TalkingClip, path: Path, crf: int = 18) -> None:
         write_wav(audio, clip.samples)
         video = raw_video_input(clip.frame_size, clip.frame_size, FPS)
         encode_frames(clip.frames(), video, audio, path, movflags="+faststart", **options, **audio_options)
-
-
-def write_training_clip(crops: np.ndarray, audio: Path, path: Path) -> None:
-    """Write crops (f, R, R, 3) uint8 and an audio file as a training clip, atomically.
-
-    H.264 4:4:4, near lossless: at 128 px, 4:2:0 stays at 36 to 40 dB at any bit rate, 4:4:4 reaches 44 to 46 dB with
-    340 kB for 6 s. A key frame every second makes reading a window cheap. The audio is lossless (ALAC).
-
-    Raises:
-        ToolError: ffmpeg is missing or fails.
-    """
-    options = {
-        "vcodec": "libx264", "crf": _CROP_CRF, "g": _CROP_KEY_FRAMES, "threads": 1, "pix_fmt": "yuv444p",
-        **BT709_TAGS,
-    }  # fmt: skip
-    video = rgb_to_bt709(raw_video_input(crops.shape[1], crops.shape[1], FPS))
-    encode_frames(crops, video, audio, path, movflags="+faststart", acodec="alac", **options)

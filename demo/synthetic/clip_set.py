@@ -20,9 +20,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from demo.synthetic.clip import Alignment, TalkingClip, write_training_clip
+from demo.synthetic.clip import Alignment, TalkingClip
 from demo.synthetic.speech import SAMPLE_RATE, add_noise, write_wav
 from latentsync.errors import InputError
+from latentsync.media.training_clip import write_training_clip
 from latentsync.storage.owned_folder import claim_folder, locked
 from latentsync.storage.temporary_files import temporary_path
 
@@ -145,7 +146,7 @@ def _write_training_clip(folder: Path) -> None:
     if not (folder / "crops.npy").is_file() or not (folder / "speech.wav").is_file():
         raise InputError(f"{folder} lacks crops.npy or speech.wav: remove the folder, then it is created again")
     crops = np.load(folder / "crops.npy", mmap_mode="r")
-    write_training_clip(crops, folder / "speech.wav", folder / TRAINING_CLIP)
+    write_training_clip(crops, crops.shape[1], folder / "speech.wav", folder / TRAINING_CLIP)
 
 
 def make_dataset(config: DatasetConfig, num_workers: int = 1) -> int:

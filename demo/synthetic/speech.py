@@ -17,6 +17,10 @@ from scipy.signal import resample_poly
 
 from demo.synthetic.drawing import Floats
 from latentsync.errors import ToolError
+from latentsync.media.ffmpeg_tools import media_input
+from latentsync.media.transcode import write_media
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.temporary_files import temporary_folder
 
 SUBJECTS = (
     "my brother", "the old captain", "every child", "our neighbour", "a quiet woman", "the whole village",
@@ -188,3 +192,19 @@ def read_wav(path: Path) -> Floats:
         data = np.frombuffer(source.readframes(source.getnframes()), dtype="<i2")
     mono = data.reshape(-1, channels).mean(axis=1).astype(np.float32) / 32768.0
     return resample(mono, rate)
+
+
+def write_voices(folder: Path, num_voices: int, duration_s: float, seed: int) -> None:
+    """Write `voice_1.ogg` and so on: random sentences of alternately male and female voices, as Opus at 16 kbit/s.
+
+    Raises:
+        ToolError: espeak-ng or ffmpeg is missing or fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, num_voices + 1):
+        speech = random_speech(np.random.default_rng([seed, number]), duration_s, feminine=number % 2 == 0)
+        path = folder / f"voice_{number}.ogg"
+        with temporary_folder() as temporary, atomic_write(path) as beside:
+            write_wav(temporary / "speech.wav", speech.samples)
+            streams = [media_input(temporary / "speech.wav")["a:0"]]
+            write_media(streams, beside, acodec="libopus", audio_bitrate="16k", fflags="+bitexact")

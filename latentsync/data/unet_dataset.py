@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -70,6 +70,35 @@ class UNetDataConfig:
         return 2 * self.num_frames
 
 
+class AudioTokens(Protocol):
+    """Source of the audio of a window; picklable for the processes of the data loader."""
+
+    def __call__(self, clip: TrainingClip, start: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the tokens (num_frames, 10 (layers+1), width) float32 of a window.
+
+        Args:
+            clip: the clip.
+            start: first frame of the window.
+            num_frames: frames of the window.
+            rng: source of random choices.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class OwnAudio:
+    """The audio tokens of the clip itself, from its cached Whisper rows."""
+
+    features: ClipFeatures
+    fps: int
+
+    def __call__(self, clip: TrainingClip, start: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the tokens of a window, see `AudioTokens`."""
+        rows = self.features.whisper_rows(clip)
+        numbers = [frame_rows(frame, Fraction(self.fps), len(rows)) for frame in range(start, start + num_frames)]
+        return rows[np.array(numbers)].reshape(num_frames, -1, rows.shape[-1]).astype(np.float32)
+
+
 class UNetDataset(ClipDataset):
     """One item per clip and epoch, a function of (key, seed) alone.
 
@@ -91,6 +120,7 @@ class UNetDataset(ClipDataset):
         seed: int,
         load_pixels: bool = False,
         load_mel: bool = False,
+        audio: AudioTokens | None = None,
     ) -> None:
         """Initialize the data set.
 
@@ -101,6 +131,7 @@ class UNetDataset(ClipDataset):
             seed: of all random choices.
             load_pixels: add `pixels` to items with cached latents.
             load_mel: add `mel` to the items.
+            audio: source of the audio tokens; None: the clip's own audio.
 
         Raises:
             ValueError: a clip is too short.
@@ -108,14 +139,16 @@ class UNetDataset(ClipDataset):
         super().__init__(clips, features, config.min_frames, seed)
         self.config = config
         self.load_pixels, self.load_mel = load_pixels, load_mel
+        self.audio = OwnAudio(features, config.video_fps) if audio is None else audio
 
     def __getitem__(self, key: ItemKey) -> dict[str, Any]:
         if self.config.windows_per_clip is not None:
             key = ItemKey(key.index, key.epoch % self.config.windows_per_clip)
         clip = self.clips[key.index]
-        start, reference_start = draw_windows(item_generator(self.seed, key), clip.num_frames, self.config.num_frames)
+        rng = item_generator(self.seed, key)
+        start, reference_start = draw_windows(rng, clip.num_frames, self.config.num_frames)
         item = {
-            "audio": self._tokens(clip, start),
+            "audio": self.audio(clip, start, self.config.num_frames, rng),
             "clip": str(clip.path),
             "clip_key": clip.content_key,
             "start": start,
@@ -131,12 +164,6 @@ class UNetDataset(ClipDataset):
             )
             item["mel"] = mel[None]
         return item
-
-    def _tokens(self, clip: TrainingClip, start: int) -> np.ndarray:
-        rows = self.features.whisper_rows(clip)
-        fps = Fraction(self.config.video_fps)
-        numbers = [frame_rows(frame, fps, len(rows)) for frame in range(start, start + self.config.num_frames)]
-        return rows[np.array(numbers)].reshape(len(numbers), -1, rows.shape[-1]).astype(np.float32)
 
     def _latents(self, clip: TrainingClip, start: int, reference_start: int) -> dict[str, np.ndarray]:
         latents, length = self.features.latents(clip), self.config.num_frames

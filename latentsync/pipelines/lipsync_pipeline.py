@@ -28,19 +28,16 @@ from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.align import Aligner, alignment_matrices, crop_faces, crop_faces_as_published
-from latentsync.face.detection import FaceDetector, FollowingDetector
-from latentsync.face.face_plan import FacePlan, plan_face
-from latentsync.face.frames import reduced_size
+from latentsync.face.detection import FaceDetector
+from latentsync.face.face_plan import FacePlan
 from latentsync.face.paste import FacePaster, PublishedPaster
-from latentsync.face.sparse_detection import DETECTION_INTERVAL
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.media.ffmpeg_tools import REDUCE_FLAGS, SCALE_FLAGS
 from latentsync.media.pingpong import PingPongReader, source_index
-from latentsync.media.reader import VideoReader
 from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
+from latentsync.pipelines.face_pass import find_face
 from latentsync.pipelines.lipsync_job import (
     Cancelled,
     FrameCallback,
@@ -59,7 +56,6 @@ from latentsync.prefetch import prefetch
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.temporary_files import temporary_folder
 
-DETECTION_BATCH = 16
 DECODED_AHEAD = 8
 """Decoded frames that may wait for the next stage."""
 
@@ -237,26 +233,15 @@ class LipsyncPipeline:
         """
         detector = self.exact_detector if job.options.exact else self.detector
         assert detector is not None  # see check_options
-        frame_size, exact = (job.video.width, job.video.height), job.options.exact
-        size, flags, batch_size = frame_size, SCALE_FLAGS, DETECTION_BATCH
-        if isinstance(detector, FollowingDetector) and not exact:
-            size, batch_size = reduced_size(*frame_size, detector.longest_side), 2 * DETECTION_INTERVAL
-            flags = SCALE_FLAGS if size == frame_size else REDUCE_FLAGS
-        with VideoReader(job.video.path, job.fps, job.num_frames, size, scale_flags=flags) as reader:
-            total = min(job.num_frames, reader.info.num_frames_at(job.fps))
-            plan = plan_face(
-                reader,
-                detector,
-                job.options.face,
-                batch_size,
-                lambda done: job.progress("faces", done, max(total, done)),
-                float(job.fps),
-                exact,
-                frame_size,
-            )
-        if not plan.segments():
-            raise InputError(f"no face was found in {job.video.path}: use a video that shows a face")
-        return plan
+        return find_face(
+            job.video,
+            job.fps,
+            detector,
+            job.options.face,
+            job.num_frames,
+            job.options.exact,
+            lambda done, total: job.progress("faces", done, total),
+        )
 
     def find_intervals(self, job: LipsyncJob, plan: FacePlan) -> list[FaceInterval]:
         """Split the result into parts with and without the face; published windows continue across cuts."""

@@ -24,6 +24,7 @@ from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipe
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.presets import find_preset
 from latentsync.pipelines.synthesis import WeightFiles
+from latentsync.recipes.adapted_weights import read_adapted
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.storage.content_cache import content_key
 from latentsync.weights import (
@@ -56,12 +57,14 @@ class ChosenWeights:
         unet_checkpoint: U-Net weights.
         version: "published-512", "published-256" or "demo"; None for files named by the user.
         reason: `GIVEN` if the user named the files, `FOUND` if they were found in the checkpoints folder.
+        adapted: folder of weights adapted to one person, which the user named; None for others.
     """
 
     unet_config: Path
     unet_checkpoint: Path
     version: str | None
     reason: str
+    adapted: Path | None = None
 
     @property
     def is_demo(self) -> bool:
@@ -71,25 +74,35 @@ class ChosenWeights:
     @property
     def name(self) -> str:
         """Short name without folders: the version, or the name of the checkpoint."""
+        if self.adapted is not None:
+            return self.adapted.name
         return self.version or self.unet_checkpoint.name
 
     def describe(self) -> str:
         """Return one line for the terminal."""
+        if self.adapted is not None:
+            return f"adapted ({self.adapted})"
         if self.reason == GIVEN:
             return f"{self.unet_checkpoint} with {self.unet_config}"
         return f"{self.version} ({self.unet_checkpoint})"
 
 
-def choose_weights(config: Path | None = None, unet: Path | None = None) -> ChosenWeights:
+def choose_weights(config: Path | None = None, unet: Path | None = None, adapted: Path | None = None) -> ChosenWeights:
     """Return the weights that the user named, or else those that `weights.find_weight_set` finds.
 
     Args:
         config, unet: configuration and checkpoint of the U-Net: both or neither.
+        adapted: folder of weights adapted to one person (`adapt.sh`), instead of both.
 
     Raises:
-        InputError: only one of them is given.
-        CheckpointError: no weights are found.
+        InputError: only one of them is given, or `adapted` as well.
+        CheckpointError: no weights are found, or the adapted ones cannot be used.
     """
+    if adapted is not None:
+        if config is not None or unet is not None:
+            raise InputError("--adapted contains configuration and weights: leave the other two options out")
+        weights = read_adapted(adapted)
+        return ChosenWeights(weights.config, weights.checkpoint, None, GIVEN, adapted)
     if (config is None) != (unet is None):
         raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
     if config is not None and unet is not None:

@@ -87,6 +87,7 @@ def add_weight_arguments(parser: argparse._ActionsContainer) -> None:
     add = parser.add_argument
     add("--unet_config_path", type=Path, help="e.g. configs/unet/stage2_512.yaml")
     add("--inference_ckpt_path", type=Path, help="e.g. checkpoints/latentsync_unet.pt")
+    add("--adapted", type=Path, metavar="FOLDER", help="weights adapted to one person by adapt.sh, instead of both")
 
 
 def add_device_arguments(parser: argparse._ActionsContainer) -> None:
@@ -151,7 +152,7 @@ def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncB
     from latentsync.device import resolve_device, resolve_dtype
     from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
 
-    weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path)
+    weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path, arguments.adapted)
     device = resolve_device(arguments.device)
     dtype = resolve_dtype(arguments.dtype, device)
     return weights, LipsyncBuild(

@@ -17,7 +17,10 @@ SETTINGS = ("segments.min_s=2.2", "validation_share=0.3", "faces.detector=mtcnn"
 
 TRAININGS = {
     "train_syncnet.sh": ("syncnet.yaml", "validation.num_clips=1", "training.batch_size=2"),
-    "train_unet.sh": ("unet_stage1.yaml", "data.cache_latents=false", "training.batch_size=1"),
+    "train_unet.sh": (
+        *("unet_stage1.yaml", "data.cache_latents=false", "training.batch_size=1"),
+        *("validation.num_videos=0", "validation.num_windows=2"),
+    ),
 }
 
 pytestmark = [pytest.mark.needs_espeak, pytest.mark.slow]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from demo.synthetic.clip import TalkingClip, write_training_clip
+from demo.synthetic.clip import TalkingClip
 from demo.synthetic.speech import read_wav, write_wav
 from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.judges import syncnet_v2
@@ -15,6 +15,7 @@ from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
+from latentsync.media.training_clip import write_training_clip
 from preprocess.step import Clip, Done, ProcessClip, Rejected
 from preprocess.steps.clip_files import SAMPLES_PER_FRAME, check_clip
 from preprocess.steps.single_face import SingleFace, write_single_face
@@ -60,7 +61,7 @@ def scorer(repository: Path) -> SyncScorer:
 
 def write_clip(folder: Path, crops: np.ndarray, samples: np.ndarray) -> Clip:
     write_wav(folder / "speech.wav", samples)
-    write_training_clip(crops, folder / "speech.wav", folder / "clip.mp4")
+    write_training_clip(crops, crops.shape[1], folder / "speech.wav", folder / "clip.mp4")
     return Clip("0" * 16, "0" * 16, "clip", folder / "clip.mp4")
 
 
@@ -179,9 +180,8 @@ def tracked(tmp_path: Path, talk: Talk) -> Clip:
     """An aligned clip of 60 frames with its segment of 224 px, in which the face fills a square of 120 px."""
     crops, samples = talk.cut(0)
     clip = write_clip(tmp_path, crops, samples)
-    write_training_clip(
-        np.repeat(np.repeat(crops, 4, 1), 4, 2)[:, :224, :224], tmp_path / "speech.wav", tmp_path / "segment.mp4"
-    )
+    large = np.repeat(np.repeat(crops, 4, 1), 4, 2)[:, :224, :224]
+    write_training_clip(large, 224, tmp_path / "speech.wav", tmp_path / "segment.mp4")
     box = np.tile(np.array([50, 40, 170, 160], np.float32), (NUM_FRAMES, 1))
     ones = np.ones(NUM_FRAMES, np.float32)
     write_single_face(tmp_path / "faces.npz", SingleFace(box, np.zeros((NUM_FRAMES, 3, 2), np.float32), ones, ones > 0))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from demo.synthetic import speech
-from demo.synthetic.mouth_track import mouth_track
 from demo.synthetic.speech import Voice, random_speech, speak
+from latentsync.audio.mouth_track import mouth_track
 from latentsync.errors import ToolError
 
 

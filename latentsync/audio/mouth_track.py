@@ -1,17 +1,17 @@
-"""Ground truth of a speaking mouth: opening and width over time, computed from the audio alone.
+"""A rule for the mouth that speech asks for: opening and width over time, computed from the audio alone.
 
 Opening is the energy between 250 and 1300 Hz, gated near silence, times the centroid between 220 and 1100 Hz (the first
 formant rises when a mouth opens). Width is the centroid between 700 and 3000 Hz (the second formant rises when lips
-spread and falls when they round).
+spread and falls when they round). The mouths of the demo's synthetic people move by this rule.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-
-from demo.synthetic.drawing import Floats
 
 TRACK_RATE_HZ = 100
 _SMOOTHING_S = 0.026
@@ -22,6 +22,7 @@ _SAMPLE_RATE = 16000
 _HOP = _SAMPLE_RATE // TRACK_RATE_HZ
 _WINDOW = 512
 
+Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 
@@ -58,7 +59,7 @@ def mouth_track(samples: Floats) -> Floats:
     return np.stack([opening, np.clip(width, 0.0, 1.0)], axis=1).astype(np.float32)
 
 
-def sample_track(track: Floats, times_s: Floats) -> Floats:
+def sample_track(track: Floats, times_s: NDArray[np.floating[Any]]) -> Floats:
     """Interpolate a track linearly at `times_s` (n,); return (n, 2). Beyond its ends the track is constant."""
     positions = np.asarray(times_s, dtype=np.float64) * TRACK_RATE_HZ
     rows = np.arange(len(track))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.synthetic.mouth_track import mouth_track, sample_track
+from latentsync.audio.mouth_track import mouth_track, sample_track
 
 RATE = 16000
 

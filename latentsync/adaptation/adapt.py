@@ -1,0 +1,307 @@
+"""Adapt the U-Net to one person: cut the footage, choose its audio, train, and check the result."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+import latentsync
+from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
+from latentsync.adaptation.footage import FPS, Progress, cut_footage
+from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck
+from latentsync.adaptation.mouth_matching import Mouths, to_range
+from latentsync.adaptation.pseudo_audio import PseudoAudio
+from latentsync.adaptation.report import AdaptationReport, choose_guidance
+from latentsync.adaptation.settings import PLAN, REMEDY, AdaptationSettings, check_settings, read_note, write_note
+from latentsync.adaptation.speech_bank import MAX_SECONDS, build_bank, heard_mouths, read_speech
+from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
+from latentsync.data.batching import ItemKey, collate
+from latentsync.data.clip_check import TrainingClip, check_clips
+from latentsync.data.clip_features import ClipFeatures, clip_samples, codec_fingerprint, encoder_fingerprint
+from latentsync.data.clip_list import list_clips
+from latentsync.data.prepare_features import prepare_features
+from latentsync.data.unet_dataset import AudioTokens, OwnAudio, UNetDataset
+from latentsync.data.video_window import read_frames
+from latentsync.device import frozen_dtype, resolve_dtype, resolve_mixed_precision
+from latentsync.errors import InputError
+from latentsync.face.detector import build_detector
+from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
+from latentsync.losses.build import build_losses
+from latentsync.media.audio_samples import SAMPLE_RATE
+from latentsync.models.vae import LatentCodec, load_vae
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.presets import find_preset
+from latentsync.recipes.adapted_weights import CONFIG, PROGRAM, RECORD, VERSION, WEIGHTS, read_adapted
+from latentsync.recipes.train_unet import initial_unet
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import ArrayCache, content_key
+from latentsync.storage.owned_folder import claim_folder, locked
+from latentsync.training.optimizers import select_trainable
+from latentsync.training.trainer import Trainer
+from latentsync.training.training_step import StepContext
+from latentsync.training.unet_step import UNetStep
+from latentsync.weights import AUXILIARY, REPOSITORY_ROOT, find_vae, locate, locate_initial
+
+logger = logging.getLogger(__name__)
+
+_CLIP_LIST = "clips.json"
+_MIN_STEPS = 10
+_TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Training clips and the held-out clip of a person."""
+
+    clips: list[TrainingClip]
+    held_out: TrainingClip
+
+
+class Adaptation:
+    """One adaptation; an interrupted one continues with the same settings.
+
+    Args:
+        settings: see `AdaptationSettings`.
+        progress: receives finished and all frames of the stages "faces" and "clips".
+        say: receives lines for the user.
+    """
+
+    def __init__(self, settings: AdaptationSettings, progress: Progress, say: Callable[[str], None] = logger.info):
+        check_settings(settings)
+        self._settings, self._progress, self._say = settings, progress, say
+        self._run, self._out, self._device = settings.run, settings.out, settings.device
+
+    def __call__(self) -> tuple[AdaptationReport | None, int]:
+        """Adapt; return the report, and the exit status: 0, or 128 + signal number with no report after a signal."""
+        claim_folder(self._out, PROGRAM, REMEDY)
+        with locked(self._out, f"wait until it ends, or {REMEDY}"):
+            if (self._out / RECORD).is_file():
+                return AdaptationReport.from_record(read_adapted(self._out).record), 0
+            return self._adapt()
+
+    def _adapt(self) -> tuple[AdaptationReport | None, int]:
+        footage = self._cut()
+        clips = [*footage.clips, footage.held_out]
+        mixed = self._mixed_clips()
+        self._say("computing features of the clips")
+        prepare_features([*clips, *mixed], self._features, self._encoder, self._codec)
+        mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
+        audio, own = self._choose_audio(footage, mouths)
+        trainer = self._trainer(_mixed(footage.clips, mixed, self._run.adaptation.mixed_share), audio)
+        check = MouthCheck(
+            self._run, self._options(), self._check_videos(footage), self._reader, self._device, self._inference_dtype
+        )
+        scale, margin = self._run.run.guidance_scale, self._run.adaptation.margin
+        self._say("checking the mouth before the training")
+        before = check(locate_initial(str(self._run.initial)), scale)
+        result = trainer.fit()
+        if result.exit_code:
+            return None, result.exit_code
+        self._say("checking the mouth after the training")
+        weights = Path(trainer.config.run_dir) / WEIGHTS
+        scales = [scale, *self._run.adaptation.guidance_scales]
+        after = choose_guidance(before, scales, lambda guidance: check(weights, guidance), margin)
+        report = AdaptationReport.of(before, after, own, margin, result.global_step, footage_seconds(clips))
+        self._write(report, weights, check.sheet_rows([before, after]), after.guidance_scale)
+        return report, 0
+
+    @cached_property
+    def _codec(self) -> LatentCodec:
+        return load_vae(find_vae(self._run.vae), self._device, self._frozen_dtype)
+
+    @cached_property
+    def _encoder(self) -> WhisperEncoder:
+        return load_whisper_encoder(locate(self._run.audio.whisper), self._device)
+
+    @cached_property
+    def _reader(self) -> Any:
+        return load_mouth_reader(locate(self._run.adaptation.mouth_reader), self._device)
+
+    @cached_property
+    def _features(self) -> ClipFeatures:
+        keys = encoder_fingerprint(self._encoder), codec_fingerprint(self._codec)
+        return ClipFeatures(ArrayCache(self._out / "cache"), self._run.data.resolution, *keys)
+
+    @property
+    def _frozen_dtype(self) -> torch.dtype:
+        return frozen_dtype(resolve_mixed_precision(self._run.training.mixed_precision, self._device))
+
+    @property
+    def _inference_dtype(self) -> torch.dtype:
+        return resolve_dtype("auto", self._device)
+
+    def _options(self) -> LipsyncOptions:
+        """Return the sampling of the checks: the defaults of the configuration."""
+        sampling = self._run.run
+        options = LipsyncOptions(sampling.inference_steps, sampling.guidance_scale)
+        return options if sampling.preset is None else replace(options, **find_preset(sampling.preset).options())
+
+    def _cut(self) -> Footage:
+        """Return the clips of all videos; those of an interrupted call are used again."""
+        paths: list[Path] = []
+        for video in self._settings.videos:
+            folder = self._out / "clips" / content_key(video)[:16]
+            if (names := read_note(folder / _CLIP_LIST)) is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._say(f"cutting the face out of {video}")
+                detector = build_detector(self._settings.detector, self._device, AUXILIARY)
+                sizes = (self._run.data.resolution, self._run.data.min_frames)
+                cut = cut_footage(video, folder, detector, self._settings.face, *sizes, self._progress)
+                names = {"clips": [path.name for path in cut]}
+                write_note(folder / _CLIP_LIST, names)
+            paths += [folder / name for name in names["clips"]]
+        usable = self._usable(paths)
+        if len(usable) < 2:
+            raise InputError("the footage is too short for clips to train on and one to check with: give more of it")
+        return Footage(usable[:-1], usable[-1])
+
+    def _mixed_clips(self) -> list[TrainingClip]:
+        folder = self._settings.mixed_clips
+        return [] if folder is None else self._usable(list_clips(folder))
+
+    def _usable(self, paths: Sequence[Path]) -> list[TrainingClip]:
+        return check_clips(paths, self._run.data.min_frames, FPS, cache=self._features.cache.folder).usable
+
+    def _mouths(self, clip: TrainingClip) -> Mouths:
+        frames = read_frames(clip.path, range(clip.num_frames), self._run.data.resolution)
+        return read_mouth(self._reader, frames)
+
+    def _choose_audio(
+        self, footage: Footage, mouths: Mapping[str, Mouths]
+    ) -> tuple[AudioTokens, tuple[str, LipAgreement]]:
+        """Return the source of the audio, and its name with the agreement of lips and sound."""
+        heard = [heard_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips]
+        seen = [mouths[clip.content_key] for clip in footage.clips]
+        agreement = lip_agreement(np.concatenate(seen), np.concatenate(heard))
+        own = OwnAudio(self._features, FPS)
+        mode = self._settings.audio
+        if mode == "auto":
+            mode = "own" if agreement.is_in_sync else "pseudo"
+        self._say(f"audio: {mode} (lips and sound: {agreement})")
+        if mode == "own":
+            return own, (mode, agreement)
+        recordings = [*self._settings.speech, *map(locate, self._run.adaptation.speech)]
+        bank = build_bank(recordings, self._encoder, FPS)
+        together = np.concatenate(seen)
+        fitted = {key: to_range(value, together, bank.mouths) for key, value in mouths.items()}
+        return PseudoAudio(bank, fitted, own), (mode, agreement)
+
+    def _trainer(self, clips: list[TrainingClip], audio: AudioTokens) -> Trainer:
+        run, resolution = self._run, self._run.data.resolution
+        losses = build_losses(
+            run.losses, self._codec, self._device, self._frozen_dtype, resolution, run.data.num_frames,
+            recompute=run.training.gradient_checkpointing,
+        )  # fmt: skip
+        unet = initial_unet(run)
+        select_trainable(unet, run.trainable)
+        for name, weight in unet.named_parameters():
+            if any(part in name for part in run.adaptation.frozen):
+                weight.requires_grad_(False)
+        step = UNetStep(unet, self._codec, losses, run.diffusion, resolution, run.training.gradient_checkpointing)
+        needs = (losses.needs_target_pixels, losses.needs_mel)
+        dataset = UNetDataset(clips, self._features, run.data, run.training.seed, *needs, audio=audio)
+        config = replace(run.training, run_dir=str(self._out / "training"), device=str(self._device))
+        config = replace(config, max_steps=self._num_steps(step, dataset, config.batch_size))
+        return Trainer(config, step, dataset, collate, resolved_config=asdict(run))
+
+    def _num_steps(self, step: UNetStep, dataset: UNetDataset, batch_size: int) -> int:
+        """Return the number of steps that fit into the time, which is measured once and then kept."""
+        plan = read_note(self._out / PLAN)
+        if plan is None:
+            seconds = _step_seconds(step, dataset, batch_size, self._device)
+            num_steps = max(_MIN_STEPS, math.floor(60 * self._settings.minutes / seconds))
+            plan = {"settings": self._settings.key, "max_steps": num_steps, "seconds_per_step": round(seconds, 3)}
+            write_note(self._out / PLAN, plan)
+        self._say(f"training: {plan['max_steps']} steps of {plan['seconds_per_step']} s")
+        return int(plan["max_steps"])
+
+    def _check_videos(self, footage: Footage) -> list[CheckVideo]:
+        """Return the held-out clip with its own speech, and the footage with foreign speech."""
+        resolution = self._run.data.resolution
+        held_out = read_frames(footage.held_out.path, range(footage.held_out.num_frames), resolution)
+        videos = [CheckVideo("own speech, held out", held_out, clip_samples(footage.held_out), is_own=True)]
+        for name in self._run.adaptation.check_speech:
+            speech = read_speech(locate(name), MAX_SECONDS)
+            crops = self._last_frames(footage, len(speech) * FPS // SAMPLE_RATE)
+            videos.append(CheckVideo(f"foreign speech, {Path(name).stem}", crops, speech, is_own=False))
+        return videos
+
+    def _last_frames(self, footage: Footage, num_frames: int) -> np.ndarray:
+        parts: list[np.ndarray] = []
+        for clip in (footage.held_out, *footage.clips):
+            if sum(map(len, parts)) < num_frames:
+                parts.append(read_frames(clip.path, range(clip.num_frames), self._run.data.resolution))
+        return np.concatenate(parts)
+
+    def _write(self, report: AdaptationReport, weights: Path, rows: Sequence[np.ndarray], guidance: float) -> None:
+        """Write weights, configuration and report, and last the record, which makes the result complete."""
+        run = asdict(self._run)
+        run["run"]["guidance_scale"] = guidance
+        data = {name: run["data"][name] for name in ("resolution", "num_frames", "video_fps")}
+        config = {"model": run["model"], "data": data, "run": run["run"], "audio": run["audio"], "vae": run["vae"]}
+        with atomic_write(self._out / WEIGHTS) as beside:
+            beside.write_bytes(weights.read_bytes())
+        with atomic_write(self._out / CONFIG) as beside:
+            OmegaConf.save(OmegaConf.create(config), beside)
+        report.write(self._out, rows)
+        vae, base = find_vae(self._run.vae), locate_initial(str(self._run.initial))
+        belongs = [locate(self._run.audio.whisper), *sorted(path for path in vae.iterdir() if path.is_file()), base]
+        write_note(
+            self._out / RECORD,
+            {
+                "version": VERSION,
+                "latentsync": latentsync.__version__,
+                "settings": self._settings.key,
+                "videos": {path.name: content_key(path) for path in self._settings.videos},
+                "base": _name(base),
+                "files": {name: content_key(self._out / name) for name in (WEIGHTS, CONFIG)},
+                "belongs_to": {_name(path): content_key(path) for path in belongs},
+                "report": report.values(),
+            },
+        )
+
+
+def footage_seconds(clips: Sequence[TrainingClip]) -> float:
+    """Return the length of clips in seconds."""
+    return sum(clip.num_frames for clip in clips) / FPS
+
+
+def _mixed(own: list[TrainingClip], others: list[TrainingClip], share: float) -> list[TrainingClip]:
+    """Return both lists, one of them repeated so that about `share` of the items are those of other people."""
+    if not others:
+        return own
+    num_own = max(1, round(len(others) * (1 - share) / max(share, 1e-6) / len(own)))
+    num_others = max(1, round(len(own) * share / (1 - share) / len(others)))
+    return own * num_own + others * num_others
+
+
+def _step_seconds(step: UNetStep, dataset: UNetDataset, batch_size: int, device: torch.device) -> float:
+    """Return the time of a training step without its update; the weights stay unchanged."""
+    model = step.model.to(device).train()
+    times = []
+    for number in range(_TIMED_STEPS):
+        start = time.perf_counter()
+        keys = [ItemKey(i % len(dataset), number * batch_size + i) for i in range(batch_size)]
+        batch = collate([dataset[key] for key in keys])
+        batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+        result = step(model, batch, StepContext(0, 1))
+        result.loss.backward()
+        float(result.loss)
+        times.append(time.perf_counter() - start)
+    model.zero_grad()
+    return min(times)
+
+
+def _name(path: Path) -> str:
+    """Return the path of a file relative to the repository, or its absolute path."""
+    resolved = path.resolve()
+    inside = resolved.is_relative_to(REPOSITORY_ROOT)
+    return (resolved.relative_to(REPOSITORY_ROOT) if inside else resolved).as_posix()

@@ -1,0 +1,46 @@
+"""Choose the audio of footage: its own sound where the lips follow it, else speech of a bank."""
+
+from dataclasses import dataclass
+
+from latentsync.adaptation.mouth_matching import Mouths
+from latentsync.judges.crop_measures import correlation
+
+AUDIO_MODES = ("auto", "own", "pseudo")
+MAX_OFFSET = 5
+"""Largest offset in frames between lips and sound that is searched."""
+
+_IN_SYNC_OFFSET = 1
+_IN_SYNC_CORRELATION = 0.5
+
+
+@dataclass(frozen=True)
+class LipAgreement:
+    """How the opening of the lips agrees with the sound of the same footage.
+
+    Attributes:
+        correlation: the largest over the offsets.
+        offset: frames by which the sound is late.
+    """
+
+    correlation: float
+    offset: int
+
+    @property
+    def is_in_sync(self) -> bool:
+        """True if the lips follow the sound."""
+        return self.correlation >= _IN_SYNC_CORRELATION and abs(self.offset) <= _IN_SYNC_OFFSET
+
+    def __str__(self) -> str:
+        frames = "frame" if abs(self.offset) == 1 else "frames"
+        return f"correlation {self.correlation:.2f} at an offset of {self.offset} {frames}"
+
+
+def lip_agreement(seen: Mouths, heard: Mouths) -> LipAgreement:
+    """Return the agreement of the opening seen (f, 2) in footage with that heard (f, 2) in its sound."""
+    found = []
+    for offset in range(-MAX_OFFSET, MAX_OFFSET + 1):
+        early, late = (seen, heard) if offset >= 0 else (heard, seen)
+        length = len(seen) - abs(offset)
+        value = correlation(early[:length, 0], late[abs(offset) :, 0])
+        found.append(LipAgreement(value, offset))
+    return max(found, key=lambda one: (one.correlation, -abs(one.offset)))

@@ -1,0 +1,130 @@
+"""Report of an adaptation: metrics before and after, the guidance scale, and what they mean in a few sentences."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentsync.adaptation.audio_choice import LipAgreement
+from latentsync.adaptation.mouth_check import CheckResult
+from latentsync.pipelines.contact_sheet import write_crop_sheet
+from latentsync.storage.atomic import atomic_write
+
+MARKDOWN, SHEET = "report.md", "report.png"
+
+_EXPLANATIONS = {
+    "psnr_db": "mouth region against held-out footage, its own speech, dB",
+    "ssim": "structural similarity, likewise",
+    "opening": "mouth opening, correlation with foreign speech",
+    "width": "mouth width, likewise",
+    "leak": "mouth opening, correlation with the footage's own mouth under foreign speech",
+    "sharpness": "gradient in the mouth region, relative to the footage",
+    "flicker": "second difference over time, relative to the footage",
+    "edge": "colour step at the mask's edge, relative to the footage",
+}
+
+
+@dataclass(frozen=True)
+class AdaptationReport:
+    """Result of an adaptation.
+
+    Attributes:
+        before, after: metrics by name, see `mouth_metrics.MouthMetrics`.
+        guidance_scale: of `after`, stored with the weights.
+        default_guidance_scale: of `before`.
+        audio: "own" or "pseudo".
+        agreement: how lips and sound of the footage agree.
+        margin: largest loss of the opening's correlation that is not reported as a loss.
+        num_steps: training steps.
+        seconds: length of the footage.
+    """
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    guidance_scale: float
+    default_guidance_scale: float
+    audio: str
+    agreement: LipAgreement
+    margin: float
+    num_steps: int
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        before: CheckResult,
+        after: CheckResult,
+        audio: tuple[str, LipAgreement],
+        margin: float,
+        num_steps: int,
+        seconds: float,
+    ) -> "AdaptationReport":
+        """Build the report of two checks."""
+        scales = (after.guidance_scale, before.guidance_scale)
+        return cls(before.summary(), after.summary(), *scales, *audio, margin, num_steps, seconds)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "AdaptationReport":
+        """Build the report that a finished adaptation has stored."""
+        values = dict(record["report"])
+        return cls(**{**values, "agreement": LipAgreement(**values["agreement"])})
+
+    def values(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def lost_opening(self) -> float:
+        """Loss of the opening's correlation with foreign speech."""
+        return self.before["opening"] - self.after["opening"]
+
+    def lines(self) -> list[str]:
+        """Return the result in sentences."""
+        before, after = self.before, self.after
+        lines = [
+            f"{self.num_steps} steps on {self.seconds:.1f} s of footage, audio: {self.audio} (lips and sound: "
+            f"{self.agreement})",
+            f"mouth region of held-out frames: {before['psnr_db']:.1f} dB before, {after['psnr_db']:.1f} dB after",
+            f"mouth opening with foreign speech: {before['opening']:.2f} before, {after['opening']:.2f} after",
+        ]
+        if self.guidance_scale != self.default_guidance_scale:
+            lines.append(
+                f"the adapted mouth follows speech best at guidance {self.guidance_scale:g} instead of "
+                f"{self.default_guidance_scale:g}, which is stored with the weights"
+            )
+        if self.lost_opening > self.margin:
+            lines.append(
+                f"warning: the mouth follows foreign speech less than before, by {self.lost_opening:.2f}: give more "
+                "footage, or fewer minutes"
+            )
+        if after["psnr_db"] <= before["psnr_db"]:
+            lines.append("warning: the held-out frames are not closer to the person than before: give more footage")
+        return lines
+
+    def write(self, folder: Path, rows: Sequence[np.ndarray]) -> None:
+        """Write report.md and report.png (footage, before, after; one group of rows for each speech)."""
+        write_crop_sheet(rows, folder / SHEET)
+        table = ["| metric | before | after |", "|---|---|---|"]
+        for name, meaning in _EXPLANATIONS.items():
+            table.append(f"| {meaning} | {self.before[name]:.3f} | {self.after[name]:.3f} |")
+        sheet = f"![footage, before, after]({SHEET})"
+        note = "Rows: footage, before, after; first its own speech on held-out frames, then foreign speech."
+        text = "\n\n".join(
+            ["# Adaptation", "\n".join(f"* {line}" for line in self.lines()), "\n".join(table), note, sheet]
+        )
+        with atomic_write(folder / MARKDOWN) as beside:
+            beside.write_text(text + "\n", encoding="utf-8")
+
+
+def choose_guidance(
+    before: CheckResult, scales: Sequence[float], check: Callable[[float], CheckResult], margin: float
+) -> CheckResult:
+    """Return the check at the first guidance scale that loses no more than `margin`, else at the best one."""
+    tried: list[CheckResult] = []
+    for scale in scales:
+        tried.append(check(scale))
+        if before.opening - tried[-1].opening <= margin:
+            return tried[-1]
+    return max(tried, key=lambda result: result.opening)

@@ -1,0 +1,109 @@
+"""Settings of an adaptation, their checks, and the notes in its folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentsync.data.clip_list import list_clips
+from latentsync.errors import InputError
+from latentsync.media.probe import probe_audio, probe_video
+from latentsync.recipes.adaptation_run import AdaptationRun
+from latentsync.recipes.adapted_weights import PROGRAM, VERSION
+from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_cache import cache_key, content_key
+from latentsync.storage.owned_folder import check_ownership
+from latentsync.weights import find_vae, locate, locate_initial
+
+REMEDY = "choose another --out"
+PLAN = "plan.json"
+"""Settings and number of steps of a begun adaptation."""
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """What to adapt, to whom, and for how long.
+
+    Attributes:
+        run: configuration; clips, folders, device and steps are set here.
+        videos: footage of the person.
+        out: folder of the result.
+        face: face to follow, see `latentsync.face.tracker.select_track`.
+        minutes: time of the training.
+        audio: one of `audio_choice.AUDIO_MODES`.
+        speech: further recordings of the speech bank.
+        mixed_clips: training clips of other people; None: none.
+        device: of the networks.
+        detector: face detector, see `latentsync.face.detector`.
+    """
+
+    run: AdaptationRun
+    videos: tuple[Path, ...]
+    out: Path
+    device: torch.device
+    face: str = "largest"
+    minutes: float = 10.0
+    audio: str = "auto"
+    speech: tuple[Path, ...] = ()
+    mixed_clips: Path | None = None
+    detector: str = "auto"
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that affects the result, inputs by their content."""
+        files = [content_key(path) for path in (*self.videos, *self.speech)]
+        values = (self.face, self.minutes, self.audio, str(self.mixed_clips), self.detector, self.device.type)
+        return cache_key(VERSION, json.dumps(asdict(self.run), sort_keys=True), *files, *map(str, values))
+
+
+def check_settings(settings: AdaptationSettings) -> None:
+    """Check all inputs and the output without writing anything.
+
+    Raises:
+        LatentSyncError: a video, a recording or the folder cannot be used, or weights are missing.
+    """
+    if not 0 < settings.minutes <= 24 * 60:
+        raise InputError(f"--minutes {settings.minutes:g}: use more than 0 and at most 1440")
+    for video in settings.videos:
+        info = probe_video(video)
+        if settings.audio == "own" and not info.has_audio:
+            raise InputError(f"{video} has no sound: use --audio pseudo, or give a video with its sound")
+    for recording in settings.speech:
+        probe_audio(recording)
+    run = settings.run
+    for name in (*run.adaptation.speech, *run.adaptation.check_speech, run.adaptation.mouth_reader, run.audio.whisper):
+        locate(name)
+    locate_initial(str(run.initial))
+    find_vae(run.vae)
+    if settings.mixed_clips is not None:
+        list_clips(settings.mixed_clips)
+    check_ownership(settings.out, PROGRAM, REMEDY)
+    plan = read_note(settings.out / PLAN)
+    if plan is not None and plan.get("settings") != settings.key:
+        raise InputError(
+            f"{settings.out} has an adaptation with other videos or settings: repeat its line, or {REMEDY}"
+        )
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON file of the result's folder; None if it does not exist.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {REMEDY}") from error
+
+
+def write_note(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, atomically."""
+    with atomic_write(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,44 @@
+"""Configuration of an adaptation to one person (``configs/demo/adapt.yaml``): a U-Net training and its checks."""
+
+from dataclasses import dataclass, field
+
+from latentsync.recipes.unet_run import UNetRun
+
+
+@dataclass
+class AdaptationConfig:
+    """What an adaptation needs beside the settings of the training.
+
+    Attributes:
+        mouth_reader: weights of the network that reads mouths in crops; relative to the repository.
+        speech: recordings of the speech bank, from which footage without fitting sound takes its audio.
+        check_speech: recordings, not of the bank, that the person says in the checks before and after.
+        frozen: substrings of the names of weights that are not trained, although `trainable` selects them.
+        mixed_share: share of the clips of other people, if there are any.
+        guidance_scales: guidance scales that are tried if the adapted mouth follows the speech less than before.
+        margin: largest loss of the opening's correlation with the speech that is not reported as a loss.
+    """
+
+    mouth_reader: str = "checkpoints/demo/mouth_reader.pt"
+    speech: list[str] = field(default_factory=list)
+    check_speech: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    mixed_share: float = 0.3
+    guidance_scales: list[float] = field(default_factory=lambda: [2.0, 3.0, 4.0])
+    margin: float = 0.04
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mixed_share < 1:
+            raise ValueError(f"adaptation.mixed_share lies in [0, 1), not {self.mixed_share}")
+
+
+@dataclass
+class AdaptationRun(UNetRun):
+    """The configuration of the U-Net's training, and the section `adaptation`."""
+
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initial is None:
+            raise ValueError("initial: an adaptation starts from weights: name them")

@@ -1,0 +1,85 @@
+"""Weights adapted to one person: the folder that `adapt.sh` writes, checked before it is used."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentsync.errors import CheckpointError, FileError
+from latentsync.storage.content_cache import content_key
+from latentsync.weights import REPOSITORY_ROOT
+
+PROGRAM = "adaptation"
+RECORD, CONFIG, WEIGHTS = "adapt.json", "config.yaml", "latentsync_unet.pt"
+VERSION = 1
+"""Raised when the meaning of the record changes."""
+
+
+@dataclass(frozen=True)
+class AdaptedWeights:
+    """A finished adaptation.
+
+    Attributes:
+        folder: as named by the user.
+        record: content of `adapt.json`.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def config(self) -> Path:
+        """Configuration of the U-Net for inference."""
+        return self.folder / CONFIG
+
+    @property
+    def checkpoint(self) -> Path:
+        """The adapted U-Net."""
+        return self.folder / WEIGHTS
+
+
+def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
+    """Read a folder of adapted weights, and check it against the weights that they belong to.
+
+    Args:
+        folder: result of `adapt.sh`.
+        root: repository, from which relative paths of the record start.
+
+    Raises:
+        CheckpointError: the folder is not a finished adaptation, is damaged, or belongs to other weights.
+    """
+    again = "run adapt.sh with the same --out again"
+    if not (folder / RECORD).is_file():
+        why = "is not finished" if (folder / "clips").is_dir() else f"has no {RECORD}"
+        raise CheckpointError(f"{folder} {why}: give a folder that adapt.sh has completed")
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        version, own, belongs = record["version"], dict(record["files"]), dict(record["belongs_to"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / RECORD} is damaged: {again}") from error
+    if version != VERSION:
+        raise CheckpointError(f"{folder / RECORD} was written by another version of this program: {again}")
+    for name, key in own.items():
+        if _key(folder / name) != key:
+            raise CheckpointError(f"{folder / name} is missing or damaged: {again}")
+    for name, key in belongs.items():
+        found = _key(root / name)
+        is_unneeded = found is None and name == record.get("base")
+        if found != key and not is_unneeded:
+            raise CheckpointError(
+                f"{folder} was adapted from other weights: {root / name} is missing or has changed since; restore it, "
+                "or adapt again with another --out"
+            )
+    return AdaptedWeights(folder, record)
+
+
+def files_record(paths: dict[str, Path]) -> dict[str, str]:
+    """Return the content keys of files by name. Raises FileError if one cannot be read."""
+    return {name: content_key(path) for name, path in paths.items()}
+
+
+def _key(path: Path) -> str | None:
+    try:
+        return content_key(path)
+    except FileError:
+        return None
