@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +110,9 @@ def adapt(arguments: argparse.Namespace) -> int:
         bars.close()
     if report is not None:
         print("\n".join(report.lines()))
-        print(f"use it: ./inference.sh --adapted {settings.out} --video_path VIDEO --audio_path SPEECH")
+        print(
+            f"use it: ./inference.sh --adapted {shlex.quote(str(settings.out))} --video_path VIDEO --audio_path SPEECH"
+        )
     return status
 
 

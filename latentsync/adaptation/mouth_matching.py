@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 Mouths = NDArray[np.float32]
 """Opening and width (n, 2) of a mouth over time."""
 
-JUMP_COST = 0.03
+JUMP_COST = 0.01
 """Cost of a jump in the speech, in squares of the opening's difference."""
 
 _WIDTH_WEIGHT = 0.3

@@ -84,9 +84,7 @@ def check_settings(settings: AdaptationSettings) -> None:
     check_ownership(settings.out, PROGRAM, REMEDY)
     plan = read_note(settings.out / PLAN)
     if plan is not None and plan.get("settings") != settings.key:
-        raise InputError(
-            f"{settings.out} has an adaptation with other videos or settings: repeat its line, or {REMEDY}"
-        )
+        raise InputError(f"{settings.out} has an adaptation with other settings: repeat its line, or {REMEDY}")
 
 
 def read_note(path: Path) -> dict[str, Any] | None:

@@ -6,13 +6,9 @@ the document says so, it is run with --dry_run; ELSEWHERE names the tests that r
 for long, is in MEASUREMENTS. Commands build on each other: run the whole file.
 """
 
-import logging
-import os
 import re
-import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,6 +17,7 @@ from latentsync.media.ffmpeg_tools import run_tool
 from latentsync.weights import REPOSITORY_ROOT, published_files
 from tests.demo_weights import DEMO_RUN
 from tests.documented_commands import Command, documented_commands, name_of, start
+from tests.process_state import process_as_before
 from tests.repository_copy import is_stand_in
 from tests.training_setup import write_clips
 
@@ -178,23 +175,6 @@ def test_it_runs(
 def stand_in_is_named(error: str) -> bool:
     """Whether a stand-in of published weights is what an error names."""
     return any(is_stand_in(file.find()) and file.path in error for file in published_files())
-
-
-@contextmanager
-def process_as_before() -> Iterator[None]:
-    """Puts back what programs change for the whole process: answers to signals, logging, the environment."""
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    root = logging.getLogger()
-    logs, level, environment = list(root.handlers), root.level, dict(os.environ)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        root.handlers[:] = logs
-        root.setLevel(level)
-        os.environ.clear()
-        os.environ.update(environment)
 
 
 def status_of(program: str) -> int:

@@ -1,0 +1,132 @@
+"""adapt.sh as a user runs it: a short adaptation, its result in inference, and inputs that cannot be used."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from latentsync.media.ffmpeg_tools import run_tool
+from latentsync.recipes.adapted_weights import read_adapted
+from scripts import adapt, inference
+from tests.process_state import process_as_before
+
+pytestmark = pytest.mark.slow
+
+SHORT = (
+    *("--minutes", "0.001", "--detector", "mtcnn", "--device", "cpu", "training.batch_size=1"),
+    *("adaptation.check_speech=[assets/demo1_audio.wav]", "adaptation.guidance_scales=[]"),
+)
+LINE = ("--video", "my talk.mp4", "--out", "runs/an na", "--audio", "pseudo")
+
+
+@dataclass
+class Done:
+    """Exit status and output of a command."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Return a function that runs a command in this process, in the folder."""
+
+    def run(main: Callable[[list[str]], int], *arguments: str) -> Done:
+        monkeypatch.chdir(folder)
+        with process_as_before():
+            status = main(list(arguments))
+        printed = capsys.readouterr()
+        return Done(status, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    folder = tmp_path_factory.mktemp("adapt") / "it's here"
+    folder.mkdir()
+    shutil.copy(repository / "assets" / "demo1_video.mp4", folder / "my talk.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapted(folder: Path, repository: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(repository / "adapt.sh"), *LINE, *SHORT]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_result_is_complete_and_says_what_it_is(folder: Path, adapted: subprocess.CompletedProcess[str]):
+    out = folder / "runs" / "an na"
+    record = read_adapted(out).record
+    assert {"adapt.json", "config.yaml", "latentsync_unet.pt", "report.md", "report.png"} <= {
+        path.name for path in out.iterdir()
+    }
+    report = record["report"]
+    assert (report["audio"], report["num_steps"], report["seconds"]) == ("pseudo", 10, 5.0)
+    assert report["agreement"]["correlation"] > 0.9, "the sound of the demo fits its lips"
+    assert report["after"]["psnr_db"] != report["before"]["psnr_db"]
+    assert "./inference.sh --adapted 'runs/an na'" in adapted.stdout
+    assert "(lips and sound: correlation 0.9" in (out / "report.md").read_text()
+
+
+def test_the_same_line_again_repeats_the_report_and_another_is_refused(
+    folder: Path, adapted: subprocess.CompletedProcess[str], run: Callable[..., Done]
+):
+    record = folder / "runs" / "an na" / "adapt.json"
+    before = record.stat().st_mtime_ns
+    again = run(adapt.main, *LINE, *SHORT)
+    assert again.status == 0
+    assert again.out.splitlines()[-4:] == adapted.stdout.splitlines()[-4:]
+    other = run(adapt.main, *LINE[:-1], "own", *SHORT)
+    assert other.status == 2
+    assert "has an adaptation with other settings" in other.err
+    assert record.stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("adapted")
+def test_inference_uses_it_and_a_foreign_one_is_refused(folder: Path, run: Callable[..., Done]):
+    dry_run = ("--video_path", "my talk.mp4", "--dry_run")
+    done = run(inference.main, "--adapted", "runs/an na", *dry_run)
+    assert done.status == 0, done.err
+    assert "weights: adapted (runs/an na)" in done.out
+    shutil.copytree(folder / "runs" / "an na", folder / "foreign")
+    record = json.loads((folder / "foreign" / "adapt.json").read_text())
+    record["belongs_to"][record["base"]] = "0" * 40
+    (folder / "foreign" / "adapt.json").write_text(json.dumps(record))
+    refused = run(inference.main, "--adapted", "foreign", *dry_run)
+    assert refused.status == 2
+    assert "foreign was adapted from other weights" in refused.err
+    assert len(refused.err.strip().splitlines()) == 1
+
+
+BAD_INPUTS = {
+    ("--video", "absent.mp4", "--out", "x"): "absent.mp4 does not exist",
+    ("--video", "text.mp4", "--out", "x"): "text.mp4 is not a video file",
+    ("--video", "short.mp4", "--out", "x", "--audio", "own"): "short.mp4 has no sound",
+    ("--video", "my talk.mp4", "--out", "full"): "full holds files that this program did not make",
+    ("--video", "my talk.mp4", "--out", "x", "--speech", "text.mp4"): "text.mp4 is not a",
+    ("--video", "my talk.mp4", "--out", "x", "--config", "absent.yaml"): "absent.yaml",
+    ("--video", "my talk.mp4", "--out", "x", "--minutes", "0"): "--minutes 0: use more than 0",
+    ("--video", "short.mp4", "--out", "y"): "short.mp4 shows the face for 2.0 s",
+    ("--video", "my talk.mp4", "--out", "z", "--face", "7"): "face '7'",
+}
+
+
+def test_inputs_that_cannot_be_used_are_one_line(folder: Path, run: Callable[..., Done]):
+    (folder / "text.mp4").write_text("no video")
+    run_tool(["ffmpeg", "-v", "error", "-i", str(folder / "my talk.mp4"), "-t", "2", "-an", str(folder / "short.mp4")])
+    (folder / "full").mkdir()
+    (folder / "full" / "mine.txt").write_text("mine")
+    for arguments, message in BAD_INPUTS.items():
+        done = run(adapt.main, *SHORT, *arguments)
+        assert done.status == 2, arguments
+        assert message in done.err.strip().splitlines()[-1], done.err
+        assert not (folder / "x").exists()
+    assert [path.name for path in (folder / "full").iterdir()] == ["mine.txt"]

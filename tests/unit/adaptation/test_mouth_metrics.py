@@ -1,0 +1,41 @@
+"""Metrics of generated mouths beside the footage."""
+
+import cv2
+import numpy as np
+import pytest
+
+from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth, mouth_ssim, sharpness
+
+RNG = np.random.default_rng(0)
+CROPS = np.stack([cv2.resize(RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8), (64, 64)) for _ in range(12)])
+MOUTHS = RNG.random((12, 2)).astype(np.float32)
+
+
+def test_footage_beside_itself():
+    metrics = measure_mouth(CROPS, CROPS, (MOUTHS, MOUTHS), MOUTHS, says_the_same=True)
+    values = metrics.values()
+    for name in ("opening", "width", "leak", "sharpness", "flicker", "edge", "ssim"):
+        assert values[name] == pytest.approx(1, abs=1e-6)
+    assert values["psnr_db"] > 100
+
+
+def test_likeness_is_only_known_for_the_same_speech():
+    metrics = measure_mouth(CROPS, CROPS, (MOUTHS, MOUTHS), MOUTHS[::-1], says_the_same=False)
+    assert "psnr_db" not in metrics.values()
+    assert metrics.opening < 0.9
+    assert metrics.leak == pytest.approx(1)
+
+
+def test_blur_lowers_sharpness_and_similarity():
+    blurred = np.stack([cv2.GaussianBlur(crop, (0, 0), 2) for crop in CROPS])
+    assert sharpness(blurred) < 0.7 * sharpness(CROPS)
+    assert mouth_ssim(blurred, CROPS) < 0.9
+
+
+def test_means_skip_unknown_metrics():
+    one = MouthMetrics(1.0, 1, 0, 1, 1, 1, psnr_db=20.0, ssim=0.5)
+    other = MouthMetrics(0.5, 1, 0, 1, 1, 1)
+    assert mean_metrics([one, other]) == {
+        **{"opening": 0.75, "width": 1.0, "leak": 0.0, "sharpness": 1.0, "flicker": 1.0, "edge": 1.0},
+        **{"psnr_db": 20.0, "ssim": 0.5},
+    }
