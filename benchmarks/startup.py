@@ -24,7 +24,7 @@ from latentsync.weights import REPOSITORY_ROOT
 from scripts.inference import DEMO_AUDIO
 
 WINDOW_S = 16 / 25
-_SHELL_SCRIPTS = ("inference.sh", "train_unet.sh", "train_syncnet.sh", "data_processing_pipeline.sh")
+_SHELL_SCRIPTS = ("inference.sh", "adapt.sh", "train_unet.sh", "train_syncnet.sh", "data_processing_pipeline.sh")
 _EVAL_SCRIPTS = ("eval/eval_sync_conf.sh", "eval/eval_syncnet_acc.sh")
 _MODULES = ("scripts.download_weights", "eval.run", "eval.inference_videos", "eval.compare", "latentsync.doctor")
 

@@ -129,11 +129,13 @@ class TalkingClip:
 
     def __init__(
         self, seed: int, index: int, duration_s: float, speech: Floats | None = None, frame_size: int = FRAME_SIZE,
-        liveliness: float = 1.0,
+        liveliness: float = 1.0, person: Person | None = None,
     ) -> None:  # fmt: skip
         self.seed, self.index, self.frame_size = seed, index, frame_size
         look, self._move, say = (np.random.default_rng([seed, index, part]) for part in range(3))
         self.person, self.scene = Person.random(look), Scene.random(look)
+        if person is not None:
+            self.person = person
         self.speech: Speech | None = None
         if speech is None:
             self.speech = random_speech(say, duration_s, self.person.feminine)

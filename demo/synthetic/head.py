@@ -54,6 +54,7 @@ def draw_head(person: Person, scene: Scene, density: float) -> HeadDrawing:
     color = _lids(person, canvas, x, y, color)
     color = _nostrils(person, x, y, color)
     color = _wrinkles(person, canvas, color)
+    color = _scars(person, canvas, color)
     color = _beard(person, x, y, color, light, rng)
     color = _brows(person, canvas, x, y, color, light, rng)
     face = polygon_mask(canvas, head_outline(person))
@@ -139,6 +140,18 @@ def _wrinkles(person: Person, canvas: Canvas, color: Floats) -> Floats:
     return mix(color, color * np.array([0.6, 0.5, 0.5], dtype=np.float32), marks)
 
 
+def _scars(person: Person, canvas: Canvas, color: Floats) -> Floats:
+    """Draw pale lines with a red rim below the middle of the nose."""
+    rng = np.random.default_rng(person.seed + 3)
+    for _ in range(person.scars):
+        start = np.array([rng.choice([-1.0, 1.0]) * rng.uniform(0.25, 0.7), rng.uniform(0.75, 1.5)])
+        end = start + rng.uniform(0.2, 0.4) * np.array([np.cos(angle := rng.uniform(0, np.pi)), np.sin(angle)])
+        for width, tone in ((0.07, (0.95, 0.62, 0.60)), (0.03, (1.18, 1.12, 1.12))):
+            line = soften(line_mask(canvas, np.stack([start, end]), width), 0.01 * canvas.density)
+            color = mix(color, color * np.array(tone, dtype=np.float32), 0.9 * line)
+    return color
+
+
 def _brows(
     person: Person, canvas: Canvas, x: Floats, y: Floats, color: Floats, light: Floats, rng: np.random.Generator
 ) -> Floats:
@@ -172,7 +185,8 @@ def _beard(person: Person, x: Floats, y: Floats, color: Floats, light: Floats, r
              "moustache": 1.3 * lip + 0.1 * jaw, "goatee": 1.1 * lip + 1.2 * goatee + soul}  # fmt: skip
     amount = np.clip(parts[person.beard], 0.0, 0.93)
     grain = 0.90 + 0.10 * noise if person.beard in ("full", "moustache", "goatee") else 0.85 + 0.2 * noise
-    tone = np.array(person.hair, dtype=np.float32) * 0.75 + np.array(person.skin, dtype=np.float32) * 0.08
+    hair = person.hair if person.beard_color is None else person.beard_color
+    tone = np.array(hair, dtype=np.float32) * 0.75 + np.array(person.skin, dtype=np.float32) * 0.08
     return mix(color, tone * light * (1.0 + 0.10 * noise[..., None]), np.clip(amount * grain, 0.0, 0.96))
 
 

@@ -94,6 +94,10 @@ class Person:
     cloth_second: Color
     cloth_pattern: str
     neck_width: float
+    beard_color: Color | None = None
+    """That of the hair if None."""
+    scars: int = 0
+    """Scars on cheeks and chin."""
 
     @staticmethod
     def random(rng: np.random.Generator) -> Person:

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 import latentsync
 from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
 from latentsync.adaptation.footage import FPS, Progress, cut_footage
-from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck
+from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
 from latentsync.adaptation.pseudo_audio import PseudoAudio
 from latentsync.adaptation.report import AdaptationReport, choose_guidance
@@ -37,9 +38,15 @@ from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
 from latentsync.losses.build import build_losses
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.presets import find_preset
-from latentsync.recipes.adapted_weights import CONFIG, PROGRAM, RECORD, VERSION, WEIGHTS, read_adapted
+from latentsync.recipes.adapted_weights import (
+    CONFIG,
+    PROGRAM,
+    RECORD,
+    VERSION,
+    WEIGHTS,
+    DamagedAdaptationError,
+    read_adapted,
+)
 from latentsync.recipes.train_unet import initial_unet
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import ArrayCache, content_key
@@ -83,7 +90,7 @@ class Adaptation:
         """Adapt; return the report, and the exit status: 0, or 128 + signal number with no report after a signal."""
         claim_folder(self._out, PROGRAM, REMEDY)
         with locked(self._out, f"wait until it ends, or {REMEDY}"):
-            if (self._out / RECORD).is_file():
+            with suppress(DamagedAdaptationError):
                 return AdaptationReport.from_record(read_adapted(self._out).record), 0
             return self._adapt()
 
@@ -97,7 +104,12 @@ class Adaptation:
         audio, own = self._choose_audio(footage, mouths)
         trainer = self._trainer(_mixed(footage.clips, mixed, self._run.adaptation.mixed_share), audio)
         check = MouthCheck(
-            self._run, self._options(), self._check_videos(footage), self._reader, self._device, self._inference_dtype
+            self._run,
+            sampling_options(self._run),
+            self._check_videos(footage),
+            self._reader,
+            self._device,
+            self._inference_dtype,
         )
         scale, margin = self._run.run.guidance_scale, self._run.adaptation.margin
         self._say("checking the mouth before the training")
@@ -137,12 +149,6 @@ class Adaptation:
     @property
     def _inference_dtype(self) -> torch.dtype:
         return resolve_dtype("auto", self._device)
-
-    def _options(self) -> LipsyncOptions:
-        """Return the sampling of the checks: the defaults of the configuration."""
-        sampling = self._run.run
-        options = LipsyncOptions(sampling.inference_steps, sampling.guidance_scale)
-        return options if sampling.preset is None else replace(options, **find_preset(sampling.preset).options())
 
     def _cut(self) -> Footage:
         """Return the clips of all videos; those of an interrupted call are used again."""

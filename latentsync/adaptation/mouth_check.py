@@ -19,6 +19,7 @@ from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
 from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.presets import find_preset
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import find_vae, locate
@@ -131,3 +132,9 @@ class MouthCheck:
             columns = np.linspace(0, video.num_frames - 1, num_columns + 2).astype(int)[1:-1]
             rows += [video.crops[columns], *(result.generated[video.name][columns] for result in results)]
         return rows
+
+
+def sampling_options(run: UNetRun) -> LipsyncOptions:
+    """Return the sampling that inference uses by default with a configuration."""
+    options = LipsyncOptions(run.run.inference_steps, run.run.guidance_scale)
+    return options if run.run.preset is None else replace(options, **find_preset(run.run.preset).options())

@@ -55,7 +55,8 @@ class AdaptationSettings:
     @cached_property
     def key(self) -> str:
         """Hash of everything that affects the result, inputs by their content."""
-        files = [content_key(path) for path in (*self.videos, *self.speech)]
+        base = locate_initial(str(self.run.initial))
+        files = [content_key(path) for path in (*self.videos, *self.speech, base)]
         values = (self.face, self.minutes, self.audio, str(self.mixed_clips), self.detector, self.device.type)
         return cache_key(VERSION, json.dumps(asdict(self.run), sort_keys=True), *files, *map(str, values))
 

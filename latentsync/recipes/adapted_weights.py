@@ -15,6 +15,10 @@ VERSION = 1
 """Raised when the meaning of the record changes."""
 
 
+class DamagedAdaptationError(CheckpointError):
+    """Files of the folder itself are missing or damaged; the adaptation can write them again."""
+
+
 @dataclass(frozen=True)
 class AdaptedWeights:
     """A finished adaptation.
@@ -46,22 +50,23 @@ def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
         root: repository, from which relative paths of the record start.
 
     Raises:
-        CheckpointError: the folder is not a finished adaptation, is damaged, or belongs to other weights.
+        DamagedAdaptationError: the folder is not a finished adaptation, or is damaged.
+        CheckpointError: it belongs to other weights.
     """
-    again = "run adapt.sh with the same --out again"
+    again = "repeat the line of adapt.sh that made it"
     if not (folder / RECORD).is_file():
         why = "is not finished" if (folder / "clips").is_dir() else f"has no {RECORD}"
-        raise CheckpointError(f"{folder} {why}: give a folder that adapt.sh has completed")
+        raise DamagedAdaptationError(f"{folder} {why}: give a folder that adapt.sh has completed")
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         version, own, belongs = record["version"], dict(record["files"]), dict(record["belongs_to"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / RECORD} is damaged: {again}") from error
+        raise DamagedAdaptationError(f"{folder / RECORD} is damaged: {again}") from error
     if version != VERSION:
-        raise CheckpointError(f"{folder / RECORD} was written by another version of this program: {again}")
+        raise DamagedAdaptationError(f"{folder / RECORD} was written by another version of this program: {again}")
     for name, key in own.items():
         if _key(folder / name) != key:
-            raise CheckpointError(f"{folder / name} is missing or damaged: {again}")
+            raise DamagedAdaptationError(f"{folder / name} is missing or damaged: {again}")
     for name, key in belongs.items():
         found = _key(root / name)
         is_unneeded = found is None and name == record.get("base")

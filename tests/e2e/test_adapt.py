@@ -84,6 +84,12 @@ def test_the_same_line_again_repeats_the_report_and_another_is_refused(
     again = run(adapt.main, *LINE, *SHORT)
     assert again.status == 0
     assert again.out.splitlines()[-4:] == adapted.stdout.splitlines()[-4:]
+    (folder / "runs" / "an na" / "latentsync_unet.pt").write_text("damaged")
+    mended = run(adapt.main, *LINE, *SHORT)
+    assert mended.status == 0, mended.err
+    assert mended.out.splitlines()[-4:] == adapted.stdout.splitlines()[-4:]
+    read_adapted(folder / "runs" / "an na")
+    before = record.stat().st_mtime_ns
     other = run(adapt.main, *LINE[:-1], "own", *SHORT)
     assert other.status == 2
     assert "has an adaptation with other settings" in other.err

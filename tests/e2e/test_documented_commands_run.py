@@ -79,6 +79,9 @@ ELSEWHERE = {
     r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
     r"python -m demo\.synthetic raw": "tests/e2e/test_data_pipeline.py",
+    r"\./adapt\.sh": "tests/e2e/test_adapt.py",
+    r"\./inference\.sh --adapted": "tests/e2e/test_adapt.py",
+    r"python -m demo\.synthetic voices": "tests/unit/demo/synthetic/test_speech.py",
     r"\./data_processing_pipeline\.sh .* --input_dir raw ": "tests/e2e/test_data_pipeline.py",
     r"python -m preprocess\.outcomes out": "tests/e2e/test_data_pipeline.py",
     r"python -m benchmarks\.gpu_report": "tests/integration/test_gpu_report.py",
@@ -91,7 +94,7 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(memory|model_dtypes|readme_images app|syncnet_convergence)",
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
-    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed)",
+    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""

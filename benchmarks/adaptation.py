@@ -1,0 +1,214 @@
+"""Measure adaptation to one person on synthetic people of unusual looks, against their rendered truth.
+
+    python -m benchmarks.adaptation --out runs/adaptation [--people 10] [--minutes 10] [--audio pseudo own]
+        [--mixed_clips data/train] [--seeds 0 1 2]
+
+Every person (`demo.synthetic.odd_person`) speaks for 10 s, from which the weights are adapted as `adapt.sh` does. Then
+4 s of other footage of the same person are generated with foreign speech, before and after, and compared with the
+person rendered with that speech. Results are stored in the folder; the same command continues.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.measurement import markdown_table
+from demo.synthetic.clip import TalkingClip, write_video
+from demo.synthetic.odd_person import odd_person
+from demo.synthetic.speech import SAMPLE_RATE
+from eval.stored_results import ResultLog, Values
+from latentsync.adaptation.adapt import Adaptation
+from latentsync.adaptation.mouth_check import CheckResult, CheckVideo, MouthCheck, sampling_options
+from latentsync.adaptation.settings import AdaptationSettings
+from latentsync.cli import OneLineParser, run_command
+from latentsync.config import load_config
+from latentsync.device import resolve_device, resolve_dtype
+from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db
+from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_mouth
+from latentsync.pipelines.contact_sheet import write_crop_sheet
+from latentsync.recipes.adaptation_run import AdaptationRun
+from latentsync.recipes.adapted_weights import read_adapted
+from latentsync.storage.content_cache import ArrayCache, cache_key
+from latentsync.storage.output_file import check_writable
+from latentsync.weights import REPOSITORY_ROOT, locate, locate_initial
+
+SEED = 91
+FOOTAGE_S, CHECK_S = 10, 4
+FPS = 25
+RESULTS = "results.jsonl"
+CONFIG = REPOSITORY_ROOT / "configs" / "demo" / "adapt.yaml"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Crops (f, R, R, 3) of footage that was not trained on, and of the same frames rendered with foreign speech.
+
+    Attributes:
+        footage, rendered: crops.
+        speech: (s,) foreign speech at 16 kHz.
+        heard: (f,) opening that the speech asks for.
+        seen: (f,) opening of the footage.
+    """
+
+    footage: np.ndarray
+    rendered: np.ndarray
+    speech: np.ndarray
+    heard: np.ndarray
+    seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One adaptation: whom, with which audio, mixed clips or not, and the seed."""
+
+    person: int
+    audio: str
+    is_mixed: bool
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.audio}{'_mixed' if self.is_mixed else ''}_{self.seed}"
+
+
+def talking(index: int, speech: np.ndarray | None = None) -> TalkingClip:
+    """Return a person of unusual look; `speech` replaces the own one, and everything else stays."""
+    return TalkingClip(SEED, index, FOOTAGE_S + CHECK_S, speech, person=odd_person(SEED, index))
+
+
+def footage_video(index: int, folder: Path) -> Path:
+    """Return the video of a person's footage, rendered if missing."""
+    path = folder / f"person_{index}.mp4"
+    if not path.is_file():
+        own = talking(index)
+        short = TalkingClip(
+            SEED, index, FOOTAGE_S, own.samples[: FOOTAGE_S * SAMPLE_RATE], person=odd_person(SEED, index)
+        )
+        write_video(short, path)
+    return path
+
+
+def person_truth(index: int, folder: Path, resolution: int) -> Truth:
+    """Return what a person's result is compared with; rendered crops are stored."""
+    own, other = talking(index), talking((index + 1) % 1000)
+    foreign = talking(index, other.samples)
+    cache, first = ArrayCache(folder), FOOTAGE_S * FPS
+
+    def render(clip: TalkingClip) -> np.ndarray:
+        return np.stack(list(islice(clip.crops(resolution), first, None)))
+
+    footage, rendered = (
+        cache.get(cache_key("adaptation truth", 1, index, name, resolution), partial(render, clip))
+        for name, clip in (("own", own), ("foreign", foreign))
+    )
+    speech = foreign.samples[FOOTAGE_S * SAMPLE_RATE :]
+    return Truth(footage, rendered, speech, foreign.frame_track[first:, 0], own.frame_track[first:, 0])
+
+
+def measure(result: CheckResult, truth: Truth, reader: MouthReader) -> Values:
+    """Return the metrics of a result for one person's truth."""
+    (generated,), (metrics,) = result.generated.values(), result.videos.values()
+    rendered, opening = truth.rendered[: len(generated)], read_mouth(reader, generated)[:, 0]
+    return {
+        "mouth PSNR to truth, dB": mouth_psnr_db(generated, rendered),
+        "opening": correlation(opening, truth.heard[: len(generated)]),
+        "leak": correlation(opening, truth.seen[: len(generated)]),
+        "flicker": flicker(generated) / flicker(rendered),
+        "sharpness": metrics.sharpness,
+    }
+
+
+def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
+    """Adapt to one person, measure before and after, and write a sheet: footage, truth, before, after."""
+    out, device = options.out, resolve_device("auto")
+    run = load_config(CONFIG, AdaptationRun, [*options.overrides, f"training.seed={trial.seed}"])
+    folder = out / f"person_{trial.person}"
+    settings = AdaptationSettings(
+        run=run,
+        videos=(footage_video(trial.person, out / "footage"),),
+        out=folder / trial.name,
+        device=device,
+        minutes=options.minutes,
+        audio=trial.audio,
+        mixed_clips=options.mixed_clips if trial.is_mixed else None,
+        detector="mtcnn",
+    )
+    _, status = Adaptation(settings, lambda *progress: None, lambda line: print(f"{trial}: {line}", flush=True))()
+    if status:
+        raise SystemExit(status)
+    adapted = read_adapted(settings.out)
+    reader = load_mouth_reader(locate(run.adaptation.mouth_reader))
+    truth = person_truth(trial.person, out / "truth", run.data.resolution)
+    video = CheckVideo("foreign speech", truth.footage, truth.speech, is_own=False)
+    check = MouthCheck(run, sampling_options(run), [video], reader, device, resolve_dtype("auto", device))
+    guidance = float(adapted.record["report"]["guidance_scale"])
+    before = check(locate_initial(str(run.initial)), run.run.guidance_scale)
+    after = check(adapted.checkpoint, guidance)
+    chosen = np.linspace(0, CHECK_S * FPS - 1, 10).astype(int)[1:-1]
+    rows = [truth.footage, truth.rendered, *(next(iter(result.generated.values())) for result in (before, after))]
+    write_crop_sheet([row[chosen] for row in rows], folder / f"{trial.name}.png")
+    values: Values = {"guidance": guidance}
+    for name, result in (("before", before), ("after", after)):
+        values |= {f"{name} {metric}": value for metric, value in measure(result, truth, reader).items()}
+    return values
+
+
+def table(results: Mapping[Trial, Values]) -> str:
+    """Return one row per audio mode, with and without mixed clips: means over people and seeds."""
+    rows = []
+    for audio, is_mixed in dict.fromkeys((trial.audio, trial.is_mixed) for trial in results):
+        chosen = [values for trial, values in results.items() if (trial.audio, trial.is_mixed) == (audio, is_mixed)]
+        mean = {name: float(np.mean([values[name] for values in chosen])) for name in chosen[0]}
+        label = f"{audio}, mixed clips" if is_mixed else audio
+        for moment in ("before", "after"):
+            row = {name.removeprefix(f"{moment} "): value for name, value in mean.items() if name.startswith(moment)}
+            rows.append({"audio": label, "adaptations": len(chosen), "weights": moment, **row})
+    return markdown_table(list(rows[0]), rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return 0, or 2 if an input is invalid."""
+    parser = OneLineParser(prog="python -m benchmarks.adaptation", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="number of the first person")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--audio", nargs="+", choices=("own", "pseudo"), default=["pseudo", "own"])
+    parser.add_argument("--mixed_clips", type=Path, help="training clips of other people: adds trials with them")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of configs/demo/adapt.yaml")
+    options = parser.parse_intermixed_args(arguments)
+    logging.basicConfig(level=logging.WARNING)
+    return run_command(lambda: run_all(options), when_stopped="the same command continues")
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Run the missing trials and print the table."""
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    check_writable(options.out / RESULTS, "name another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
+    stored, results = ResultLog(options.out / RESULTS), {}
+    for seed in options.seeds:
+        for person in range(options.first, options.first + options.people):
+            for audio in options.audio:
+                for is_mixed in (False, True) if options.mixed_clips is not None else (False,):
+                    trial = Trial(person, audio, is_mixed, seed)
+                    key = cache_key("adaptation", 1, str(trial), str(options.minutes), *options.overrides)
+                    results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
