@@ -37,7 +37,7 @@ from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import read_adapted
 from latentsync.storage.content_cache import ArrayCache, cache_key
-from latentsync.storage.output_file import check_writable
+from latentsync.storage.owned_folder import claim_folder
 from latentsync.weights import REPOSITORY_ROOT, locate, locate_initial
 
 SEED = 91
@@ -196,8 +196,7 @@ def run_all(options: argparse.Namespace) -> int:
     """Run the missing trials and print the table."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    check_writable(options.out / RESULTS, "name another --out")
-    options.out.mkdir(parents=True, exist_ok=True)
+    claim_folder(options.out, "adaptation measurement", "name another --out")
     stored, results = ResultLog(options.out / RESULTS), {}
     for seed in options.seeds:
         for person in range(options.first, options.first + options.people):

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     speech.add_argument("--text", default=None, help="text to speak instead of random sentences, in full length")
     speech.add_argument("--voice", choices=("female", "male"), default="female")
     voices = commands.add_parser("voices", help="recordings of several voices as Opus, for the speech bank of adapt.sh")
-    voices.add_argument("--out", type=Path, required=True, help="folder; files of the same names are replaced")
+    voices.add_argument("--out", type=Path, required=True, help="folder, in which no file of these names exists")
     voices.add_argument("--num_voices", type=int, default=8)
     voices.add_argument("--seconds", type=float, default=12.0)
     voices.add_argument("--seed", type=int, default=4242)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from demo.synthetic.drawing import Floats
-from latentsync.errors import ToolError
+from latentsync.errors import InputError, ToolError
 from latentsync.media.ffmpeg_tools import media_input
 from latentsync.media.transcode import write_media
 from latentsync.storage.atomic import atomic_write
@@ -198,12 +198,15 @@ def write_voices(folder: Path, num_voices: int, duration_s: float, seed: int) ->
     """Write `voice_1.ogg` and so on: random sentences of alternately male and female voices, as Opus at 16 kbit/s.
 
     Raises:
+        InputError: one of the files exists.
         ToolError: espeak-ng or ffmpeg is missing or fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, num_voices + 1):
+    paths = [folder / f"voice_{number}.ogg" for number in range(1, num_voices + 1)]
+    if existing := [path for path in paths if path.exists()]:
+        raise InputError(f"{existing[0]} exists: move it away, or name another --out")
+    for number, path in enumerate(paths, start=1):
         speech = random_speech(np.random.default_rng([seed, number]), duration_s, feminine=number % 2 == 0)
-        path = folder / f"voice_{number}.ogg"
         with temporary_folder() as temporary, atomic_write(path) as beside:
             write_wav(temporary / "speech.wav", speech.samples)
             streams = [media_input(temporary / "speech.wav")["a:0"]]

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -48,8 +49,8 @@ from latentsync.recipes.adapted_weights import (
     read_adapted,
 )
 from latentsync.recipes.train_unet import initial_unet
-from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import ArrayCache, content_key
+from latentsync.storage.output_file import atomic_output
 from latentsync.storage.owned_folder import claim_folder, locked
 from latentsync.training.optimizers import select_trainable
 from latentsync.training.trainer import Trainer
@@ -253,9 +254,9 @@ class Adaptation:
         run["run"]["guidance_scale"] = guidance
         data = {name: run["data"][name] for name in ("resolution", "num_frames", "video_fps")}
         config = {"model": run["model"], "data": data, "run": run["run"], "audio": run["audio"], "vae": run["vae"]}
-        with atomic_write(self._out / WEIGHTS) as beside:
-            beside.write_bytes(weights.read_bytes())
-        with atomic_write(self._out / CONFIG) as beside:
+        with atomic_output(self._out / WEIGHTS) as beside:
+            shutil.copyfile(weights, beside)
+        with atomic_output(self._out / CONFIG) as beside:
             OmegaConf.save(OmegaConf.create(config), beside)
         report.write(self._out, rows)
         vae, base = find_vae(self._run.vae), locate_initial(str(self._run.initial))

@@ -10,7 +10,7 @@ import numpy as np
 from latentsync.adaptation.audio_choice import LipAgreement
 from latentsync.adaptation.mouth_check import CheckResult
 from latentsync.pipelines.contact_sheet import write_crop_sheet
-from latentsync.storage.atomic import atomic_write
+from latentsync.storage.output_file import atomic_output
 
 MARKDOWN, SHEET = "report.md", "report.png"
 
@@ -104,8 +104,13 @@ class AdaptationReport:
         return lines
 
     def write(self, folder: Path, rows: Sequence[np.ndarray]) -> None:
-        """Write report.md and report.png (footage, before, after; one group of rows for each speech)."""
-        write_crop_sheet(rows, folder / SHEET)
+        """Write report.md and report.png (footage, before, after; one group of rows for each speech).
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        with atomic_output(folder / SHEET) as beside:
+            write_crop_sheet(rows, beside)
         table = ["| metric | before | after |", "|---|---|---|"]
         for name, meaning in _EXPLANATIONS.items():
             table.append(f"| {meaning} | {self.before[name]:.3f} | {self.after[name]:.3f} |")
@@ -114,7 +119,7 @@ class AdaptationReport:
         text = "\n\n".join(
             ["# Adaptation", "\n".join(f"* {line}" for line in self.lines()), "\n".join(table), note, sheet]
         )
-        with atomic_write(folder / MARKDOWN) as beside:
+        with atomic_output(folder / MARKDOWN) as beside:
             beside.write_text(text + "\n", encoding="utf-8")
 
 

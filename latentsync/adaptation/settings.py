@@ -14,8 +14,8 @@ from latentsync.errors import InputError
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import PROGRAM, VERSION
-from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import cache_key, content_key
+from latentsync.storage.output_file import atomic_output
 from latentsync.storage.owned_folder import check_ownership
 from latentsync.weights import find_vae, locate, locate_initial
 
@@ -103,6 +103,6 @@ def read_note(path: Path) -> dict[str, Any] | None:
 
 
 def write_note(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, atomically."""
-    with atomic_write(path) as beside:
+    """Write a JSON file, atomically. Raises InputError if it cannot be written."""
+    with atomic_output(path) as beside:
         beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,13 +1,14 @@
 """Metrics of generated mouths beside the footage."""
 
-import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth, mouth_ssim, sharpness
 
 RNG = np.random.default_rng(0)
-CROPS = np.stack([cv2.resize(RNG.integers(0, 256, (16, 16, 3), dtype=np.uint8), (64, 64)) for _ in range(12)])
+CROPS: NDArray[np.uint8] = np.repeat(np.repeat(RNG.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8), 4, 1), 4, 2)
 MOUTHS = RNG.random((12, 2)).astype(np.float32)
 
 
@@ -27,7 +28,7 @@ def test_likeness_is_only_known_for_the_same_speech():
 
 
 def test_blur_lowers_sharpness_and_similarity():
-    blurred = np.stack([cv2.GaussianBlur(crop, (0, 0), 2) for crop in CROPS])
+    blurred = np.asarray(gaussian_filter(CROPS, (0, 2, 2, 0)), dtype=np.uint8)
     assert sharpness(blurred) < 0.7 * sharpness(CROPS)
     assert mouth_ssim(blurred, CROPS) < 0.9
 

@@ -8,7 +8,7 @@ import pytest
 from demo.synthetic import speech
 from demo.synthetic.speech import Voice, random_speech, speak, write_voices
 from latentsync.audio.mouth_track import mouth_track
-from latentsync.errors import ToolError
+from latentsync.errors import InputError, ToolError
 from latentsync.judges.crop_measures import correlation
 from latentsync.media.audio_samples import AudioSamples
 
@@ -34,6 +34,8 @@ def test_voices_are_small_files_that_say_what_was_synthesized(tmp_path: Path) ->
     with AudioSamples.decode(paths[1]) as sound:
         decoded = sound.read(0, sound.num_samples)
     assert paths[1].stat().st_size < 8000
+    with pytest.raises(InputError, match=r"voice_1\.ogg exists"):
+        write_voices(tmp_path / "voices", 2, 2.0, seed=6)
     assert correlation(mouth_track(decoded)[:200, 0], mouth_track(original)[:200, 0]) > 0.99
 
 
