@@ -14,7 +14,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,10 @@ from latentsync.adaptation.settings import AdaptationSettings
 from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device, resolve_dtype
-from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db
+from latentsync.face.align import alignment_matrices, crop_faces
+from latentsync.face.detector import build_detector
+from latentsync.face.face_plan import plan_face
+from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db, to_crops
 from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_mouth
 from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.adaptation_run import AdaptationRun
@@ -98,20 +100,22 @@ def footage_video(index: int, folder: Path) -> Path:
 
 
 def person_truth(index: int, folder: Path, resolution: int) -> Truth:
-    """Return what a person's result is compared with; rendered crops are stored."""
-    own, other = talking(index), talking((index + 1) % 1000)
+    """Return what a person's result is compared with, aligned as in `adapt.sh`; rendered crops are stored."""
+    own, other = talking(index), talking(index + 1)
     foreign = talking(index, other.samples)
-    cache, first = ArrayCache(folder), FOOTAGE_S * FPS
+    first = FOOTAGE_S * FPS
+    heard, seen = foreign.frame_track[first:, 0], own.frame_track[first:, 0]
 
-    def render(clip: TalkingClip) -> np.ndarray:
-        return np.stack(list(islice(clip.crops(resolution), first, None)))
+    def render() -> np.ndarray:
+        for clip in (own, foreign):
+            clip.states = clip.states[first:]
+        frames = list(own.frames())
+        matrices = alignment_matrices(plan_face(frames, build_detector("mtcnn")).anchors, resolution)
+        both = (crop_faces(video, matrices, resolution) for video in (frames, list(foreign.frames())))
+        return np.stack([to_crops(crops) for crops in both])
 
-    footage, rendered = (
-        cache.get(cache_key("adaptation truth", 1, index, name, resolution), partial(render, clip))
-        for name, clip in (("own", own), ("foreign", foreign))
-    )
-    speech = foreign.samples[FOOTAGE_S * SAMPLE_RATE :]
-    return Truth(footage, rendered, speech, foreign.frame_track[first:, 0], own.frame_track[first:, 0])
+    footage, rendered = ArrayCache(folder).get(cache_key("adaptation truth", 2, index, resolution), render)
+    return Truth(footage, rendered, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], heard, seen)
 
 
 def measure(result: CheckResult, truth: Truth, reader: MouthReader) -> Values:
@@ -203,7 +207,7 @@ def run_all(options: argparse.Namespace) -> int:
             for audio in options.audio:
                 for is_mixed in (False, True) if options.mixed_clips is not None else (False,):
                     trial = Trial(person, audio, is_mixed, seed)
-                    key = cache_key("adaptation", 1, str(trial), str(options.minutes), *options.overrides)
+                    key = cache_key("adaptation", 2, str(trial), str(options.minutes), *options.overrides)
                     results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
     print(table(results))
     return 0

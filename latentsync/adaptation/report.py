@@ -14,6 +14,9 @@ from latentsync.storage.output_file import atomic_output
 
 MARKDOWN, SHEET = "report.md", "report.png"
 
+_EQUAL_OPENING = 0.02
+"""Difference of correlations that is not worth a higher guidance scale."""
+
 _EXPLANATIONS = {
     "psnr_db": "mouth region against held-out footage, its own speech, dB",
     "ssim": "structural similarity, likewise",
@@ -126,10 +129,18 @@ class AdaptationReport:
 def choose_guidance(
     before: CheckResult, scales: Sequence[float], check: Callable[[float], CheckResult], margin: float
 ) -> CheckResult:
-    """Return the check at the first guidance scale that loses no more than `margin`, else at the best one."""
+    """Return the check at the first guidance scale that loses no more than `margin`, else at about the best one.
+
+    Args:
+        before: check of the weights before the adaptation.
+        scales: guidance scales, the lowest first, since high ones cost likeness.
+        check: returns the check at a scale.
+        margin: largest loss of the opening's correlation.
+    """
     tried: list[CheckResult] = []
     for scale in scales:
         tried.append(check(scale))
         if before.opening - tried[-1].opening <= margin:
             return tried[-1]
-    return max(tried, key=lambda result: result.opening)
+    best = max(result.opening for result in tried)
+    return next(result for result in tried if result.opening >= best - _EQUAL_OPENING)

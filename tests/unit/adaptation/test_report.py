@@ -36,6 +36,8 @@ def test_the_first_guidance_scale_that_keeps_the_opening_is_chosen():
     chosen = choose_guidance(result(0.9), [1.5, 2.0, 3.0], check, margin=0.04)
     assert (chosen.guidance_scale, asked) == (2.0, [1.5, 2.0])
     assert choose_guidance(result(1.5), [1.5, 2.0, 3.0], check, margin=0.04).guidance_scale == 3.0
+    openings[3.0] = 0.89
+    assert choose_guidance(result(1.5), [1.5, 2.0, 3.0], check, margin=0.04).guidance_scale == 2.0
 
 
 def test_a_loss_is_said_in_words():
