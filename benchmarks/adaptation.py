@@ -27,9 +27,10 @@ from eval.stored_results import ResultLog, Values
 from latentsync.adaptation.adapt import Adaptation
 from latentsync.adaptation.mouth_check import CheckResult, CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.settings import AdaptationSettings
-from latentsync.cli import OneLineParser, run_command
+from latentsync.cli import OneLineParser, one_line, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device, resolve_dtype
+from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
@@ -208,8 +209,12 @@ def run_all(options: argparse.Namespace) -> int:
                 for is_mixed in (False, True) if options.mixed_clips is not None else (False,):
                     trial = Trial(person, audio, is_mixed, seed)
                     key = cache_key("adaptation", 2, str(trial), str(options.minutes), *options.overrides)
-                    results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
-    print(table(results))
+                    try:
+                        results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
+                    except InputError as error:  # the detector does not find every one of these faces
+                        print(f"{trial} is left out: {one_line(error)}")
+    if results:
+        print(table(results))
     return 0
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.properties import PROPERTIES
 
-NUM_CASES = {"video": 25, "speech": 25, "checkpoint": 30, "configuration": 40, "list": 20, "API": 30}
+NUM_CASES = {"video": 20, "speech": 20, "checkpoint": 20, "configuration": 40, "list": 20, "API": 30}
 
 
 @pytest.mark.slow
