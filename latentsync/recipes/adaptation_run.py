@@ -24,7 +24,7 @@ class AdaptationConfig:
     check_speech: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)
     mixed_share: float = 0.3
-    guidance_scales: list[float] = field(default_factory=lambda: [2.0, 3.0, 4.0])
+    guidance_scales: list[float] = field(default_factory=lambda: [2.0])
     margin: float = 0.04
 
     def __post_init__(self) -> None:
