@@ -26,6 +26,10 @@ _PATIENCE_S = 5.0
 """Further signals are ignored for this long after the first one, so that cleanup can finish."""
 
 
+_AFTER_DESTRUCTOR_S = 0.05
+"""Time until a signal that arrived in a destructor is sent again."""
+
+
 class Stopped(KeyboardInterrupt):
     """Raised by the first SIGINT (Ctrl-C), SIGTERM or SIGHUP (terminal closed).
 
@@ -67,10 +71,12 @@ def stopping_on_signals() -> Iterator[Callable[[], None]]:
         return
 
     def receive(number: int, frame: FrameType | None) -> None:
-        if not first_at:
+        if not first_at and _is_in_destructor(frame):
+            threading.Timer(_AFTER_DESTRUCTOR_S, _send_to_main_thread, [number]).start()
+        elif not first_at:
             count_as_stopped()
             raise Stopped(number)
-        if time.monotonic() - first_at[0] > _PATIENCE_S:
+        elif time.monotonic() - first_at[0] > _PATIENCE_S:
             os._exit(SIGNAL_EXIT_BASE + number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -83,6 +89,24 @@ def stopping_on_signals() -> Iterator[Callable[[], None]]:
         for number, handler in before.items():
             # After a stop, signals stay ignored: torch's threads still run while the interpreter shuts down.
             signal.signal(number, signal.SIG_IGN if first_at else handler)
+
+
+def _is_in_destructor(frame: FrameType | None) -> bool:
+    """Return True if a `__del__` is being executed: Python prints and drops an exception that is raised there."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_to_main_thread(number: int) -> None:
+    """Send a signal to the main thread, whose waiting system call it interrupts where the system can do that."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
 
 
 def run_command(work: Callable[[], int], debug: bool = False, when_stopped: str = "nothing was written") -> int:

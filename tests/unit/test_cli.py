@@ -7,7 +7,15 @@ import time
 
 import pytest
 
-from latentsync.cli import EXIT_BAD_INPUT, EXIT_UNEXPECTED, OneLineParser, one_line, run_command
+from latentsync.cli import (
+    EXIT_BAD_INPUT,
+    EXIT_UNEXPECTED,
+    OneLineParser,
+    Stopped,
+    one_line,
+    run_command,
+    stopping_on_signals,
+)
 from latentsync.errors import InputError
 
 _WORK = """
@@ -79,3 +87,23 @@ def test_a_wrong_option_is_one_line(capsys: pytest.CaptureFixture[str]):
 )
 def test_errors_are_told_without_numbers_of_the_system(error: Exception, line: str):
     assert one_line(error) == line
+
+
+def test_a_signal_in_a_destructor_is_not_lost(capsys: pytest.CaptureFixture[str]):
+    class Holder:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def work() -> None:
+        with stopping_on_signals():
+            holder = Holder()
+            del holder
+            time.sleep(30)
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with pytest.raises(Stopped):
+        work()
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)  # after a stop they are ignored
+    assert "Traceback" not in capsys.readouterr().err
