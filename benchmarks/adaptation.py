@@ -57,7 +57,7 @@ class Truth:
     Attributes:
         footage, rendered: crops.
         speech: (s,) foreign speech at 16 kHz.
-        heard: (f,) opening that the speech asks for.
+        heard: (f,) opening predicted from the speech.
         seen: (f,) opening of the footage.
     """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from latentsync.adaptation.audio_modes import AUDIO_MODES
 from latentsync.cli import OneLineParser, run_command
 from latentsync.face.detector import DETECTORS
 from latentsync.weights import REPOSITORY_ROOT
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from latentsync.adaptation.settings import AdaptationSettings
 
 DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "demo" / "adapt.yaml"
-AUDIO_MODES = ("auto", "own", "pseudo")
 _STAGES = {"faces": "finding the face", "clips": "cutting clips"}
 
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from latentsync.adaptation.mouth_matching import Mouths, to_range
 from latentsync.adaptation.pseudo_audio import PseudoAudio
 from latentsync.adaptation.report import AdaptationReport, choose_guidance
 from latentsync.adaptation.settings import PLAN, REMEDY, AdaptationSettings, check_settings, read_note, write_note
-from latentsync.adaptation.speech_bank import MAX_SECONDS, build_bank, heard_mouths, read_speech
+from latentsync.adaptation.speech_bank import MAX_SECONDS, build_bank, read_speech, speech_mouths
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
 from latentsync.data.batching import ItemKey, collate
 from latentsync.data.clip_check import TrainingClip, check_clips
@@ -35,7 +34,7 @@ from latentsync.data.video_window import read_frames
 from latentsync.device import frozen_dtype, resolve_dtype, resolve_mixed_precision
 from latentsync.errors import InputError
 from latentsync.face.detector import build_detector
-from latentsync.judges.mouth_reader import load_mouth_reader, read_mouth
+from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_mouth
 from latentsync.losses.build import build_losses
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.vae import LatentCodec, load_vae
@@ -135,7 +134,7 @@ class Adaptation:
         return load_whisper_encoder(locate(self._run.audio.whisper), self._device)
 
     @cached_property
-    def _reader(self) -> Any:
+    def _reader(self) -> MouthReader:
         return load_mouth_reader(locate(self._run.adaptation.mouth_reader), self._device)
 
     @cached_property
@@ -155,7 +154,7 @@ class Adaptation:
         """Return the clips of all videos; those of an interrupted call are used again."""
         paths: list[Path] = []
         for video in self._settings.videos:
-            folder = self._out / "clips" / content_key(video)[:16]
+            folder = self._out / "clips" / self._settings.clips_key(video)
             if (names := read_note(folder / _CLIP_LIST)) is None:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._say(f"cutting the face out of {video}")
@@ -185,7 +184,7 @@ class Adaptation:
         self, footage: Footage, mouths: Mapping[str, Mouths]
     ) -> tuple[AudioTokens, tuple[str, LipAgreement]]:
         """Return the source of the audio, and its name with the agreement of lips and sound."""
-        heard = [heard_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips]
+        heard = [speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips]
         seen = [mouths[clip.content_key] for clip in footage.clips]
         agreement = lip_agreement(np.concatenate(seen), np.concatenate(heard))
         own = OwnAudio(self._features, FPS)
@@ -301,6 +300,7 @@ def _step_seconds(step: UNetStep, dataset: UNetDataset, batch_size: int, device:
         batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
         result = step(model, batch, StepContext(0, 1))
         result.loss.backward()
+        result.loss.detach().item()  # waits for the device
         times.append(time.perf_counter() - start)
     model.zero_grad()
     return min(times)

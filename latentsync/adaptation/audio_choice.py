@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from latentsync.adaptation.mouth_matching import Mouths
 from latentsync.judges.crop_measures import correlation
 
-AUDIO_MODES = ("auto", "own", "pseudo")
 MAX_OFFSET = 5
 """Largest offset in frames between lips and sound that is searched."""
 

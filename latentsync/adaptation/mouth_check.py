@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentsync.adaptation.footage import FPS
 from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth
-from latentsync.adaptation.speech_bank import heard_mouths
+from latentsync.adaptation.speech_bank import speech_mouths
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import load_whisper_encoder
@@ -49,7 +50,7 @@ class CheckVideo:
     @property
     def num_frames(self) -> int:
         """Frames that have both crops and speech."""
-        return min(len(self.crops), len(self.speech) * 25 // SAMPLE_RATE, MAX_FRAMES)
+        return min(len(self.crops), len(self.speech) * FPS // SAMPLE_RATE, MAX_FRAMES)
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ class MouthCheck:
         metrics, generated = {}, {}
         for video, seen in zip(self._videos, self._footage, strict=True):
             crops = video.crops[: video.num_frames]
-            speech = video.speech[: video.num_frames * SAMPLE_RATE // 25]
+            speech = video.speech[: video.num_frames * SAMPLE_RATE // FPS]
             result = dubber(crops, WhisperFeatures(self._encoder, ArraySamples(speech)))
-            heard = heard_mouths(speech, len(crops))
+            heard = speech_mouths(speech, len(crops))
             mouths = (read_mouth(self._reader, result), seen)
             metrics[video.name] = measure_mouth(result, crops, mouths, heard, video.is_own)
             generated[video.name] = result

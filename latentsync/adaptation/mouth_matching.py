@@ -23,7 +23,7 @@ def match_mouths(
 
     Args:
         seen: (f, 2) mouth of the video's frames.
-        heard: (n, 2) mouth that the speech asks for, at the same rate.
+        heard: (n, 2) mouth predicted from the speech, at the same rate.
         is_start: (n,) True where a recording starts.
         allowed: (n,) moments that may be used, at least one.
         jump_cost: see above.

@@ -17,7 +17,7 @@ class MouthMetrics:
     """Metrics of one generated video, beside the footage that it was generated from.
 
     Attributes:
-        opening: correlation of the opening with that which the driving speech asks for.
+        opening: correlation of the opening with that predicted from the driving speech.
         width: the same for the width.
         leak: correlation of the opening with that of the footage, whose speech was another.
         sharpness: mean gradient in the mouth region, relative to the footage.
@@ -52,7 +52,7 @@ def measure_mouth(
     Args:
         generated, footage: crops, frame by frame.
         mouths: (f, 2) mouths that the reader sees in both.
-        heard: (f, 2) mouth that the driving speech asks for.
+        heard: (f, 2) mouth predicted from the driving speech.
         says_the_same: the driving speech is that of the footage.
     """
     (opening, width), source = mouths[0].T, mouths[1][:, 0]

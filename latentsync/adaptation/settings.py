@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from latentsync.adaptation.audio_modes import AUDIO_MODES
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_audio, probe_video
@@ -34,7 +35,7 @@ class AdaptationSettings:
         out: folder of the result.
         face: face to follow, see `latentsync.face.tracker.select_track`.
         minutes: time of the training.
-        audio: one of `audio_choice.AUDIO_MODES`.
+        audio: one of `audio_modes.AUDIO_MODES`.
         speech: further recordings of the speech bank.
         mixed_clips: training clips of other people; None: none.
         device: of the networks.
@@ -60,6 +61,11 @@ class AdaptationSettings:
         values = (self.face, self.minutes, self.audio, str(self.mixed_clips), self.detector, self.device.type)
         return cache_key(VERSION, json.dumps(asdict(self.run), sort_keys=True), *files, *map(str, values))
 
+    def clips_key(self, video: Path) -> str:
+        """Return the name of the folder of a video's clips, which depend on the video and on how they are cut."""
+        data = self.run.data
+        return cache_key(content_key(video), self.face, self.detector, data.resolution, data.min_frames)[:16]
+
 
 def check_settings(settings: AdaptationSettings) -> None:
     """Check all inputs and the output without writing anything.
@@ -69,6 +75,8 @@ def check_settings(settings: AdaptationSettings) -> None:
     """
     if not 0 < settings.minutes <= 24 * 60:
         raise InputError(f"--minutes {settings.minutes:g}: use more than 0 and at most 1440")
+    if settings.audio not in AUDIO_MODES:
+        raise InputError(f"--audio {settings.audio}: use {', '.join(AUDIO_MODES)}")
     for video in settings.videos:
         info = probe_video(video)
         if settings.audio == "own" and not info.has_audio:

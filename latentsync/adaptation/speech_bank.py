@@ -1,4 +1,4 @@
-"""Bank of speech: audio features of recordings, with the mouth that the speech asks for at every moment."""
+"""Bank of speech: audio features of recordings, with the mouth predicted from the speech at every moment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
 MAX_SECONDS = 600.0
 """Speech beyond this length is not read: ten minutes have every mouth many times."""
 
+_MIN_SECONDS = 1
 _BLOCK_FRAMES = 25
 _USED_SHARE = 0.5
 
@@ -29,7 +30,7 @@ class SpeechBank:
     Attributes:
         rows: (r, layers+1, width) float16 audio features of all recordings, one row per 20 ms.
         frame_rows: (n, 10) numbers of the rows of each frame.
-        mouths: (n, 2) float32 opening and width that the speech asks for.
+        mouths: (n, 2) float32 opening and width predicted from the speech.
         is_start: (n,) True for the first frame of a recording.
     """
 
@@ -76,8 +77,8 @@ def build_bank(recordings: Sequence[Path], encoder: WhisperEncoder, fps: int = 2
         offset = sum(map(len, rows))
         rows.append(features.rows(0, features.num_rows).half().cpu().numpy())
         numbers.append(offset + np.array([frame_rows(i, fps, features.num_rows) for i in range(num_frames)]))
-        mouths.append(heard_mouths(samples, num_frames, fps))
-        if seconds >= MAX_SECONDS:
+        mouths.append(speech_mouths(samples, num_frames, fps))
+        if seconds > MAX_SECONDS - _MIN_SECONDS:
             break
     starts = np.cumsum([0, *map(len, mouths[:-1])])
     is_start = np.zeros(sum(map(len, mouths)), dtype=bool)
@@ -85,8 +86,8 @@ def build_bank(recordings: Sequence[Path], encoder: WhisperEncoder, fps: int = 2
     return SpeechBank(np.concatenate(rows), np.concatenate(numbers), np.concatenate(mouths), is_start)
 
 
-def heard_mouths(samples: NDArray[np.float32], num_frames: int, fps: int = 25) -> Mouths:
-    """Return the mouth (num_frames, 2) that speech (s,) at 16 kHz asks for, see `latentsync.audio.mouth_track`."""
+def speech_mouths(samples: NDArray[np.float32], num_frames: int, fps: int = 25) -> Mouths:
+    """Return the mouth (num_frames, 2) predicted from speech (s,) at 16 kHz, see `latentsync.audio.mouth_track`."""
     return sample_track(mouth_track(samples), np.arange(num_frames) / fps)
 
 
@@ -98,7 +99,7 @@ def read_speech(path: Path, max_seconds: float) -> NDArray[np.float32]:
     """
     with AudioSamples.decode(path) as source:
         samples = source.read(0, min(source.num_samples, round(max_seconds * SAMPLE_RATE)))
-    if len(samples) < SAMPLE_RATE:
+    if len(samples) < _MIN_SECONDS * SAMPLE_RATE:
         raise InputError(f"{path} lasts less than a second: name longer speech")
     if not mouth_track(samples)[:, 0].any():
         raise InputError(f"{path} is silent: name a recording of speech")

@@ -1,4 +1,4 @@
-"""A rule for the mouth that speech asks for: opening and width over time, computed from the audio alone.
+"""A rule for the mouth predicted from speech: opening and width over time, computed from the audio alone.
 
 Opening is the energy between 250 and 1300 Hz, gated near silence, times the centroid between 220 and 1100 Hz (the first
 formant rises when a mouth opens). Width is the centroid between 700 and 3000 Hz (the second formant rises when lips

@@ -78,11 +78,6 @@ def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
     return AdaptedWeights(folder, record)
 
 
-def files_record(paths: dict[str, Path]) -> dict[str, str]:
-    """Return the content keys of files by name. Raises FileError if one cannot be read."""
-    return {name: content_key(path) for name, path in paths.items()}
-
-
 def _key(path: Path) -> str | None:
     try:
         return content_key(path)

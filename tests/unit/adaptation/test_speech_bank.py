@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.adaptation.speech_bank import build_bank, heard_mouths, read_speech
+from latentsync.adaptation import speech_bank
+from latentsync.adaptation.speech_bank import build_bank, read_speech, speech_mouths
 from latentsync.audio.mouth_track import mouth_track
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures, frame_tokens
@@ -32,7 +33,7 @@ def test_every_frame_has_the_tokens_and_the_mouth_of_its_recording(encoder: Whis
         frames = np.array([0, 7, num_frames // 2, num_frames - 1])
         expected = frame_tokens(features, frames.tolist(), 25).numpy()
         np.testing.assert_allclose(bank.tokens(first + frames), expected, atol=2e-2)  # stored in half precision
-        np.testing.assert_array_equal(bank.mouths[first : first + num_frames], heard_mouths(samples, num_frames))
+        np.testing.assert_array_equal(bank.mouths[first : first + num_frames], speech_mouths(samples, num_frames))
         lengths.append(num_frames)
     assert np.flatnonzero(bank.is_start).tolist() == [0, lengths[0]]
     assert len(bank) == sum(lengths)
@@ -47,6 +48,11 @@ def test_a_draw_has_the_mouths_and_another_draw_other_moments(encoder: WhisperEn
     assert len({tuple(draw.tolist()) for draw in draws}) >= 3
     again = bank.draw(seen, np.random.default_rng(0))
     assert again.tolist() == draws[0].tolist()
+
+
+def test_a_rest_of_less_than_a_second_is_not_read(encoder: WhisperEncoder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(speech_bank, "MAX_SECONDS", 12.5)
+    assert np.flatnonzero(build_bank(VOICES, encoder).is_start).tolist() == [0]
 
 
 def test_the_bundled_voices_speak():

@@ -1,0 +1,3 @@
+"""Names of the sources of audio; apart from their code, whose import takes seconds."""
+
+AUDIO_MODES = ("auto", "own", "pseudo")
