@@ -2,7 +2,6 @@
 
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
-import latentsync
 from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
 from latentsync.adaptation.footage import FPS, Progress, cut_footage
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
 from latentsync.adaptation.pseudo_audio import PseudoAudio
 from latentsync.adaptation.report import AdaptationReport, choose_guidance
+from latentsync.adaptation.result import write_result
 from latentsync.adaptation.settings import PLAN, REMEDY, AdaptationSettings, check_settings, read_note, write_note
 from latentsync.adaptation.speech_bank import MAX_SECONDS, build_bank, read_speech, speech_mouths
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
@@ -38,24 +36,15 @@ from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_
 from latentsync.losses.build import build_losses
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.recipes.adapted_weights import (
-    CONFIG,
-    PROGRAM,
-    RECORD,
-    VERSION,
-    WEIGHTS,
-    DamagedAdaptationError,
-    read_adapted,
-)
+from latentsync.recipes.adapted_weights import PROGRAM, WEIGHTS, DamagedAdaptationError, read_adapted
 from latentsync.recipes.train_unet import initial_unet
-from latentsync.storage.content_cache import ArrayCache, content_key
-from latentsync.storage.output_file import atomic_output
+from latentsync.storage.content_cache import ArrayCache
 from latentsync.storage.owned_folder import claim_folder, locked
 from latentsync.training.optimizers import select_trainable
 from latentsync.training.trainer import Trainer
 from latentsync.training.training_step import StepContext
 from latentsync.training.unet_step import UNetStep
-from latentsync.weights import AUXILIARY, REPOSITORY_ROOT, find_vae, locate, locate_initial
+from latentsync.weights import AUXILIARY, find_vae, locate, locate_initial
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +111,7 @@ class Adaptation:
         scales = [scale, *self._run.adaptation.guidance_scales]
         after = choose_guidance(before, scales, lambda guidance: check(weights, guidance), margin)
         report = AdaptationReport.of(before, after, own, margin, result.global_step, footage_seconds(clips))
-        self._write(report, weights, check.sheet_rows([before, after]), after.guidance_scale)
+        write_result(self._settings, report, weights, check.sheet_rows([before, after]))
         return report, 0
 
     @cached_property
@@ -247,33 +236,6 @@ class Adaptation:
                 parts.append(read_frames(clip.path, range(clip.num_frames), self._run.data.resolution))
         return np.concatenate(parts)
 
-    def _write(self, report: AdaptationReport, weights: Path, rows: Sequence[np.ndarray], guidance: float) -> None:
-        """Write weights, configuration and report, and last the record, which makes the result complete."""
-        run = asdict(self._run)
-        run["run"]["guidance_scale"] = guidance
-        data = {name: run["data"][name] for name in ("resolution", "num_frames", "video_fps")}
-        config = {"model": run["model"], "data": data, "run": run["run"], "audio": run["audio"], "vae": run["vae"]}
-        with atomic_output(self._out / WEIGHTS) as beside:
-            shutil.copyfile(weights, beside)
-        with atomic_output(self._out / CONFIG) as beside:
-            OmegaConf.save(OmegaConf.create(config), beside)
-        report.write(self._out, rows)
-        vae, base = find_vae(self._run.vae), locate_initial(str(self._run.initial))
-        belongs = [locate(self._run.audio.whisper), *sorted(path for path in vae.iterdir() if path.is_file()), base]
-        write_note(
-            self._out / RECORD,
-            {
-                "version": VERSION,
-                "latentsync": latentsync.__version__,
-                "settings": self._settings.key,
-                "videos": {path.name: content_key(path) for path in self._settings.videos},
-                "base": _name(base),
-                "files": {name: content_key(self._out / name) for name in (WEIGHTS, CONFIG)},
-                "belongs_to": {_name(path): content_key(path) for path in belongs},
-                "report": report.values(),
-            },
-        )
-
 
 def footage_seconds(clips: Sequence[TrainingClip]) -> float:
     """Return the length of clips in seconds."""
@@ -304,10 +266,3 @@ def _step_seconds(step: UNetStep, dataset: UNetDataset, batch_size: int, device:
         times.append(time.perf_counter() - start)
     model.zero_grad()
     return min(times)
-
-
-def _name(path: Path) -> str:
-    """Return the path of a file relative to the repository, or its absolute path."""
-    resolved = path.resolve()
-    inside = resolved.is_relative_to(REPOSITORY_ROOT)
-    return (resolved.relative_to(REPOSITORY_ROOT) if inside else resolved).as_posix()
