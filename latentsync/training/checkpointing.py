@@ -279,8 +279,8 @@ _TORCH_SOURCE_PREFIX = re.compile(r"^\[enforce fail at [^\]]*\][ .]*")
 
 # Keys that may change between a stop and a resume without changing the result.
 _HARMLESS_KEYS = {
-    "run_dir", "resume", "max_steps", "num_workers", "num_threads", "device", "log_every", "validate_every",
-    "save_every", "keep_last",
+    "run_dir", "resume", "max_steps", "max_minutes", "num_workers", "num_threads", "device", "log_every",
+    "validate_every", "validate_minutes", "save_every", "keep_last",
 }  # fmt: skip
 
 

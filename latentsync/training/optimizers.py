@@ -1,7 +1,7 @@
 """Optimizers (AdamW; Muon for matrices), learning rate schedule, trainable parameters, average of the weights."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -138,21 +138,35 @@ def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def learning_rate_factor(step: int, config: ScheduleConfig, max_steps: int) -> float:
+def learning_rate_factor(step: int, config: ScheduleConfig, max_steps: int, used_time: float = 0.0) -> float:
     """Return the share of the peak rate at `step` (from 0): linear warm-up, then decay to the floor at `max_steps`.
 
-    Step s of w warm-up steps has the share (s + 1) / (w + 1), so that the first step is not lost at rate 0.
+    Step s of w warm-up steps has the share (s + 1) / (w + 1), so that the first step is not lost at rate 0. In a
+    training of limited time the decay follows `used_time`, the used share of the time in [0, 1], if that is ahead.
     """
-    if step < config.warmup_steps:
-        return (step + 1) / (config.warmup_steps + 1)
-    fraction = min((step - config.warmup_steps) / max(max_steps - config.warmup_steps, 1), 1.0)
+    fraction = max((step - config.warmup_steps) / max(max_steps - config.warmup_steps, 1), used_time)
+    fraction = min(fraction, 1.0)
     falls = {"constant": 1.0, "linear": 1 - fraction, "cosine": 0.5 * (1 + math.cos(math.pi * fraction))}
-    return config.floor + (1 - config.floor) * falls[config.name]
+    decayed = config.floor + (1 - config.floor) * falls[config.name]
+    return min((step + 1) / (config.warmup_steps + 1), decayed) if step < config.warmup_steps else decayed
 
 
-def build_schedule(optimizer: Optimizer, config: ScheduleConfig, max_steps: int) -> LambdaLR:
-    """Build the schedule for every group of the optimizer; call its `step` once per optimizer step."""
-    return LambdaLR(optimizer, partial(learning_rate_factor, config=config, max_steps=max_steps))
+def build_schedule(
+    optimizer: Optimizer, config: ScheduleConfig, max_steps: int, used_time: Callable[[], float] = lambda: 0.0
+) -> LambdaLR:
+    """Build the schedule for every group of the optimizer; call its `step` once per optimizer step.
+
+    Args:
+        optimizer: its learning rates are the peaks.
+        config: of the schedule.
+        max_steps: optimizer steps of the training.
+        used_time: returns the used share of a limited time.
+    """
+    return LambdaLR(optimizer, partial(_factor_now, config=config, max_steps=max_steps, used_time=used_time))
+
+
+def _factor_now(step: int, config: ScheduleConfig, max_steps: int, used_time: Callable[[], float]) -> float:
+    return learning_rate_factor(step, config, max_steps, used_time())
 
 
 def select_trainable(model: nn.Module, parts: Sequence[str]) -> int:

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 class TrainingSession:
     """Model, optimizer and schedule as prepared by accelerate, and the average of the weights.
 
+    Attributes:
+        used_time: used share of a limited time, in [0, 1]; the schedule follows it.
+
     Args:
         config: of the run.
         model: the network to train, on any device.
@@ -46,7 +49,8 @@ class TrainingSession:
         # Under sharding no process holds all weights. Validation fills this copy, made before the model is sharded.
         self._whole_model = copy.deepcopy(model) if self.is_sharded and self.is_main else None
         optimizer = build_optimizer(model, config.optimizer)
-        schedule = build_schedule(optimizer, config.schedule, config.max_steps)
+        self.used_time = 0.0
+        schedule = build_schedule(optimizer, config.schedule, config.max_steps, lambda: self.used_time)
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(model, optimizer, schedule)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
 

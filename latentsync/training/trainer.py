@@ -13,16 +13,17 @@ from typing import Any, cast
 import torch
 from omegaconf import OmegaConf
 from torch.distributed.tensor import DTensor
-from tqdm import tqdm
 
 from latentsync.cli import SIGNAL_EXIT_BASE
 from latentsync.data.batching import StepSampler
 from latentsync.errors import LatentSyncError
 from latentsync.storage.atomic import atomic_write
 from latentsync.training.checkpointing import CONFIG_FILE, CheckpointFolder, CheckpointSaver, Progress, read_state
+from latentsync.training.completion import is_complete, used_time
 from latentsync.training.interrupts import Interrupted, StopRequest, stop_requested
 from latentsync.training.launch import is_main_process
 from latentsync.training.metrics import MetricsLog, MetricWindow, Row, draw_charts
+from latentsync.training.progress_bar import TrainingBar
 from latentsync.training.run_folder import Resume, hold_run
 from latentsync.training.session import TrainingSession
 from latentsync.training.trainer_config import TrainerConfig
@@ -33,6 +34,8 @@ from latentsync.training.write_errors import writing
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[int, dict[str, float]], str | None]
+AfterStep = Callable[[Progress], bool]
+"""Called after every step; returns True to end the training early."""
 
 
 class NonFiniteLossError(LatentSyncError):
@@ -51,6 +54,7 @@ class TrainReport:
         progress: best validation, time and skipped steps.
         signal_number: signal that ended the run early; 0: none.
         was_finished: True if all steps had been done before.
+        was_ended_early: True if `after_step` ended the training.
     """
 
     global_step: int
@@ -60,6 +64,7 @@ class TrainReport:
     progress: Progress = field(default_factory=Progress)
     signal_number: int = 0
     was_finished: bool = False
+    was_ended_early: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -68,9 +73,10 @@ class TrainReport:
 
 
 class Trainer:
-    """Train the model of a step object until `max_steps`.
+    """Train the model of a step object until `max_steps`, or until `max_minutes` are used up.
 
-    A run that was stopped and resumed gives the same weights as an uninterrupted one, bit for bit on a CPU.
+    A run that was stopped and resumed gives the same weights as an uninterrupted one, bit for bit on a CPU, unless its
+    time is limited.
 
     Args:
         config: of the run.
@@ -81,6 +87,10 @@ class Trainer:
         resolved_config: the whole configuration as plain data, written into the run folder and every checkpoint.
         callbacks: called in the main process with the step and each row of training metrics; a returned line is logged
             as a warning.
+        after_step: called in the main process after every step; True ends the training as its last step would. An
+            exception ends it without a checkpoint.
+        is_shown: show a progress bar in a terminal.
+        clock: returns seconds; measures the steps.
     """
 
     def __init__(
@@ -92,14 +102,18 @@ class Trainer:
         validator: Validator | None = None,
         resolved_config: Mapping[str, Any] | None = None,
         callbacks: Sequence[Callback] = (),
+        after_step: AfterStep | None = None,
+        is_shown: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.config, self.step, self.dataset, self.collate = config, step, dataset, collate
-        self.validator, self.callbacks = validator, callbacks
+        self.validator, self.callbacks, self.after_step = validator, callbacks, after_step
+        self.is_shown, self.clock = is_shown, clock
         self.resolved_config = resolved_config if resolved_config is not None else {"training": _plain(config)}
         self.run_dir = Path(config.run_dir)
 
     def fit(self) -> TrainReport:
-        """Train to `max_steps`, from the newest checkpoint if there is one.
+        """Train to the end, from the newest checkpoint if there is one.
 
         Raises:
             NonFiniteLossError: a loss or gradient is not finite.
@@ -113,9 +127,10 @@ class Trainer:
 
     def _fit(self, start: Resume) -> TrainReport:
         resume = start.checkpoint
-        if resume is not None and (progress := read_state(resume)).global_step >= self.config.max_steps:
+        if resume is not None and is_complete(progress := read_state(resume), self.config):
+            limit = "max_steps" if progress.global_step >= self.config.max_steps else "max_minutes"
             logger.info(
-                "%s is finished: %d steps are done; raise training.max_steps to continue", resume, progress.global_step
+                "%s is finished: %d steps are done; raise training.%s to continue", resume, progress.global_step, limit
             )
             self._complete_last_save(CheckpointFolder(self.run_dir, start.damaged), resume, progress)
             return TrainReport(progress.global_step, resume, progress=progress, was_finished=True)
@@ -160,27 +175,25 @@ class _Loop:
         self.learning_rate = 0.0
         self.window_start = (progress.samples_seen, progress.seconds)
         self.report = TrainReport(progress.global_step, progress=progress)
+        self.is_timed = (self.config.max_minutes, self.config.validate_minutes) != (None, None)
+        session.used_time = used_time(progress, self.config)
 
     def run(self) -> TrainReport:
         config, progress = self.config, self.progress
         loader = self._loader()
         first = next(loader)  # so that starting the workers does not count as step time
         supply = itertools.chain([first], loader)
-        bar = tqdm(
-            total=config.max_steps,
-            initial=progress.global_step,
-            unit="step",
-            disable=None if self.session.is_main else True,
-        )
+        bar = TrainingBar(config, progress, self.trainer.is_shown and self.session.is_main)
+        is_last = False
         try:
-            while progress.global_step < config.max_steps and not self.report.signal_number:
+            while not is_last and not self.report.signal_number:
+                seconds_before = progress.seconds
                 metrics = self._optimize(supply)
-                is_last = progress.global_step == config.max_steps
+                is_last = self._must_end() or is_complete(progress, config)
                 if is_last or progress.global_step % config.log_every == 0 or self.report.signal_number:
                     metrics |= self._log_training()
-                bar.set_postfix(_bar_values(metrics), refresh=False)
-                bar.update()
-                is_best = self._is_due(config.validate_every, is_last) and self._validate_or_save()
+                bar.advance(progress, metrics)
+                is_best = self._is_validation_due(is_last, seconds_before) and self._validate_or_save()
                 if self._is_due(config.save_every, is_last) or is_best or is_last or self.report.signal_number:
                     self.report.checkpoint = self._save()
         finally:
@@ -190,9 +203,9 @@ class _Loop:
 
     def _optimize(self, supply: Iterator[Batch]) -> dict[str, float]:
         """Do one optimizer step over `gradient_accumulation` batches; return the values for the progress bar."""
-        start = time.perf_counter()
+        start = self.trainer.clock()
         session, accelerator, progress = self.session, self.session.accelerator, self.progress
-        context = StepContext(progress.global_step, self.config.max_steps)
+        context = StepContext(progress.global_step, self.config.max_steps, session.used_time)
         losses: list[torch.Tensor] = []
         clips: list[str] = []
         norm: torch.Tensor | None = None
@@ -211,7 +224,11 @@ class _Loop:
                 session.optimizer.zero_grad()
         self.learning_rate = session.schedule.get_last_lr()[0]
         self._count(norm)
-        progress.seconds += time.perf_counter() - start
+        progress.seconds += self.trainer.clock() - start
+        if self.is_timed:  # all processes must agree
+            progress.seconds = session.from_main(progress.seconds)
+        session.used_time = used_time(progress, self.config)
+        self._advance_schedule()
         return {"loss": loss, "learning_rate": self.learning_rate}
 
     def _clip(self) -> torch.Tensor | None:
@@ -255,14 +272,25 @@ class _Loop:
             progress.num_skipped_steps += 1
         elif session.average is not None:
             session.average.update()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch warns if the scaler skips the first step
-            session.schedule.step()
         if norm is not None and bool(norm.isfinite()):
             self.window.add({"gradient_norm": norm})
         progress.global_step += 1
         progress.samples_seen += self._samples_per_batch() * self.config.gradient_accumulation
         self.report.global_step = progress.global_step
+
+    def _advance_schedule(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch warns if the scaler skips the first step
+            self.session.schedule.step()
+
+    def _must_end(self) -> bool:
+        """Call `after_step` in the main process; return its answer in every process."""
+        if self.trainer.after_step is None:
+            return False
+        self.report.was_ended_early = self.session.from_main(
+            self.trainer.after_step(self.progress) if self.session.is_main else None
+        )
+        return self.report.was_ended_early
 
     def _log_training(self) -> dict[str, float]:
         """Log means since the last row and call the callbacks; every process calls this."""
@@ -373,6 +401,14 @@ class _Loop:
     def _is_due(self, every: int, is_last: bool) -> bool:
         return every > 0 and (is_last or self.progress.global_step % every == 0)
 
+    def _is_validation_due(self, is_last: bool, seconds_before: float) -> bool:
+        """Return True after every `validate_every` steps and every `validate_minutes` minutes."""
+        minutes = self.config.validate_minutes
+        if minutes is None:
+            return self._is_due(self.config.validate_every, is_last)
+        passed = self.progress.seconds // (60 * minutes) > seconds_before // (60 * minutes)
+        return is_last or passed or self._is_due(self.config.validate_every, is_last)
+
     def _open_log(self) -> MetricsLog:
         run_dir = self.trainer.run_dir
         with writing(run_dir):
@@ -381,11 +417,6 @@ class _Loop:
             log = MetricsLog(run_dir, self.rows)
         self.rows = log.rows
         return log
-
-
-def _bar_values(metrics: Mapping[str, float]) -> dict[str, str]:
-    names = {"loss": "loss", "learning_rate": "rate", "samples_per_second": "samples/s"}
-    return {short: f"{metrics[name]:.4g}" for name, short in names.items() if name in metrics}
 
 
 def _plain(config: TrainerConfig) -> Any:

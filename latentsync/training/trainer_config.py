@@ -98,6 +98,9 @@ class TrainerConfig:
     Attributes:
         run_dir: folder of metrics, charts, checkpoints and exported weights.
         max_steps: optimizer steps of the whole training.
+        max_minutes: time of the whole training in minutes, counted as `Progress.seconds`. It ends with the step that
+            uses the time up, and the learning rate's decay follows the used share, so such a run is not reproducible.
+            None: no limit.
         batch_size: items per batch and process.
         gradient_accumulation: batches per optimizer step.
         max_grad_norm: gradients are clipped to this norm; None: no clipping.
@@ -110,6 +113,7 @@ class TrainerConfig:
         num_workers: processes that load data; 0: the training process loads it.
         log_every: steps between two rows of metrics.
         validate_every: steps between validations; 0: none.
+        validate_minutes: minutes of training between further validations; None: none.
         save_every: steps between checkpoints; 0: only at the end and when interrupted.
         keep_last: number of checkpoints to keep, besides the best.
         best_metric: validation metric that selects the best checkpoint.
@@ -123,6 +127,7 @@ class TrainerConfig:
 
     run_dir: str = "runs/training"
     max_steps: int = 1000
+    max_minutes: float | None = None
     batch_size: int = 1
     gradient_accumulation: int = 1
     max_grad_norm: float | None = 1.0
@@ -132,6 +137,7 @@ class TrainerConfig:
     num_workers: int = 2
     log_every: int = 10
     validate_every: int = 500
+    validate_minutes: float | None = None
     save_every: int = 500
     keep_last: int = 3
     best_metric: BestMetricConfig = field(default_factory=BestMetricConfig)
@@ -153,6 +159,9 @@ class TrainerConfig:
             self.mixed_precision in MIXED_PRECISIONS,
             f"training.mixed_precision is one of {', '.join(MIXED_PRECISIONS)}, not {self.mixed_precision!r}",
         )
+        for key in ("max_minutes", "validate_minutes"):
+            minutes = getattr(self, key)
+            _demand(minutes is None or 0 < minutes < math.inf, f"training.{key} is above 0 or null, not {minutes}")
         _demand(self.max_grad_norm is None or self.max_grad_norm > 0, "training.max_grad_norm is above 0 or null")
         _demand(self.ema_decay is None or 0 < self.ema_decay < 1, "training.ema_decay lies in (0, 1) or is null")
         _demand(

@@ -16,15 +16,17 @@ class StepContext:
     Attributes:
         global_step: optimizer steps done before this one.
         max_steps: optimizer steps of the whole training.
+        used_time: used share of a limited time, in [0, 1].
     """
 
     global_step: int
     max_steps: int
+    used_time: float = 0.0
 
     @property
     def fraction(self) -> float:
         """Share of the training that is done, in [0, 1]."""
-        return self.global_step / self.max_steps
+        return max(self.global_step / self.max_steps, self.used_time)
 
 
 @dataclass

@@ -148,6 +148,13 @@ def test_ends_at_the_floor(name: str) -> None:
     assert values == sorted(values, reverse=True)
 
 
+def test_the_decay_follows_the_used_time_if_it_is_ahead() -> None:
+    config = ScheduleConfig("linear", warmup_steps=4, floor=0.1)
+    assert learning_rate_factor(20, config, 36, used_time=0.75) == pytest.approx(0.1 + 0.9 * 0.25)
+    assert learning_rate_factor(20, config, 36, used_time=0.25) == learning_rate_factor(20, config, 36)
+    assert learning_rate_factor(0, config, 36, used_time=1) == pytest.approx(0.1), "also in the warm-up"
+
+
 def trained_names(unet) -> list[str]:
     return [name for name, parameter in unet.named_parameters() if parameter.requires_grad]
 

@@ -29,6 +29,8 @@ def test_from_yaml(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("max_steps=0", "training.max_steps is at least 1"),
+        ("max_minutes=0", "training.max_minutes is above 0 or null, not 0"),
+        ("validate_minutes=.inf", "training.validate_minutes is above 0 or null"),
         ("save_every=-1", "training.save_every is at least 0"),
         ("mixed_precision=fp8", "training.mixed_precision is one of"),
         ("max_grad_norm=0", "training.max_grad_norm is above 0 or null"),
