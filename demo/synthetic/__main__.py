@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from demo.synthetic.clip import Alignment, TalkingClip, write_video
+from demo.synthetic.clip import Alignment, Look, TalkingClip, write_video
 from demo.synthetic.clip_set import DatasetConfig, make_dataset
 from demo.synthetic.raw import RawConfig, make_raw_videos
 from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_voices, write_wav
@@ -32,6 +32,10 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument(
         "--alignment", choices=get_args(Alignment), default="aligned",
         help="fixed_box: a square that does not follow the face, to measure the effect of alignment",
+    )  # fmt: skip
+    dataset.add_argument(
+        "--look", choices=(*get_args(Look), "mixed"), default="plain",
+        help="varied: more varied people, light, poses and cameras; mixed: four of five clips",
     )  # fmt: skip
     raw = commands.add_parser("raw", help="raw videos for the data pipeline, some with faults")
     raw.add_argument("--out", type=Path, required=True, help="folder; existing files are kept or completed")
@@ -68,8 +72,9 @@ def _run(options: argparse.Namespace) -> int:
         if options.num_clips < 1 or options.workers < 1 or options.resolution < 32:
             raise InputError("--num_clips and --workers must be at least 1, --resolution at least 32")
         config = DatasetConfig(
-            options.out, options.num_clips, options.seconds, options.seed, options.resolution, options.alignment
-        )
+            options.out, options.num_clips, options.seconds, options.seed, options.resolution, options.alignment,
+            options.look,
+        )  # fmt: skip
         make_dataset(config, options.workers)
     elif options.command == "raw":
         size = options.size or 2 * round(1.25 * options.resolution)

@@ -10,11 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from demo.synthetic.camera import Camera
 from demo.synthetic.drawing import Bytes, Floats
 from demo.synthetic.person import Person
 from demo.synthetic.renderer import Renderer, State, anchors
 from demo.synthetic.scene import Scene
 from demo.synthetic.speech import SAMPLE_RATE, Speech, random_speech, write_wav
+from demo.synthetic.varied import varied_person, varied_scene
 from latentsync.audio.mouth_track import mouth_track, sample_track
 from latentsync.face.align import Aligner, invert, tall_size
 from latentsync.media.ffmpeg_tools import raw_video_input
@@ -30,6 +32,35 @@ _JITTER = 0.02
 _CROP_SUPERSAMPLING = 2.0
 
 Alignment = Literal["aligned", "fixed_box"]
+Look = Literal["plain", "varied"]
+"""People and scenes of `Person.random`, or those of `demo.synthetic.varied` with a `Camera`."""
+
+
+@dataclass(frozen=True)
+class HeadTurns:
+    """Range of the head's turns (yaw, pitch), as shifts of the front of the face in face units.
+
+    Attributes:
+        rest: deviation of the mean of a clip.
+        sway: deviation around it.
+        limit: largest turn.
+    """
+
+    rest: tuple[float, float] = (0.05, 0.02)
+    sway: tuple[float, float] = (0.05, 0.025)
+    limit: tuple[float, float] = (1.0, 1.0)
+
+    def at(self, rest: Floats, sway: tuple[float, float]) -> tuple[float, float]:
+        """Return the turn for a mean and unit sway."""
+        yaw, pitch = (
+            float(np.clip(mean + size * step, -limit, limit))
+            for mean, size, step, limit in zip(rest, self.sway, sway, self.limit, strict=True)
+        )
+        return yaw, pitch
+
+
+VARIED_TURNS = HeadTurns((0.14, 0.04), (0.08, 0.04), (0.36, 0.12))
+"""A yaw up to about 30 degrees."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +81,9 @@ def smooth_walk(rng: np.random.Generator, num_frames: int, sigma_s: float) -> Fl
     return (noise * np.sqrt(2.0 * sigma * np.sqrt(np.pi))).astype(np.float32)
 
 
-def random_states(rng: np.random.Generator, track: Floats, framing: Framing, liveliness: float = 1.0) -> list[State]:
+def random_states(
+    rng: np.random.Generator, track: Floats, framing: Framing, liveliness: float = 1.0, turns: HeadTurns = HeadTurns()
+) -> list[State]:
     """Return random head and eye motion for each row of a mouth track.
 
     Args:
@@ -58,10 +91,11 @@ def random_states(rng: np.random.Generator, track: Floats, framing: Framing, liv
         track: (n, 2), opening and width.
         framing: mean pose of the head.
         liveliness: factor of the head's motion.
+        turns: range of the head's turns.
     """
     count = len(track)
     sway = [smooth_walk(rng, count, s) * liveliness for s in (0.7, 0.6, 0.9, 0.6, 0.5, 0.8, 0.3)]
-    rest_turn = rng.normal(0.0, (0.05, 0.02))
+    rest_turn = rng.normal(0.0, turns.rest)
     blinks, gazes = _blinks(rng, count), _gazes(rng, count)
     result = []
     for i in range(count):
@@ -72,7 +106,7 @@ def random_states(rng: np.random.Generator, track: Floats, framing: Framing, liv
         result.append(State(
             opening=float(track[i, 0]), width=float(track[i, 1]), blink=float(blinks[i]),
             gaze=(float(gazes[i, 0]), float(gazes[i, 1])),
-            turn=(float(rest_turn[0] + 0.05 * sway[3][i]), float(rest_turn[1] + 0.025 * sway[4][i])),
+            turn=turns.at(rest_turn, (sway[3][i], sway[4][i])),
             brow=float(np.clip(0.02 * sway[6][i], -0.03, 0.06)),
             head=_pose(scale, framing.tilt + 0.035 * float(sway[5][i]), place),
             body=_pose(framing.eye_distance, 0.3 * framing.tilt, rest),
@@ -118,9 +152,11 @@ class TalkingClip:
         speech: samples (s,) in [-1, 1] at 16 kHz instead of random speech.
         frame_size: side of the square full frame in pixels.
         liveliness: factor of the head's motion.
+        person: replaces the random person.
+        look: variety of people, scenes, poses and cameras.
 
     Attributes:
-        person, scene: what is rendered.
+        person, scene, camera: what is rendered, and how it is recorded.
         samples: the speech (s,) at 16 kHz.
         track: (n, 2) mouth opening and width at 100 Hz.
         frame_track: (f, 2) mouth of frame i, at i / 25 s.
@@ -129,11 +165,14 @@ class TalkingClip:
 
     def __init__(
         self, seed: int, index: int, duration_s: float, speech: Floats | None = None, frame_size: int = FRAME_SIZE,
-        liveliness: float = 1.0, person: Person | None = None,
+        liveliness: float = 1.0, person: Person | None = None, look: Look = "plain",
     ) -> None:  # fmt: skip
-        self.seed, self.index, self.frame_size = seed, index, frame_size
-        look, self._move, say = (np.random.default_rng([seed, index, part]) for part in range(3))
-        self.person, self.scene = Person.random(look), Scene.random(look)
+        self.seed, self.index, self.frame_size, self.look = seed, index, frame_size, look
+        appearance, self._move, say = (np.random.default_rng([seed, index, part]) for part in range(3))
+        is_varied = look == "varied"
+        self.person = varied_person(appearance) if is_varied else Person.random(appearance)
+        self.scene = varied_scene(appearance) if is_varied else Scene.random(appearance)
+        self.camera = Camera.random(appearance) if is_varied else Camera()
         if person is not None:
             self.person = person
         self.speech: Speech | None = None
@@ -145,7 +184,8 @@ class TalkingClip:
         num_frames = round(len(speech) / SAMPLE_RATE * FPS)
         self.frame_track = sample_track(self.track, np.arange(num_frames, dtype=np.float32) / FPS)
         self.framing = _framing(self._move, frame_size)
-        self.states = random_states(self._move, self.frame_track, self.framing, liveliness)
+        turns = VARIED_TURNS if is_varied else HeadTurns()
+        self.states = random_states(self._move, self.frame_track, self.framing, liveliness, turns)
 
     def anchors(self) -> Floats:
         """Return the true alignment anchors (f, 3, 2) in pixels of the full frame."""
@@ -155,9 +195,9 @@ class TalkingClip:
         """Render full frames, RGB uint8 (size, size, 3)."""
         renderer = Renderer(self.person, self.scene, density=supersample * self.framing.eye_distance)
         camera = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=np.float32)
-        size = (self.frame_size, self.frame_size)
+        size, rng = (self.frame_size, self.frame_size), self._camera_rng()
         for state in self.states:
-            yield renderer.render(state, camera, size, size, supersample)
+            yield self.camera.expose(renderer.render(state, camera, size, size, supersample), rng)
 
     def crops(self, resolution: int = 128, alignment: Alignment = "aligned") -> Iterator[Bytes]:
         """Render crops of the face, RGB uint8 (resolution, resolution, 3).
@@ -170,10 +210,14 @@ class TalkingClip:
         renderer = Renderer(self.person, self.scene, density=50.0 * _CROP_SUPERSAMPLING * resolution / 128.0)
         aligner, detected = Aligner(resolution), self._detected()
         size = (self.frame_size, self.frame_size)
-        box = _fixed_box(detected[0], resolution)
+        box, rng = _fixed_box(detected[0], resolution), self._camera_rng()
         for state, points in zip(self.states, detected, strict=True):
             camera = aligner.matrix(points) if alignment == "aligned" else box
-            yield renderer.render(state, camera, (resolution, resolution), size, _CROP_SUPERSAMPLING)
+            crop = renderer.render(state, camera, (resolution, resolution), size, _CROP_SUPERSAMPLING)
+            yield self.camera.expose(crop, rng)
+
+    def _camera_rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.index, 5])
 
     def _detected(self) -> Floats:
         """Return anchors (f, 3, 2) with a detector's errors: a constant and a slow wobble."""
@@ -190,8 +234,8 @@ class TalkingClip:
         voice = asdict(self.speech.voice) if self.speech else None
         text = self.speech.text if self.speech else None
         return {
-            "seed": self.seed, "index": self.index, "fps": FPS, "voice": voice, "text": text,
-            "person": self.person.as_dict(), "scene": self.scene.as_dict(),
+            "seed": self.seed, "index": self.index, "look": self.look, "fps": FPS, "voice": voice, "text": text,
+            "person": self.person.as_dict(), "scene": self.scene.as_dict(), "camera": asdict(self.camera),
         }  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from demo.synthetic.clip import Alignment, TalkingClip
+from demo.synthetic.clip import Alignment, Look, TalkingClip
 from demo.synthetic.speech import SAMPLE_RATE, add_noise, write_wav
 from latentsync.errors import InputError
 from latentsync.media.training_clip import write_training_clip
@@ -88,7 +89,7 @@ def find_clips(folder: Path) -> list[Clip]:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Settings of a data set; clip k is a function of (seed, k, seconds, resolution, alignment)."""
+    """Settings of a data set; clip k is a function of (seed, k, seconds, resolution, alignment, look)."""
 
     out: Path
     num_clips: int = 240
@@ -96,6 +97,13 @@ class DatasetConfig:
     seed: int = 0
     resolution: int = 128
     alignment: Alignment = "aligned"
+    look: Look | Literal["mixed"] = "plain"
+
+    def look_of(self, index: int) -> Look:
+        """Return the look of a clip; every fifth of a mixed data set is plain."""
+        if self.look == "mixed":
+            return "varied" if index % 5 else "plain"
+        return self.look
 
 
 def clip_folder(config: DatasetConfig, index: int) -> Path:
@@ -117,7 +125,7 @@ def make_clip(config: DatasetConfig, index: int) -> bool:
         _write_training_clip(folder)
         return True
     cv2.setNumThreads(1)
-    clip = TalkingClip(config.seed, index, config.seconds)
+    clip = TalkingClip(config.seed, index, config.seconds, look=config.look_of(index))
     partial = temporary_path(folder)
     partial.mkdir(parents=True)
     try:
@@ -179,8 +187,12 @@ def _make_missing(config: DatasetConfig, num_workers: int) -> int:
         return sum(make_clip(config, k) for k in missing)
     num_made = 0
     with ProcessPoolExecutor(num_workers) as pool:
-        for future in as_completed([pool.submit(make_clip, config, k) for k in missing]):
-            num_made += future.result()
-            if num_made % 20 == 0 or num_made == len(missing):
-                logger.info("%d of %d clips are created", num_made, len(missing))
+        try:
+            for future in as_completed([pool.submit(make_clip, config, k) for k in missing]):
+                num_made += future.result()
+                if num_made % 20 == 0 or num_made == len(missing):
+                    logger.info("%d of %d clips are created", num_made, len(missing))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return num_made

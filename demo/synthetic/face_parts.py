@@ -168,10 +168,11 @@ class MouthRenderer:
         """Draw the mouth with an opening in [0, 1] and a width in [0, 1]."""
         shape = mouth_shape(self._person, opening, width, self._x[:1])
         soft = 1.0 / self.canvas.density + 0.006
+        rim = soft + self._person.lip_softness
         y = self._y
         inside = _above(y - shape.inner_top, soft) * _above(shape.inner_bottom - y, soft)
-        whole = _above(y - shape.outer_top, soft) * _above(shape.outer_bottom - y, soft)
-        edge = 1.0 - ramp(np.abs(self._x), shape.half_width - 0.03, shape.half_width + 0.005)
+        whole = _above(y - shape.outer_top, rim) * _above(shape.outer_bottom - y, rim)
+        edge = 1.0 - ramp(np.abs(self._x), shape.half_width - 0.03 - rim + soft, shape.half_width + 0.005)
         color = mix(self._lips(shape, opening), self._cavity(shape, opening), np.clip(inside * 1.35, 0.0, 1.0))
         closed = np.exp(-0.5 * ((y - 0.5 * (shape.inner_top + shape.inner_bottom)) / 0.012) ** 2) * (1.0 - ramp(
             shape.inner_bottom - shape.inner_top, 0.0, 0.05))  # fmt: skip
@@ -200,7 +201,7 @@ class MouthRenderer:
         gloss += 0.35 * peaks * (y < middle)
         rim = np.exp(-0.5 * ((v_bottom - 1.0) / 0.10) ** 2) + np.exp(-0.5 * (v_top / 0.12) ** 2)
         color = mix(color, np.array(person.skin, dtype=np.float32) * self._light, np.clip(rim * 0.35, 0, 1))
-        return color + 0.13 * gloss[..., None].astype(np.float32) * self._light
+        return color + 0.13 * person.lip_gloss * gloss[..., None].astype(np.float32) * self._light
 
     def _cavity(self, shape: MouthShape, opening: float) -> Floats:
         person, x, y = self._person, self._x, self._y
@@ -230,11 +231,12 @@ class MouthRenderer:
         size = np.interp(
             np.abs(x), [0.0, 0.06, 0.12, 0.17, 0.22, 0.30, 0.40], [0.085, 0.092, 0.082, 0.076, 0.080, 0.068, 0.05]
         )
-        low = person.mouth_y - 0.012 + size - 0.10 * x**2
+        low = person.mouth_y - 0.012 + size - person.teeth_hidden - 0.10 * x**2
         cover = (1.0 - ramp(y - low, -0.012, 0.012)) * (1.0 - ramp(np.abs(x), reach - 0.08, reach))
         gaps = np.min(np.abs(np.abs(x)[..., None] - bounds), axis=-1)
         tone = 1.0 - 0.16 * np.exp(-0.5 * (gaps / 0.008) ** 2)
         tone = tone * (1.0 - 0.34 * ramp(np.abs(x), 0.14, reach)) * (1.0 - 0.10 * ramp(y - low, -0.05, 0.0))
+        tone = tone * person.teeth_light
         return (np.array(person.teeth, dtype=np.float32) * tone[..., None]).astype(np.float32), cover.astype(np.float32)
 
     def _lower_teeth(self, color: Floats, shape: MouthShape, opening: float) -> Floats:
@@ -246,7 +248,7 @@ class MouthRenderer:
             * ramp(np.float32(opening) + 0 * y, 0.25, 0.5)
         )
         gaps = np.abs((np.abs(x) / 0.082) % 1.0 - 0.5)
-        tone = 0.80 - 0.10 * np.exp(-0.5 * ((0.5 - gaps) / 0.09) ** 2)
+        tone = person.teeth_light * (0.80 - 0.10 * np.exp(-0.5 * ((0.5 - gaps) / 0.09) ** 2))
         return mix(color, np.array(person.teeth, dtype=np.float32) * tone[..., None].astype(np.float32), cover)
 
 

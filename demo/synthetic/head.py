@@ -55,6 +55,7 @@ def draw_head(person: Person, scene: Scene, density: float) -> HeadDrawing:
     color = _nostrils(person, x, y, color)
     color = _wrinkles(person, canvas, color)
     color = _scars(person, canvas, color)
+    color = _blemishes(person, canvas, color)
     color = _beard(person, x, y, color, light, rng)
     color = _brows(person, canvas, x, y, color, light, rng)
     face = polygon_mask(canvas, head_outline(person))
@@ -152,6 +153,20 @@ def _scars(person: Person, canvas: Canvas, color: Floats) -> Floats:
     return color
 
 
+def _blemishes(person: Person, canvas: Canvas, color: Floats) -> Floats:
+    """Draw moles, and pores as noise of one to three pixels of a crop."""
+    rng = np.random.default_rng(person.seed + 4)
+    x, y = canvas.grid()
+    for _ in range(person.moles):
+        place, size = (rng.uniform(-0.8, 0.8), rng.uniform(0.2, 1.7)), rng.uniform(0.012, 0.03)
+        dark = np.array([0.55, 0.42, 0.38], dtype=np.float32)
+        color = mix(color, color * dark, np.clip(1.6 * bump(x, y, place, (size, size)), 0.0, 1.0))
+    if person.skin_texture > 0.0:
+        fine, coarse = (smooth_noise(rng, canvas.shape, cells) for cells in ((230, 186), (90, 73)))
+        color = color * (1.0 + person.skin_texture * (0.035 * fine + 0.02 * coarse))[..., None]
+    return color.astype(np.float32)
+
+
 def _brows(
     person: Person, canvas: Canvas, x: Floats, y: Floats, color: Floats, light: Floats, rng: np.random.Generator
 ) -> Floats:
@@ -185,6 +200,8 @@ def _beard(person: Person, x: Floats, y: Floats, color: Floats, light: Floats, r
              "moustache": 1.3 * lip + 0.1 * jaw, "goatee": 1.1 * lip + 1.2 * goatee + soul}  # fmt: skip
     amount = np.clip(parts[person.beard], 0.0, 0.93)
     grain = 0.90 + 0.10 * noise if person.beard in ("full", "moustache", "goatee") else 0.85 + 0.2 * noise
+    if person.skin_texture > 0.0:  # single hairs
+        grain = grain + 0.25 * person.skin_texture * smooth_noise(rng, (x.shape[0], x.shape[1]), (260, 210))
     hair = person.hair if person.beard_color is None else person.beard_color
     tone = np.array(hair, dtype=np.float32) * 0.75 + np.array(person.skin, dtype=np.float32) * 0.08
     return mix(color, tone * light * (1.0 + 0.10 * noise[..., None]), np.clip(amount * grain, 0.0, 0.96))

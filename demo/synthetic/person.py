@@ -98,6 +98,16 @@ class Person:
     """That of the hair if None."""
     scars: int = 0
     """Scars on cheeks and chin."""
+    lip_softness: float = 0.0
+    """Half width of the transition from lips to skin, beyond that of a drawn edge."""
+    lip_gloss: float = 1.0
+    teeth_light: float = 1.0
+    """Brightness of the teeth: the mouth's inside gets less light than the face."""
+    teeth_hidden: float = 0.0
+    """Height of the upper teeth that the lip hides."""
+    skin_texture: float = 0.0
+    """Pores and fine hairs of the skin and of beards."""
+    moles: int = 0
 
     @staticmethod
     def random(rng: np.random.Generator) -> Person:
