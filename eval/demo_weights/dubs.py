@@ -208,7 +208,8 @@ def rendered_truth(clip: Clip, driver: Clip, num_frames: int, cache_dir: Path) -
 def _render(clip: Clip, driver: Clip, num_frames: int) -> np.ndarray:
     duration_s = len(clip.crops) / FPS
     speech = TalkingClip(driver.meta["seed"], driver.meta["index"], duration_s).samples  # without the added noise
-    talking = TalkingClip(clip.meta["seed"], clip.meta["index"], duration_s, speech)
+    look = clip.meta.get("look", "plain")
+    talking = TalkingClip(clip.meta["seed"], clip.meta["index"], duration_s, speech, look=look)
     return np.stack(list(islice(talking.crops(clip.crops.shape[1]), num_frames)))
 
 

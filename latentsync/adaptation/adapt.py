@@ -88,7 +88,8 @@ class Adaptation:
         clips = [*footage.clips, footage.held_out]
         mixed = self._mixed_clips()
         self._say("computing features of the clips")
-        prepare_features([*clips, *mixed], self._features, self._encoder, self._codec)
+        num_variants = self._run.data.frame_variants
+        prepare_features([*clips, *mixed], self._features, self._encoder, self._codec, num_variants=num_variants)
         mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
         audio, own = self._choose_audio(footage, mouths)
         trainer = self._trainer(_mixed(footage.clips, mixed, self._run.adaptation.mixed_share), audio)

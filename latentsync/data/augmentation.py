@@ -4,6 +4,8 @@ import numpy as np
 
 from latentsync.audio.sample_source import SAMPLE_RATE
 
+_VARIANT_COLOUR = 0.2
+"""Strength of the colour change of `vary_frames`."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -28,6 +30,25 @@ def change_colour(
     """Map pixels (..., 3) in [0, 1] to clip(matrix @ pixel + offset, 0, 1) ** gamma, float32."""
     mixed = frames.astype(np.float32) @ matrix.T.astype(np.float32) + offset.astype(np.float32)
     return mixed.clip(0, 1) ** np.float32(gamma)
+
+
+def vary_frames(frames: np.ndarray, variant: int, content_key: str) -> np.ndarray:
+    """Return a variant of a clip's frames (f, h, w, 3) uint8, the same for all its frames and in every run.
+
+    Variant 0 is the clip itself, odd variants are mirrored, and those above 1 have a small colour change.
+
+    Args:
+        frames: frames of the clip.
+        variant: number of the variant.
+        content_key: hex digits that determine the colour change, together with the variant.
+    """
+    if variant % 2:
+        frames = frames[..., ::-1, :]
+    if variant > 1:
+        rng = np.random.default_rng([variant, int(content_key[:15], 16)])
+        changed = change_colour(frames.astype(np.float32) / 255, *random_colour(rng, _VARIANT_COLOUR))
+        frames = np.round(changed * 255).astype(np.uint8)
+    return np.ascontiguousarray(frames)
 
 
 def _hue_rotation(angle: float) -> np.ndarray:

@@ -51,12 +51,12 @@ class ClipFeatures:
         """Return (rows, layers+1, width) float16, one row per 20 ms. Raises InputError if they are not prepared."""
         return self._prepared(self.rows_key(clip), clip)
 
-    def latents(self, clip: TrainingClip) -> np.ndarray:
+    def latents(self, clip: TrainingClip, variant: int = 0) -> np.ndarray:
         """Return (frames, 2, L, h, w) float16, scaled latents of the crop and of the masked crop.
 
-        Raises InputError if they are not prepared.
+        Variants are those of `latentsync.data.augmentation.vary_frames`. Raises InputError if they are not prepared.
         """
-        return self._prepared(self.latents_key(clip), clip)
+        return self._prepared(self.latents_key(clip, variant), clip)
 
     def mel(self, clip: TrainingClip, variant: int = 0) -> np.ndarray:
         """Return the mel (80, T) float32 in [-4, 4], 80 columns per second, computed on first use.
@@ -90,12 +90,13 @@ class ClipFeatures:
             raise ValueError("these features have no audio encoder")
         return cache_key(_ROWS_VERSION, clip.content_key, self.encoder_key)
 
-    def latents_key(self, clip: TrainingClip) -> str:
-        """Return the cache key of a clip's latents."""
+    def latents_key(self, clip: TrainingClip, variant: int = 0) -> str:
+        """Return the cache key of the latents of a variant of a clip."""
         if self.codec_key is None:
             raise ValueError("these features have no VAE")
         mask_key = _mask_key(self.resolution)
-        return cache_key(_LATENTS_VERSION, clip.content_key, self.codec_key, self.resolution, mask_key)
+        parts = (_LATENTS_VERSION, clip.content_key, self.codec_key, self.resolution, mask_key)
+        return cache_key(*parts, variant) if variant else cache_key(*parts)
 
     def _prepared(self, key: str, clip: TrainingClip) -> np.ndarray:
         stored = self.cache.read(key)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
+from latentsync.data.augmentation import vary_frames
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures, clip_samples
 from latentsync.data.video_window import model_pixels, read_frames
@@ -36,6 +38,7 @@ def prepare_features(
     world_size: int = 1,
     progress: Progress | None = None,
     timeout_s: float = 600.0,
+    num_variants: int = 0,
 ) -> int:
     """Compute all missing features; return the number of clips for which this rank computed any.
 
@@ -52,6 +55,7 @@ def prepare_features(
         progress: called after each clip.
         timeout_s: after this many seconds without a new array from the other ranks, this rank computes their shares
             too (they may use another cache folder, or have ended).
+        num_variants: number of variants of every clip whose latents are computed too, see `vary_frames`.
 
     Raises:
         InputError: a clip cannot be decoded any more, or the cache cannot be written.
@@ -60,24 +64,29 @@ def prepare_features(
     own = unique[rank::world_size]
     num_computed, last_log_s = 0, time.monotonic()
     for num_done, clip in enumerate(own, start=1):
-        num_computed += _prepare(clip, features, encoder, codec)
+        num_computed += _prepare(clip, features, encoder, codec, num_variants)
         if progress is not None:
             progress(num_done, len(own))
         if num_computed and time.monotonic() - last_log_s > _LOG_EVERY_S:
             last_log_s = time.monotonic()
             logger.info("features of %d of %d clips are ready", num_done, len(own))
     if world_size > 1:
-        keys = [key for clip in unique for key in _feature_keys(clip, features, encoder, codec)]
+        keys = [key for clip in unique for key in _feature_keys(clip, features, encoder, codec, num_variants)]
         _wait_for(keys, features, timeout_s)
-        num_computed += sum(_prepare(clip, features, encoder, codec) for clip in unique)
+        num_computed += sum(_prepare(clip, features, encoder, codec, num_variants) for clip in unique)
     return num_computed
 
 
 def _feature_keys(
-    clip: TrainingClip, features: ClipFeatures, encoder: WhisperEncoder | None, codec: LatentCodec | None
+    clip: TrainingClip,
+    features: ClipFeatures,
+    encoder: WhisperEncoder | None,
+    codec: LatentCodec | None,
+    num_variants: int,
 ) -> list[str]:
     rows = [] if encoder is None else [features.rows_key(clip)]
-    return rows if codec is None else [*rows, features.latents_key(clip)]
+    variants = [] if codec is None else range(num_variants + 1)
+    return [*rows, *(features.latents_key(clip, variant) for variant in variants)]
 
 
 def _wait_for(keys: Sequence[str], features: ClipFeatures, timeout_s: float) -> None:
@@ -91,14 +100,20 @@ def _wait_for(keys: Sequence[str], features: ClipFeatures, timeout_s: float) -> 
 
 
 def _prepare(
-    clip: TrainingClip, features: ClipFeatures, encoder: WhisperEncoder | None, codec: LatentCodec | None
+    clip: TrainingClip,
+    features: ClipFeatures,
+    encoder: WhisperEncoder | None,
+    codec: LatentCodec | None,
+    num_variants: int,
 ) -> bool:
     """Compute the missing features of one clip; return True if any was missing."""
     missing: dict[str, Callable[[], np.ndarray]] = {}
     if encoder is not None:
         missing[features.rows_key(clip)] = lambda: compute_whisper_rows(clip, encoder)
     if codec is not None:
-        missing[features.latents_key(clip)] = lambda: compute_latents(clip, codec, features.resolution)
+        for variant in range(num_variants + 1):
+            compute = partial(compute_latents, clip, codec, features.resolution, variant)
+            missing[features.latents_key(clip, variant)] = compute
     missing = {key: compute for key, compute in missing.items() if features.cache.read(key) is None}
     for key, compute in missing.items():
         features.cache.get(key, compute)
@@ -112,15 +127,19 @@ def compute_whisper_rows(clip: TrainingClip, encoder: WhisperEncoder) -> np.ndar
 
 
 @torch.inference_mode()
-def compute_latents(clip: TrainingClip, codec: LatentCodec, resolution: int) -> np.ndarray:
-    """Compute latents (frames, 2, L, h, w) float16 of all crops and masked crops; the means of their distributions."""
+def compute_latents(clip: TrainingClip, codec: LatentCodec, resolution: int, variant: int = 0) -> np.ndarray:
+    """Compute latents (frames, 2, L, h, w) float16 of all crops and masked crops of a variant of a clip.
+
+    They are the means of their distributions.
+    """
     if resolution % codec.factor:
         raise InputError(f"data.resolution {resolution} is not a multiple of the VAE's {codec.factor}: choose another")
     keep = keep_mask(resolution)
     parts = []
     for start in range(0, clip.num_frames, _BATCH_FRAMES):
         indices = range(start, min(start + _BATCH_FRAMES, clip.num_frames))
-        images = torch.from_numpy(model_pixels(read_frames(clip.path, indices, resolution)))
+        frames = vary_frames(read_frames(clip.path, indices, resolution), variant, clip.content_key)
+        images = torch.from_numpy(model_pixels(frames))
         both = torch.stack([images, images * keep], dim=1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         latents = codec.encode(both, _BATCH_FRAMES).unflatten(0, (-1, 2))
         parts.append(latents.half().cpu().numpy())

@@ -9,6 +9,7 @@ import numpy as np
 
 from latentsync.audio.mel import mel_window
 from latentsync.audio.whisper_features import frame_rows
+from latentsync.data.augmentation import vary_frames
 from latentsync.data.batching import ItemKey, item_generator, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipDataset, ClipFeatures
@@ -35,6 +36,8 @@ class UNetDataConfig:
         sample_latents: sample latents from the VAE's distribution in every step, as published, instead of its mean.
         windows_per_clip: number of different windows of a clip, with their noise, which every so many epochs come
             again; None: new ones in every epoch.
+        frame_variants: number of variants of every clip beside itself, of which each item takes one: mirrored, with a
+            small colour change, and both by turns.
     """
 
     resolution: int = 256
@@ -48,6 +51,7 @@ class UNetDataConfig:
     cache_latents: bool = False
     sample_latents: bool = False
     windows_per_clip: int | None = None
+    frame_variants: int = 0
 
     def __post_init__(self) -> None:
         for name, max_value in _MAX_VALUES.items():
@@ -59,6 +63,8 @@ class UNetDataConfig:
             raise ValueError(f"data.audio_sample_rate is {self.audio_sample_rate}: only 16000 is supported")
         if self.windows_per_clip is not None and self.windows_per_clip < 1:
             raise ValueError(f"data.windows_per_clip is {self.windows_per_clip}: use at least 1, or null")
+        if self.frame_variants < 0:
+            raise ValueError(f"data.frame_variants is {self.frame_variants}: use at least 0")
         if self.cache_latents and self.sample_latents:
             raise ValueError(
                 "data.cache_latents stores means, data.sample_latents samples in every step: set one of them to false"
@@ -147,6 +153,7 @@ class UNetDataset(ClipDataset):
         clip = self.clips[key.index]
         rng = item_generator(self.seed, key)
         start, reference_start = draw_windows(rng, clip.num_frames, self.config.num_frames)
+        variant = int(rng.integers(self.config.frame_variants + 1)) if self.config.frame_variants else 0
         item = {
             "audio": self.audio(clip, start, self.config.num_frames, rng),
             "clip": str(clip.path),
@@ -156,8 +163,8 @@ class UNetDataset(ClipDataset):
             "seed": item_seed(self.seed, key),
         }
         if self.config.cache_latents:
-            item |= self._latents(clip, start, reference_start)
-        item |= self._pixels(clip, start, reference_start)
+            item |= self._latents(clip, variant, start, reference_start)
+        item |= self._pixels(clip, variant, start, reference_start)
         if self.load_mel:
             mel = mel_window(
                 self.features.mel(clip), start, self.config.video_fps, self.config.num_mel_columns, repeat_last=True
@@ -165,21 +172,23 @@ class UNetDataset(ClipDataset):
             item["mel"] = mel[None]
         return item
 
-    def _latents(self, clip: TrainingClip, start: int, reference_start: int) -> dict[str, np.ndarray]:
-        latents, length = self.features.latents(clip), self.config.num_frames
+    def _latents(self, clip: TrainingClip, variant: int, start: int, reference_start: int) -> dict[str, np.ndarray]:
+        latents, length = self.features.latents(clip, variant), self.config.num_frames
         target = latents[start : start + length].astype(np.float32)
         reference = latents[reference_start : reference_start + length, 0].astype(np.float32)
         return {"latents": target[:, 0], "masked_latents": target[:, 1], "reference_latents": reference}
 
-    def _pixels(self, clip: TrainingClip, start: int, reference_start: int) -> dict[str, np.ndarray]:
+    def _pixels(self, clip: TrainingClip, variant: int, start: int, reference_start: int) -> dict[str, np.ndarray]:
         cached, length = self.config.cache_latents, self.config.num_frames
         if cached and not self.load_pixels:
             return {}
         indices = [*range(start, start + length)]
+        if not cached:
+            indices += range(reference_start, reference_start + length)
+        read = read_frames(clip.path, indices, self.config.resolution)
+        frames = model_pixels(vary_frames(read, variant, clip.content_key))
         if cached:
-            return {"pixels": model_pixels(read_frames(clip.path, indices, self.config.resolution))}
-        indices += range(reference_start, reference_start + length)
-        frames = model_pixels(read_frames(clip.path, indices, self.config.resolution))
+            return {"pixels": frames}
         return {"pixels": frames[:length], "reference": frames[length:]}
 
 

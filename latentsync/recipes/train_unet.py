@@ -154,7 +154,8 @@ class _TrainingData:
         run, data = self._run, self._run.data
         report = Path(run.training.run_dir) / f"{name}_clips.json"
         networks = (self._encoder, self._codec)
-        clips = usable_clips(paths, data.min_frames, data.video_fps, self._features, report, *networks)
+        length = data.min_frames, data.video_fps
+        clips = usable_clips(paths, *length, self._features, report, *networks, num_variants=data.frame_variants)
         needs = (self._losses.needs_target_pixels, self._losses.needs_mel)
         return UNetDataset(clips, self._features, data, run.training.seed, *needs)
 

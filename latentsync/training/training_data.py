@@ -71,6 +71,7 @@ def usable_clips(
     report: Path,
     encoder: WhisperEncoder | None = None,
     codec: LatentCodec | None = None,
+    num_variants: int = 0,
 ) -> list[TrainingClip]:
     """Return the usable clips, and fill the cache; each process of a launcher computes a share of missing features.
 
@@ -82,6 +83,7 @@ def usable_clips(
         report: JSON in the run folder that lists skipped clips with reasons.
         encoder: computes Whisper features; None: they are not needed.
         codec: computes latents; None: they are not needed.
+        num_variants: number of variants of every clip whose latents are needed too.
 
     Raises:
         InputError: no clip is usable, the cache cannot be written, or another program owns the run folder.
@@ -92,7 +94,7 @@ def usable_clips(
     check = check_clips(paths, min_frames, fps, cache=features.cache.folder)
     if rank == 0:
         check.write_report(report)
-    prepare_features(check.usable, features, encoder, codec, rank, world_size)
+    prepare_features(check.usable, features, encoder, codec, rank, world_size, num_variants=num_variants)
     return check.usable
 
 

@@ -11,11 +11,16 @@ from torch.utils.data import DataLoader
 
 from latentsync.audio.mel import mel_window
 from latentsync.audio.whisper_features import frame_tokens
+from latentsync.audio.whisper_model import WhisperEncoder
+from latentsync.data.augmentation import vary_frames
 from latentsync.data.batching import ItemKey, StepSampler, collate, item_seed
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures
+from latentsync.data.prepare_features import prepare_features
 from latentsync.data.unet_dataset import UNetDataConfig, UNetDataset, draw_windows
+from latentsync.data.video_window import model_pixels, read_frames
 from latentsync.errors import InputError
+from latentsync.models.vae import LatentCodec
 from tests.unit.data.clips import frame_number, make_clip
 
 LENGTH = 16
@@ -138,3 +143,45 @@ def test_a_clip_lost_later_is_named_by_the_worker(
 def test_wrong_settings_are_named(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNetDataConfig(**wrong)
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_variants_of_the_frames(
+    clip: TrainingClip, features: ClipFeatures, encoder: WhisperEncoder, codec: LatentCodec, is_cached: bool
+) -> None:
+    prepare_features([clip], features, encoder, codec, num_variants=3)
+    data = dataset([clip], features, frame_variants=3, cache_latents=is_cached, load_pixels=True)
+    items = [data[ItemKey(0, epoch)] for epoch in range(24)]
+    keys = ("latents", "masked_latents", "reference_latents") if is_cached else ("pixels", "reference")
+    found = set()
+    for item in items:
+        start, reference_start = item["start"], item["reference_start"]
+        frames = read_frames(clip.path, range(clip.num_frames), 64)
+        for variant in range(4):
+            varied = vary_frames(frames, variant, clip.content_key)
+            expected = {"pixels": model_pixels(varied[start : start + LENGTH])}
+            if is_cached:
+                images = torch.from_numpy(model_pixels(varied))
+                expected["latents"] = codec.encode(images[start : start + LENGTH], 16).half().float().numpy()
+                reference = images[reference_start : reference_start + LENGTH]
+                expected["reference_latents"] = codec.encode(reference, 16).half().float().numpy()
+            else:
+                expected["reference"] = model_pixels(varied[reference_start : reference_start + LENGTH])
+            if all(np.allclose(item[name], values, atol=5e-3) for name, values in expected.items()):
+                found.add(variant)
+                break
+        else:
+            pytest.fail("the item belongs to no variant")
+        assert all(name in item for name in keys)
+    assert found == {0, 1, 2, 3}
+
+
+def test_without_variants_nothing_is_drawn(clip: TrainingClip, features: ClipFeatures) -> None:
+    with pytest.raises(ValueError, match=r"data\.frame_variants is -1: use at least 0"):
+        UNetDataConfig(frame_variants=-1)
+    frames = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    np.testing.assert_array_equal(vary_frames(frames, 0, "0" * 40), frames)
+    np.testing.assert_array_equal(vary_frames(frames, 1, "0" * 40), frames[:, :, ::-1])
+    colours = [vary_frames(frames, 2, key).astype(int) for key in ("0" * 40, "1" * 40)]
+    assert 1 < np.abs(colours[0] - frames).mean() < 40
+    assert not np.array_equal(colours[0], colours[1])
