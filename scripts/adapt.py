@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from latentsync.adaptation.settings import AdaptationSettings
 
 DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "demo" / "adapt.yaml"
-_STAGES = {"faces": "finding the face", "clips": "cutting clips"}
+_STAGES = {
+    "faces": "finding the face",
+    "clips": "cutting clips",
+    "before": "checking before the training",
+    "after": "checking after the training",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--video", type=Path, action="append", required=True, help="footage of the person; may be repeated")
     add("--out", type=Path, required=True, help="folder of the result, for --adapted of inference.sh")
-    add("--minutes", type=float, default=10.0, help="time of the training (default: %(default)g)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=10.0, help="time of the training (default: %(default)g)")
+    length.add_argument("--steps", type=int, help="steps of the training instead, for reproducible weights")
     add("--face", default="largest", help="largest, left, right, an index from the left, or x,y")
     add(
         "--audio",
@@ -43,20 +50,23 @@ def build_parser() -> argparse.ArgumentParser:
     add("overrides", nargs="*", metavar="key=value", help="changes, e.g. training.optimizer.lr=1e-4")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--detector", choices=DETECTORS, default="auto")
+    add("--finish", action="store_true", help="train no further: check and use what an interrupted call has trained")
     add("--dry_run", action="store_true", help="check inputs, weights and folder, and stop")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 class StageBars:
-    """A progress bar for each stage before the training."""
+    """A progress bar for each stage except the training."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
         self._stage = ""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Advance the bar of a stage, in frames."""
+        """Advance the bar of a stage, in frames; the training has its own bar."""
+        if stage not in _STAGES:
+            return
         if stage != self._stage or self._bar is None:
             self.close()
             self._stage, self._bar = stage, tqdm(total=total, desc=_STAGES[stage], unit="frame")
@@ -90,6 +100,7 @@ def settings_of(arguments: argparse.Namespace) -> AdaptationSettings:
         speech=tuple(arguments.speech),
         mixed_clips=arguments.mixed_clips,
         detector=arguments.detector,
+        num_steps=arguments.steps,
     )
 
 
@@ -101,11 +112,11 @@ def adapt(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if arguments.dry_run:
         check_settings(settings)
-        print(f"{settings.out}: {settings.minutes:g} minutes of training can begin; nothing was written")
+        print(f"{settings.out}: {settings.length} of training can begin; nothing was written")
         return 0
     bars = StageBars()
     try:
-        report, status = Adaptation(settings, bars, lambda line: print(line, flush=True))()
+        report, status = Adaptation(settings, bars, lambda line: print(line, flush=True))(arguments.finish)
     finally:
         bars.close()
     if report is not None:

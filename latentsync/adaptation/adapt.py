@@ -1,28 +1,29 @@
 """Adapt the U-Net to one person: cut the footage, choose its audio, train, and check the result."""
 
 import logging
-import math
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
-from latentsync.adaptation.footage import FPS, Progress, cut_footage
+from latentsync.adaptation.footage import FPS, StageProgress, cut_footage
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
+from latentsync.adaptation.observer import Observer
+from latentsync.adaptation.preview import Preview
 from latentsync.adaptation.pseudo_audio import PseudoAudio
-from latentsync.adaptation.report import AdaptationReport, choose_guidance
+from latentsync.adaptation.report import AdaptationReport, TrainedPart, choose_guidance
 from latentsync.adaptation.result import write_result
 from latentsync.adaptation.settings import PLAN, REMEDY, AdaptationSettings, check_settings, read_note, write_note
 from latentsync.adaptation.speech_bank import MAX_SECONDS, build_bank, read_speech, speech_mouths
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
-from latentsync.data.batching import ItemKey, collate
+from latentsync.data.batching import collate
 from latentsync.data.clip_check import TrainingClip, check_clips
 from latentsync.data.clip_features import ClipFeatures, clip_samples, codec_fingerprint, encoder_fingerprint
 from latentsync.data.clip_list import list_clips
@@ -36,21 +37,21 @@ from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_
 from latentsync.losses.build import build_losses
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.recipes.adapted_weights import PROGRAM, WEIGHTS, DamagedAdaptationError, read_adapted
+from latentsync.recipes.adapted_weights import PROGRAM, RECORD, WEIGHTS, DamagedAdaptationError, read_adapted
 from latentsync.recipes.train_unet import initial_unet
 from latentsync.storage.content_cache import ArrayCache
 from latentsync.storage.owned_folder import claim_folder, locked
+from latentsync.training.checkpointing import CheckpointFolder, Progress, step_of
 from latentsync.training.optimizers import select_trainable
-from latentsync.training.trainer import Trainer
-from latentsync.training.training_step import StepContext
+from latentsync.training.trainer import Trainer, TrainReport
+from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.unet_step import UNetStep
 from latentsync.weights import AUXILIARY, find_vae, locate, locate_initial
 
 logger = logging.getLogger(__name__)
 
 _CLIP_LIST = "clips.json"
-_MIN_STEPS = 10
-_TIMED_STEPS = 3
+_UNLIMITED_STEPS = 10**9
 
 
 @dataclass(frozen=True)
@@ -66,24 +67,47 @@ class Adaptation:
 
     Args:
         settings: see `AdaptationSettings`.
-        progress: receives finished and all frames of the stages "faces" and "clips".
+        progress: receives finished and all frames of the stages "faces", "clips", "before" and "after", and finished
+            and all seconds (or steps) of the stage "training". An exception ends the adaptation.
         say: receives lines for the user.
+        observer: follows the training; without one, a progress bar is shown in a terminal.
     """
 
-    def __init__(self, settings: AdaptationSettings, progress: Progress, say: Callable[[str], None] = logger.info):
+    def __init__(
+        self,
+        settings: AdaptationSettings,
+        progress: StageProgress,
+        say: Callable[[str], None] = logger.info,
+        observer: Observer | None = None,
+    ):
         check_settings(settings)
-        self._settings, self._progress, self._say = settings, progress, say
+        self._settings, self._progress, self._say, self._observer = settings, progress, say, observer
         self._run, self._out, self._device = settings.run, settings.out, settings.device
+        self._must_end = threading.Event()
 
-    def __call__(self) -> tuple[AdaptationReport | None, int]:
-        """Adapt; return the report, and the exit status: 0, or 128 + signal number with no report after a signal."""
+    def stop_early(self) -> None:
+        """End the training with its next step and go on with the checks; any thread may call this."""
+        self._must_end.set()
+
+    def __call__(self, finish: bool = False) -> tuple[AdaptationReport | None, int]:
+        """Adapt; return the report, and the exit status: 0, or 128 + signal number with no report after a signal.
+
+        Args:
+            finish: train no further than the last checkpoint of an interrupted adaptation.
+
+        Raises:
+            InputError: there is no checkpoint to finish with, or an input cannot be used.
+        """
+        is_finished = (self._out / RECORD).is_file()
+        if finish and not is_finished and CheckpointFolder(self._training_folder).latest() is None:
+            raise InputError(f"{self._out} has no trained steps yet: repeat the line without --finish")
         claim_folder(self._out, PROGRAM, REMEDY)
         with locked(self._out, f"wait until it ends, or {REMEDY}"):
             with suppress(DamagedAdaptationError):
                 return AdaptationReport.from_record(read_adapted(self._out).record), 0
-            return self._adapt()
+            return self._adapt(finish)
 
-    def _adapt(self) -> tuple[AdaptationReport | None, int]:
+    def _adapt(self, finish: bool) -> tuple[AdaptationReport | None, int]:
         footage = self._cut()
         clips = [*footage.clips, footage.held_out]
         mixed = self._mixed_clips()
@@ -93,6 +117,8 @@ class Adaptation:
         mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
         audio, own = self._choose_audio(footage, mouths)
         trainer = self._trainer(_mixed(footage.clips, mixed, self._run.adaptation.mixed_share), audio)
+        if self._observer is not None:
+            trainer.validator = Preview(self._run, footage.held_out, self._codec, self._encoder, self._observer)
         check = MouthCheck(
             self._run,
             sampling_options(self._run),
@@ -102,16 +128,17 @@ class Adaptation:
             self._inference_dtype,
         )
         scale, margin = self._run.run.guidance_scale, self._run.adaptation.margin
-        self._say("checking the mouth before the training")
-        before = check(locate_initial(str(self._run.initial)), scale)
-        result = trainer.fit()
+        before = check(locate_initial(str(self._run.initial)), scale, partial(self._progress, "before"))
+        result = self._train(trainer, finish)
         if result.exit_code:
             return None, result.exit_code
-        self._say("checking the mouth after the training")
         weights = Path(trainer.config.run_dir) / WEIGHTS
         scales = [scale, *self._run.adaptation.guidance_scales]
-        after = choose_guidance(before, scales, lambda guidance: check(weights, guidance), margin)
-        report = AdaptationReport.of(before, after, own, margin, result.global_step, footage_seconds(clips))
+        after = choose_guidance(
+            before, scales, lambda guidance: check(weights, guidance, partial(self._progress, "after")), margin
+        )
+        trained = TrainedPart.of(result.progress, self._settings.minutes, self._settings.num_steps)
+        report = AdaptationReport.of(before, after, own, margin, trained, footage_seconds(clips))
         write_result(self._settings, report, weights, check.sheet_rows([before, after]))
         return report, 0
 
@@ -204,20 +231,49 @@ class Adaptation:
         step = UNetStep(unet, self._codec, losses, run.diffusion, resolution, run.training.gradient_checkpointing)
         needs = (losses.needs_target_pixels, losses.needs_mel)
         dataset = UNetDataset(clips, self._features, run.data, run.training.seed, *needs, audio=audio)
-        config = replace(run.training, run_dir=str(self._out / "training"), device=str(self._device))
-        config = replace(config, max_steps=self._num_steps(step, dataset, config.batch_size))
-        return Trainer(config, step, dataset, collate, resolved_config=asdict(run))
+        return Trainer(
+            self._trainer_config(),
+            step,
+            dataset,
+            collate,
+            resolved_config=asdict(run),
+            callbacks=[] if self._observer is None else [self._observer.on_metrics],
+            after_step=self._after_step,
+            is_shown=self._observer is None,
+        )
 
-    def _num_steps(self, step: UNetStep, dataset: UNetDataset, batch_size: int) -> int:
-        """Return the number of steps that fit into the time, which is measured once and then kept."""
-        plan = read_note(self._out / PLAN)
-        if plan is None:
-            seconds = _step_seconds(step, dataset, batch_size, self._device)
-            num_steps = max(_MIN_STEPS, math.floor(60 * self._settings.minutes / seconds))
-            plan = {"settings": self._settings.key, "max_steps": num_steps, "seconds_per_step": round(seconds, 3)}
-            write_note(self._out / PLAN, plan)
-        self._say(f"training: {plan['max_steps']} steps of {plan['seconds_per_step']} s")
-        return int(plan["max_steps"])
+    @property
+    def _training_folder(self) -> Path:
+        return self._out / "training"
+
+    def _trainer_config(self) -> TrainerConfig:
+        """Return the configuration of the training, with the steps or the time that the user has chosen."""
+        steps = self._settings.num_steps
+        return replace(
+            self._run.training,
+            run_dir=str(self._training_folder),
+            device=str(self._device),
+            max_steps=steps or _UNLIMITED_STEPS,
+            max_minutes=self._settings.minutes if steps is None else None,
+            validate_every=0,
+            validate_minutes=None if self._observer is None else self._observer.preview_minutes,
+        )
+
+    def _train(self, trainer: Trainer, finish: bool) -> TrainReport:
+        latest = CheckpointFolder(self._training_folder).latest()
+        if finish and latest is not None:
+            trainer.config = replace(trainer.config, max_steps=step_of(latest))
+        else:
+            self._say(f"training: {self._settings.length}; after Ctrl-C, the same line with --finish uses the result")
+        write_note(self._out / PLAN, {"settings": self._settings.key})
+        return trainer.fit()
+
+    def _after_step(self, progress: Progress) -> bool:
+        """Report the progress; return True if the training must end early."""
+        steps = self._settings.num_steps
+        done = (progress.global_step, steps) if steps else (int(progress.seconds), round(60 * self._settings.minutes))
+        self._progress("training", *done)
+        return self._must_end.is_set()
 
     def _check_videos(self, footage: Footage) -> list[CheckVideo]:
         """Return the held-out clip with its own speech, and the footage with foreign speech."""
@@ -250,20 +306,3 @@ def _mixed(own: list[TrainingClip], others: list[TrainingClip], share: float) ->
     num_own = max(1, round(len(others) * (1 - share) / max(share, 1e-6) / len(own)))
     num_others = max(1, round(len(own) * share / (1 - share) / len(others)))
     return own * num_own + others * num_others
-
-
-def _step_seconds(step: UNetStep, dataset: UNetDataset, batch_size: int, device: torch.device) -> float:
-    """Return the time of a training step without its update; the weights stay unchanged."""
-    model = step.model.to(device).train()
-    times = []
-    for number in range(_TIMED_STEPS):
-        start = time.perf_counter()
-        keys = [ItemKey(i % len(dataset), number * batch_size + i) for i in range(batch_size)]
-        batch = collate([dataset[key] for key in keys])
-        batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
-        result = step(model, batch, StepContext(0, 1))
-        result.loss.backward()
-        result.loss.detach().item()  # waits for the device
-        times.append(time.perf_counter() - start)
-    model.zero_grad()
-    return min(times)

@@ -29,8 +29,8 @@ MIN_SECONDS = 3
 MAX_PIECE_FRAMES = 75
 """Longest clip: items of a training are drawn clip by clip, so clips should be of similar length."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, the finished and all frames."""
+StageProgress = Callable[[str, int, int], None]
+"""Called with the stage, and its finished and all frames (or seconds, or steps)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def cut_footage(
     selector: str,
     resolution: int,
     min_frames: int,
-    progress: Progress,
+    progress: StageProgress,
 ) -> list[Path]:
     """Write the clips of the followed face of a video into a folder; memory holds a few frames.
 

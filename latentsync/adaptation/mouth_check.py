@@ -1,6 +1,6 @@
 """Generate a person's mouth with given weights, for the footage's own and for foreign speech, and measure it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,22 +107,28 @@ class MouthCheck:
         self._encoder = load_whisper_encoder(locate(run.audio.whisper), device, dtype)
         self._footage = [read_mouth(reader, video.crops[: video.num_frames]) for video in videos]
 
-    def __call__(self, unet: Path, guidance_scale: float) -> CheckResult:
-        """Generate all videos with the weights of a file, and measure them."""
+    def __call__(
+        self, unet: Path, guidance_scale: float, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> CheckResult:
+        """Generate all videos with the weights of a file, and measure them; `progress` receives done and all frames."""
         run = self._run
         network = load_unet(run.model, unet, self._device, self._dtype, run.data.resolution)
         synthesizer = WindowSynthesizer(network.requires_grad_(False), self._codec, run.data.resolution)
         options = replace(self._options, guidance_scale=guidance_scale)
         dubber = CropDubber(synthesizer, run.data.num_frames, run.data.video_fps, options)
         metrics, generated = {}, {}
+        done, total = 0, sum(video.num_frames for video in self._videos)
+        progress(done, total)
         for video, seen in zip(self._videos, self._footage, strict=True):
             crops = video.crops[: video.num_frames]
             speech = video.speech[: video.num_frames * SAMPLE_RATE // FPS]
-            result = dubber(crops, WhisperFeatures(self._encoder, ArraySamples(speech)))
+            features = WhisperFeatures(self._encoder, ArraySamples(speech))
+            result = dubber(crops, features, lambda frames, before=done: progress(before + frames, total))
             heard = speech_mouths(speech, len(crops))
             mouths = (read_mouth(self._reader, result), seen)
             metrics[video.name] = measure_mouth(result, crops, mouths, heard, video.is_own)
             generated[video.name] = result
+            done += video.num_frames
         own = frozenset(video.name for video in self._videos if video.is_own)
         return CheckResult(guidance_scale, metrics, generated, own)
 

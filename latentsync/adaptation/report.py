@@ -11,6 +11,7 @@ from latentsync.adaptation.audio_choice import LipAgreement
 from latentsync.adaptation.mouth_check import CheckResult
 from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.storage.output_file import atomic_output
+from latentsync.training.checkpointing import Progress
 
 MARKDOWN, SHEET = "report.md", "report.png"
 
@@ -30,6 +31,36 @@ _EXPLANATIONS = {
 
 
 @dataclass(frozen=True)
+class TrainedPart:
+    """How much of the planned training was done.
+
+    Attributes:
+        num_steps: training steps.
+        minutes: their time.
+        planned_steps, planned_minutes: the plan; one of them is None.
+    """
+
+    num_steps: int
+    minutes: float
+    planned_steps: int | None = None
+    planned_minutes: float | None = None
+
+    @classmethod
+    def of(cls, progress: Progress, planned_minutes: float, planned_steps: int | None) -> "TrainedPart":
+        """Return the part of a plan that is done; planned steps count instead of planned minutes."""
+        minutes = round(progress.seconds / 60, 3)
+        return cls(progress.global_step, minutes, planned_steps, planned_minutes if planned_steps is None else None)
+
+    def __str__(self) -> str:
+        steps, minutes = f"{self.num_steps} steps", f"{self.minutes:.1f} minutes"
+        if self.planned_steps is not None and self.num_steps < self.planned_steps:
+            return f"{self.num_steps} of {self.planned_steps} planned steps in {minutes}"
+        if self.planned_minutes is not None and self.minutes < self.planned_minutes:
+            return f"{steps} in {self.minutes:.1f} of {self.planned_minutes:g} planned minutes"
+        return f"{steps} in {minutes}"
+
+
+@dataclass(frozen=True)
 class AdaptationReport:
     """Result of an adaptation.
 
@@ -40,7 +71,7 @@ class AdaptationReport:
         audio: "own" or "pseudo".
         agreement: how lips and sound of the footage agree.
         margin: largest loss of the opening's correlation that is not reported as a loss.
-        num_steps: training steps.
+        trained: steps and time of the training.
         seconds: length of the footage.
     """
 
@@ -51,7 +82,7 @@ class AdaptationReport:
     audio: str
     agreement: LipAgreement
     margin: float
-    num_steps: int
+    trained: TrainedPart
     seconds: float
 
     @classmethod
@@ -61,18 +92,19 @@ class AdaptationReport:
         after: CheckResult,
         audio: tuple[str, LipAgreement],
         margin: float,
-        num_steps: int,
+        trained: TrainedPart,
         seconds: float,
     ) -> "AdaptationReport":
         """Build the report of two checks."""
         scales = (after.guidance_scale, before.guidance_scale)
-        return cls(before.summary(), after.summary(), *scales, *audio, margin, num_steps, seconds)
+        return cls(before.summary(), after.summary(), *scales, *audio, margin, trained, seconds)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "AdaptationReport":
         """Build the report that a finished adaptation has stored."""
         values = dict(record["report"])
-        return cls(**{**values, "agreement": LipAgreement(**values["agreement"])})
+        parts = {"agreement": LipAgreement(**values["agreement"]), "trained": TrainedPart(**values["trained"])}
+        return cls(**values | parts)
 
     def values(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -87,7 +119,7 @@ class AdaptationReport:
         """Return the result in sentences."""
         before, after = self.before, self.after
         lines = [
-            f"{self.num_steps} steps on {self.seconds:.1f} s of footage, audio: {self.audio} (lips and sound: "
+            f"{self.trained} on {self.seconds:.1f} s of footage, audio: {self.audio} (lips and sound: "
             f"{self.agreement})",
             f"mouth region of held-out frames: {before['psnr_db']:.1f} dB before, {after['psnr_db']:.1f} dB after",
             f"mouth opening with foreign speech: {before['opening']:.2f} before, {after['opening']:.2f} after",

@@ -22,7 +22,8 @@ from latentsync.weights import find_vae, locate, locate_initial
 
 REMEDY = "choose another --out"
 PLAN = "plan.json"
-"""Settings and number of steps of a begun adaptation."""
+"""Settings of a begun training."""
+MAX_STEPS = 10**6
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class AdaptationSettings:
         out: folder of the result.
         face: face to follow, see `latentsync.face.tracker.select_track`.
         minutes: time of the training.
+        num_steps: steps of the training instead of a time, which gives reproducible weights; None: the time counts.
         audio: one of `audio_modes.AUDIO_MODES`.
         speech: further recordings of the speech bank.
         mixed_clips: training clips of other people; None: none.
@@ -52,14 +54,20 @@ class AdaptationSettings:
     speech: tuple[Path, ...] = ()
     mixed_clips: Path | None = None
     detector: str = "auto"
+    num_steps: int | None = None
 
     @cached_property
     def key(self) -> str:
         """Hash of everything that affects the result, inputs by their content."""
         base = locate_initial(str(self.run.initial))
         files = [content_key(path) for path in (*self.videos, *self.speech, base)]
-        values = (self.face, self.minutes, self.audio, str(self.mixed_clips), self.detector, self.device.type)
+        values = (self.face, self.length, self.audio, str(self.mixed_clips), self.detector, self.device.type)
         return cache_key(VERSION, json.dumps(asdict(self.run), sort_keys=True), *files, *map(str, values))
+
+    @property
+    def length(self) -> str:
+        """Planned length of the training, such as "10 minutes"."""
+        return f"{self.minutes:g} minutes" if self.num_steps is None else f"{self.num_steps} steps"
 
     def clips_key(self, video: Path) -> str:
         """Return the name of the folder of a video's clips, which depend on the video and on how they are cut."""
@@ -75,6 +83,8 @@ def check_settings(settings: AdaptationSettings) -> None:
     """
     if not 0 < settings.minutes <= 24 * 60:
         raise InputError(f"--minutes {settings.minutes:g}: use more than 0 and at most 1440")
+    if settings.num_steps is not None and not 0 < settings.num_steps <= MAX_STEPS:
+        raise InputError(f"--steps {settings.num_steps}: use at least 1 and at most {MAX_STEPS}")
     if settings.audio not in AUDIO_MODES:
         raise InputError(f"--audio {settings.audio}: use {', '.join(AUDIO_MODES)}")
     for video in settings.videos:

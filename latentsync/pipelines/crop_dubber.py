@@ -1,6 +1,6 @@
 """Lip-sync aligned crops in memory, without video files and face detection; for validation and evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -29,17 +29,24 @@ class CropDubber:
         self._num_frames, self._fps, self._options = num_frames, Fraction(fps), options
 
     @torch.inference_mode()
-    def __call__(self, crops: np.ndarray, features: FeatureRows) -> np.ndarray:
+    def __call__(
+        self, crops: np.ndarray, features: FeatureRows, progress: Callable[[int], None] = lambda done: None
+    ) -> np.ndarray:
         """Return the generated crops (f, R, R, 3) uint8.
 
         Args:
             crops: (f, R, R, 3) uint8 aligned crops.
             features: Whisper feature rows of the driving audio.
+            progress: receives the number of finished frames after every window; an exception ends the work.
         """
         images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
         windows = self._windows(images)
         generated = generate_crops(self._synthesizer, windows, features, self._fps, self._options)
-        blended = torch.cat([settled.cpu() for settled in generated])
+        parts: list[torch.Tensor] = []
+        for settled in generated:
+            parts.append(settled.cpu())
+            progress(sum(map(len, parts)))
+        blended = torch.cat(parts)
         if not self._options.exact:
             blended = torch.lerp(images, blended, blend_mask(images.shape[-1]))
         return ((blended.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()

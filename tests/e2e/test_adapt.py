@@ -2,26 +2,33 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from latentsync.adaptation.adapt import Adaptation
 from latentsync.media.ffmpeg_tools import run_tool
 from latentsync.recipes.adapted_weights import read_adapted
+from latentsync.training.checkpointing import CheckpointFolder, step_of
+from latentsync.training.metrics import read_rows
 from scripts import adapt, inference
 from tests.process_state import process_as_before
 
 pytestmark = pytest.mark.slow
 
 SHORT = (
-    *("--minutes", "0.001", "--detector", "mtcnn", "--device", "cpu", "training.batch_size=1"),
+    *("--detector", "mtcnn", "--device", "cpu", "training.batch_size=1", "training.log_every=1"),
     *("adaptation.check_speech=[assets/demo1_audio.wav]", "adaptation.guidance_scales=[]"),
 )
-LINE = ("--video", "my talk.mp4", "--out", "runs/an na", "--audio", "pseudo")
+STEPS = 8
+LINE = ("--video", "my talk.mp4", "--out", "runs/an na", "--audio", "pseudo", "--steps", str(STEPS))
+STOPPED = (*LINE[:3], "runs/stopped", *LINE[4:])
 
 
 @dataclass
@@ -71,7 +78,7 @@ def test_the_result_is_complete_and_says_what_it_is(folder: Path, adapted: subpr
         path.name for path in out.iterdir()
     }
     report = record["report"]
-    assert (report["audio"], report["num_steps"], report["seconds"]) == ("pseudo", 10, 3.2)
+    assert (report["audio"], report["trained"]["num_steps"], report["seconds"]) == ("pseudo", STEPS, 3.2)
     assert report["agreement"]["correlation"] > 0.9, "the sound of the demo fits its lips"
     assert report["after"]["psnr_db"] != report["before"]["psnr_db"]
     assert "./inference.sh --adapted 'runs/an na'" in adapted.stdout
@@ -86,7 +93,7 @@ def test_the_same_line_again_repeats_the_report_and_another_is_refused(
     again = run(adapt.main, *LINE, *SHORT)
     assert again.status == 0
     assert again.out.splitlines()[-4:] == adapted.stdout.splitlines()[-4:]
-    other = run(adapt.main, *LINE[:-1], "own", *SHORT)
+    other = run(adapt.main, *LINE, *SHORT, "--audio", "own")
     assert other.status == 2
     assert "has an adaptation with other settings" in other.err
     assert record.stat().st_mtime_ns == before
@@ -96,7 +103,7 @@ def test_the_same_line_again_repeats_the_report_and_another_is_refused(
 def test_a_damaged_result_is_made_again(folder: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch):
     made_again = []
 
-    def adapt_again(self: Adaptation) -> tuple[None, int]:
+    def adapt_again(self: Adaptation, finish: bool) -> tuple[None, int]:
         made_again.append(self)
         return None, 0
 
@@ -107,6 +114,52 @@ def test_a_damaged_result_is_made_again(folder: Path, run: Callable[..., Done], 
     assert run(adapt.main, *LINE, *SHORT).status == 0
     weights.write_bytes(content)
     assert made_again
+
+
+@pytest.fixture(scope="module")
+def stopped(folder: Path, repository: Path) -> int:
+    """Start adapt.sh and press Ctrl-C during its training; return the number of steps that were saved."""
+    command = [str(repository / "adapt.sh"), *STOPPED, *SHORT]
+    training = folder / "runs" / "stopped" / "training"
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not read_rows(training / "metrics.jsonl"):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate()[1]
+    assert process.returncode == 128 + signal.SIGINT, error
+    assert "Traceback" not in error
+    latest = CheckpointFolder(training).latest()
+    assert latest is not None
+    assert step_of(latest) < STEPS, "the test is too slow to interrupt the training"
+    return step_of(latest)
+
+
+def test_after_ctrl_c_finish_uses_what_is_trained(folder: Path, stopped: int, run: Callable[..., Done]):
+    refused = run(inference.main, "--adapted", "runs/stopped", "--dry_run")
+    assert "runs/stopped is not finished: give a folder that adapt.sh has completed" in refused.err
+    shutil.copytree(folder / "runs" / "stopped", folder / "runs" / "short")
+    done = run(adapt.main, *STOPPED[:3], "runs/short", *STOPPED[4:], *SHORT, "--finish")
+    assert done.status == 0, done.err
+    assert f"{stopped} of {STEPS} planned steps in " in done.out
+    trained = torch.load(folder / "runs" / "stopped" / "training" / "latentsync_unet.pt", weights_only=True)
+    assert_same_weights(trained, torch.load(read_adapted(folder / "runs" / "short").checkpoint, weights_only=True))
+
+
+def test_after_ctrl_c_the_same_line_resumes_bit_for_bit(
+    folder: Path, adapted: subprocess.CompletedProcess[str], stopped: int, run: Callable[..., Done]
+):
+    done = run(adapt.main, *STOPPED, *SHORT)
+    assert done.status == 0, done.err
+    whole, resumed = (read_adapted(folder / "runs" / name) for name in ("an na", "stopped"))
+    assert_same_weights(*(torch.load(one.checkpoint, weights_only=True) for one in (whole, resumed)))
+    assert resumed.record["report"]["after"] == whole.record["report"]["after"]
+
+
+def assert_same_weights(one: dict, other: dict) -> None:
+    assert one["global_step"] == other["global_step"]
+    assert one["state_dict"].keys() == other["state_dict"].keys()
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, other["state_dict"][name]), name
 
 
 @pytest.mark.usefixtures("adapted")
@@ -133,6 +186,7 @@ BAD_INPUTS = {
     ("--video", "my talk.mp4", "--out", "x", "--speech", "text.mp4"): "text.mp4 is not a",
     ("--video", "my talk.mp4", "--out", "x", "--config", "absent.yaml"): "absent.yaml",
     ("--video", "my talk.mp4", "--out", "x", "--minutes", "0"): "--minutes 0: use more than 0",
+    ("--video", "my talk.mp4", "--out", "x", "--finish"): "x has no trained steps yet: repeat the line without",
     ("--video", "short.mp4", "--out", "y"): "short.mp4 shows the face for 2.0 s",
     ("--video", "my talk.mp4", "--out", "z", "--face", "7"): "face '7'",
 }

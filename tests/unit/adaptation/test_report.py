@@ -8,7 +8,8 @@ import numpy as np
 from latentsync.adaptation.audio_choice import LipAgreement
 from latentsync.adaptation.mouth_check import CheckResult
 from latentsync.adaptation.mouth_metrics import MouthMetrics
-from latentsync.adaptation.report import AdaptationReport, choose_guidance
+from latentsync.adaptation.report import AdaptationReport, TrainedPart, choose_guidance
+from latentsync.training.checkpointing import Progress
 
 AGREEMENT = LipAgreement(0.8, 1)
 
@@ -22,7 +23,7 @@ def result(opening: float, scale: float = 1.5, psnr_db: float = 20.0) -> CheckRe
 
 
 def report(before: CheckResult, after: CheckResult) -> AdaptationReport:
-    return AdaptationReport.of(before, after, ("own", AGREEMENT), 0.04, 300, 12.0)
+    return AdaptationReport.of(before, after, ("own", AGREEMENT), 0.04, TrainedPart(300, 10.0), 12.0)
 
 
 def test_the_first_guidance_scale_that_keeps_the_opening_is_chosen():
@@ -50,6 +51,14 @@ def test_a_loss_is_said_in_words():
     assert "follows foreign speech less than before, by 0.20" in bad
     assert "not closer to the person" in bad
     assert "guidance 3 instead of 1.5" in bad
+
+
+def test_a_training_that_was_ended_early_says_how_much_of_its_plan_is_done():
+    progress = Progress(global_step=30, seconds=90)
+    assert str(TrainedPart.of(progress, 1.5, None)) == "30 steps in 1.5 minutes"
+    assert str(TrainedPart.of(progress, 10, None)) == "30 steps in 1.5 of 10 planned minutes"
+    assert str(TrainedPart.of(progress, 10, 30)) == "30 steps in 1.5 minutes"
+    assert str(TrainedPart.of(progress, 10, 40)) == "30 of 40 planned steps in 1.5 minutes"
 
 
 def test_a_stored_report_is_the_same(tmp_path: Path):

@@ -26,6 +26,14 @@ def test_another_face_is_cut_into_other_clips(settings: AdaptationSettings):
     assert len(keys) == 2
 
 
+def test_another_length_of_the_training_is_another_adaptation(settings: AdaptationSettings):
+    lengths = [settings, replace(settings, minutes=3), replace(settings, num_steps=10), replace(settings, num_steps=3)]
+    assert len({one.key for one in lengths}) == 4
+    assert replace(settings, minutes=3, num_steps=10).key == replace(settings, num_steps=10).key
+    with pytest.raises(InputError, match="--steps 0: use at least 1"):
+        check_settings(replace(settings, num_steps=0))
+
+
 def test_an_unknown_source_of_audio_is_refused(settings: AdaptationSettings):
     with pytest.raises(InputError, match="use auto, own, pseudo"):
         check_settings(replace(settings, audio="owm"))
