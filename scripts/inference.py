@@ -7,8 +7,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,7 @@ from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_comman
 from latentsync.errors import LatentSyncError
 from latentsync.media.probe import probe_ahead
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
-from latentsync.pipelines.video_maker import Pipeline, VideoJob, VideoMaker
+from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
 from latentsync.recipes.lipsync_arguments import (
     ChosenPipeline,
     add_device_arguments,
@@ -26,12 +24,13 @@ from latentsync.recipes.lipsync_arguments import (
     add_single_video_arguments,
     add_weight_arguments,
 )
-from latentsync.recipes.video_list import job_outputs, preset_of, read_jobs, summary
+from latentsync.recipes.video_list import adapted_of, job_outputs, preset_of, read_jobs, summary, working_order
 from latentsync.weights import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
     from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
     from latentsync.pipelines.report import LipsyncReport
+    from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild
 
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 DEMO_AUDIO = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
@@ -44,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--video_path", type=Path, default=DEMO_VIDEO, help="source video (default: that of the demo)")
     add("--audio_path", type=Path, default=DEMO_AUDIO, help="driving audio (default: that of the demo)")
     add("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result (default: %(default)s)")
-    add("--list", type=Path, help="CSV with video_path,audio_path,video_out_path[,preset]: one job per line")
+    add("--list", type=Path, help="CSV with video_path,audio_path,video_out_path[,preset][,adapted]: one job per line")
     add("--temp_dir", type=Path, help="folder for temporary files (default: that of the system)")
     add("--dry_run", action="store_true", help="check files, weights and options, and stop")
     add_weight_arguments(
@@ -118,32 +117,55 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     chosen = ChosenPipeline.of(arguments)
     jobs = read_jobs(arguments.list, chosen.options.compare, chosen.files())
-    presets = {preset_of(job) for job in jobs} - {None}
-    choices = {None: chosen} | {preset: ChosenPipeline.of(arguments, preset) for preset in presets}
+    choices = {None: chosen} | {key: _chosen_by(key, arguments) for key in map(_choice_key, jobs) if any(key)}
+
+    def choice_of(job: VideoJob) -> ChosenPipeline:
+        key = _choice_key(job)
+        return choices[key if any(key) else None]
 
     def check(job: VideoJob) -> CheckedJob:
-        outputs = job_outputs(job, chosen.options.compare)
-        return check_job(job.video, job.audio, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
+        outputs, files = job_outputs(job, chosen.options.compare), choice_of(job).files()
+        return check_job(job.video, job.audio, outputs, chosen.options.video_fps, arguments.temp_dir, files)
 
+    networks = LoadedNetworks()
     if arguments.dry_run:
-        return check_list(jobs, check, chosen)
-    loaded = cache(lambda build: load(replace(chosen, build=build)))
+        return check_list(jobs, check, list({choice_of(job).weights: choice_of(job) for job in jobs}.values()))
 
     def maker(choice: ChosenPipeline) -> VideoMaker:
-        pipeline = cache(lambda: _generate_with_bars(loaded(choice.build), choice, arguments.temp_dir))
-        return VideoMaker(result_settings(choice.build, choice.options), pipeline, check)
+        settings = result_settings(choice.build, choice.options)
+        return VideoMaker(settings, lambda: _generate_with_bars(networks.of(choice), choice, arguments.temp_dir), check)
 
-    makers = {preset: maker(choice) for preset, choice in choices.items()}
-    outcomes = []
-    for number, job in enumerate(jobs, start=1):
-        outcomes.append(makers[preset_of(job)].make(job))
-        print(f"{number} of {len(jobs)}: {job.result}: {outcomes[-1].error or 'done'}", flush=True)
-    print("\n".join(summary(outcomes)))
-    return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes) else 0
+    makers = {choice: maker(choice) for choice in choices.values()}
+    outcomes: dict[int, Outcome] = {}
+    for index in working_order(jobs):
+        outcomes[index] = makers[choice_of(jobs[index])].make(jobs[index])
+        said = outcomes[index].error or "done"
+        print(f"{len(outcomes)} of {len(jobs)}: {jobs[index].result}: {said}", flush=True)
+    print("\n".join(summary([outcomes[index] for index in range(len(jobs))])))
+    return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes.values()) else 0
 
 
-def check_list(jobs: Sequence[VideoJob], check: Callable[[VideoJob], CheckedJob], chosen: ChosenPipeline) -> int:
-    """Print for each job of a list whether it can start, and build the pipeline; return 1 if one cannot."""
+class LoadedNetworks:
+    """Pipelines of one set of weights; another set replaces them, since a list may name many."""
+
+    def __init__(self) -> None:
+        self._weights: ChosenWeights | None = None
+        self._pipelines: dict[LipsyncBuild, LipsyncPipeline] = {}
+
+    def of(self, choice: ChosenPipeline) -> LipsyncPipeline:
+        """Return the pipeline of a choice, and load it first if necessary."""
+        if choice.weights != self._weights:
+            self._weights = choice.weights
+            self._pipelines.clear()
+        if choice.build not in self._pipelines:
+            self._pipelines[choice.build] = load(choice)
+        return self._pipelines[choice.build]
+
+
+def check_list(
+    jobs: Sequence[VideoJob], check: Callable[[VideoJob], CheckedJob], choices: Sequence[ChosenPipeline]
+) -> int:
+    """Print for each job of a list whether it can start, and build the pipelines; return 1 if one cannot."""
     num_faults = 0
     for job in jobs:
         try:
@@ -151,9 +173,23 @@ def check_list(jobs: Sequence[VideoJob], check: Callable[[VideoJob], CheckedJob]
         except LatentSyncError as error:
             num_faults += 1
             print(f"{job.result}: {one_line(error)}")
-    load(chosen)
+    for choice in choices:
+        load(choice)
     print(f"{len(jobs) - num_faults} of {len(jobs)} can begin; nothing was written")
     return EXIT_SOME_FAILED if num_faults else 0
+
+
+def _choice_key(job: VideoJob) -> tuple[str | None, Path | None]:
+    return preset_of(job), adapted_of(job)
+
+
+def _chosen_by(key: tuple[str | None, Path | None], arguments: argparse.Namespace) -> ChosenPipeline:
+    """Return the choice of a line of a list, which wins over that of the command line."""
+    preset, adapted = key
+    if adapted is None:
+        return ChosenPipeline.of(arguments, preset)
+    weights = {"adapted": adapted, "unet_config_path": None, "inference_ckpt_path": None}
+    return ChosenPipeline.of(argparse.Namespace(**vars(arguments) | weights), preset)
 
 
 def description(job: CheckedJob) -> str:

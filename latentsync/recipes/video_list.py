@@ -8,15 +8,16 @@ from latentsync.errors import InputError
 from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
+from latentsync.recipes.adapted_weights import CONFIG, RECORD, WEIGHTS
 from latentsync.storage.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
-PRESET = "preset"
-"""Optional column, and label of the job."""
+PRESET, ADAPTED = "preset", "adapted"
+"""Optional columns, and labels of the job."""
 
 
 def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ()) -> list[VideoJob]:
-    """Read the jobs of a CSV file with the columns video_path,audio_path,video_out_path and optionally preset.
+    """Read the jobs of a CSV file with the columns video_path,audio_path,video_out_path, and optionally preset,adapted.
 
     Paths are relative to the folder of the file. A job that cannot start is listed too, since it does not affect the
     others.
@@ -29,7 +30,7 @@ def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ())
     Raises:
         InputError: the file cannot be used, two jobs write to one file, or a job overwrites an input of another.
     """
-    lines = read_table(path, COLUMNS, (PRESET,))
+    lines = read_table(path, COLUMNS, (PRESET, ADAPTED))
     for number, line in enumerate(lines, start=1):
         if line[PRESET] and line[PRESET] not in PRESETS:
             choices = ", ".join(PRESETS)
@@ -40,13 +41,26 @@ def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ())
         with suppress(InputError):  # reported when the job itself is checked
             outputs.append(job_outputs(job, compare))
     inputs = [given for job in jobs for given in (job.video, job.audio)]
-    check_distinct(outputs, [*inputs, path, *also_read], str(path))
+    folders = {folder for job in jobs if (folder := adapted_of(job)) is not None}
+    adapted = [folder / name for folder in sorted(folders) for name in (RECORD, CONFIG, WEIGHTS)]
+    check_distinct(outputs, [*inputs, path, *also_read, *adapted], str(path))
     return jobs
 
 
 def preset_of(job: VideoJob) -> str | None:
     """Return the preset that the list names for a job, or None."""
     return job.labels.get(PRESET)
+
+
+def adapted_of(job: VideoJob) -> Path | None:
+    """Return the folder of adapted weights that the list names for a job, or None."""
+    return Path(job.labels[ADAPTED]) if ADAPTED in job.labels else None
+
+
+def working_order(jobs: Sequence[VideoJob]) -> list[int]:
+    """Return the indices of the jobs, those with the same adapted weights one after another."""
+    folders = list(dict.fromkeys(map(adapted_of, jobs)))
+    return sorted(range(len(jobs)), key=lambda index: folders.index(adapted_of(jobs[index])))
 
 
 def job_outputs(job: VideoJob, compare: bool) -> LipsyncOutputs:
@@ -82,4 +96,7 @@ def summary(outcomes: Sequence[Outcome], path_text: Callable[[Path], str] = str)
 def _job(folder: Path, line: Mapping[str, str]) -> VideoJob:
     video, audio, result = (folder / line[column] for column in COLUMNS)
     record = result.parent / (result.name + RECORD_SUFFIX)
-    return VideoJob(video, audio, result, record, {PRESET: line[PRESET]} if line[PRESET] else {})
+    labels = {PRESET: line[PRESET]} if line[PRESET] else {}
+    if line[ADAPTED]:
+        labels[ADAPTED] = str(folder / line[ADAPTED])
+    return VideoJob(video, audio, result, record, labels)

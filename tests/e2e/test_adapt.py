@@ -178,6 +178,31 @@ def test_inference_uses_it_and_a_foreign_one_is_refused(folder: Path, run: Calla
     assert len(refused.err.strip().splitlines()) == 1
 
 
+@pytest.mark.usefixtures("adapted")
+def test_a_list_names_adapted_weights_for_each_line(folder: Path, run: Callable[..., Done], repository: Path):
+    demo = repository / "assets"
+    run_tool(["ffmpeg", "-v", "error", "-i", str(demo / "demo1_audio.wav"), "-t", "0.3", str(folder / "speech.wav")])
+    (folder / "jobs").mkdir()
+    rows = [("a", "../runs/an na"), ("b", ""), ("c", "../runs/an na")]
+    lines = [f"../my talk.mp4,../speech.wav,{name}.mp4,{adapted}" for name, adapted in rows]
+    text = "\n".join(("video_path,audio_path,video_out_path,adapted", *lines)) + "\n"
+    (folder / "jobs" / "jobs.csv").write_text(text)
+    quick = ("--inference_steps", "1", "--detector", "mtcnn", "--device", "cpu")
+    done = run(inference.main, "--list", "jobs/jobs.csv", *quick)
+    assert done.status == 0, done.err
+    said = done.out.splitlines()
+    loaded = [line.partition(" (")[0] for line in said if line.startswith("weights: ")]
+    assert loaded == ["weights: adapted", "weights: demo"], "each once"
+    a, b, c = ((folder / "jobs" / f"{name}.mp4").read_bytes() for name in "abc")
+    assert a == c
+    assert a != b
+    assert [line.split()[0] for line in said[-4:-1]] == ["jobs/a.mp4", "jobs/b.mp4", "jobs/c.mp4"]
+    (folder / "jobs" / "jobs.csv").write_text(text.replace("../runs/an na", "../runs"))
+    refused = run(inference.main, "--list", "jobs/jobs.csv", *quick)
+    assert refused.status == 2
+    assert "jobs/../runs has no adapt.json" in refused.err
+
+
 BAD_INPUTS = {
     ("--video", "absent.mp4", "--out", "x"): "absent.mp4 does not exist",
     ("--video", "text.mp4", "--out", "x"): "text.mp4 is not a video file",

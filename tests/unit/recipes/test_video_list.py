@@ -6,7 +6,7 @@ from latentsync.errors import InputError
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.video_maker import VideoMaker
 from latentsync.pipelines.windows import FaceInterval
-from latentsync.recipes.video_list import preset_of, read_jobs, summary
+from latentsync.recipes.video_list import adapted_of, preset_of, read_jobs, summary, working_order
 
 HEADER = "video_path,audio_path,video_out_path"
 
@@ -66,4 +66,20 @@ def test_a_line_may_name_a_preset(folder: Path):
     assert [preset_of(job) for job in read_jobs(folder / "jobs.csv")] == ["fast", None]
     (folder / "jobs.csv").write_text(f"{HEADER},preset\n{lines[0]}er\n")
     with pytest.raises(InputError, match="entry 1: preset is 'faster': use exact, balanced, "):
+        read_jobs(folder / "jobs.csv")
+
+
+def test_a_line_may_name_adapted_weights_which_no_job_overwrites(folder: Path):
+    rows = [("a.mp4", "runs/anna"), ("b.mp4", ""), ("c.mp4", "ben"), ("d.mp4", "runs/anna"), ("e.mp4", "")]
+    lines = [f"face one.mp4,speech.wav,{out},{adapted}" for out, adapted in rows]
+    (folder / "jobs.csv").write_text("\n".join((f"{HEADER},adapted", *lines)) + "\n")
+    jobs = read_jobs(folder / "jobs.csv")
+    anna = folder / "runs/anna"
+    assert [adapted_of(job) for job in jobs] == [anna, None, folder / "ben", anna, None]
+    assert working_order(jobs) == [0, 3, 1, 4, 2]
+    (anna / "x.mp4").parent.mkdir(parents=True)
+    (anna / "x.mp4").symlink_to(anna / "latentsync_unet.pt")
+    (anna / "latentsync_unet.pt").touch()
+    (folder / "jobs.csv").write_text(f"{HEADER},adapted\nface one.mp4,speech.wav,runs/anna/x.mp4,runs/anna\n")
+    with pytest.raises(InputError, match="is also an input"):
         read_jobs(folder / "jobs.csv")
