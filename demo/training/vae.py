@@ -17,13 +17,13 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import nn
-from torch.nn import functional as F
 
 from demo.synthetic.clip_metrics import reconstruct, reconstruction_metrics, sample_frames
 from demo.synthetic.clip_set import Clip
 from demo.training.demo_network import ClipItems, DemoNetwork, DemoRun
 from demo.training.vae_images import VaeImages
 from latentsync.data.batching import ItemKey, collate
+from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.training.optimizers import select_trainable
 from latentsync.training.training_step import StepContext, StepResult
@@ -179,7 +179,7 @@ class VaeStep:
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
         """Compute the loss of a batch of `VaeImages`."""
         images = batch["image"]
-        weight = mouth_weight(images.shape[-1]).to(images).expand(len(images), -1, -1, -1)
+        weight = mouth_pixel_weight(images.shape[-1]).to(images).expand(len(images), -1, -1, -1)
         generators = [torch.Generator().manual_seed(seed) for seed in batch["seed"].tolist()]
         if context.fraction < self.small_crops_until:
             images, weight = small_crops(images, weight, generators)
@@ -228,29 +228,6 @@ def small_crops(
             cut_images.append(images[item, :, y : y + size, x : x + size])
             cut_weights.append(weight[item, :, y : y + size, x : x + size])
     return torch.stack(cut_images), torch.stack(cut_weights)
-
-
-def mouth_weight(resolution: int) -> torch.Tensor:
-    """Return pixel weights (1, R, R): 1, rising smoothly to 2.5 where aligned crops have the mouth."""
-    y, x = torch.meshgrid(torch.linspace(0, 1, resolution), torch.linspace(0, 1, resolution), indexing="ij")
-    return (1 + 1.5 * torch.exp(-(((x - 0.5) / 0.2) ** 2 + ((y - 0.68) / 0.16) ** 2)))[None]
-
-
-def reconstruction_loss(output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return the sum of weighted L1 and L2, gradient, chroma and coarse errors (at 1/4 and 1/16 of the size).
-
-    Args:
-        output, target: images (n, 3, h, w) in [-1, 1].
-        weight: pixel weights (n, 1, h, w).
-    """
-    error = output - target
-    pixel = (weight * (error.abs() + 4 * error.square())).mean()
-    gradient = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    fine = F.avg_pool2d(error, 2)
-    chroma = (fine - fine.mean(1, keepdim=True)).abs().mean()
-    quarter = F.avg_pool2d(fine, 2)
-    coarse = quarter.abs().mean() + F.avg_pool2d(quarter, 4).abs().mean()
-    return pixel + 0.5 * gradient + 1.5 * chroma + 0.75 * coarse
 
 
 def mean_psnr_db(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -19,13 +19,12 @@ from demo.training.demo_network import ClipItems, DemoNetwork, DemoRun
 from demo.training.vae import (
     ReconstructionValidator,
     mean_psnr_db,
-    mouth_weight,
-    reconstruction_loss,
     save_vae,
     small_crops,
 )
 from demo.training.vae_images import VaeImages
 from latentsync.device import frozen_dtype, process_device, resolve_mixed_precision
+from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.training.training_step import StepContext, StepResult
 from latentsync.weights import find_initial_vae
@@ -131,7 +130,7 @@ class VaeTinyStep:
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
         """Compute the loss of a batch of `VaeImages`; every second image is decoded from the full VAE's latents."""
         images = batch["image"]
-        weight = mouth_weight(images.shape[-1]).to(images).expand(len(images), -1, -1, -1)
+        weight = mouth_pixel_weight(images.shape[-1]).to(images).expand(len(images), -1, -1, -1)
         generators = [torch.Generator().manual_seed(seed) for seed in batch["seed"].tolist()]
         if context.fraction < self.run.small_crops_until:
             images, weight = small_crops(images, weight, generators)

@@ -14,11 +14,12 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
+from torch import nn
 
 from latentsync.device_memory import naming_memory_errors, run_in_batches
 from latentsync.errors import CheckpointError
 from latentsync.models.batch_size import BATCH_SIZE
-from latentsync.storage.weight_file import plain_tensors
+from latentsync.storage.weight_file import check_fit, plain_tensors, read_safetensors
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+DECODER_WEIGHTS = ("decoder.", "post_quant_conv.")
+"""Prefixes of the weights that turn latents into images; those of the latents stay when they are replaced."""
 
 
 class LatentCodec:
@@ -148,7 +151,12 @@ def read_vae_shape(folder: Path) -> VaeShape:
         raise CheckpointError(f"VAE in {folder} is incomplete or damaged: download it again") from error
 
 
-def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LatentCodec:
+def load_vae(
+    path: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    decoder: Path | None = None,
+) -> LatentCodec:
     """Load an AutoencoderKL or AutoencoderTiny with frozen parameters from local files; nothing is downloaded.
 
     `_class_name` in config.json tells which, as in all diffusers folders.
@@ -158,9 +166,10 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
             setup_env.sh has downloaded into the hub's cache.
         device: device of the network.
         dtype: dtype of its parameters.
+        decoder: safetensors with other weights of its decoder (`DECODER_WEIGHTS`).
 
     Raises:
-        CheckpointError: the VAE is not on this machine, damaged or incomplete.
+        CheckpointError: the VAE is not on this machine, damaged or incomplete, or the decoder's weights do not fit it.
     """
     folder = _local_folder(path)
     if not (folder / "config.json").is_file():
@@ -176,8 +185,17 @@ def load_vae(path: str | Path, device: torch.device | str = "cpu", dtype: torch.
     if faults:
         raise CheckpointError(f"VAE in {folder} does not fit its config.json ({faults[0]}): download it again")
     plain_tensors(vae.state_dict(), folder / WEIGHTS_FILE)
+    if decoder is not None:
+        _replace_decoder(vae, decoder)
     vae = vae.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return LatentCodec(vae)
+
+
+def _replace_decoder(vae: nn.Module, path: Path) -> None:
+    weights = read_safetensors(path)
+    expected = {name: value for name, value in vae.state_dict().items() if name.startswith(DECODER_WEIGHTS)}
+    check_fit(expected, weights, path, "it belongs to another VAE")
+    vae.load_state_dict(weights, strict=False)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
