@@ -97,7 +97,10 @@ class DecoderStep:
         weight = mouth_pixel_weight(images.shape[-1]).to(images).expand(len(images), -1, -1, -1)
         texture = texture_loss(output, images, weight)
         reconstruction = reconstruction_loss(output, images, weight)
-        metrics = {"reconstruction": reconstruction.detach(), "texture": texture.detach()}
+        metrics: dict[str, torch.Tensor | float] = {
+            "reconstruction": reconstruction.detach(),
+            "texture": texture.detach(),
+        }
         return StepResult(reconstruction + TEXTURE_WEIGHT * texture, metrics)
 
     def export(
