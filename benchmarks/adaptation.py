@@ -26,6 +26,7 @@ from demo.synthetic.speech import SAMPLE_RATE
 from eval.stored_results import ResultLog, Values
 from latentsync.adaptation.adapt import Adaptation
 from latentsync.adaptation.mouth_check import CheckResult, CheckVideo, MouthCheck, sampling_options
+from latentsync.adaptation.mouth_metrics import sharpness
 from latentsync.adaptation.settings import AdaptationSettings
 from latentsync.cli import OneLineParser, one_line, run_command
 from latentsync.config import load_config
@@ -132,6 +133,18 @@ def measure(result: CheckResult, truth: Truth, reader: MouthReader) -> Values:
     }
 
 
+def measure_truth(truth: Truth, reader: MouthReader) -> Values:
+    """Return what the mouth reader finds in the rendered truth: the values of a perfect result."""
+    opening = read_mouth(reader, truth.rendered)[:, 0]
+    length = len(opening)
+    return {
+        "opening": correlation(opening, truth.heard[:length]),
+        "leak": correlation(opening, truth.seen[:length]),
+        "flicker": 1.0,
+        "sharpness": sharpness(truth.rendered) / sharpness(truth.footage[:length]),
+    }
+
+
 def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     """Adapt to one person, measure before and after, and write a sheet: footage, truth, before, after."""
     out, device = options.out, resolve_device("auto")
@@ -161,22 +174,23 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     chosen = np.linspace(0, CHECK_S * FPS - 1, 10).astype(int)[1:-1]
     rows = [truth.footage, truth.rendered, *(next(iter(result.generated.values())) for result in (before, after))]
     write_crop_sheet([row[chosen] for row in rows], folder / f"{trial.name}.png")
+    measured = {name: measure(result, truth, reader) for name, result in (("before", before), ("after", after))}
+    measured["truth"] = measure_truth(truth, reader)
     values: Values = {"guidance": guidance}
-    for name, result in (("before", before), ("after", after)):
-        values |= {f"{name} {metric}": value for metric, value in measure(result, truth, reader).items()}
-    return values
+    return values | {f"{name} {metric}": value for name, row in measured.items() for metric, value in row.items()}
 
 
 def table(results: Mapping[Trial, Values]) -> str:
-    """Return one row per audio mode, with and without mixed clips: means over people and seeds."""
+    """Return means over people and seeds per audio mode, with and without mixed clips: before, after, of the truth."""
     rows = []
     for audio, is_mixed in dict.fromkeys((trial.audio, trial.is_mixed) for trial in results):
         chosen = [values for trial, values in results.items() if (trial.audio, trial.is_mixed) == (audio, is_mixed)]
         mean = {name: float(np.mean([values[name] for values in chosen])) for name in chosen[0]}
         label = f"{audio}, mixed clips" if is_mixed else audio
-        for moment in ("before", "after"):
-            row = {name.removeprefix(f"{moment} "): value for name, value in mean.items() if name.startswith(moment)}
-            rows.append({"audio": label, "adaptations": len(chosen), "weights": moment, **row})
+        for moment in ("before", "after", "truth"):
+            row = {"mouth PSNR to truth, dB": ""} if moment == "truth" else {}
+            row |= {name.removeprefix(f"{moment} "): value for name, value in mean.items() if name.startswith(moment)}
+            rows.append({"audio": label, "adaptations": len(chosen), "mouths": moment, **row})
     return markdown_table(list(rows[0]), rows)
 
 
@@ -208,7 +222,7 @@ def run_all(options: argparse.Namespace) -> int:
             for audio in options.audio:
                 for is_mixed in (False, True) if options.mixed_clips is not None else (False,):
                     trial = Trial(person, audio, is_mixed, seed)
-                    key = cache_key("adaptation", 2, str(trial), str(options.minutes), *options.overrides)
+                    key = cache_key("adaptation", 3, str(trial), str(options.minutes), *options.overrides)
                     try:
                         results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
                     except InputError as error:  # the detector does not find every one of these faces
