@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, default=10.0, help="time of the training (default: %(default)g)")
     length.add_argument("--steps", type=int, help="steps of the training instead, for reproducible weights")
-    add("--face", default="largest", help="largest, left, right, an index from the left, or x,y")
+    add("--face", default="only", help="only (one person), largest, left, right, an index from the left, or x,y")
     add(
         "--audio",
         choices=AUDIO_MODES,

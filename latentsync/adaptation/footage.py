@@ -15,6 +15,7 @@ from latentsync.errors import InputError
 from latentsync.face.align import Aligner, crop_faces
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan
+from latentsync.face.tracker import SeveralPeopleError
 from latentsync.judges.crop_measures import to_crops
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
 from latentsync.media.probe import probe_video
@@ -86,10 +87,14 @@ def cut_footage(
         The clips in the order of the video.
 
     Raises:
-        InputError: the video cannot be used, or shows the face for too short a time.
+        InputError: the video cannot be used, shows the face for too short a time, or shows several people and the
+            selector is ``only``.
     """
     info, fps = probe_video(video), Fraction(FPS)
-    plan = find_face(info, fps, detector, selector, progress=lambda done, total: progress("faces", done, total))
+    try:
+        plan = find_face(info, fps, detector, selector, progress=lambda done, total: progress("faces", done, total))
+    except SeveralPeopleError as error:
+        raise InputError(f"{video}: {error}") from error
     pieces = plan_pieces(plan.segments(), min_frames)
     if sum(map(len, pieces)) < MIN_SECONDS * FPS:
         seconds = sum(stop - start for start, stop in plan.segments()) / FPS

@@ -48,7 +48,7 @@ class AdaptationSettings:
     videos: tuple[Path, ...]
     out: Path
     device: torch.device
-    face: str = "largest"
+    face: str = "only"
     minutes: float = 10.0
     audio: str = "auto"
     speech: tuple[Path, ...] = ()

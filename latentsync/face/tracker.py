@@ -20,8 +20,15 @@ _LINK_OVERLAP = 0.3
 _BYSTANDER_AREA = 1 / 16
 """Faces below this share of the largest face's area are ignored for ``left``, ``right`` and an index."""
 
+_PERSON_SHARE = 0.2
+"""Share of the followed person's time and area from which another face counts as a second person for ``only``."""
+
 _ROW = 10
 """Numbers stored per detection: box 4, anchors 6."""
+
+
+class SeveralPeopleError(InputError):
+    """A scene shows several people, and the selector ``only`` demands one."""
 
 
 class Track:
@@ -124,18 +131,21 @@ def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, 
 
     Args:
         tracks: tracks of one scene.
-        selector: ``largest`` (area times time), ``left``, ``right``, an index counting from 0 at the left, or ``x,y``,
-            a point in the face in pixels.
+        selector: ``largest`` (area times time), ``left``, ``right``, an index counting from 0 at the left, ``x,y``, a
+            point in the face in pixels, or ``only``: the largest, if there is no second person.
         frame_size: (w, h) of the frames in pixels.
 
     Raises:
         InputError: the selector is invalid, or the point lies outside the frame.
+        SeveralPeopleError: the selector is ``only``, and there are several people.
     """
     choice = _parse(selector, frame_size)
     if not tracks:
         return None
     largest = max(tracks, key=lambda track: track.area * len(track))
-    if choice == "largest":
+    if choice == "only":
+        _check_alone(largest, tracks)
+    if choice in ("largest", "only"):
         return largest
     if isinstance(choice, tuple):
         return _track_at(tracks, np.array(choice))
@@ -162,12 +172,12 @@ def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:
 
 
 def parse_selector(selector: str) -> str | int | tuple[float, float]:
-    """Parse a face selector: ``largest``, ``left``, ``right``, an index, or a point in pixels.
+    """Parse a face selector: ``largest``, ``only``, ``left``, ``right``, an index, or a point in pixels.
 
     Raises:
         InputError: the selector is invalid.
     """
-    if selector in ("largest", "left", "right"):
+    if selector in ("largest", "only", "left", "right"):
         return selector
     try:
         if selector.isdecimal():
@@ -175,7 +185,9 @@ def parse_selector(selector: str) -> str | int | tuple[float, float]:
         x, y = (float(part) for part in selector.split(","))
     except ValueError:
         words = selector if len(selector) <= 40 else f"{selector[:40]}..."
-        raise InputError(f"face {words!r} is unknown: use largest, left, right, an index from 0, or x,y") from None
+        raise InputError(
+            f"face {words!r} is unknown: use largest, only, left, right, an index from 0, or x,y"
+        ) from None
     return x, y
 
 
@@ -187,6 +199,14 @@ def _parse(selector: str, frame_size: tuple[int, int]) -> str | int | tuple[floa
     if not (0 <= x < frame_size[0] and 0 <= y < frame_size[1]):
         raise InputError(f"face {selector!r} lies outside the frame of {frame_size[0]}x{frame_size[1]} pixels")
     return x, y
+
+
+def _check_alone(person: Track, tracks: Sequence[Track]) -> None:
+    """Raise SeveralPeopleError if another face stays long enough and is large enough to be a second person's."""
+    length, area = _PERSON_SHARE * len(person), _PERSON_SHARE * person.area
+    people = _people_from_left([track for track in tracks if len(track) >= length and track.area >= area])
+    if len(people) > 1:
+        raise SeveralPeopleError(f"{len(people)} people are in one scene: choose one with --face (left, right ...)")
 
 
 def _track_at(tracks: Sequence[Track], point: np.ndarray) -> Track | None:

@@ -55,7 +55,7 @@ class LipsyncOptions:
             CUDA card, in a stream of its own, which needs more memory; does not affect the result.
         video_fps: frame rate of the result, ``25`` or ``source``.
         crf: x264 constant rate factor, 0 (lossless) to 51.
-        face: face to follow: ``largest``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
+        face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
         compare: also write a video with source and result side by side.
         exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
             the values in `PUBLISHED`.

@@ -143,7 +143,7 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
         help=f"shared by windows (default: of the preset, or {DEFAULTS.overlap_frames}, with --exact 0)",
     )
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
-    add("--face", default=DEFAULTS.face, help="largest, left, right, an index from the left, or x,y")
+    add("--face", default=DEFAULTS.face, help="largest, only (one person), left, right, an index from the left, or x,y")
     add("--compare", action="store_true", help="also write source and result side by side")
 
 

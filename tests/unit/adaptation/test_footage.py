@@ -34,6 +34,15 @@ def test_pieces(segments: list[tuple[int, int]], expected: list[tuple[int, int]]
     assert all(32 <= len(piece) <= MAX_PIECE_FRAMES + 1 for piece in pieces)
 
 
+def test_two_people_are_refused_with_the_name_of_the_video(tmp_path: Path):
+    video = tmp_path / "two people.mp4"
+    split = "[0:v]trim=duration=1,scale=256:-2,split[a][b];[a][b]hstack[out]"
+    run_tool(["ffmpeg", "-v", "error", "-i", str(DEMO), "-filter_complex", split, "-map", "[out]", str(video)])
+    with pytest.raises(InputError, match=r"two people\.mp4: 2 people are in one scene: choose one with --face"):
+        cut_footage(video, tmp_path / "clips", build_detector("mtcnn"), "only", 64, 32, lambda *call: None)
+    assert not list((tmp_path / "clips").glob("*.mp4"))
+
+
 @pytest.mark.slow
 def test_clips_have_the_aligned_face_and_its_sound(tmp_path: Path):
     calls: list[tuple[str, int, int]] = []

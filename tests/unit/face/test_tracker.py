@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.face.tracker import MAX_GAP, SHORTEST_TRACK, FaceTracker, continuations, select_track
+from latentsync.face.tracker import (
+    MAX_GAP,
+    SHORTEST_TRACK,
+    FaceTracker,
+    SeveralPeopleError,
+    continuations,
+    select_track,
+)
 from tests.unit.face.faces import FRAME_SIZE, detection
 
 
@@ -96,3 +103,19 @@ def test_invalid_selectors_are_reported_in_one_line(selector):
     with pytest.raises(InputError, match=r"^face .*") as error:
         select_track([], selector, FRAME_SIZE)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("num_frames", "side", "is_person"), [(30, 100, True), (5, 100, False), (30, 30, False)])
+def test_only_refuses_a_second_person_but_no_short_or_tiny_face(num_frames, side, is_person):
+    tracks = tracked([[detection(150, 200), *([detection(450, 200, side)] * (i < num_frames))] for i in range(40)])
+    if is_person:
+        with pytest.raises(SeveralPeopleError, match="2 people are in one scene: choose one with --face"):
+            select_track(tracks, "only", FRAME_SIZE)
+    else:
+        assert select_track(tracks, "only", FRAME_SIZE) is select_track(tracks, "largest", FRAME_SIZE)
+
+
+def test_only_accepts_a_person_who_comes_back():
+    tracks = tracked([[detection(200, 200)]] * 30 + [[]] * (MAX_GAP + 5) + [[detection(205, 200)]] * 20)
+    assert len(tracks) == 2
+    assert select_track(tracks, "only", FRAME_SIZE) is tracks[0]
