@@ -27,6 +27,7 @@ from eval.stored_results import ResultLog, Values
 from latentsync.adaptation.adapt import Adaptation
 from latentsync.adaptation.mouth_check import CheckResult, CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_metrics import sharpness
+from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
 from latentsync.adaptation.settings import AdaptationSettings
 from latentsync.cli import OneLineParser, one_line, run_command
 from latentsync.config import load_config
@@ -36,13 +37,12 @@ from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
 from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db, to_crops
-from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_mouth
 from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import read_adapted
 from latentsync.storage.content_cache import ArrayCache, cache_key
 from latentsync.storage.owned_folder import claim_folder
-from latentsync.weights import REPOSITORY_ROOT, locate, locate_initial
+from latentsync.weights import REPOSITORY_ROOT, locate_initial
 
 SEED = 91
 FOOTAGE_S, CHECK_S = 10, 4
@@ -120,10 +120,10 @@ def person_truth(index: int, folder: Path, resolution: int) -> Truth:
     return Truth(footage, rendered, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], heard, seen)
 
 
-def measure(result: CheckResult, truth: Truth, reader: MouthReader) -> Values:
+def measure(result: CheckResult, truth: Truth, reader: ReadMouths) -> Values:
     """Return the metrics of a result for one person's truth."""
     (generated,), (metrics,) = result.generated.values(), result.videos.values()
-    rendered, opening = truth.rendered[: len(generated)], read_mouth(reader, generated)[:, 0]
+    rendered, opening = truth.rendered[: len(generated)], reader(generated)[:, 0]
     return {
         "mouth PSNR to truth, dB": mouth_psnr_db(generated, rendered),
         "opening": correlation(opening, truth.heard[: len(generated)]),
@@ -164,7 +164,7 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     if status:
         raise SystemExit(status)
     adapted = read_adapted(settings.out)
-    reader = load_mouth_reader(locate(run.adaptation.mouth_reader))
+    reader = build_mouth_reader(run.adaptation.mouth_reader, device)
     truth = person_truth(trial.person, out / "truth", run.data.resolution)
     video = CheckVideo("foreign speech", truth.footage, truth.speech, is_own=False)
     check = MouthCheck(run, sampling_options(run), [video], reader, device, resolve_dtype("auto", device))

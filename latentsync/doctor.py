@@ -68,6 +68,13 @@ TASKS = (
         ("stable_syncnet.pt", "auxiliary/vit_g_hybrid_pt_1200e_ssv2_ft.pth", "auxiliary/vgg16-397923af.pth"),
         "an error names each loss whose frozen network is missing; configs/demo uses the demo networks instead",
     ),
+    Task(
+        "adapt the published weights to a person",
+        ("peft", "accelerate", "decord", "tensorboard"),
+        ("libx264", "alac"),
+        (UNET, "whisper/tiny.pt", "vae/config.json", "vae/diffusion_pytorch_model.safetensors", *FACE_ALIGNMENT),
+        "./adapt.sh adapts the demo weights",
+    ),
     Task("train a SyncNet", ("accelerate", "decord", "tensorboard")),
     Task(
         "turn raw videos into training clips",

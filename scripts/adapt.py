@@ -111,6 +111,10 @@ def adapt(arguments: argparse.Namespace) -> int:
 
     settings = settings_of(arguments)
     if arguments.dry_run:
+        from latentsync.adaptation.lora_memory import describe_memory
+
+        for line in describe_memory(settings.run, settings.device):
+            print(line, flush=True)
         check_settings(settings)
         print(f"{settings.out}: {settings.length} of training can begin; nothing was written")
         return 0

@@ -15,6 +15,8 @@ from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
 from latentsync.adaptation.footage import FPS, StageProgress, cut_footage
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
+from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
+from latentsync.adaptation.network import adaptation_step, training_config
 from latentsync.adaptation.observer import Observer
 from latentsync.adaptation.preview import Preview
 from latentsync.adaptation.pseudo_audio import PseudoAudio
@@ -33,19 +35,15 @@ from latentsync.data.video_window import read_frames
 from latentsync.device import frozen_dtype, resolve_dtype, resolve_mixed_precision
 from latentsync.errors import InputError
 from latentsync.face.detector import build_detector
-from latentsync.judges.mouth_reader import MouthReader, load_mouth_reader, read_mouth
 from latentsync.losses.build import build_losses
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.vae import LatentCodec, load_vae
-from latentsync.recipes.adapted_weights import PROGRAM, RECORD, WEIGHTS, DamagedAdaptationError, read_adapted
-from latentsync.recipes.train_unet import initial_unet
+from latentsync.recipes.adapted_weights import PROGRAM, RECORD, DamagedAdaptationError, read_adapted
 from latentsync.storage.content_cache import ArrayCache
 from latentsync.storage.owned_folder import claim_folder, locked
 from latentsync.training.checkpointing import CheckpointFolder, Progress, step_of
-from latentsync.training.optimizers import select_trainable
 from latentsync.training.trainer import Trainer, TrainReport
 from latentsync.training.trainer_config import TrainerConfig
-from latentsync.training.unet_step import UNetStep
 from latentsync.weights import AUXILIARY, find_vae, locate, locate_initial
 
 logger = logging.getLogger(__name__)
@@ -132,7 +130,7 @@ class Adaptation:
         result = self._train(trainer, finish)
         if result.exit_code:
             return None, result.exit_code
-        weights = Path(trainer.config.run_dir) / WEIGHTS
+        weights = Path(trainer.config.run_dir) / trainer.step.export_name
         scales = [scale, *self._run.adaptation.guidance_scales]
         after = choose_guidance(
             before, scales, lambda guidance: check(weights, guidance, partial(self._progress, "after")), margin
@@ -151,8 +149,8 @@ class Adaptation:
         return load_whisper_encoder(locate(self._run.audio.whisper), self._device)
 
     @cached_property
-    def _reader(self) -> MouthReader:
-        return load_mouth_reader(locate(self._run.adaptation.mouth_reader), self._device)
+    def _reader(self) -> ReadMouths:
+        return build_mouth_reader(self._run.adaptation.mouth_reader, self._device)
 
     @cached_property
     def _features(self) -> ClipFeatures:
@@ -195,7 +193,7 @@ class Adaptation:
 
     def _mouths(self, clip: TrainingClip) -> Mouths:
         frames = read_frames(clip.path, range(clip.num_frames), self._run.data.resolution)
-        return read_mouth(self._reader, frames)
+        return self._reader(frames)
 
     def _choose_audio(
         self, footage: Footage, mouths: Mapping[str, Mouths]
@@ -223,12 +221,7 @@ class Adaptation:
             run.losses, self._codec, self._device, self._frozen_dtype, resolution, run.data.num_frames,
             recompute=run.training.gradient_checkpointing,
         )  # fmt: skip
-        unet = initial_unet(run)
-        select_trainable(unet, run.trainable)
-        for name, weight in unet.named_parameters():
-            if any(part in name for part in run.adaptation.frozen):
-                weight.requires_grad_(False)
-        step = UNetStep(unet, self._codec, losses, run.diffusion, resolution, run.training.gradient_checkpointing)
+        step = adaptation_step(run, self._codec, losses, self._device)
         needs = (losses.needs_target_pixels, losses.needs_mel)
         dataset = UNetDataset(clips, self._features, run.data, run.training.seed, *needs, audio=audio)
         return Trainer(
@@ -250,9 +243,8 @@ class Adaptation:
         """Return the configuration of the training, with the steps or the time that the user has chosen."""
         steps = self._settings.num_steps
         return replace(
-            self._run.training,
+            training_config(self._run, self._device),
             run_dir=str(self._training_folder),
-            device=str(self._device),
             max_steps=steps or _UNLIMITED_STEPS,
             max_minutes=self._settings.minutes if steps is None else None,
             validate_every=0,

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from latentsync.adaptation.footage import FPS
 from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth
+from latentsync.adaptation.mouth_readers import ReadMouths
 from latentsync.adaptation.speech_bank import speech_mouths
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import load_whisper_encoder
-from latentsync.judges.mouth_reader import MouthReader, read_mouth
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import load_vae
@@ -97,7 +97,7 @@ class MouthCheck:
         run: UNetRun,
         options: LipsyncOptions,
         videos: Sequence[CheckVideo],
-        reader: MouthReader,
+        reader: ReadMouths,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -105,7 +105,7 @@ class MouthCheck:
         self._device, self._dtype = device, dtype
         self._codec = load_vae(find_vae(run.vae), device, dtype)
         self._encoder = load_whisper_encoder(locate(run.audio.whisper), device, dtype)
-        self._footage = [read_mouth(reader, video.crops[: video.num_frames]) for video in videos]
+        self._footage = [reader(video.crops[: video.num_frames]) for video in videos]
 
     def __call__(
         self, unet: Path, guidance_scale: float, progress: Callable[[int, int], None] = lambda done, total: None
@@ -125,7 +125,7 @@ class MouthCheck:
             features = WhisperFeatures(self._encoder, ArraySamples(speech))
             result = dubber(crops, features, lambda frames, before=done: progress(before + frames, total))
             heard = speech_mouths(speech, len(crops))
-            mouths = (read_mouth(self._reader, result), seen)
+            mouths = (self._reader(result), seen)
             metrics[video.name] = measure_mouth(result, crops, mouths, heard, video.is_own)
             generated[video.name] = result
             done += video.num_frames

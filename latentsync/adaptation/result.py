@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 import latentsync
 from latentsync.adaptation.report import AdaptationReport
 from latentsync.adaptation.settings import AdaptationSettings, write_note
-from latentsync.recipes.adapted_weights import CONFIG, RECORD, VERSION, WEIGHTS
+from latentsync.recipes.adapted_weights import CONFIG, RECORD, VERSION
 from latentsync.storage.content_cache import content_key
 from latentsync.storage.output_file import atomic_output
 from latentsync.weights import REPOSITORY_ROOT, find_vae, locate, locate_initial
@@ -25,14 +25,14 @@ def write_result(
     Args:
         settings: of the adaptation.
         report: its guidance scale is stored with the weights.
-        weights: the adapted U-Net.
+        weights: the adapted U-Net, or its low-rank changes.
         rows: of the contact sheet.
 
     Raises:
         InputError: a file cannot be written.
     """
     out, run = settings.out, settings.run
-    with atomic_output(out / WEIGHTS) as beside:
+    with atomic_output(out / weights.name) as beside:
         shutil.copyfile(weights, beside)
     with atomic_output(out / CONFIG) as beside:
         OmegaConf.save(OmegaConf.create(_inference_config(settings, report.guidance_scale)), beside)
@@ -47,7 +47,7 @@ def write_result(
             "settings": settings.key,
             "videos": {path.name: content_key(path) for path in settings.videos},
             "base": _name(base),
-            "files": {name: content_key(out / name) for name in (WEIGHTS, CONFIG)},
+            "files": {name: content_key(out / name) for name in (weights.name, CONFIG)},
             "belongs_to": {_name(path): content_key(path) for path in belongs},
             "report": report.values(),
         },

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from latentsync.adaptation.audio_modes import AUDIO_MODES
+from latentsync.adaptation.needed_weights import check_weights
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_audio, probe_video
@@ -18,7 +19,7 @@ from latentsync.recipes.adapted_weights import PROGRAM, VERSION
 from latentsync.storage.content_cache import cache_key, content_key
 from latentsync.storage.output_file import atomic_output
 from latentsync.storage.owned_folder import check_ownership
-from latentsync.weights import find_vae, locate, locate_initial
+from latentsync.weights import locate_initial
 
 REMEDY = "choose another --out"
 PLAN = "plan.json"
@@ -94,10 +95,7 @@ def check_settings(settings: AdaptationSettings) -> None:
     for recording in settings.speech:
         probe_audio(recording)
     run = settings.run
-    for name in (*run.adaptation.speech, *run.adaptation.check_speech, run.adaptation.mouth_reader, run.audio.whisper):
-        locate(name)
-    locate_initial(str(run.initial))
-    find_vae(run.vae)
+    check_weights(run)
     if settings.mixed_clips is not None:
         list_clips(settings.mixed_clips)
     check_ownership(settings.out, PROGRAM, REMEDY)

@@ -10,6 +10,7 @@ from torch import nn
 
 from latentsync.device import building_on_meta
 from latentsync.errors import CheckpointError
+from latentsync.models.lora_file import read_lora
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.unet_config import UNetConfig
@@ -79,7 +80,8 @@ def load_unet(
     Args:
         config: sizes and switches of the U-Net.
         path: weights in the published format, of any floating-point dtype, or diffusers' .safetensors: a Stable
-            Diffusion 1.5 U-Net has the parameter names of a stage-1 U-Net.
+            Diffusion 1.5 U-Net has the parameter names of a stage-1 U-Net; or low-rank changes of other weights
+            (`latentsync.models.lora_file`), which are merged.
         device: device of the network.
         dtype: dtype of its parameters.
         resolution: side of a face crop in pixels; an error if the file records another.
@@ -159,7 +161,11 @@ def check_syncnet(syncnet: nn.Module, path: str | Path) -> None:
 def _read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Return a file's weights by name and the configuration it records (empty in the published files)."""
     if Path(path).suffix == ".safetensors":
-        return read_safetensors(path), {}
+        changes = read_lora(Path(path))
+        if changes is None:
+            return read_safetensors(path), {}
+        base_weights, base_recorded = _read_weights(_find_base(path, changes.base))
+        return changes.merged(base_weights), {**base_recorded, **changes.recorded}
     content = read_weight_file(path)
     weights = content.get("state_dict")
     recorded = content.get("config")

@@ -86,6 +86,8 @@ def linear(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
 
 def add_linear(residual: torch.Tensor, layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """Return residual + layer(x) for tokens (..., c); a 1x1 convolution is a linear layer."""
+    if not is_fused(x) and not isinstance(layer, nn.Conv2d):
+        return residual + layer(x)  # also of a layer with LoRA, which its weight lacks
     weight = layer.weight.flatten(1)
     if not is_fused(x):
         return residual + F.linear(x, weight, layer.bias)

@@ -1,8 +1,15 @@
-"""Configuration of an adaptation to one person (``configs/demo/adapt.yaml``): a U-Net training and its checks."""
+"""Configuration of an adaptation to one person: a U-Net training and its checks.
+
+``configs/demo/adapt.yaml`` and ``configs/unet/adapt.yaml`` have this form.
+"""
 
 from dataclasses import dataclass, field
 
+from latentsync.models.lora import LoraConfig
 from latentsync.recipes.unet_run import UNetRun
+
+LANDMARKS = "landmarks"
+"""Mouth reader that measures face-alignment's landmarks."""
 
 
 @dataclass
@@ -10,16 +17,20 @@ class AdaptationConfig:
     """What an adaptation needs beside the settings of the training.
 
     Attributes:
-        mouth_reader: weights of the network that reads mouths in crops; relative to the repository.
+        mouth_reader: weights of the network that reads mouths in crops, relative to the repository; or "landmarks",
+            which measures the 68 landmarks of face-alignment.
+        lora: low-rank changes of frozen weights instead of a training of all weights that `trainable` selects.
         speech: recordings of the speech bank, from which footage without fitting sound takes its audio.
         check_speech: recordings, not of the bank, that the person says in the checks before and after.
-        frozen: substrings of the names of weights that are not trained, although `trainable` selects them.
+        frozen: substrings of the names of weights that are not trained, although `trainable` or `lora.targets`
+            selects them.
         mixed_share: share of the clips of other people, if there are any.
         guidance_scales: guidance scales that are tried if the adapted mouth follows the speech less than before.
         margin: largest loss of the opening's correlation with the speech that is not reported as a loss.
     """
 
     mouth_reader: str = "checkpoints/demo/mouth_reader.pt"
+    lora: LoraConfig = field(default_factory=LoraConfig)
     speech: list[str] = field(default_factory=list)
     check_speech: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)

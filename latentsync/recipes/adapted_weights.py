@@ -1,6 +1,7 @@
 """Weights adapted to one person: the folder that `adapt.sh` writes, checked before it is used."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from latentsync.weights import REPOSITORY_ROOT
 
 PROGRAM = "adaptation"
 RECORD, CONFIG, WEIGHTS = "adapt.json", "config.yaml", "latentsync_unet.pt"
+LORA_WEIGHTS = "latentsync_lora.safetensors"
+"""Low-rank changes of the base weights, which are then needed too."""
 VERSION = 1
 """Raised when the meaning of the record changes."""
 
@@ -38,8 +41,13 @@ class AdaptedWeights:
 
     @property
     def checkpoint(self) -> Path:
-        """The adapted U-Net."""
-        return self.folder / WEIGHTS
+        """The adapted U-Net, or the low-rank changes of its base."""
+        return self.folder / (LORA_WEIGHTS if self.needs_base else WEIGHTS)
+
+    @property
+    def needs_base(self) -> bool:
+        """True if the weights are changes of the base weights."""
+        return _needs_base(self.record["files"])
 
 
 def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
@@ -69,13 +77,17 @@ def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
             raise DamagedAdaptationError(f"{folder / name} is missing or damaged: {again}")
     for name, key in belongs.items():
         found = _key(root / name)
-        is_unneeded = found is None and name == record.get("base")
+        is_unneeded = found is None and name == record.get("base") and not _needs_base(own)
         if found != key and not is_unneeded:
             raise CheckpointError(
                 f"{folder} was adapted from other weights: {root / name} is missing or has changed since; restore it, "
                 "or adapt again with another --out"
             )
     return AdaptedWeights(folder, record)
+
+
+def _needs_base(files: Collection[str]) -> bool:
+    return LORA_WEIGHTS in files
 
 
 def _key(path: Path) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import CheckpointError
-from latentsync.recipes.adapted_weights import CONFIG, RECORD, VERSION, WEIGHTS, read_adapted
+from latentsync.recipes.adapted_weights import CONFIG, LORA_WEIGHTS, RECORD, VERSION, WEIGHTS, read_adapted
 from latentsync.storage.content_cache import content_key
 
 
@@ -35,6 +35,18 @@ def test_a_finished_adaptation(root: Path):
     assert (adapted.config, adapted.checkpoint) == (root / "anna" / CONFIG, root / "anna" / WEIGHTS)
     (root / "unet.pt").unlink()
     assert read_adapted(root / "anna", root).record["base"] == "unet.pt", "the base itself is not needed any more"
+
+
+def test_low_rank_changes_need_their_base(root: Path):
+    record = json.loads((root / "anna" / RECORD).read_text())
+    (root / "anna" / WEIGHTS).rename(root / "anna" / LORA_WEIGHTS)
+    record["files"][LORA_WEIGHTS] = record["files"].pop(WEIGHTS)
+    (root / "anna" / RECORD).write_text(json.dumps(record))
+    adapted = read_adapted(root / "anna", root)
+    assert (adapted.checkpoint, adapted.needs_base) == (root / "anna" / LORA_WEIGHTS, True)
+    (root / "unet.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"unet\.pt is missing or has changed"):
+        read_adapted(root / "anna", root)
 
 
 def change_version(root: Path) -> None:
