@@ -13,7 +13,7 @@ from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import clip_samples
 from latentsync.data.video_window import read_frames
 from latentsync.judges.crop_measures import mouth_psnr_db
-from latentsync.models.lora import generating_unet
+from latentsync.models.lora import trained_unet
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.synthesis import WindowSynthesizer
@@ -42,9 +42,8 @@ class Preview:
         """Return the PSNR of the mouth in dB, and pass the crops to the observer; `folder` is not used."""
         data = self._run.data
         footage = read_frames(self._clip.path, range(data.num_frames), data.resolution)
-        with generating_unet(model) as unet:
-            synthesizer = WindowSynthesizer(unet, self._codec, data.resolution)
-            dub = CropDubber(synthesizer, data.num_frames, data.video_fps, sampling_options(self._run))
-            generated = dub(footage, WhisperFeatures(self._encoder, ArraySamples(clip_samples(self._clip))))
+        synthesizer = WindowSynthesizer(trained_unet(model), self._codec, data.resolution)
+        dub = CropDubber(synthesizer, data.num_frames, data.video_fps, sampling_options(self._run))
+        generated = dub(footage, WhisperFeatures(self._encoder, ArraySamples(clip_samples(self._clip))))
         self._observer.on_preview(global_step, footage, generated)
         return {"mouth_psnr_db": mouth_psnr_db(generated, footage)}

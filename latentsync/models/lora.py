@@ -1,9 +1,9 @@
 """Low-rank adaptation (LoRA, arXiv 2106.09685) of a frozen U-Net, through the peft library."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, cast
 
 import torch
@@ -85,6 +85,7 @@ class LoraUNet(nn.Module):
         adapter = peft.LoraConfig(r=config.rank, target_modules=layers)
         adapter.lora_alpha = config.scale * config.rank  # type: ignore[assignment]  # annotated as an integer
         peft.inject_adapter_in_model(adapter, unet, _ADAPTER, low_cpu_mem_usage=is_meta)
+        unet.forward = _in_plain_layers(unet.forward)  # the fused layers of a CPU read the frozen weights alone
         self.unet = unet
         for weight in self.adapter_weights().values():
             weight.data = weight.data.float()
@@ -92,8 +93,7 @@ class LoraUNet(nn.Module):
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor | int, audio: torch.Tensor) -> torch.Tensor:
         """Predict the noise, see `UNet3DConditionModel.forward`."""
-        with plain_layers():  # fused layers read the frozen weights alone
-            return self.unet(sample, timestep, audio)
+        return self.unet(sample, timestep, audio)
 
     def enable_gradient_checkpointing(self, function: Callable[..., Any] | None = None) -> None:
         """Recompute the activations of every layer in the backward pass, with `function` or torch's own."""
@@ -130,13 +130,20 @@ class LoraUNet(nn.Module):
         return nn.modules.module._IncompatibleKeys(missing, unknown)
 
 
-@contextmanager
-def generating_unet(model: nn.Module) -> Iterator[UNet3DConditionModel]:
-    """Return a context with the U-Net of a training, with or without low-rank changes, for generating windows."""
+def trained_unet(model: nn.Module) -> UNet3DConditionModel:
+    """Return the U-Net of a training, with or without low-rank changes."""
     unet = model.unet if isinstance(model, LoraUNet) else model
     assert isinstance(unet, UNet3DConditionModel)
-    with plain_layers() if isinstance(model, LoraUNet) else nullcontext():
-        yield unet
+    return unet
+
+
+def _in_plain_layers(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    @wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> torch.Tensor:
+        with plain_layers():
+            return forward(*args, **kwargs)
+
+    return run
 
 
 def target_layers(unet: nn.Module, targets: Sequence[str], frozen: Sequence[str] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from latentsync.errors import CheckpointError, ConfigError
 from latentsync.models.checkpoint import base_record, load_unet, save_checkpoint
-from latentsync.models.lora import LoraConfig, LoraUNet, target_layers
+from latentsync.models.lora import LoraConfig, LoraUNet, target_layers, trained_unet
 from latentsync.models.lora_file import save_lora
 from tests.golden_values import det
 from tests.unit.models.tiny_unet import tiny_config, tiny_inputs, tiny_unet
@@ -81,7 +81,9 @@ def test_it_computes_the_same_without_gradients():
     assert sample[:, :4].nbytes * 4 > 512 << 10, "large enough for the fused form"
     with torch.no_grad():
         without = network(sample, TIME, audio)
+        directly = trained_unet(network)(sample, TIME, trained_unet(network).prepare_audio(audio))
     torch.testing.assert_close(without, network(sample, TIME, audio), rtol=1e-4, atol=1e-5)
+    assert torch.equal(directly, without)
     assert not torch.allclose(without, tiny_unet()(sample, TIME, audio), atol=1e-3)
 
 
