@@ -6,7 +6,7 @@ In this repository's commands
 
 * packages that only re-export names import a submodule when one of its names is first used;
 * two modules from which others import functions are executed when such a function is first called;
-* diffusers works as it does where transformers and scipy, its optional dependencies, are not installed;
+* diffusers works as it does where transformers, scipy and peft, its optional dependencies, are not installed;
 * decorators for torch.compile import the compiler when a decorated function is first called, or have no effect.
 
 Other programs that import this package get these packages unchanged. The classes are the same in both cases.
@@ -31,7 +31,7 @@ _RE_EXPORTING = (
     "diffusers.quantizers",
 )
 _FUNCTIONS_ONLY = ("facenet_pytorch.models.utils.detect_face", "whisper.timing")
-_ABSENT = {"_transformers_available": False, "_scipy_available": False}
+_ABSENT = {"_transformers_available": False, "_scipy_available": False, "_peft_available": False}
 
 
 def _import_names_on_demand(execute_module: ExecuteModule, package: ModuleType) -> None:
