@@ -133,9 +133,9 @@ def measure(result: CheckResult, truth: Truth, reader: ReadMouths) -> Values:
     }
 
 
-def measure_truth(truth: Truth, reader: MouthReader) -> Values:
+def measure_truth(truth: Truth, reader: ReadMouths) -> Values:
     """Return what the mouth reader finds in the rendered truth: the values of a perfect result."""
-    opening = read_mouth(reader, truth.rendered)[:, 0]
+    opening = reader(truth.rendered)[:, 0]
     length = len(opening)
     return {
         "opening": correlation(opening, truth.heard[:length]),
