@@ -1,6 +1,7 @@
 """Files of low-rank changes (LoRA) of a U-Net: safetensors with the weights they change by name and hash."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def _check_pairs(path: Path, weights: Mapping[str, torch.Tensor], config: LoraCo
         down, up = weights.get(layer + _DOWN), weights.get(layer + _UP)
         if down is None or up is None or min(down.ndim, up.ndim) < 2 or (len(down), up.shape[1]) != (config.rank,) * 2:
             raise CheckpointError(f"checkpoint {path} has no two matrices of rank {config.rank} for {layer}: {_AGAIN}")
-        if up[0, 0].numel() != 1:
+        if math.prod(up.shape[2:]) != 1:
             raise CheckpointError(f"checkpoint {path} has a second matrix of {layer} with a kernel: {_AGAIN}")
     if not layers:
         raise CheckpointError(f"checkpoint {path} has no weights: {_AGAIN}")

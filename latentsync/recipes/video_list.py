@@ -8,7 +8,7 @@ from latentsync.errors import InputError
 from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
-from latentsync.recipes.adapted_weights import CONFIG, RECORD, WEIGHTS
+from latentsync.recipes.adapted_weights import CONFIG, LORA_WEIGHTS, RECORD, WEIGHTS
 from latentsync.storage.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
@@ -42,7 +42,7 @@ def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ())
             outputs.append(job_outputs(job, compare))
     inputs = [given for job in jobs for given in (job.video, job.audio)]
     folders = {folder for job in jobs if (folder := adapted_of(job)) is not None}
-    adapted = [folder / name for folder in sorted(folders) for name in (RECORD, CONFIG, WEIGHTS)]
+    adapted = [folder / name for folder in sorted(folders) for name in (RECORD, CONFIG, WEIGHTS, LORA_WEIGHTS)]
     check_distinct(outputs, [*inputs, path, *also_read, *adapted], str(path))
     return jobs
 

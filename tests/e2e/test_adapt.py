@@ -13,12 +13,18 @@ import pytest
 import torch
 
 from latentsync.adaptation.adapt import Adaptation
+from latentsync.config import load_config
 from latentsync.media.ffmpeg_tools import run_tool
+from latentsync.models.checkpoint import load_unet
 from latentsync.recipes.adapted_weights import read_adapted
+from latentsync.recipes.lipsync import SECTIONS
+from latentsync.recipes.unet_run import UNetRun
 from latentsync.training.checkpointing import CheckpointFolder, step_of
 from latentsync.training.metrics import read_rows
+from latentsync.weights import REPOSITORY_ROOT
 from scripts import adapt, inference
 from tests.process_state import process_as_before
+from tests.repository_copy import environment_of
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +33,12 @@ SHORT = (
     *("adaptation.check_speech=[assets/demo1_audio.wav]", "adaptation.guidance_scales=[]"),
 )
 STEPS = 8
+PUBLISHED = (
+    "latentsync_unet.pt",
+    "whisper/tiny.pt",
+    "auxiliary/s3fd-619a316812.pth",
+    "auxiliary/2DFAN4-cd938726ad.zip",
+)
 LINE = ("--video", "my talk.mp4", "--out", "runs/an na", "--audio", "pseudo", "--steps", str(STEPS))
 STOPPED = (*LINE[:3], "runs/stopped", *LINE[4:])
 
@@ -201,6 +213,39 @@ def test_a_list_names_adapted_weights_for_each_line(folder: Path, run: Callable[
     refused = run(inference.main, "--list", "jobs/jobs.csv", *quick)
     assert refused.status == 2
     assert "jobs/../runs has no adapt.json" in refused.err
+
+
+def test_low_rank_changes_are_merged_with_their_base(folder: Path, run: Callable[..., Done]):
+    line = (*LINE[:3], "runs/lora", "--audio", "pseudo", "--steps", "2", *SHORT, "training.optimizer.name=adamw")
+    done = run(adapt.main, *line, "adaptation.lora.rank=2", "adaptation.check_speech=[assets/demo1_audio.wav]")
+    assert done.status == 0, done.err
+    adapted = read_adapted(folder / "runs" / "lora")
+    assert adapted.checkpoint.name == "latentsync_lora.safetensors"
+    assert adapted.checkpoint.stat().st_size < 1e6
+    assert not (folder / "runs" / "lora" / "latentsync_unet.pt").exists()
+    done = run(inference.main, "--adapted", "runs/lora", "--video_path", "my talk.mp4", "--dry_run")
+    assert done.status == 0, done.err
+    base, config = REPOSITORY_ROOT / adapted.record["base"], load_config(adapted.config, UNetRun, sections=SECTIONS)
+    merged, plain = (load_unet(config.model, path).state_dict() for path in (adapted.checkpoint, base))
+    changed = {name for name, weight in plain.items() if not torch.equal(weight, merged[name])}
+    assert "mid_block.resnets.0.conv1.weight" in changed
+    assert all(name.endswith(".weight") for name in changed)
+
+
+def test_a_dry_run_of_the_published_weights_counts_memory_and_names_all_that_is_missing(
+    folder: Path, fresh_copy: Path, tmp_path: Path
+):
+    line = ("--video", "my talk.mp4", "--out", str(tmp_path / "new"), "--dry_run", "--device", "cpu")
+    command = [str(fresh_copy / "adapt.sh"), "--config", str(fresh_copy / "configs" / "unet" / "adapt.yaml"), *line]
+    environment = environment_of(fresh_copy, tmp_path / "home")
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "memory at 256 px, batch size 1, counted: 4." in done.stdout
+    assert "fits into 12 GiB" in done.stdout
+    (error,) = done.stderr.strip().splitlines()
+    assert all(name in error for name in PUBLISHED)
+    assert "run python -m scripts.download_weights --version 1.5" in error
+    assert not (tmp_path / "new").exists()
 
 
 BAD_INPUTS = {

@@ -159,6 +159,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: rewrite(path, lambda weights: weights | {f"{LAYER}.lora_B": torch.zeros(5, 2, 1, 1)}),
         r"shape \(5, 32, 3, 3\)",
     ),
+    "no channels": (
+        lambda path: rewrite(path, lambda weights: weights | {f"{LAYER}.lora_B": torch.zeros(0, 2, 1, 1)}),
+        r"shape \(0, 32, 3, 3\)",
+    ),
+    "kernel in the second matrix": (
+        lambda path: rewrite(path, lambda weights: weights | {f"{LAYER}.lora_B": torch.zeros(32, 2, 3, 3)}),
+        "with a kernel",
+    ),
     "not finite": (
         lambda path: rewrite(path, lambda weights: weights | {f"{LAYER}.lora_B": torch.full((32, 2, 1, 1), torch.nan)}),
         "NaN or infinity",
