@@ -23,7 +23,7 @@ from demo.synthetic.clip_set import Clip
 from demo.training.demo_network import ClipItems, DemoNetwork, DemoRun
 from demo.training.vae_images import VaeImages
 from latentsync.data.batching import ItemKey, collate
-from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss
+from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss, texture_loss
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.training.optimizers import select_trainable
 from latentsync.training.training_step import StepContext, StepResult
@@ -49,16 +49,18 @@ class VaeRun(DemoRun):
         trainable: parts of the names of the weights to train; empty for all.
         small_crops_until: share of the training that uses crops of half the side.
         kl_weight: weight of the KL divergence between the latents and a standard normal distribution.
+        texture_weight: weight of the difference of the amounts of detail (`texture_loss`).
     """
 
     initial: str | None = None
     trainable: list[str] = field(default_factory=list)
     small_crops_until: float = 0.55
     kl_weight: float = 3e-5
+    texture_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.small_crops_until <= 1 or self.kl_weight < 0:
-            raise ValueError("small_crops_until must be in [0, 1], kl_weight at least 0")
+        if not 0 <= self.small_crops_until <= 1 or min(self.kl_weight, self.texture_weight) < 0:
+            raise ValueError("small_crops_until must be in [0, 1], kl_weight and texture_weight at least 0")
 
 
 def build_vae() -> AutoencoderKL:
@@ -161,15 +163,24 @@ class VaeStep:
         probe: images (n, 3, R, R) whose latents determine the scaling factor.
         small_crops_until: share of the training that uses crops of half the side, three of each image.
         kl_weight: weight of the KL divergence.
+        texture_weight: weight of `texture_loss`.
     """
 
     export_name = "vae"
 
-    def __init__(self, network: TrainedVae, probe: torch.Tensor, small_crops_until: float, kl_weight: float) -> None:
+    def __init__(
+        self,
+        network: TrainedVae,
+        probe: torch.Tensor,
+        small_crops_until: float,
+        kl_weight: float,
+        texture_weight: float = 0.0,
+    ) -> None:
         self.network = network
         self.probe = probe
         self.small_crops_until = small_crops_until
         self.kl_weight = kl_weight
+        self.texture_weight = texture_weight
 
     @property
     def model(self) -> nn.Module:
@@ -188,6 +199,8 @@ class VaeStep:
         output, mean, log_variance = (part.float() for part in model(images, noise))
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         loss = reconstruction_loss(output, images, weight) + self.kl_weight * kl
+        if self.texture_weight:
+            loss = loss + self.texture_weight * texture_loss(output, images, weight)
         return StepResult(loss, {"psnr_db": mean_psnr_db(output.detach(), images), "kl": kl.detach()})
 
     def export(
@@ -262,7 +275,7 @@ def _build_network(run: VaeRun, initial: Path | None) -> TrainedVae:
 
 
 def _build_step(run: VaeRun, network: TrainedVae, items: ClipItems) -> VaeStep:
-    return VaeStep(network, probe_images(items), run.small_crops_until, run.kl_weight)
+    return VaeStep(network, probe_images(items), run.small_crops_until, run.kl_weight, run.texture_weight)
 
 
 VAE: DemoNetwork[VaeRun, TrainedVae] = DemoNetwork(

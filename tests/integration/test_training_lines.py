@@ -34,6 +34,7 @@ WRONG = (
 
 EARLIER = {
     "demo_audio_encoder": "whisper.pt", "demo_vae": "vae/config.json", "demo_vae_continued": "vae/config.json",
+    "demo_vae_decoder_varied": "vae/config.json",
 }  # fmt: skip
 """Files of the demo trainings that later lines read."""
 
@@ -51,7 +52,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[Line, dict]:
     (folder / "configs").symlink_to(copy / "configs")
     # What the documented `python -m demo.training.spatial_weights` writes.
     write_unet(folder / "runs/spatial.pt", load_config(copy / "configs/demo/unet_stage1.yaml", UNetRun).model)
-    for name in ("CLIPS", "HELD_OUT", "data/train", "data/train_48", "data/val", "OUT/high_visual_quality"):
+    for name in (
+        "CLIPS",
+        "HELD_OUT",
+        "data/train",
+        "data/train_48",
+        "data/train_mixed",
+        "data/val",
+        "OUT/high_visual_quality",
+    ):
         write_clip_stand_ins(folder / name)
     for run, weights in EARLIER.items():
         claim_run(folder / "runs" / run)
