@@ -73,6 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=limits.max_steps,
         help="maximum number of denoising steps (default: %(default)s)",
     )
+    add(
+        "--max_minutes",
+        type=float,
+        default=limits.max_minutes,
+        help="maximum training time of an adaptation (default: %(default)s)",
+    )
     add = parser.add_argument_group("job files").add_argument
     add(
         "--work_dir",
@@ -109,7 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> NoReturn:
-    from latentsync.app.lipsync_service import LipsyncService  # imports torch, which --help does without
+    from latentsync.app.adapt_service import AdaptService  # imports torch, which --help does without
+    from latentsync.app.lipsync_service import LipsyncService
 
     settings = ServerSettings(
         host=arguments.host,
@@ -121,15 +128,17 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
         grace_seconds=arguments.grace_seconds,
         work_dir=arguments.work_dir,
     )
-    limits = Limits(arguments.max_seconds, arguments.max_megabytes, arguments.max_side, arguments.max_steps)
+    names = ("max_seconds", "max_megabytes", "max_side", "max_steps", "max_minutes")
+    limits = Limits(**{name: getattr(arguments, name) for name in names})
     check_server(settings)
     weights, build = chosen_build(arguments)
     build = build if arguments.vae else build.with_networks_of(build.default_preset)
     name = "demo, which know synthetic people only" if weights.is_demo else weights.name  # visitors see no paths
+    adapter = AdaptService.load(build.device, arguments.detector, limits)
     service = LipsyncService.load(build, name, limits, arguments.vae_batch_size)
     dtype = str(build.dtype).removeprefix("torch.")
     print(f"weights: {weights.describe()}; device: {build.device}, {dtype}", flush=True)
-    with serving(service, settings) as served:
+    with serving(service, settings, adapter) as served:
         print(f"open {served.url}", flush=True)
         if served.share_url:
             print(f"public address: {served.share_url}", flush=True)

@@ -65,8 +65,8 @@ class Adaptation:
 
     Args:
         settings: see `AdaptationSettings`.
-        progress: receives finished and all frames of the stages "faces", "clips", "before" and "after", and finished
-            and all seconds (or steps) of the stage "training". An exception ends the adaptation.
+        progress: receives finished and all frames of the stages "faces", "clips", "before" and "after", the start of
+            "features", and finished and all seconds (or steps) of "training". An exception ends the adaptation.
         say: receives lines for the user.
         observer: follows the training; without one, a progress bar is shown in a terminal.
     """
@@ -110,6 +110,7 @@ class Adaptation:
         clips = [*footage.clips, footage.held_out]
         mixed = self._mixed_clips()
         self._say("computing features of the clips")
+        self._progress("features", 0, len(clips) + len(mixed))
         num_variants = self._run.data.frame_variants
         prepare_features([*clips, *mixed], self._features, self._encoder, self._codec, num_variants=num_variants)
         mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}

@@ -14,6 +14,8 @@ from latentsync.storage.output_file import atomic_output
 from latentsync.training.checkpointing import Progress
 
 MARKDOWN, SHEET = "report.md", "report.png"
+ROWS = "Rows: footage, before, after; first its own speech on held-out frames, then foreign speech."
+"""Caption of the contact sheet."""
 
 _EQUAL_OPENING = 0.02
 """Difference of correlations that is not worth a higher guidance scale."""
@@ -138,6 +140,13 @@ class AdaptationReport:
             lines.append("warning: the held-out frames are not closer to the person than before: give more footage")
         return lines
 
+    def table(self) -> str:
+        """Return the metrics before and after as a Markdown table."""
+        rows = [
+            f"| {text} | {self.before[name]:.3f} | {self.after[name]:.3f} |" for name, text in _EXPLANATIONS.items()
+        ]
+        return "\n".join(["| metric | before | after |", "|---|---|---|", *rows])
+
     def write(self, folder: Path, rows: Sequence[np.ndarray]) -> None:
         """Write report.md and report.png (footage, before, after; one group of rows for each speech).
 
@@ -146,14 +155,8 @@ class AdaptationReport:
         """
         with atomic_output(folder / SHEET) as beside:
             write_crop_sheet(rows, beside)
-        table = ["| metric | before | after |", "|---|---|---|"]
-        for name, meaning in _EXPLANATIONS.items():
-            table.append(f"| {meaning} | {self.before[name]:.3f} | {self.after[name]:.3f} |")
         sheet = f"![footage, before, after]({SHEET})"
-        note = "Rows: footage, before, after; first its own speech on held-out frames, then foreign speech."
-        text = "\n\n".join(
-            ["# Adaptation", "\n".join(f"* {line}" for line in self.lines()), "\n".join(table), note, sheet]
-        )
+        text = "\n\n".join(["# Adaptation", "\n".join(f"* {line}" for line in self.lines()), self.table(), ROWS, sheet])
         with atomic_output(folder / MARKDOWN) as beside:
             beside.write_text(text + "\n", encoding="utf-8")
 

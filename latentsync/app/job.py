@@ -88,6 +88,7 @@ class Job:
         names: names to show for files in messages, by path.
         grace_seconds: the job stops if no page has polled it for this time.
         clock: monotonic clock in seconds.
+        live: what the work shows while it runs, besides its progress.
     """
 
     id: str
@@ -101,9 +102,10 @@ class Job:
     result: Any = None
     error: str = ""
     ended: float | None = None
+    live: Any = None
 
     def __post_init__(self) -> None:
-        self._cancelled = threading.Event()
+        self._cancelled, self._finishing = threading.Event(), threading.Event()
         self._progress: StageProgress | None = None
         self._started: float | None = None
         self._last_seen = self.clock()
@@ -121,6 +123,15 @@ class Job:
     def cancel(self) -> None:
         """Request the work to stop; it stops at its next progress report."""
         self._cancelled.set()
+
+    def finish(self) -> None:
+        """Request the work to end early with a result, if it can."""
+        self._finishing.set()
+
+    @property
+    def must_finish(self) -> bool:
+        """True if the work must end early with a result."""
+        return self._finishing.is_set()
 
     def seen(self) -> None:
         """Record that a page has polled the job."""

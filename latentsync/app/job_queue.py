@@ -113,6 +113,14 @@ class JobQueue:
             self._drop(job)
         return True
 
+    def finish(self, job_id: str) -> bool:
+        """Request a running job to end early with a result; return False if it is unknown or does not run."""
+        job = self.find(job_id)
+        if job is None or job.state is not JobState.RUNNING:
+            return False
+        job.finish()
+        return True
+
     def view(self, job: Job) -> JobView:
         """Return the view of a job, and record that it was polled."""
         job.seen()

@@ -36,6 +36,7 @@ class Limits:
         max_megabytes: size of each file, in MiB.
         max_side: longer side of the video, in pixels.
         max_steps: number of denoising steps.
+        max_minutes: training time of an adaptation; its footage may last `max_seconds`.
 
     Raises:
         ConfigError: a limit is not positive.
@@ -45,9 +46,10 @@ class Limits:
     max_megabytes: float = 500.0
     max_side: int = 4096
     max_steps: int = 100
+    max_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("max_seconds", "max_megabytes", "max_side", "max_steps"):
+        for name in ("max_seconds", "max_megabytes", "max_side", "max_steps", "max_minutes"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be positive")
 

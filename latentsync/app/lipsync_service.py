@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from latentsync.app.adapt_service import AdaptedPipelines, AdaptOutcome, AdaptRequest, AdaptService
 from latentsync.app.job import Job, JobView, Work
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
@@ -29,6 +30,8 @@ from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
 
+SERVER_WEIGHTS = "server"
+"""Choice of the weights that the server was started with."""
 POLL_SECONDS = 0.25
 """Interval at which a page polls its job."""
 
@@ -64,6 +67,7 @@ class LipsyncService:
         preset: preset of `defaults`, or None.
         presets: default options with the sampling of each preset.
         vae: loaded VAE, ``full`` or ``tiny``.
+        adapted: loads weights that visitors adapted; None: only those of the server can be used.
     """
 
     pipeline: LipsyncPipeline
@@ -74,6 +78,7 @@ class LipsyncService:
     preset: str | None = None
     presets: Mapping[str, LipsyncOptions] = field(default_factory=dict)
     vae: str = "full"
+    adapted: AdaptedPipelines | None = None
 
     @classmethod
     def load(
@@ -99,8 +104,9 @@ class LipsyncService:
             return replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
 
         presets = {name: limited(name) for name in PRESETS}
-        pipeline = build_pipeline(build)
-        return cls(pipeline, load_scorer(build.device), limited(preset), weights, limits, preset, presets, build.vae)
+        pipeline, scorer = build_pipeline(build), load_scorer(build.device)
+        sampling = (limited(preset), weights, limits, preset, presets)
+        return cls(pipeline, scorer, *sampling, build.vae, AdaptedPipelines(build))
 
     def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
         """Check inputs and options against the limits before the work starts.
@@ -119,15 +125,20 @@ class LipsyncService:
         seconds = self.limits.check_speech(speech)
         self.limits.check_frames(info, seconds, options.video_fps)
 
-    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions) -> Callable[[Job], LipsyncOutcome]:
-        """Return the work of a lip-sync job."""
+    def lipsync(
+        self, video: Path, speech: Path, options: LipsyncOptions, adapted: AdaptOutcome | None = None
+    ) -> Callable[[Job], LipsyncOutcome]:
+        """Return the work of a lip-sync job, with the weights of the server or with adapted ones."""
 
         def work(job: Job) -> LipsyncOutcome:
-            fps = probe_video(video).fps if options.video_fps == "source" else self.pipeline.model_fps
-            faces = FaceCollector(self.pipeline.resolution, round(MAX_SECONDS * fps), self.pipeline.device)
+            pipeline, weights = self.pipeline, self.weights
+            if adapted is not None and self.adapted is not None:
+                pipeline, weights = self.adapted.of(adapted.folder), adapted.name
+            fps = probe_video(video).fps if options.video_fps == "source" else pipeline.model_fps
+            faces = FaceCollector(pipeline.resolution, round(MAX_SECONDS * fps), pipeline.device)
             out = job.folder / "lipsync.mp4"
             chosen = replace(options, compare=True, vae_batch_size=self.defaults.vae_batch_size)
-            report = self.pipeline(
+            report = pipeline(
                 *(video, speech, out, chosen),
                 temp_dir=job.folder / "work",
                 progress=job.report,
@@ -138,7 +149,7 @@ class LipsyncService:
                 *(self.scorer, faces, report.fps, speech, job.folder), check=lambda: job.report("sync", 0.5, 1)
             )
             shutil.rmtree(job.folder / "work", ignore_errors=True)
-            lines = [*report.lines()[1:], f"weights: {self.weights}", options_line(options)]
+            lines = [*report.lines()[1:], f"weights: {weights}", options_line(options)]
             comparison, sheet = report.extra_files
             summary = job.folder / "summary.txt"
             summary.write_text(summary_text(sync, lines), encoding="utf-8")
@@ -166,27 +177,60 @@ class Sessions:
         queue: runs the jobs.
         folders: stores the files.
         grace_seconds: a job that no page has polled for this time is stopped.
+        adapter: adapts weights to people; None: this server does not.
     """
 
     service: LipsyncService
     queue: JobQueue
     folders: JobFolders
     grace_seconds: float = 30.0
+    adapter: AdaptService | None = None
 
-    def start_lipsync(self, video: Path | None, speech: Path | None, options: LipsyncOptions) -> Job:
+    def start_lipsync(
+        self, video: Path | None, speech: Path | None, options: LipsyncOptions, weights: str = SERVER_WEIGHTS
+    ) -> Job:
         """Add a lip-sync job to the queue, which checks its files before it runs.
 
+        Args:
+            video, speech: uploads.
+            options: of the pipeline.
+            weights: `SERVER_WEIGHTS`, or the id of a finished adaptation.
+
         Raises:
-            InputError: a file is missing, or the queue is full.
+            InputError: a file is missing, the adaptation is not there, or the queue is full.
         """
+        adapted = None if weights == SERVER_WEIGHTS else self.adaptation(weights)
         uploads = {"video": _required(video, "video"), "speech": _required(speech, "speech")}
 
         def prepare(job: Job) -> Work:
             files = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in uploads.items()}
             self.service.check(files["video"], files["speech"], options)
-            return self.service.lipsync(files["video"], files["speech"], options)
+            return self.service.lipsync(files["video"], files["speech"], options, adapted)
 
         return self._submit(prepare, uploads)
+
+    def start_adapt(self, video: Path | None, request: AdaptRequest) -> Job:
+        """Add an adaptation to the queue; see `start_lipsync`."""
+        upload, adapter = _required(video, "video"), self.adapter
+        if adapter is None:
+            raise InputError("this server adapts no weights")
+
+        def prepare(job: Job) -> Work:
+            settings = adapter.settings(self.folders.adopt(upload, job.folder, "video"), job.folder, request)
+            return adapter.adapt(settings, upload.stem)
+
+        return self._submit(prepare, {"video": upload})
+
+    def adaptation(self, job_id: str) -> AdaptOutcome:
+        """Return a finished adaptation.
+
+        Raises:
+            InputError: it is unknown, or its files were removed.
+        """
+        job = self.queue.find(job_id)
+        if job is None or not isinstance(job.result, AdaptOutcome) or not job.result.folder.is_dir():
+            raise InputError("these adapted weights are not on the server any more: adapt again, or choose others")
+        return job.result
 
     def start_people(self, video: Path | None) -> Job:
         """Add a job that finds the people of a video; see `start_lipsync`."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from html import escape
@@ -12,8 +11,10 @@ from typing import Any
 import gradio as gr
 from gradio_client.utils import is_http_url_like
 
+from latentsync.app.adapt_tab import AdaptTab
 from latentsync.app.job import Job, JobState
-from latentsync.app.lipsync_service import LipsyncOutcome, Sessions
+from latentsync.app.lipsync_service import SERVER_WEIGHTS, LipsyncOutcome, Sessions
+from latentsync.app.page_events import Update, event_error, finite_number, given_path, integer
 from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
 from latentsync.app.sampling_controls import SamplingControls
 from latentsync.app.visible_text import error_line, without_paths
@@ -28,6 +29,7 @@ CSS = """
 .job-status[data-state="failed"] { color: #b91c1c; font-weight: 600; }
 .job-status .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); margin-top: 0.4em; }
 .job-status .bar div { height: 100%; border-radius: 4px; background: var(--color-accent); transition: width 0.3s; }
+#adapt_summary th, #adapt_summary td { word-break: normal; overflow-wrap: normal; }
 """
 # The id of the last job belongs to the browser tab and survives a reload.
 _REMEMBER = "(id) => { if (id) sessionStorage.setItem('latentsync_job', id); return []; }"
@@ -37,10 +39,6 @@ _INTRODUCTION = """# LatentSync
 Upload a video of a person and a speech: the lips follow the speech. Use it only with faces of people who agreed to it,
 and label the result as generated.
 """
-
-Update = Any
-"""Value for one gradio component, or `gr.skip()`."""
-
 
 UNUSABLE = "these inputs cannot be used: see the description of the API for what each takes, and upload files first"
 
@@ -59,19 +57,19 @@ class GuardedBlocks(gr.Blocks):
             error.message = without_paths(error.message)
             raise
         except Exception as error:
-            raise _gradio_error(error_line(error)) from error
+            raise event_error(error_line(error)) from error
 
     async def preprocess_data(self, block_fn, inputs: list[Any], state, explicit_call: bool = False):
         """Read the inputs of an event; errors here are errors in the request."""
         if names_address(inputs):
-            raise _gradio_error("addresses are not fetched here: download the file and upload it")
+            raise event_error("addresses are not fetched here: download the file and upload it")
         try:
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except gr.Error:
             raise
         except Exception as error:
             logger.info("inputs were refused: %s", error)
-            raise _gradio_error(UNUSABLE) from error
+            raise event_error(UNUSABLE) from error
 
 
 def names_address(data: Any) -> bool:
@@ -100,17 +98,24 @@ class _Page:
     def __init__(self, sessions: Sessions, example: Example) -> None:
         self.sessions, self.example = sessions, example
         self.sampling = SamplingControls(sessions.service)
+        self.adapt_tab = AdaptTab(sessions)
 
     def build(self) -> gr.Blocks:
         """Create the components and connect the events."""
         with GuardedBlocks(title=TITLE, analytics_enabled=False) as blocks:
             gr.Markdown(f"{_INTRODUCTION}\nWeights: {escape(self.sessions.service.weights)}. {self._limits_line()}")
-            with gr.Row():
-                with gr.Column():
-                    self._inputs()
-                with gr.Column():
-                    self._outputs()
+            with gr.Tabs():
+                with gr.Tab("Lip-sync"), gr.Row():
+                    with gr.Column():
+                        self._inputs()
+                    with gr.Column():
+                        self._outputs()
+                if self.sessions.adapter is not None:
+                    with gr.Tab("Adapt to a person"):
+                        self.adapt_tab.build()
             self._wire(blocks)
+            if self.sessions.adapter is not None:
+                self.adapt_tab.wire(blocks)
         return blocks
 
     def _limits_line(self) -> str:
@@ -128,6 +133,7 @@ class _Page:
                 label="Speech", sources=["upload", "microphone"], type="filepath", buttons=[], elem_id="speech"
             )
         self.example_button = gr.Button("Use the example", size="sm", elem_id="example")
+        self.weights = self.adapt_tab.add_weights()
         self.sampling.add_main()
         with gr.Accordion("Whom to follow", open=False):
             self.people_button = gr.Button("Look for people in the video", size="sm", elem_id="look")
@@ -182,6 +188,7 @@ class _Page:
         sampling = self.sampling
         options = [sampling.steps, sampling.guidance, self.seed, sampling.scheduler, self.face, self.video_fps]
         options += [sampling.overlap, sampling.exact, sampling.spacing, sampling.guided_from, sampling.guided_to]
+        options.append(self.weights)
         outputs = [self.result, self.comparison, self.sheet, self.summary, self.files, self.status, self.job_id]
         follow: dict[str, Any] = dict(show_progress="hidden", concurrency_limit=None)
         self.run_button.click(
@@ -202,6 +209,7 @@ class _Page:
         self.example_button.click(self.use_example, None, [self.video, self.speech], queue=False, **private)
         self.people.select(self.choose, [self.selectors], [self.face], queue=False, **private)
         self.video.change(self.forget_people, None, [self.people, self.selectors, self.face], queue=False, **private)
+        self.weights.input(self.use_weights, [self.weights], sampling.filled, queue=False, **private)
         self.job_id.change(None, [self.job_id], None, js=_REMEMBER, api_visibility="private")
         blocks.load(self.resume, [self.job_id], outputs, js=_RECALL, concurrency_limit=None, **private)
 
@@ -220,6 +228,7 @@ class _Page:
         timestep_spacing: str = "leading",
         guided_from: float = 0.0,
         guided_to: float = 1.0,
+        weights: str = SERVER_WEIGHTS,
     ) -> AsyncGenerator[list[Update], None]:
         """Generate a video whose lips follow the speech."""
         nothing = [None, None, None, "", None]
@@ -237,10 +246,11 @@ class _Page:
                 guidance_interval=(0.0, 1.0) if exact else interval,
                 exact=bool(exact),
             )
-            job = await asyncio.to_thread(self.sessions.start_lipsync, _path(video), _path(speech), options)
+            files = (given_path(video), given_path(speech))
+            job = await asyncio.to_thread(self.sessions.start_lipsync, *files, options, weights or SERVER_WEIGHTS)
         except InputError as error:
             yield [*nothing, error_html(str(error)), ""]
-            raise _gradio_error(str(error)) from error
+            raise event_error(str(error)) from error
         yield [*nothing, gr.skip(), job.id]
         async for update in self.follow(job):
             yield update
@@ -254,7 +264,7 @@ class _Page:
         if view.state is JobState.DONE and isinstance(job.result, LipsyncOutcome):
             yield [*_outcome(job.result), status_html(view), job.id]
         else:
-            raise _gradio_error(view.error or CANCELLED)
+            raise event_error(view.error or CANCELLED)
 
     async def resume(self, job_id: str) -> AsyncGenerator[list[Update], None]:
         """After a reload, follow the last job of the tab, or show its result again."""
@@ -269,15 +279,15 @@ class _Page:
     async def look(self, video: str | None) -> AsyncGenerator[list[Update], None]:
         """Find the people of a video; return images with captions, and their selectors."""
         try:
-            job = await asyncio.to_thread(self.sessions.start_people, _path(video))
+            job = await asyncio.to_thread(self.sessions.start_people, given_path(video))
         except InputError as error:
             yield [None, [], error_html(str(error)), ""]
-            raise _gradio_error(str(error)) from error
+            raise event_error(str(error)) from error
         async for view in self.sessions.follow(job):
             if view.state is not JobState.DONE:
                 yield [None, [], status_html(view), job.id]
         if job.state is not JobState.DONE:
-            raise _gradio_error(job.error or CANCELLED)
+            raise event_error(job.error or CANCELLED)
         images = [(str(path), f"{person.caption}: {person.selector}") for person, path in job.result]
         yield [images, [person.selector for person, _ in job.result], status_html(job.view()), job.id]
 
@@ -289,6 +299,17 @@ class _Page:
         """Return the bundled video and speech."""
         return [str(self.example.video), str(self.example.speech)]
 
+    def use_weights(self, weights: str) -> list[Update]:
+        """Set the sampling to the default of the chosen weights."""
+        service = self.sessions.service
+        if weights == SERVER_WEIGHTS or service.adapted is None:
+            return self.sampling.values_of(service.defaults)
+        try:
+            options = service.adapted.options(self.sessions.adaptation(weights).folder)
+        except InputError as error:
+            raise event_error(str(error)) from error
+        return self.sampling.values_of(options)
+
     def choose(self, selectors: list[str], event: gr.SelectData) -> str:
         """Return the selector of the selected person."""
         index = event.index if isinstance(event.index, int) else event.index[0]
@@ -297,30 +318,6 @@ class _Page:
     def forget_people(self) -> list[Update]:
         """Reset the people after a change of the video."""
         return [None, [], self.sessions.service.defaults.face]
-
-
-def _path(value: str | None) -> Path | None:
-    return Path(value) if value else None
-
-
-def finite_number(name: str, value: float | None) -> float:
-    """Return a number of the page; raise InputError if the field is empty."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InputError(f"{name} is empty: give a number")
-    return value
-
-
-def integer(name: str, value: float | None) -> int:
-    """Return an integer of the page; raise InputError if the field is empty or not an integer."""
-    given = finite_number(name, value)
-    if given != int(given):
-        raise InputError(f"{name} is {given}: give a whole number")
-    return int(given)
-
-
-def _gradio_error(message: str) -> gr.Error:
-    """Return the error that ends an event; the page shows its own status line."""
-    return gr.Error(message, visible=False, print_exception=False)
 
 
 def _outcome(outcome: LipsyncOutcome) -> list[Update]:

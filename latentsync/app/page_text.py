@@ -13,6 +13,12 @@ STAGES = {
     "lips": "generating lips",
     "sync": "measuring the sync",
     "people": "looking for people",
+    "footage": "finding the face",
+    "clips": "cutting clips",
+    "features": "computing features of the clips",
+    "before": "measuring before the training",
+    "training": "training",
+    "after": "measuring after the training",
 }
 """Names of the stages of jobs on the page."""
 
@@ -88,6 +94,11 @@ def options_line(options: LipsyncOptions) -> str:
 def summary_markdown(sync: SyncComparison, lines: list[str]) -> str:
     """Return the sync before and after, and the report of a job, as Markdown."""
     return "\n".join([*_sync_markdown(sync), "", *(f"* {_escaped(line)}" for line in lines)])
+
+
+def report_markdown(lines: list[str], table: str) -> str:
+    """Return the report of an adaptation: its sentences, and its table of metrics."""
+    return "\n".join([*(f"* {_escaped(line)}" for line in lines), "", table])
 
 
 def summary_text(sync: SyncComparison, lines: list[str]) -> str:

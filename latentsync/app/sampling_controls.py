@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from latentsync.app.lipsync_service import LipsyncService
-from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS
+from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS, LipsyncOptions
 
 EXACT = "exact"
 """Preset that is selected together with the checkbox *Exact*."""
@@ -62,10 +62,15 @@ class SamplingControls:
             elem_id="exact",
         )
 
+    @property
+    def filled(self) -> list[Any]:
+        """The controls that a preset sets."""
+        controls = [self.steps, self.guidance, self.scheduler, self.spacing, self.guided_from, self.guided_to]
+        return [*controls, self.overlap]
+
     def wire(self) -> None:
         """Connect the events; the one of the preset is also the route `/preset` of the API."""
-        filled = [self.steps, self.guidance, self.scheduler, self.spacing, self.guided_from, self.guided_to]
-        filled.append(self.overlap)
+        filled = self.filled
         settings: dict[str, Any] = dict(show_progress="hidden", queue=False)
         self.preset.input(self.values, [self.preset], filled, api_name="preset", **settings)
         self.exact.input(
@@ -74,7 +79,11 @@ class SamplingControls:
 
     def values(self, preset: str) -> list[Any]:
         """Return steps, guidance, scheduler, timestep spacing, guided from, guided to and overlap of a preset."""
-        options = self.service.presets[preset]
+        return self.values_of(self.service.presets[preset])
+
+    @staticmethod
+    def values_of(options: LipsyncOptions) -> list[Any]:
+        """Return the values of options, in the order of `filled`."""
         return [
             options.num_inference_steps,
             options.guidance_scale,

@@ -16,6 +16,7 @@ from latentsync.errors import ConfigError, InputError
 from latentsync.weights import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
+    from latentsync.app.adapt_service import AdaptService
     from latentsync.app.lipsync_service import LipsyncService, Sessions
 
 EXAMPLE_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
@@ -149,8 +150,13 @@ def check_server(settings: ServerSettings) -> None:
 
 
 @contextmanager
-def serving(service: LipsyncService, settings: ServerSettings) -> Iterator[Served]:
+def serving(service: LipsyncService, settings: ServerSettings, adapter: AdaptService | None = None) -> Iterator[Served]:
     """Serve the page while the block runs; then stop the jobs and close the server.
+
+    Args:
+        service: does the work.
+        settings: of the server.
+        adapter: adapts weights to people; without it the page has no tab for that.
 
     Raises:
         InputError: the work folder or the port cannot be used.
@@ -165,7 +171,7 @@ def serving(service: LipsyncService, settings: ServerSettings) -> Iterator[Serve
         from latentsync.app.lipsync_service import Sessions
         from latentsync.app.page import Example, build_page
 
-        sessions = Sessions(service, queue, folders, settings.grace_seconds)
+        sessions = Sessions(service, queue, folders, settings.grace_seconds, adapter)
         blocks = build_page(sessions, Example(settings.example_video, settings.example_speech))
         blocks.queue(default_concurrency_limit=None)
         try:

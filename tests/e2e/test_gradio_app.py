@@ -19,13 +19,16 @@ import pytest
 import torch
 from gradio_client import Client, handle_file
 
+from latentsync.app.adapt_service import CONFIG, AdaptService
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import Served, ServerSettings, serving
 from latentsync.app.sync_comparison import load_scorer
+from latentsync.config import load_config
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.presets import PRESETS
+from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from tests.repository_copy import environment_of
@@ -35,6 +38,11 @@ pytestmark = pytest.mark.slow
 STEPS = "2"
 MANY_STEPS = "100"
 STEPS_FIELD = "document.querySelector('#steps input[type=number]')"
+LIMITS = Limits(max_seconds=4, max_megabytes=2, max_side=300, max_minutes=60)
+SHORT_ADAPTATION = [
+    *("training.batch_size=1", "training.log_every=1", "adaptation.guidance_scales=[]"),
+    "adaptation.check_speech=[assets/demo1_audio.wav]",
+]
 VIEWPORT: Any = {"width": 1280, "height": 1000}
 PATIENCE_MS = 240_000
 """Generous, for a busy machine; every test usually takes less than a tenth of it."""
@@ -45,6 +53,7 @@ class Clips:
     """Short files made from the bundled example, and a text file named as a video."""
 
     face: Path
+    footage: Path
     speech: Path
     text: Path
 
@@ -53,9 +62,10 @@ class Clips:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     folder = tmp_path_factory.mktemp("clips")
     assets = REPOSITORY_ROOT / "assets"
-    clips = Clips(folder / "face.mp4", folder / "speech.wav", folder / "text.mp4")
+    clips = Clips(folder / "face.mp4", folder / "anna.mp4", folder / "speech.wav", folder / "text.mp4")
     small = ["-vf", "scale=192:192", "-crf", "12"]
     ffmpeg("-i", assets / "demo1_video.mp4", "-t", "0.8", *small, clips.face)
+    ffmpeg("-i", assets / "demo1_video.mp4", "-t", "3.2", *small, clips.footage)
     ffmpeg("-i", assets / "demo1_audio.wav", "-t", "0.64", clips.speech)
     clips.text.write_text("this is not a film\n" * 50)
     return clips
@@ -70,7 +80,7 @@ def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         load_demo_scorer = partial(load_scorer, root=fresh_copy)
         patch.setattr("latentsync.app.lipsync_service.load_scorer", load_demo_scorer)
-        service = LipsyncService.load(build, "demo", Limits(max_seconds=2, max_megabytes=2, max_side=300))
+        service = LipsyncService.load(build, "demo", LIMITS)
     settings = ServerSettings(
         port=0,
         grace_seconds=120,
@@ -78,7 +88,8 @@ def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFact
         example_video=clips.face,
         example_speech=clips.speech,
     )
-    with serving(service, settings) as served:
+    run = load_config(CONFIG, AdaptationRun, SHORT_ADAPTATION)
+    with serving(service, settings, AdaptService(run, build.device, build.detector, LIMITS)) as served:
         yield served
 
 
@@ -250,6 +261,35 @@ def test_a_click_on_a_person_chooses_the_face(visit: Callable[..., Any]):
     page.wait_for_selector("#people img")
     page.click("#people img")
     page.wait_for_function("() => /^[0-9]+,[0-9]+$/.test(document.querySelector('#face textarea, #face input').value)")
+
+
+def test_an_adaptation_that_is_stopped_early_can_be_used(
+    visit: Callable[..., Any], served: Served, clips: Clips, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("latentsync.app.adapt_service.NUM_PREVIEWS", 100_000)  # one after every step
+    page = visit()
+    page.get_by_role("tab", name="Adapt to a person").click()
+    assert "Adapt only to people who agreed to it." in page.inner_text("#consent")
+    page.set_input_files("#adapt_video input[type=file]", str(clips.footage))
+    page.wait_for_selector("#adapt_video video", state="attached")
+    page.click("#adapt")
+    page.wait_for_selector("#adapt_preview img")
+    page.wait_for_selector("#adapt_chart img")
+    assert "training: 0 %" in page.inner_text("#adapt_status")
+    page.click("#adapt_finish")
+    page.wait_for_selector("#adapt_status [data-state=done]")
+    page.wait_for_selector("#adapt_sheet img")
+    assert "of 60 planned minutes on 3.2 s of footage" in page.inner_text("#adapt_summary")
+    page.reload()
+    use_example(page, STEPS)
+    page.click("#weights input")
+    page.get_by_role("option", name="anna").click()
+    page.click("#run")
+    page.wait_for_selector(state("done"))
+    assert "weights: anna, " in page.inner_text("#summary")
+    stranger = visit(another_person=True)
+    stranger.click("#weights input")
+    assert stranger.get_by_role("option").count() == 1
 
 
 def test_a_preset_fills_the_controls_and_exact_selects_its_own(visit: Callable[..., Any]):

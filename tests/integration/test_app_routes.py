@@ -26,7 +26,7 @@ from latentsync.weights import REPOSITORY_ROOT
 pytestmark = pytest.mark.slow
 
 NOTES = "what the user wrote"
-OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False, "leading", 0, 1)
+OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False, "leading", 0, 1, "server")
 """Arguments of the event `lipsync` after the two files."""
 
 

@@ -62,7 +62,7 @@ class FakeService:
         if self.refusal is not None:
             raise self.refusal
 
-    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions):
+    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions, adapted: None):
         def work(job):
             job.report("lips", 1, 2)
             return video, speech, options

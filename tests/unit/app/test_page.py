@@ -1,6 +1,7 @@
 import pytest
 
-from latentsync.app.page import finite_number, integer, names_address
+from latentsync.app.page import names_address
+from latentsync.app.page_events import finite_number, integer
 from latentsync.errors import InputError
 
 
