@@ -48,7 +48,7 @@ class AdaptRequest:
 
     minutes: float = 10.0
     audio: str = "auto"
-    face: str = "largest"
+    face: str = "only"
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,9 @@ class AdaptTab:
             info="own: of the video; pseudo: recorded speech with the same mouths; auto: own if the lips fit it",
         )
         self.face = gr.Textbox(
-            "largest",
+            "only",
             label="Face",
-            info="largest, left, right, an index from the left, or x,y in pixels",
+            info="only (one person), largest, left, right, an index from the left, or x,y in pixels",
             max_lines=1,
             max_length=40,
             elem_id="adapt_face",
@@ -128,12 +128,12 @@ class AdaptTab:
         video: str | None,
         minutes: float = 10,
         audio: str = "auto",
-        face: str = "largest",
+        face: str = "only",
         known: list[str] | None = None,
     ) -> AsyncGenerator[list[Update], None]:
         """Adapt the weights to the person of a video; the job's id is a value for `weights` of `/lipsync`."""
         try:
-            request = AdaptRequest(finite_number("minutes", minutes), audio, (face or "").strip() or "largest")
+            request = AdaptRequest(finite_number("minutes", minutes), audio, (face or "").strip() or "only")
             job = await asyncio.to_thread(self.sessions.start_adapt, given_path(video), request)
         except InputError as error:
             yield [None, None, "", None, error_html(str(error)), "", gr.skip(), gr.skip()]

@@ -68,7 +68,7 @@ def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         version, own, belongs = record["version"], dict(record["files"]), dict(record["belongs_to"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedAdaptationError(f"{folder / RECORD} is damaged: {again}") from error
     if version != VERSION:
         raise DamagedAdaptationError(f"{folder / RECORD} was written by another version of this program: {again}")

@@ -41,7 +41,6 @@ STEPS_FIELD = "document.querySelector('#steps input[type=number]')"
 LIMITS = Limits(max_seconds=4, max_megabytes=2, max_side=300, max_minutes=60)
 SHORT_ADAPTATION = [
     *("training.batch_size=1", "training.log_every=1", "adaptation.guidance_scales=[]"),
-    "adaptation.check_speech=[assets/demo1_audio.wav]",
 ]
 VIEWPORT: Any = {"width": 1280, "height": 1000}
 PATIENCE_MS = 240_000
@@ -54,6 +53,7 @@ class Clips:
 
     face: Path
     footage: Path
+    voice: Path
     speech: Path
     text: Path
 
@@ -62,10 +62,13 @@ class Clips:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     folder = tmp_path_factory.mktemp("clips")
     assets = REPOSITORY_ROOT / "assets"
-    clips = Clips(folder / "face.mp4", folder / "anna.mp4", folder / "speech.wav", folder / "text.mp4")
+    clips = Clips(
+        folder / "face.mp4", folder / "anna.mp4", folder / "voice.wav", folder / "speech.wav", folder / "text.mp4"
+    )
     small = ["-vf", "scale=192:192", "-crf", "12"]
     ffmpeg("-i", assets / "demo1_video.mp4", "-t", "0.8", *small, clips.face)
     ffmpeg("-i", assets / "demo1_video.mp4", "-t", "3.2", *small, clips.footage)
+    ffmpeg("-i", assets / "demo1_audio.wav", "-t", "1.04", clips.voice)
     ffmpeg("-i", assets / "demo1_audio.wav", "-t", "0.64", clips.speech)
     clips.text.write_text("this is not a film\n" * 50)
     return clips
@@ -88,7 +91,8 @@ def served(clips: Clips, fresh_copy: Path, tmp_path_factory: pytest.TempPathFact
         example_video=clips.face,
         example_speech=clips.speech,
     )
-    run = load_config(CONFIG, AdaptationRun, SHORT_ADAPTATION)
+    voices = f"adaptation.check_speech=['{clips.voice}']"
+    run = load_config(CONFIG, AdaptationRun, [*SHORT_ADAPTATION, voices])
     with serving(service, settings, AdaptService(run, build.device, build.detector, LIMITS)) as served:
         yield served
 
@@ -266,7 +270,7 @@ def test_a_click_on_a_person_chooses_the_face(visit: Callable[..., Any]):
 def test_an_adaptation_that_is_stopped_early_can_be_used(
     visit: Callable[..., Any], served: Served, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("latentsync.app.adapt_service.NUM_PREVIEWS", 100_000)  # one after every step
+    monkeypatch.setattr("latentsync.app.adapt_service.NUM_PREVIEWS", 2_000)  # one after every few steps
     page = visit()
     page.get_by_role("tab", name="Adapt to a person").click()
     assert "Adapt only to people who agreed to it." in page.inner_text("#consent")

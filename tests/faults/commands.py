@@ -11,18 +11,29 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
+import torch
+
+from latentsync.adaptation.audio_choice import LipAgreement
+from latentsync.adaptation.report import AdaptationReport, TrainedPart
+from latentsync.adaptation.result import write_result
+from latentsync.adaptation.settings import REMEDY, AdaptationSettings
 from latentsync.app.job import JobState
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.cli import run_command
+from latentsync.config import load_config
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
+from latentsync.recipes.adaptation_run import AdaptationRun
+from latentsync.recipes.adapted_weights import PROGRAM, read_adapted
+from latentsync.storage.owned_folder import claim_folder
 from preprocess import pipeline as data_pipeline
 from preprocess.executors import local
-from scripts import inference
+from scripts import adapt, inference
 from tests.integration.tiny_training import TinyStep, fit, mean_output
 from tests.tiny_pipeline import tiny_pipeline
 
@@ -73,6 +84,26 @@ def run_training(arguments: Sequence[str]) -> int:
     return run_command(lambda: fit(arguments[0], step, mean_output, **settings).exit_code)
 
 
+def run_adaptation(arguments: Sequence[str]) -> int:
+    """The end of an adaptation: its result is written into the folder; the training is a scenario of its own."""
+    out, video, weights = map(Path, arguments)
+    run = load_config(adapt.DEFAULT_CONFIG, AdaptationRun)
+    settings = AdaptationSettings(run, (video,), out, torch.device("cpu"))
+    metrics: dict[str, float] = dict.fromkeys(
+        ("psnr_db", "ssim", "opening", "width", "leak", "sharpness", "flicker", "edge"), 1.0
+    )
+    trained = TrainedPart(3, 0.1, None, 10)
+    report = AdaptationReport(metrics, metrics, 1.5, 1.5, "own", LipAgreement(0.9, 0), 0.04, trained, 3.0)
+
+    def finish() -> int:
+        claim_folder(out, PROGRAM, REMEDY)
+        write_result(settings, report, weights, [np.zeros((2, 8, 8, 3), np.uint8)] * 3)
+        read_adapted(out)
+        return 0
+
+    return run_command(finish)
+
+
 def write(arguments: Sequence[str]) -> int:
     """One call of every kind, in a folder."""
     folder = Path(arguments[0])
@@ -104,6 +135,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "data pipeline": run_data_pipeline,
     "app": run_app_job,
     "training": run_training,
+    "adaptation": run_adaptation,
     "write": write,
     "encode": encode,
 }

@@ -107,6 +107,11 @@ def _prepare_training(folder: Path) -> None:
     (folder / OUT / "notes.txt").write_text("the user's")
 
 
+def _prepare_adaptation(folder: Path) -> None:
+    (folder / GIVEN / "talk.mp4").write_bytes(b"footage")
+    (folder / GIVEN / "weights.pt").write_bytes(b"adapted" * 1000)
+
+
 SCENARIOS = {
     "inference": Scenario(
         "inference", _prepare_inference, _inference_arguments, ("result*.mp4", "result_sheet.png"), ("notes.txt",)
@@ -144,6 +149,15 @@ SCENARIOS = {
             "run/checkpoints/step_0000000[24]/*",
             "run/checkpoints/.step_0000000[24].partial/*",
         ),
+    ),
+    "adaptation": Scenario(
+        "adaptation",
+        _prepare_adaptation,
+        lambda folder: [str(folder / name) for name in (f"{OUT}/anna", f"{GIVEN}/talk.mp4", f"{GIVEN}/weights.pt")],
+        tuple(
+            f"anna/{name}" for name in ("latentsync_unet.pt", "config.yaml", "report.md", "report.png", "adapt.json")
+        ),
+        ("anna/.latentsync.json",),
     ),
 }
 

@@ -4,6 +4,7 @@ The property is always the same: one line or a whole result; nothing else in the
 file; no traceback; memory and time within bounds.
 """
 
+import json
 import subprocess
 from collections.abc import Callable
 from functools import cache, partial
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.recipes import lipsync as recipe
+from latentsync.recipes.adapted_weights import CONFIG, RECORD, VERSION, WEIGHTS
+from latentsync.storage.content_cache import content_key
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
-from scripts import inference
+from scripts import adapt, inference
 from tests.demo_weights import DEMO_RUN
 from tests.fuzz import api
 from tests.fuzz.harness import CASES, case_folder, check_outcome, contents, run
@@ -27,6 +30,7 @@ from tests.tiny_pipeline import tiny_pipeline
 VIDEOS = ("mp4", "mkv", "avi", "gif", "ts", "webm")
 SOUNDS = ("wav", "mp3", "flac", "ogg")
 NAMES = ("film.mp4", "film.mkv", "film", "fi lm.gif", "-film.avi", "film.m3u8", "film.txt")
+ADAPTED_FILES = {WEIGHTS: CHECKPOINTS / DEMO_UNET, CONFIG: REPOSITORY_ROOT / DEMO_UNET_CONFIG}
 WRITTEN = {"out.mp4", "out_sheet.png"}
 
 
@@ -102,6 +106,37 @@ def configuration(text: bytes) -> None:
         check_outcome(outcome)
         assert contents(folder) == before
         CASES.add("configuration", outcome)
+
+
+def adapted(record: bytes) -> None:
+    """A dry run with adapted weights whose record has these bytes."""
+    with case_folder() as folder:
+        (folder / "anna").mkdir()
+        for name, source in ADAPTED_FILES.items():
+            (folder / "anna" / name).write_bytes(source.read_bytes())
+        (folder / "anna" / RECORD).write_bytes(record)
+        (folder / "film.mp4").write_bytes(_whole("mp4"))
+        before = contents(folder)
+        arguments = ["--adapted=anna", "--video_path=film.mp4", "--audio_path=film.mp4", "--detector=mtcnn"]
+        with patch.object(recipe, "build_pipeline", lambda build: _tiny()):
+            outcome = run(inference.main, [*arguments, "--dry_run"])
+        check_outcome(outcome)
+        assert contents(folder) == before
+        CASES.add("adapted", outcome)
+
+
+def footage(video: bytes, name: str) -> None:
+    """An adaptation to this video, which shows no face."""
+    with case_folder() as folder:
+        (folder / name).write_bytes(video)
+        (folder / "letter.txt").write_text("the user's")
+        before = contents(folder)
+        outcome = run(adapt.main, [f"--video={name}", "--out=anna", "--device=cpu", "--detector=mtcnn"])
+        check_outcome(outcome, (2,))
+        after = contents(folder)
+        assert {name: after[name] for name in before} == before
+        assert all(name.partition("/")[0] == "anna" for name in set(after) - set(before))
+        CASES.add("footage", outcome)
 
 
 def jobs(table: bytes) -> None:
@@ -181,6 +216,27 @@ def _configuration_cases() -> st.SearchStrategy[Callable[[], None]]:
     return (made | damaged(lambda: [text]) | st.binary(max_size=40)).map(lambda data: lambda: configuration(data))
 
 
+def _adapted_cases() -> st.SearchStrategy[Callable[[], None]]:
+    files = {name: content_key(source) for name, source in ADAPTED_FILES.items()}
+    base = {str(DEMO_UNET): "0" * 40}
+    whole = {"version": VERSION, "files": files, "belongs_to": {}, "base": str(DEMO_UNET), "report": {}}
+    names = st.sampled_from([*files, "", "..", "/", "a\0b", "\ud800", "n" * 300])
+    value = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sampled_from([files, base]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+        max_leaves=5,
+    )
+    changed = st.builds(lambda key, new: json.dumps(whole | {key: new}).encode(), st.sampled_from(list(whole)), value)
+    text = damaged(lambda: [json.dumps(whole).encode()]) | value.map(lambda new: json.dumps(new).encode())
+    deep = st.just(b"[" * 5_000)
+    return (changed | text | deep).map(lambda data: lambda: adapted(data))
+
+
+def _footage_cases() -> st.SearchStrategy[Callable[[], None]]:
+    content = damaged(partial(seeds, VIDEOS)) | st.just(b"this is not a film\n" * 50)
+    return st.builds(lambda video, name: lambda: footage(video, name), content, st.sampled_from(NAMES))
+
+
 def _list_cases() -> st.SearchStrategy[Callable[[], None]]:
     name = st.sampled_from(
         ["a.mp4", "b.mp4", "c.mp4", "b_compare.mp4", "./a.mp4", "new/d.mp4", "a.mp4/x.mp4", "jobs.csv", "/", ".", "",
@@ -199,6 +255,8 @@ PROPERTIES: dict[str, Callable[[], st.SearchStrategy[Callable[[], None]]]] = {
     "checkpoint": _weight_cases,
     "configuration": _configuration_cases,
     "list": _list_cases,
+    "adapted": _adapted_cases,
+    "footage": _footage_cases,
     "API": lambda: api.cases(lambda: _whole("mp4")),
 }
 """Strategies of cases by the name of what is hostile; a case is called to be run."""

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from tests.fuzz.properties import PROPERTIES
 
-NUM_CASES = {"video": 20, "speech": 20, "checkpoint": 20, "configuration": 40, "list": 20, "API": 30}
+NUM_CASES = {
+    "video": 20,
+    "speech": 20,
+    "checkpoint": 20,
+    "configuration": 40,
+    "list": 20,
+    "API": 30,
+    "adapted": 20,
+    "footage": 10,
+}
 
 
 @pytest.mark.slow
