@@ -14,6 +14,7 @@ from latentsync.app.limits import Limits
 from latentsync.app.server import TWO_WAYS, VARIABLE, ServerSettings, check_server, credentials, serving
 from latentsync.cli import OneLineParser, Stopped, run_command
 from latentsync.recipes.lipsync_arguments import add_device_arguments, add_weight_arguments, chosen_build
+from latentsync.weights import REPOSITORY_ROOT
 
 _AWAKE_EVERY_S = 0.5
 """Python runs signal handlers in the main thread only, which a long sleep would block."""
@@ -98,6 +99,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=server.grace_seconds,
         help="a job stops when its page was closed for this time (default: %(default)s)",
     )
+    add = parser.add_argument_group("adaptation to a person").add_argument
+    add(
+        "--adapt_config",
+        type=Path,
+        default=REPOSITORY_ROOT / "configs" / "demo" / "adapt.yaml",
+        help="configuration of adapt.sh (default: configs/demo/adapt.yaml)",
+    )
     weights = parser.add_argument_group("weights and device (as in inference.sh)")
     add_weight_arguments(weights)
     add_device_arguments(weights)
@@ -134,7 +142,7 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     weights, build = chosen_build(arguments)
     build = build if arguments.vae else build.with_networks_of(build.default_preset)
     name = "demo, which know synthetic people only" if weights.is_demo else weights.name  # visitors see no paths
-    adapter = AdaptService.load(build.device, arguments.detector, limits)
+    adapter = AdaptService.load(build.device, arguments.detector, limits, arguments.adapt_config)
     service = LipsyncService.load(build, name, limits, arguments.vae_batch_size)
     dtype = str(build.dtype).removeprefix("torch.")
     print(f"weights: {weights.describe()}; device: {build.device}, {dtype}", flush=True)

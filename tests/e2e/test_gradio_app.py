@@ -40,7 +40,9 @@ MANY_STEPS = "100"
 STEPS_FIELD = "document.querySelector('#steps input[type=number]')"
 LIMITS = Limits(max_seconds=4, max_megabytes=2, max_side=300, max_minutes=60)
 SHORT_ADAPTATION = [
-    *("training.batch_size=1", "training.log_every=1", "adaptation.guidance_scales=[]"),
+    "training.batch_size=1",
+    "training.log_every=1",
+    "adaptation.guidance_scales=[]",
 ]
 VIEWPORT: Any = {"width": 1280, "height": 1000}
 PATIENCE_MS = 240_000
