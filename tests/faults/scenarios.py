@@ -109,7 +109,7 @@ def _prepare_training(folder: Path) -> None:
 
 def _prepare_adaptation(folder: Path) -> None:
     (folder / GIVEN / "talk.mp4").write_bytes(b"footage")
-    (folder / GIVEN / "weights.pt").write_bytes(b"adapted" * 1000)
+    (folder / GIVEN / "latentsync_unet.pt").write_bytes(b"adapted" * 1000)
 
 
 SCENARIOS = {
@@ -153,7 +153,9 @@ SCENARIOS = {
     "adaptation": Scenario(
         "adaptation",
         _prepare_adaptation,
-        lambda folder: [str(folder / name) for name in (f"{OUT}/anna", f"{GIVEN}/talk.mp4", f"{GIVEN}/weights.pt")],
+        lambda folder: [
+            str(folder / name) for name in (f"{OUT}/anna", f"{GIVEN}/talk.mp4", f"{GIVEN}/latentsync_unet.pt")
+        ],
         tuple(
             f"anna/{name}" for name in ("latentsync_unet.pt", "config.yaml", "report.md", "report.png", "adapt.json")
         ),
