@@ -170,7 +170,7 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     check = MouthCheck(run, sampling_options(run), [video], reader, device, resolve_dtype("auto", device))
     guidance = float(adapted.record["report"]["guidance_scale"])
     before = check(locate_initial(str(run.initial)), run.run.guidance_scale)
-    after = check(adapted.checkpoint, guidance)
+    after = check(adapted.checkpoint, guidance, decoder=adapted.decoder)
     chosen = np.linspace(0, CHECK_S * FPS - 1, 10).astype(int)[1:-1]
     rows = [truth.footage, truth.rendered, *(next(iter(result.generated.values())) for result in (before, after))]
     write_crop_sheet([row[chosen] for row in rows], folder / f"{trial.name}.png")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
+from latentsync.adaptation.decoder import decoder_trainer
 from latentsync.adaptation.footage import FPS, StageProgress, cut_footage
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
@@ -66,7 +67,8 @@ class Adaptation:
     Args:
         settings: see `AdaptationSettings`.
         progress: receives finished and all frames of the stages "faces", "clips", "before" and "after", the start of
-            "features", and finished and all seconds (or steps) of "training". An exception ends the adaptation.
+            "features", and finished and all seconds (or steps) of "decoder" and "training". An exception ends the
+            adaptation.
         say: receives lines for the user.
         observer: follows the training; without one, a progress bar is shown in a terminal.
     """
@@ -116,8 +118,6 @@ class Adaptation:
         mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
         audio, own = self._choose_audio(footage, mouths)
         trainer = self._trainer(_mixed(footage.clips, mixed, self._run.adaptation.mixed_share), audio)
-        if self._observer is not None:
-            trainer.validator = Preview(self._run, footage.held_out, self._codec, self._encoder, self._observer)
         check = MouthCheck(
             self._run,
             sampling_options(self._run),
@@ -128,17 +128,24 @@ class Adaptation:
         )
         scale, margin = self._run.run.guidance_scale, self._run.adaptation.margin
         before = check(locate_initial(str(self._run.initial)), scale, partial(self._progress, "before"))
+        decoder, exit_code = self._train_decoder(footage.clips)
+        if exit_code:
+            return None, exit_code
+        if self._observer is not None:
+            codec = load_vae(find_vae(self._run.vae), self._device, self._frozen_dtype, decoder)
+            trainer.validator = Preview(self._run, footage.held_out, codec, self._encoder, self._observer)
         result = self._train(trainer, finish)
         if result.exit_code:
             return None, result.exit_code
         weights = Path(trainer.config.run_dir) / trainer.step.export_name
         scales = [scale, *self._run.adaptation.guidance_scales]
         after = choose_guidance(
-            before, scales, lambda guidance: check(weights, guidance, partial(self._progress, "after")), margin
+            before, scales, lambda guidance: check(weights, guidance, partial(self._progress, "after"), decoder), margin
         )
-        trained = TrainedPart.of(result.progress, self._settings.minutes, self._settings.num_steps)
+        trained = TrainedPart.of(result.progress, self._unet_minutes, self._settings.num_steps)
         report = AdaptationReport.of(before, after, own, margin, trained, footage_seconds(clips))
-        write_result(self._settings, report, weights, check.sheet_rows([before, after]))
+        files = [weights] if decoder is None else [weights, decoder]
+        write_result(self._settings, report, files, check.sheet_rows([before, after]))
         return report, 0
 
     @cached_property
@@ -225,14 +232,15 @@ class Adaptation:
         step = adaptation_step(run, self._codec, losses, self._device)
         needs = (losses.needs_target_pixels, losses.needs_mel)
         dataset = UNetDataset(clips, self._features, run.data, run.training.seed, *needs, audio=audio)
+        config = self._trainer_config()
         return Trainer(
-            self._trainer_config(),
+            config,
             step,
             dataset,
             collate,
             resolved_config=asdict(run),
             callbacks=[] if self._observer is None else [self._observer.on_metrics],
-            after_step=self._after_step,
+            after_step=partial(self._after_step, "training", config),
             is_shown=self._observer is None,
         )
 
@@ -247,10 +255,32 @@ class Adaptation:
             training_config(self._run, self._device),
             run_dir=str(self._training_folder),
             max_steps=steps or _UNLIMITED_STEPS,
-            max_minutes=self._settings.minutes if steps is None else None,
+            max_minutes=self._unet_minutes if steps is None else None,
             validate_every=0,
             validate_minutes=None if self._observer is None else self._observer.preview_minutes,
         )
+
+    @property
+    def _unet_minutes(self) -> float:
+        return self._settings.minutes * (1 - self._run.adaptation.decoder.share)
+
+    def _train_decoder(self, clips: Sequence[TrainingClip]) -> tuple[Path | None, int]:
+        """Train the decoder for its share of the time; return its weights, if it is trained, and the exit status."""
+        share, steps = self._run.adaptation.decoder.share, self._settings.num_steps
+        if not share:
+            return None, 0
+        length = replace(
+            self._trainer_config(),
+            run_dir=str(self._out / "training_decoder"),
+            max_steps=_UNLIMITED_STEPS if steps is None else max(1, round(share * steps)),
+            max_minutes=self._settings.minutes * share if steps is None else None,
+        )
+        after_step = partial(self._after_step, "decoder", length)
+        is_shown = self._observer is None
+        trainer = decoder_trainer(self._run, clips, self._features, length, after_step, is_shown)
+        self._say("training the decoder of the VAE")
+        result = trainer.fit()
+        return Path(length.run_dir) / trainer.step.export_name, result.exit_code
 
     def _train(self, trainer: Trainer, finish: bool) -> TrainReport:
         latest = CheckpointFolder(self._training_folder).latest()
@@ -261,11 +291,11 @@ class Adaptation:
         write_note(self._out / PLAN, {"settings": self._settings.key})
         return trainer.fit()
 
-    def _after_step(self, progress: Progress) -> bool:
+    def _after_step(self, stage: str, length: TrainerConfig, progress: Progress) -> bool:
         """Report the progress; return True if the training must end early."""
-        steps = self._settings.num_steps
-        done = (progress.global_step, steps) if steps else (int(progress.seconds), round(60 * self._settings.minutes))
-        self._progress("training", *done)
+        minutes = length.max_minutes
+        done = (progress.global_step, length.max_steps) if minutes is None else (progress.seconds, 60 * minutes)
+        self._progress(stage, *map(round, done))
         return self._must_end.is_set()
 
     def _check_videos(self, footage: Footage) -> list[CheckVideo]:

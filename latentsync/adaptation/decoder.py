@@ -1,6 +1,7 @@
 """Train the VAE's decoder on the frames of one person: finer skin, teeth and beards from the same latents."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,22 @@ from safetensors.torch import save_file
 from torch import nn
 
 from latentsync.data.augmentation import vary_frames
-from latentsync.data.batching import ItemKey, item_generator
+from latentsync.data.batching import ItemKey, collate, item_generator
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipDataset, ClipFeatures
 from latentsync.data.video_window import model_pixels
 from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss, texture_loss
-from latentsync.models.vae import DECODER_WEIGHTS, LatentCodec
+from latentsync.models.vae import DECODER_WEIGHTS, LatentCodec, load_vae
+from latentsync.recipes.adaptation_run import AdaptationRun
+from latentsync.recipes.adapted_weights import DECODER_WEIGHTS as DECODER_FILE
+from latentsync.training.trainer import AfterStep, Trainer
+from latentsync.training.trainer_config import TrainerConfig
 from latentsync.training.training_step import StepContext, StepResult
+from latentsync.weights import find_vae
 
 _FRAMES_PER_ITEM = 4
+_EMA_DECAY = 0.95
+_SAVE_EVERY = 50
 TEXTURE_WEIGHT = 2.0
 """Weight of `texture_loss`. Without it the decoder gains PSNR and loses sharpness."""
 
@@ -80,7 +88,7 @@ class DecoderStep:
         decoder: the network to train.
     """
 
-    export_name = "vae_decoder.safetensors"
+    export_name = DECODER_FILE
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
@@ -110,3 +118,40 @@ class DecoderStep:
         state = {name.removeprefix("vae."): value for name, value in state_dict.items()}
         chosen = {name: value for name, value in state.items() if name.startswith(DECODER_WEIGHTS)}
         save_file({name: value.half().contiguous() for name, value in chosen.items()}, path)
+
+
+def decoder_trainer(
+    run: AdaptationRun,
+    clips: Sequence[TrainingClip],
+    features: ClipFeatures,
+    length: TrainerConfig,
+    after_step: AfterStep,
+    is_shown: bool,
+) -> Trainer:
+    """Return the trainer of the decoder.
+
+    Args:
+        run: configuration of the adaptation.
+        clips: frames of the person.
+        features: their cache, with latents prepared.
+        length: folder, device, steps and minutes of the training.
+        after_step: see `Trainer`.
+        is_shown: show a progress bar in a terminal.
+    """
+    decoder, training = run.adaptation.decoder, run.training
+    config = replace(
+        length,
+        batch_size=decoder.batch_size,
+        optimizer=decoder.optimizer,
+        ema_decay=_EMA_DECAY,
+        mixed_precision=training.mixed_precision,
+        gradient_checkpointing=False,
+        save_every=_SAVE_EVERY,
+        validate_every=0,
+        validate_minutes=None,
+    )
+    step = DecoderStep(Decoder(load_vae(find_vae(run.vae))))
+    dataset = DecoderDataset(clips, features, run.data.frame_variants, training.seed)
+    return Trainer(
+        config, step, dataset, collate, resolved_config=asdict(run), after_step=after_step, is_shown=is_shown
+    )

@@ -17,7 +17,7 @@ from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.checkpoint import load_unet
-from latentsync.models.vae import load_vae
+from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import find_preset
@@ -103,17 +103,29 @@ class MouthCheck:
     ) -> None:
         self._run, self._options, self._videos, self._reader = run, options, videos, reader
         self._device, self._dtype = device, dtype
-        self._codec = load_vae(find_vae(run.vae), device, dtype)
+        self._codec = self._load_vae(None)
         self._encoder = load_whisper_encoder(locate(run.audio.whisper), device, dtype)
         self._footage = [reader(video.crops[: video.num_frames]) for video in videos]
 
     def __call__(
-        self, unet: Path, guidance_scale: float, progress: Callable[[int, int], None] = lambda done, total: None
+        self,
+        unet: Path,
+        guidance_scale: float,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        decoder: Path | None = None,
     ) -> CheckResult:
-        """Generate all videos with the weights of a file, and measure them; `progress` receives done and all frames."""
+        """Generate all videos with the weights of a file, and measure them.
+
+        Args:
+            unet: weights of the U-Net, or their low-rank changes.
+            guidance_scale: of the sampling.
+            progress: receives finished and all frames.
+            decoder: weights that replace those of the VAE's decoder, or None.
+        """
         run = self._run
+        codec = self._codec if decoder is None else self._load_vae(decoder)
         network = load_unet(run.model, unet, self._device, self._dtype, run.data.resolution)
-        synthesizer = WindowSynthesizer(network.requires_grad_(False), self._codec, run.data.resolution)
+        synthesizer = WindowSynthesizer(network.requires_grad_(False), codec, run.data.resolution)
         options = replace(self._options, guidance_scale=guidance_scale)
         dubber = CropDubber(synthesizer, run.data.num_frames, run.data.video_fps, options)
         metrics, generated = {}, {}
@@ -131,6 +143,9 @@ class MouthCheck:
             done += video.num_frames
         own = frozenset(video.name for video in self._videos if video.is_own)
         return CheckResult(guidance_scale, metrics, generated, own)
+
+    def _load_vae(self, decoder: Path | None) -> LatentCodec:
+        return load_vae(find_vae(self._run.vae), self._device, self._dtype, decoder)
 
     def sheet_rows(self, results: Sequence[CheckResult], num_columns: int = 8) -> list[Crops]:
         """Return rows of a contact sheet: for each video the footage, and below it every result."""

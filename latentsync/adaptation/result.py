@@ -18,22 +18,27 @@ from latentsync.weights import REPOSITORY_ROOT, find_vae, locate, locate_initial
 
 
 def write_result(
-    settings: AdaptationSettings, report: AdaptationReport, weights: Path, rows: Sequence[np.ndarray]
+    settings: AdaptationSettings,
+    report: AdaptationReport,
+    weights: Sequence[Path],
+    rows: Sequence[np.ndarray],
 ) -> None:
     """Write weights, configuration and report, and last the record, which makes the result complete.
 
     Args:
         settings: of the adaptation.
         report: its guidance scale is stored with the weights.
-        weights: the adapted U-Net, or its low-rank changes.
+        weights: files with the adapted U-Net, or its low-rank changes, and with the decoder of the VAE if it was
+            trained.
         rows: of the contact sheet.
 
     Raises:
         InputError: a file cannot be written.
     """
     out, run = settings.out, settings.run
-    with atomic_output(out / weights.name) as beside:
-        shutil.copyfile(weights, beside)
+    for file in weights:
+        with atomic_output(out / file.name) as beside:
+            shutil.copyfile(file, beside)
     with atomic_output(out / CONFIG) as beside:
         OmegaConf.save(OmegaConf.create(_inference_config(settings, report.guidance_scale)), beside)
     report.write(out, rows)
@@ -47,7 +52,7 @@ def write_result(
             "settings": settings.key,
             "videos": {path.name: content_key(path) for path in settings.videos},
             "base": _name(base),
-            "files": {name: content_key(out / name) for name in (weights.name, CONFIG)},
+            "files": {name: content_key(out / name) for name in (*(file.name for file in weights), CONFIG)},
             "belongs_to": {_name(path): content_key(path) for path in belongs},
             "report": report.values(),
         },

@@ -33,7 +33,7 @@ NUM_PREVIEWS = 10
 """Previews of a whole training."""
 _CHART_EVERY_S = 5.0
 """Drawing takes about 0.2 s of the thread of the training."""
-_INTERMEDIATE = ("clips", "cache", "training")
+_INTERMEDIATE = ("clips", "cache", "training", "training_decoder")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ STAGES = {
     "clips": "cutting clips",
     "features": "computing features of the clips",
     "before": "measuring before the training",
+    "decoder": "training the decoder of the VAE",
     "training": "training",
     "after": "measuring after the training",
 }

@@ -7,9 +7,33 @@ from dataclasses import dataclass, field
 
 from latentsync.models.lora import LoraConfig
 from latentsync.recipes.unet_run import UNetRun
+from latentsync.training.trainer_config import OptimizerConfig
 
 LANDMARKS = "landmarks"
 """Mouth reader that measures face-alignment's landmarks."""
+
+
+@dataclass
+class DecoderConfig:
+    """Training of the VAE's decoder on the person's frames, before the U-Net's.
+
+    Attributes:
+        share: of the time of the adaptation; 0: the decoder is not trained.
+        batch_size: items per step, of four frames each.
+        optimizer: of the decoder.
+    """
+
+    share: float = 0.0
+    batch_size: int = 3
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(name="muon", lr=7.5e-4, matrix_lr=3e-3, weight_decay=0.0)
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"adaptation.decoder.share lies in [0, 1), not {self.share}")
+        if self.batch_size < 1:
+            raise ValueError(f"adaptation.decoder.batch_size is {self.batch_size}: use at least 1")
 
 
 @dataclass
@@ -20,6 +44,7 @@ class AdaptationConfig:
         mouth_reader: weights of the network that reads mouths in crops, relative to the repository; or "landmarks",
             which measures the 68 landmarks of face-alignment.
         lora: low-rank changes of frozen weights instead of a training of all weights that `trainable` selects.
+        decoder: training of the VAE's decoder.
         speech: recordings of the speech bank, from which footage without fitting sound takes its audio.
         check_speech: recordings, not of the bank, that the person says in the checks before and after.
         frozen: substrings of the names of weights that are not trained, although `trainable` or `lora.targets`
@@ -31,6 +56,7 @@ class AdaptationConfig:
 
     mouth_reader: str = "checkpoints/demo/mouth_reader.pt"
     lora: LoraConfig = field(default_factory=LoraConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
     speech: list[str] = field(default_factory=list)
     check_speech: list[str] = field(default_factory=list)
     frozen: list[str] = field(default_factory=list)

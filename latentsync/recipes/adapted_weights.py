@@ -14,6 +14,8 @@ PROGRAM = "adaptation"
 RECORD, CONFIG, WEIGHTS = "adapt.json", "config.yaml", "latentsync_unet.pt"
 LORA_WEIGHTS = "latentsync_lora.safetensors"
 """Low-rank changes of the base weights, which are then needed too."""
+DECODER_WEIGHTS = "vae_decoder.safetensors"
+"""Weights of the VAE's decoder, if it was trained too."""
 VERSION = 1
 """Raised when the meaning of the record changes."""
 
@@ -43,6 +45,11 @@ class AdaptedWeights:
     def checkpoint(self) -> Path:
         """The adapted U-Net, or the low-rank changes of its base."""
         return self.folder / (LORA_WEIGHTS if self.needs_base else WEIGHTS)
+
+    @property
+    def decoder(self) -> Path | None:
+        """The adapted weights of the VAE's decoder, or None."""
+        return self.folder / DECODER_WEIGHTS if DECODER_WEIGHTS in self.record["files"] else None
 
     @property
     def needs_base(self) -> bool:

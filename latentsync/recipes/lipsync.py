@@ -58,6 +58,7 @@ class ChosenWeights:
         version: "published-512", "published-256" or "demo"; None for files named by the user.
         reason: `GIVEN` if the user named the files, `FOUND` if they were found in the checkpoints folder.
         adapted: folder of weights adapted to one person, which the user named; None for others.
+        decoder: weights that replace those of the VAE's decoder, or None.
     """
 
     unet_config: Path
@@ -65,6 +66,7 @@ class ChosenWeights:
     version: str | None
     reason: str
     adapted: Path | None = None
+    decoder: Path | None = None
 
     @property
     def is_demo(self) -> bool:
@@ -102,7 +104,7 @@ def choose_weights(config: Path | None = None, unet: Path | None = None, adapted
         if config is not None or unet is not None:
             raise InputError("--adapted contains configuration and weights: leave the other two options out")
         weights = read_adapted(adapted)
-        return ChosenWeights(weights.config, weights.checkpoint, None, GIVEN, adapted)
+        return ChosenWeights(weights.config, weights.checkpoint, None, GIVEN, adapted, weights.decoder)
     if (config is None) != (unet is None):
         raise InputError("--unet_config_path and --inference_ckpt_path belong together: give both or neither")
     if config is not None and unet is not None:
@@ -123,6 +125,7 @@ class LipsyncBuild:
         detector: ``auto``, ``mtcnn`` or ``face_alignment``.
         vae: ``full``, the VAE of the configuration, or ``tiny``, the AutoencoderTiny with the same latents.
         compile: compile the U-Net's repeated blocks.
+        decoder: weights that replace those of the full VAE's decoder, or None.
     """
 
     config: Path
@@ -132,6 +135,12 @@ class LipsyncBuild:
     detector: str = "auto"
     vae: str = "full"
     compile: bool = False
+    decoder: Path | None = None
+
+    @property
+    def used_decoder(self) -> Path | None:
+        """The decoder's own weights, which belong to the full VAE alone."""
+        return self.decoder if self.vae == "full" else None
 
     @cached_property
     def run(self) -> UNetRun:
@@ -210,7 +219,7 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
         detector = build_detector(build.detector, build.device, AUXILIARY)
         return LipsyncPipeline(
             unet=unet.requires_grad_(False),
-            codec=load_vae(vae, build.device, build.dtype),
+            codec=load_vae(vae, build.device, build.dtype, build.used_decoder),
             audio_encoder=audio_encoder,
             detector=detector,
             resolution=run.data.resolution,
@@ -274,6 +283,8 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
     vae = vae_folder(build)
     weights = {"unet": build.unet, "audio_encoder": locate(run.audio.whisper)}
     weights |= {f"vae/{path.name}": path for path in sorted(vae.iterdir()) if path.is_file()}
+    if build.used_decoder is not None:
+        weights["vae_decoder"] = build.used_decoder
     return {
         "latentsync": latentsync.__version__,
         "options": _plain(asdict(options)),

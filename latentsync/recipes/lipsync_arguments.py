@@ -163,6 +163,7 @@ def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncB
         detector=arguments.detector,
         vae=arguments.vae or VAES[0],
         compile=arguments.compile,
+        decoder=weights.decoder,
     )
 
 

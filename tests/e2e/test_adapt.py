@@ -86,9 +86,9 @@ def adapted(folder: Path, repository: Path) -> subprocess.CompletedProcess[str]:
 def test_the_result_is_complete_and_says_what_it_is(folder: Path, adapted: subprocess.CompletedProcess[str]):
     out = folder / "runs" / "an na"
     record = read_adapted(out).record
-    assert {"adapt.json", "config.yaml", "latentsync_unet.pt", "report.md", "report.png"} <= {
-        path.name for path in out.iterdir()
-    }
+    files = {"adapt.json", "config.yaml", "latentsync_unet.pt", "report.md", "report.png", "vae_decoder.safetensors"}
+    assert files <= {path.name for path in out.iterdir()}
+    assert set(record["files"]) == {"latentsync_unet.pt", "vae_decoder.safetensors", "config.yaml"}
     report = record["report"]
     assert (report["audio"], report["trained"]["num_steps"], report["seconds"]) == ("pseudo", STEPS, 3.2)
     assert report["agreement"]["correlation"] > 0.9, "the sound of the demo fits its lips"

@@ -56,6 +56,15 @@ def test_exact_finds_faces_in_whole_frames_or_by_the_named_mtcnn():
     assert lipsync._exact_detector("mtcnn", mtcnn) is mtcnn
 
 
+def test_results_record_an_adapted_decoder_and_the_tiny_vae_has_none(tmp_path: Path):
+    decoder = tmp_path / "vae_decoder.safetensors"
+    decoder.write_bytes(b"any")
+    full = replace(build("mtcnn"), decoder=decoder)
+    assert (full.used_decoder, replace(full, vae="tiny").used_decoder) == (decoder, None)
+    weights = [result_settings(one, LipsyncOptions())["weights"] for one in (build("mtcnn"), full)]
+    assert weights[1].keys() - weights[0].keys() == {"vae_decoder"}
+
+
 def test_results_record_that_they_are_exact():
     exact, default = (result_settings(build("mtcnn"), options) for options in (EXACT, LipsyncOptions()))
     assert exact["options"]["exact"] is True
