@@ -222,4 +222,6 @@ class AdaptedPipelines:
 
     def _build(self, folder: Path) -> LipsyncBuild:
         weights = read_adapted(folder)
-        return replace(self.build, config=weights.config, unet=weights.checkpoint, compile=False)
+        return replace(
+            self.build, config=weights.config, unet=weights.checkpoint, decoder=weights.decoder, compile=False
+        )
