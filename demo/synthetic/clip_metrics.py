@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from demo.synthetic.clip_set import Clip
+from latentsync.adaptation.mouth_metrics import sharpness
 from latentsync.judges.crop_measures import chroma_error, correlation, mouth_psnr_db, psnr_db, to_crops, to_images
 from latentsync.judges.mouth_reader import read_mouth
 from latentsync.models.vae import LatentCodec
@@ -37,10 +38,11 @@ def image_metrics(originals: np.ndarray, decoded: np.ndarray) -> dict[str, float
 
 
 def reconstruction_metrics(originals: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
-    """Return `image_metrics`, the PSNR of all mouth regions together, and the number of images."""
+    """Return `image_metrics`, PSNR and relative sharpness of all mouth regions together, and the number of images."""
     return {
         **image_metrics(originals, decoded),
         "mouth_psnr_db": mouth_psnr_db(originals, decoded),
+        "sharpness": sharpness(decoded) / sharpness(originals),
         "num_pictures": len(originals),
     }
 

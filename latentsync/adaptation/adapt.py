@@ -278,7 +278,7 @@ class Adaptation:
         after_step = partial(self._after_step, "decoder", length)
         is_shown = self._observer is None
         trainer = decoder_trainer(self._run, clips, self._features, length, after_step, is_shown)
-        self._say("training the decoder of the VAE")
+        self._say(f"training the decoder of the VAE in {share:.0%} of the time")
         result = trainer.fit()
         return Path(length.run_dir) / trainer.step.export_name, result.exit_code
 

@@ -79,6 +79,7 @@ ELSEWHERE = {
     r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
     r"\./data_processing_pipeline\.sh .* --executor ray": "tests/integration/test_preprocess_ray.py",
     r"python -m demo\.synthetic raw": "tests/e2e/test_data_pipeline.py",
+    r"python -m eval\.demo_weights vae mouth_reader": "tests/unit/eval/demo_weights/test_command.py",
     r"python -m demo\.training .*_varied": "tests/integration/test_training_lines.py",
     r"\./train_unet\.sh --config configs/demo/unet_varied": "tests/integration/test_training_lines.py",
     r"python -m demo\.synthetic dataset .* --look": "tests/unit/demo/synthetic/test_varied.py",
@@ -98,7 +99,7 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(memory|model_dtypes|readme_images app|syncnet_convergence)",
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
-    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation)",
+    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
