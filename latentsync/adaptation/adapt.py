@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
-from latentsync.adaptation.decoder import decoder_trainer
+from latentsync.adaptation.decoder import decoded_quality, decoder_trainer
 from latentsync.adaptation.footage import FPS, StageProgress, cut_footage
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
@@ -128,11 +128,11 @@ class Adaptation:
         )
         scale, margin = self._run.run.guidance_scale, self._run.adaptation.margin
         before = check(locate_initial(str(self._run.initial)), scale, partial(self._progress, "before"))
-        decoder, exit_code = self._train_decoder(footage.clips)
+        decoder, exit_code = self._train_decoder(footage)
         if exit_code:
             return None, exit_code
         if self._observer is not None:
-            codec = load_vae(find_vae(self._run.vae), self._device, self._frozen_dtype, decoder)
+            codec = self._load_vae(decoder)
             trainer.validator = Preview(self._run, footage.held_out, codec, self._encoder, self._observer)
         result = self._train(trainer, finish)
         if result.exit_code:
@@ -150,7 +150,10 @@ class Adaptation:
 
     @cached_property
     def _codec(self) -> LatentCodec:
-        return load_vae(find_vae(self._run.vae), self._device, self._frozen_dtype)
+        return self._load_vae(None)
+
+    def _load_vae(self, decoder: Path | None) -> LatentCodec:
+        return load_vae(find_vae(self._run.vae), self._device, self._frozen_dtype, decoder)
 
     @cached_property
     def _encoder(self) -> WhisperEncoder:
@@ -264,7 +267,7 @@ class Adaptation:
     def _unet_minutes(self) -> float:
         return self._settings.minutes * (1 - self._run.adaptation.decoder.share)
 
-    def _train_decoder(self, clips: Sequence[TrainingClip]) -> tuple[Path | None, int]:
+    def _train_decoder(self, footage: Footage) -> tuple[Path | None, int]:
         """Train the decoder for its share of the time; return its weights, if it is trained, and the exit status."""
         share, steps = self._run.adaptation.decoder.share, self._settings.num_steps
         if not share:
@@ -277,10 +280,16 @@ class Adaptation:
         )
         after_step = partial(self._after_step, "decoder", length)
         is_shown = self._observer is None
-        trainer = decoder_trainer(self._run, clips, self._features, length, after_step, is_shown)
+        trainer = decoder_trainer(self._run, footage.clips, self._features, length, after_step, is_shown)
         self._say(f"training the decoder of the VAE in {share:.0%} of the time")
         result = trainer.fit()
-        return Path(length.run_dir) / trainer.step.export_name, result.exit_code
+        decoder = Path(length.run_dir) / trainer.step.export_name
+        if not result.exit_code:
+            codecs = self._codec, self._load_vae(decoder)
+            (psnr, sharp), after = (decoded_quality(codec, footage.held_out, self._features) for codec in codecs)
+            change = f"{psnr:.1f} dB -> {after[0]:.1f} dB, sharpness {sharp:.2f} -> {after[1]:.2f} of the footage's"
+            self._say(f"the VAE on held-out frames: {change}")
+        return decoder, result.exit_code
 
     def _train(self, trainer: Trainer, finish: bool) -> TrainReport:
         latest = CheckpointFolder(self._training_folder).latest()

@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from latentsync.adaptation.mouth_metrics import sharpness
 from latentsync.data.augmentation import vary_frames
 from latentsync.data.batching import ItemKey, collate, item_generator
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipDataset, ClipFeatures
 from latentsync.data.video_window import model_pixels
+from latentsync.judges.crop_measures import psnr_db, to_crops
 from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss, texture_loss
 from latentsync.models.vae import DECODER_WEIGHTS, LatentCodec, load_vae
 from latentsync.recipes.adaptation_run import AdaptationRun
@@ -25,6 +27,8 @@ from latentsync.training.training_step import StepContext, StepResult
 from latentsync.weights import find_vae
 
 _FRAMES_PER_ITEM = 4
+_FLAT = 1e-3
+"""Sharpness of an image without detail, in grey levels a pixel."""
 _EMA_DECAY = 0.95
 _SAVE_EVERY = 50
 TEXTURE_WEIGHT = 2.0
@@ -155,3 +159,12 @@ def decoder_trainer(
     return Trainer(
         config, step, dataset, collate, resolved_config=asdict(run), after_step=after_step, is_shown=is_shown
     )
+
+
+@torch.inference_mode()
+def decoded_quality(codec: LatentCodec, clip: TrainingClip, features: ClipFeatures) -> tuple[float, float]:
+    """Return the PSNR in dB of a clip's frames decoded from their latents, and the sharpness relative to the frames."""
+    frames = features.frames(clip, only_lower_half=False)
+    latents = torch.from_numpy(features.latents(clip)[:, 0].astype(np.float32))
+    decoded = to_crops(codec.decode(latents))
+    return psnr_db(decoded, frames), sharpness(decoded) / max(sharpness(frames), _FLAT)

@@ -1,6 +1,7 @@
 """adapt.sh as a user runs it: a short adaptation, its result in inference, and inputs that cannot be used."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -94,6 +95,7 @@ def test_the_result_is_complete_and_says_what_it_is(folder: Path, adapted: subpr
     assert report["agreement"]["correlation"] > 0.9, "the sound of the demo fits its lips"
     assert report["after"]["psnr_db"] != report["before"]["psnr_db"]
     assert "./inference.sh --adapted 'runs/an na'" in adapted.stdout
+    assert re.search(r"the VAE on held-out frames: \d\d\.\d dB -> \d\d\.\d dB, sharpness [01]\.\d\d", adapted.stdout)
     assert "(lips and sound: correlation 0.9" in (out / "report.md").read_text()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.adaptation.decoder import Decoder, DecoderDataset, DecoderStep
+from latentsync.adaptation.decoder import Decoder, DecoderDataset, DecoderStep, decoded_quality
 from latentsync.data.batching import ItemKey, collate
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipFeatures, codec_fingerprint
@@ -62,6 +62,14 @@ def test_training_changes_the_decoder_alone_and_is_loaded(clip: TrainingClip, va
     Trainer(config, DecoderStep(decoder), data, collate).fit()
     losses.append(float(DecoderStep(decoder)(decoder, batch, None).loss.detach()))  # type: ignore[arg-type]
     assert losses[1] < 0.9 * losses[0]
+    qualities = [decoded_quality(one, clip, data.features) for one in (load_vae(vae), codec)]
+    assert qualities[1][0] > qualities[0][0]
+    frames = data.features.frames(clip, only_lower_half=False)
+    latents = torch.from_numpy(np.array(data.features.latents(clip)[:, 0], dtype=np.float32))
+    with torch.no_grad():
+        decoded = ((codec.decode(latents).clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    error = np.square(decoded - frames.astype(np.float64)).mean()
+    assert qualities[1][0] == pytest.approx(10 * np.log10(255**2 / error), abs=0.01)
     base, adapted = load_vae(vae), load_vae(vae, decoder=tmp_path / "run" / DecoderStep.export_name)
     pairs = zip(base.vae.state_dict().items(), adapted.vae.state_dict().values(), strict=True)
     changed = {name for (name, before), after in pairs if not torch.equal(before, after)}
