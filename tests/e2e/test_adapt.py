@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 SHORT = (
     *("--detector", "mtcnn", "--device", "cpu", "training.batch_size=1", "training.log_every=1"),
-    *("adaptation.check_speech=[assets/demo1_audio.wav]", "adaptation.guidance_scales=[]"),
+    "adaptation.guidance_scales=[]",
 )
 STEPS = 8
 PUBLISHED = (
@@ -42,6 +42,11 @@ PUBLISHED = (
 )
 LINE = ("--video", "my talk.mp4", "--out", "runs/an na", "--audio", "pseudo", "--steps", str(STEPS))
 STOPPED = (*LINE[:3], "runs/stopped", *LINE[4:])
+
+
+def short(folder: Path) -> tuple[str, ...]:
+    """Settings of a short adaptation, whose checks have one second of foreign speech."""
+    return (*SHORT, f'adaptation.check_speech=["{folder / "voice.wav"}"]')
 
 
 @dataclass
@@ -73,12 +78,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     folder.mkdir()
     demo = repository / "assets" / "demo1_video.mp4"
     run_tool(["ffmpeg", "-v", "error", "-i", str(demo), "-t", "3.2", "-crf", "12", str(folder / "my talk.mp4")])
+    voice = str(repository / "assets" / "demo1_audio.wav")
+    run_tool(["ffmpeg", "-v", "error", "-i", voice, "-t", "1", str(folder / "voice.wav")])
     return folder
 
 
 @pytest.fixture(scope="module")
 def adapted(folder: Path, repository: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(repository / "adapt.sh"), *LINE, *SHORT]
+    command = [str(repository / "adapt.sh"), *LINE, *short(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done
@@ -104,10 +111,10 @@ def test_the_same_line_again_repeats_the_report_and_another_is_refused(
 ):
     record = folder / "runs" / "an na" / "adapt.json"
     before = record.stat().st_mtime_ns
-    again = run(adapt.main, *LINE, *SHORT)
+    again = run(adapt.main, *LINE, *short(folder))
     assert again.status == 0
     assert again.out.splitlines()[-4:] == adapted.stdout.splitlines()[-4:]
-    other = run(adapt.main, *LINE, *SHORT, "--audio", "own")
+    other = run(adapt.main, *LINE, *short(folder), "--audio", "own")
     assert other.status == 2
     assert "has an adaptation with other settings" in other.err
     assert record.stat().st_mtime_ns == before
@@ -125,7 +132,7 @@ def test_a_damaged_result_is_made_again(folder: Path, run: Callable[..., Done], 
     weights = folder / "runs" / "an na" / "latentsync_unet.pt"
     content = weights.read_bytes()
     weights.write_bytes(content[:1000])
-    assert run(adapt.main, *LINE, *SHORT).status == 0
+    assert run(adapt.main, *LINE, *short(folder)).status == 0
     weights.write_bytes(content)
     assert made_again
 
@@ -133,7 +140,7 @@ def test_a_damaged_result_is_made_again(folder: Path, run: Callable[..., Done], 
 @pytest.fixture(scope="module")
 def stopped(folder: Path, repository: Path) -> int:
     """Start adapt.sh and press Ctrl-C during its training; return the number of steps that were saved."""
-    command = [str(repository / "adapt.sh"), *STOPPED, *SHORT]
+    command = [str(repository / "adapt.sh"), *STOPPED, *short(folder)]
     training = folder / "runs" / "stopped" / "training"
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not read_rows(training / "metrics.jsonl"):
@@ -152,7 +159,7 @@ def test_after_ctrl_c_finish_uses_what_is_trained(folder: Path, stopped: int, ru
     refused = run(inference.main, "--adapted", "runs/stopped", "--dry_run")
     assert "runs/stopped is not finished: give a folder that adapt.sh has completed" in refused.err
     shutil.copytree(folder / "runs" / "stopped", folder / "runs" / "short")
-    done = run(adapt.main, *STOPPED[:3], "runs/short", *STOPPED[4:], *SHORT, "--finish")
+    done = run(adapt.main, *STOPPED[:3], "runs/short", *STOPPED[4:], *short(folder), "--finish")
     assert done.status == 0, done.err
     assert f"{stopped} of {STEPS} planned steps in " in done.out
     trained = torch.load(folder / "runs" / "stopped" / "training" / "latentsync_unet.pt", weights_only=True)
@@ -162,7 +169,7 @@ def test_after_ctrl_c_finish_uses_what_is_trained(folder: Path, stopped: int, ru
 def test_after_ctrl_c_the_same_line_resumes_bit_for_bit(
     folder: Path, adapted: subprocess.CompletedProcess[str], stopped: int, run: Callable[..., Done]
 ):
-    done = run(adapt.main, *STOPPED, *SHORT)
+    done = run(adapt.main, *STOPPED, *short(folder))
     assert done.status == 0, done.err
     whole, resumed = (read_adapted(folder / "runs" / name) for name in ("an na", "stopped"))
     assert_same_weights(*(torch.load(one.checkpoint, weights_only=True) for one in (whole, resumed)))
@@ -218,7 +225,16 @@ def test_a_list_names_adapted_weights_for_each_line(folder: Path, run: Callable[
 
 
 def test_low_rank_changes_are_merged_with_their_base(folder: Path, run: Callable[..., Done]):
-    line = (*LINE[:3], "runs/lora", "--audio", "pseudo", "--steps", "2", *SHORT, "training.optimizer.name=adamw")
+    line = (
+        *LINE[:3],
+        "runs/lora",
+        "--audio",
+        "pseudo",
+        "--steps",
+        "2",
+        *short(folder),
+        "training.optimizer.name=adamw",
+    )
     done = run(adapt.main, *line, "adaptation.lora.rank=2", "adaptation.check_speech=[assets/demo1_audio.wav]")
     assert done.status == 0, done.err
     adapted = read_adapted(folder / "runs" / "lora")
@@ -270,7 +286,7 @@ def test_inputs_that_cannot_be_used_are_one_line(folder: Path, run: Callable[...
     (folder / "full").mkdir()
     (folder / "full" / "mine.txt").write_text("mine")
     for arguments, message in BAD_INPUTS.items():
-        done = run(adapt.main, *SHORT, *arguments)
+        done = run(adapt.main, *short(folder), *arguments)
         assert done.status == 2, arguments
         assert message in done.err.strip().splitlines()[-1], done.err
         assert not (folder / "x").exists()

@@ -82,7 +82,7 @@ ELSEWHERE = {
     r"python -m eval\.demo_weights vae mouth_reader": "tests/unit/eval/demo_weights/test_command.py",
     r"python -m demo\.training .*_varied": "tests/integration/test_training_lines.py",
     r"\./train_unet\.sh --config configs/demo/unet_varied": "tests/integration/test_training_lines.py",
-    r"python -m demo\.synthetic dataset .* --look": "tests/unit/demo/synthetic/test_varied.py",
+    r"python -m demo\.synthetic dataset --out data/train_mixed": "tests/unit/demo/synthetic/test_varied.py",
     r"\./adapt\.sh": "tests/e2e/test_adapt.py",
     r"\./inference\.sh --adapted": "tests/e2e/test_adapt.py",
     r"python -m demo\.synthetic voices": "tests/unit/demo/synthetic/test_speech.py",

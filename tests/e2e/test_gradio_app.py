@@ -43,6 +43,7 @@ SHORT_ADAPTATION = [
     "training.batch_size=1",
     "training.log_every=1",
     "adaptation.guidance_scales=[]",
+    "adaptation.decoder.share=0",
 ]
 VIEWPORT: Any = {"width": 1280, "height": 1000}
 PATIENCE_MS = 240_000

@@ -97,7 +97,7 @@ def run_adaptation(arguments: Sequence[str]) -> int:
 
     def finish() -> int:
         claim_folder(out, PROGRAM, REMEDY)
-        write_result(settings, report, weights, [np.zeros((2, 8, 8, 3), np.uint8)] * 3)
+        write_result(settings, report, [weights], [np.zeros((2, 8, 8, 3), np.uint8)] * 3)
         read_adapted(out)
         return 0
 

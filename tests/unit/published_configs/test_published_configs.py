@@ -11,6 +11,7 @@ from latentsync.config import load_config
 from latentsync.errors import ConfigError
 from latentsync.models.stable_syncnet import SyncEncoderConfig
 from latentsync.models.syncnet_input import read_syncnet_config
+from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.lipsync import SECTIONS, LipsyncBuild
 from latentsync.recipes.syncnet_run import SyncNetRun
 from latentsync.recipes.unet_run import UNetRun
@@ -165,6 +166,8 @@ def test_a_file_of_ours_may_stand_on_a_published_one(tmp_path: Path):
 def test_every_configuration_of_ours_is_left_unchanged(repository: Path, caplog: pytest.LogCaptureFixture):
     for path in sorted((repository / "configs").glob("*/*.yaml")):
         schema = {"unet": UNetRun, "syncnet": SyncNetRun}.get(path.parent.name)
+        if path.stem == "adapt":
+            schema = AdaptationRun
         if schema:
             load_config(path, schema)
     assert caplog.records == []
