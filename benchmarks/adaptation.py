@@ -26,7 +26,6 @@ from demo.synthetic.speech import SAMPLE_RATE
 from eval.stored_results import ResultLog, Values
 from latentsync.adaptation.adapt import Adaptation
 from latentsync.adaptation.mouth_check import CheckResult, CheckVideo, MouthCheck, sampling_options
-from latentsync.adaptation.mouth_metrics import sharpness
 from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
 from latentsync.adaptation.settings import AdaptationSettings
 from latentsync.cli import OneLineParser, one_line, run_command
@@ -36,7 +35,7 @@ from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
-from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db, to_crops
+from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db, sharpness, to_crops
 from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import read_adapted
@@ -58,15 +57,15 @@ class Truth:
     Attributes:
         footage, rendered: crops.
         speech: (s,) foreign speech at 16 kHz.
-        heard: (f,) opening predicted from the speech.
-        seen: (f,) opening of the footage.
+        speech_opening: (f,) opening of the person who says the foreign speech.
+        footage_opening: (f,) opening of the footage.
     """
 
     footage: np.ndarray
     rendered: np.ndarray
     speech: np.ndarray
-    heard: np.ndarray
-    seen: np.ndarray
+    speech_opening: np.ndarray
+    footage_opening: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def person_truth(index: int, folder: Path, resolution: int) -> Truth:
     own, other = talking(index), talking(index + 1)
     foreign = talking(index, other.samples)
     first = FOOTAGE_S * FPS
-    heard, seen = foreign.frame_track[first:, 0], own.frame_track[first:, 0]
+    speech_opening, footage_opening = foreign.frame_track[first:, 0], own.frame_track[first:, 0]
 
     def render() -> np.ndarray:
         for clip in (own, foreign):
@@ -117,7 +116,7 @@ def person_truth(index: int, folder: Path, resolution: int) -> Truth:
         return np.stack([to_crops(crops) for crops in both])
 
     footage, rendered = ArrayCache(folder).get(cache_key("adaptation truth", 2, index, resolution), render)
-    return Truth(footage, rendered, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], heard, seen)
+    return Truth(footage, rendered, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], speech_opening, footage_opening)
 
 
 def measure(result: CheckResult, truth: Truth, reader: ReadMouths) -> Values:
@@ -126,8 +125,8 @@ def measure(result: CheckResult, truth: Truth, reader: ReadMouths) -> Values:
     rendered, opening = truth.rendered[: len(generated)], reader(generated)[:, 0]
     return {
         "mouth PSNR to truth, dB": mouth_psnr_db(generated, rendered),
-        "opening": correlation(opening, truth.heard[: len(generated)]),
-        "leak": correlation(opening, truth.seen[: len(generated)]),
+        "opening": correlation(opening, truth.speech_opening[: len(generated)]),
+        "leak": correlation(opening, truth.footage_opening[: len(generated)]),
         "flicker": flicker(generated) / flicker(rendered),
         "sharpness": metrics.sharpness,
     }
@@ -138,8 +137,8 @@ def measure_truth(truth: Truth, reader: ReadMouths) -> Values:
     opening = reader(truth.rendered)[:, 0]
     length = len(opening)
     return {
-        "opening": correlation(opening, truth.heard[:length]),
-        "leak": correlation(opening, truth.seen[:length]),
+        "opening": correlation(opening, truth.speech_opening[:length]),
+        "leak": correlation(opening, truth.footage_opening[:length]),
         "flicker": 1.0,
         "sharpness": sharpness(truth.rendered) / sharpness(truth.footage[:length]),
     }

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from benchmarks.measurement import markdown_table
 from demo.synthetic.clip_metrics import reconstruct
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
-from latentsync.adaptation.mouth_metrics import sharpness
 from latentsync.adaptation.mouth_readers import build_mouth_reader
 from latentsync.adaptation.speech_bank import read_speech
 from latentsync.cli import OneLineParser, run_command
@@ -28,7 +27,7 @@ from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
-from latentsync.judges.crop_measures import psnr_db, to_crops
+from latentsync.judges.crop_measures import psnr_db, sharpness, to_crops
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.models.vae import load_vae

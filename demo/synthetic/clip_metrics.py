@@ -8,8 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from demo.synthetic.clip_set import Clip
-from latentsync.adaptation.mouth_metrics import sharpness
-from latentsync.judges.crop_measures import chroma_error, correlation, mouth_psnr_db, psnr_db, to_crops, to_images
+from latentsync.judges.crop_measures import (
+    chroma_error,
+    correlation,
+    mouth_psnr_db,
+    psnr_db,
+    sharpness,
+    to_crops,
+    to_images,
+)
 from latentsync.judges.mouth_reader import read_mouth
 from latentsync.models.vae import LatentCodec
 

@@ -17,7 +17,7 @@ from latentsync.adaptation.footage import FPS, StageProgress, cut_footage
 from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
 from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
-from latentsync.adaptation.network import adaptation_step, training_config
+from latentsync.adaptation.network import adaptation_step, base_dtype, training_config
 from latentsync.adaptation.observer import Observer
 from latentsync.adaptation.preview import Preview
 from latentsync.adaptation.pseudo_audio import PseudoAudio
@@ -33,7 +33,7 @@ from latentsync.data.clip_list import list_clips
 from latentsync.data.prepare_features import prepare_features
 from latentsync.data.unet_dataset import AudioTokens, OwnAudio, UNetDataset
 from latentsync.data.video_window import read_frames
-from latentsync.device import frozen_dtype, resolve_dtype, resolve_mixed_precision
+from latentsync.device import resolve_dtype
 from latentsync.errors import InputError
 from latentsync.face.detector import build_detector
 from latentsync.losses.build import build_losses
@@ -153,7 +153,7 @@ class Adaptation:
         return self._load_vae(None)
 
     def _load_vae(self, decoder: Path | None) -> LatentCodec:
-        return load_vae(find_vae(self._run.vae), self._device, self._frozen_dtype, decoder)
+        return load_vae(find_vae(self._run.vae), self._device, base_dtype(self._run, self._device), decoder)
 
     @cached_property
     def _encoder(self) -> WhisperEncoder:
@@ -167,10 +167,6 @@ class Adaptation:
     def _features(self) -> ClipFeatures:
         keys = encoder_fingerprint(self._encoder), codec_fingerprint(self._codec)
         return ClipFeatures(ArrayCache(self._out / "cache"), self._run.data.resolution, *keys)
-
-    @property
-    def _frozen_dtype(self) -> torch.dtype:
-        return frozen_dtype(resolve_mixed_precision(self._run.training.mixed_precision, self._device))
 
     @property
     def _inference_dtype(self) -> torch.dtype:
@@ -210,9 +206,9 @@ class Adaptation:
         self, footage: Footage, mouths: Mapping[str, Mouths]
     ) -> tuple[AudioTokens, tuple[str, LipAgreement]]:
         """Return the source of the audio, and its name with the agreement of lips and sound."""
-        heard = [speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips]
-        seen = [mouths[clip.content_key] for clip in footage.clips]
-        agreement = lip_agreement(np.concatenate(seen), np.concatenate(heard))
+        in_speech = [speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips]
+        in_footage = [mouths[clip.content_key] for clip in footage.clips]
+        agreement = lip_agreement(np.concatenate(in_footage), np.concatenate(in_speech))
         own = OwnAudio(self._features, FPS)
         mode = self._settings.audio
         if mode == "auto":
@@ -222,14 +218,14 @@ class Adaptation:
             return own, (mode, agreement)
         recordings = [*self._settings.speech, *map(locate, self._run.adaptation.speech)]
         bank = build_bank(recordings, self._encoder, FPS)
-        together = np.concatenate(seen)
+        together = np.concatenate(in_footage)
         fitted = {key: to_range(value, together, bank.mouths) for key, value in mouths.items()}
         return PseudoAudio(bank, fitted, own), (mode, agreement)
 
     def _trainer(self, clips: list[TrainingClip], audio: AudioTokens) -> Trainer:
         run, resolution = self._run, self._run.data.resolution
         losses = build_losses(
-            run.losses, self._codec, self._device, self._frozen_dtype, resolution, run.data.num_frames,
+            run.losses, self._codec, self._device, base_dtype(self._run, self._device), resolution, run.data.num_frames,
             recompute=run.training.gradient_checkpointing,
         )  # fmt: skip
         step = adaptation_step(run, self._codec, losses, self._device)

@@ -34,12 +34,12 @@ class LipAgreement:
         return f"correlation {self.correlation:.2f} at an offset of {self.offset} {frames}"
 
 
-def lip_agreement(seen: Mouths, heard: Mouths) -> LipAgreement:
-    """Return the agreement of the opening seen (f, 2) in footage with that heard (f, 2) in its sound."""
+def lip_agreement(footage: Mouths, speech: Mouths) -> LipAgreement:
+    """Return the agreement of mouths (f, 2) in footage with those predicted from its sound (f, 2)."""
     found = []
     for offset in range(-MAX_OFFSET, MAX_OFFSET + 1):
-        early, late = (seen, heard) if offset >= 0 else (heard, seen)
-        length = len(seen) - abs(offset)
+        early, late = (footage, speech) if offset >= 0 else (speech, footage)
+        length = len(footage) - abs(offset)
         value = correlation(early[:length, 0], late[abs(offset) :, 0])
         found.append(LipAgreement(value, offset))
     return max(found, key=lambda one: (one.correlation, -abs(one.offset)))

@@ -10,13 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from latentsync.adaptation.mouth_metrics import sharpness
 from latentsync.data.augmentation import vary_frames
 from latentsync.data.batching import ItemKey, collate, item_generator
 from latentsync.data.clip_check import TrainingClip
 from latentsync.data.clip_features import ClipDataset, ClipFeatures
 from latentsync.data.video_window import model_pixels
-from latentsync.judges.crop_measures import psnr_db, to_crops
+from latentsync.judges.crop_measures import psnr_db, sharpness, to_crops
 from latentsync.losses.reconstruction import mouth_pixel_weight, reconstruction_loss, texture_loss
 from latentsync.models.vae import DECODER_WEIGHTS, LatentCodec, load_vae
 from latentsync.recipes.adaptation_run import AdaptationRun

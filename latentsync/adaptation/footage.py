@@ -36,7 +36,7 @@ StageProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames [start, stop) of a video in which the face is seen without a gap."""
+    """Frames [start, stop) of a video in which the face is visible without a gap."""
 
     start: int
     stop: int

@@ -131,14 +131,14 @@ class MouthCheck:
         metrics, generated = {}, {}
         done, total = 0, sum(video.num_frames for video in self._videos)
         progress(done, total)
-        for video, seen in zip(self._videos, self._footage, strict=True):
+        for video, footage in zip(self._videos, self._footage, strict=True):
             crops = video.crops[: video.num_frames]
             speech = video.speech[: video.num_frames * SAMPLE_RATE // FPS]
             features = WhisperFeatures(self._encoder, ArraySamples(speech))
             result = dubber(crops, features, lambda frames, before=done: progress(before + frames, total))
-            heard = speech_mouths(speech, len(crops))
-            mouths = (self._reader(result), seen)
-            metrics[video.name] = measure_mouth(result, crops, mouths, heard, video.is_own)
+            expected = speech_mouths(speech, len(crops))
+            mouths = (self._reader(result), footage)
+            metrics[video.name] = measure_mouth(result, crops, mouths, expected, video.is_own)
             generated[video.name] = result
             done += video.num_frames
         own = frozenset(video.name for video in self._videos if video.is_own)

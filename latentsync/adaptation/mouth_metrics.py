@@ -7,9 +7,15 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from latentsync.adaptation.mouth_matching import Mouths
-from latentsync.judges.crop_measures import correlation, edge_step, feather_reach, flicker, mouth_psnr_db, mouth_region
-
-_GREY = np.array([0.299, 0.587, 0.114])
+from latentsync.judges.crop_measures import (
+    correlation,
+    edge_step,
+    feather_reach,
+    flicker,
+    mouth_psnr_db,
+    mouth_region,
+    sharpness,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def measure_mouth(
     generated: NDArray[np.uint8],
     footage: NDArray[np.uint8],
     mouths: tuple[Mouths, Mouths],
-    heard: Mouths,
+    expected: Mouths,
     says_the_same: bool,
 ) -> MouthMetrics:
     """Return the metrics of generated crops (f, R, R, 3).
@@ -52,14 +58,14 @@ def measure_mouth(
     Args:
         generated, footage: crops, frame by frame.
         mouths: (f, 2) mouths that the reader sees in both.
-        heard: (f, 2) mouth predicted from the driving speech.
+        expected: (f, 2) mouth predicted from the driving speech.
         says_the_same: the driving speech is that of the footage.
     """
     (opening, width), source = mouths[0].T, mouths[1][:, 0]
     reach = feather_reach(generated.shape[1])
     return MouthMetrics(
-        opening=correlation(opening, heard[:, 0]),
-        width=correlation(width, heard[:, 1]),
+        opening=correlation(opening, expected[:, 0]),
+        width=correlation(width, expected[:, 1]),
         leak=correlation(opening, source),
         sharpness=sharpness(generated) / sharpness(footage),
         flicker=flicker(generated) / flicker(footage),
@@ -67,13 +73,6 @@ def measure_mouth(
         psnr_db=mouth_psnr_db(generated, footage) if says_the_same else None,
         ssim=mouth_ssim(generated, footage) if says_the_same else None,
     )
-
-
-def sharpness(crops: NDArray[np.uint8]) -> float:
-    """Return the mean length of the luma gradient in the mouth region of crops (f, R, R, 3), in grey levels a pixel."""
-    luma = mouth_region(crops) @ _GREY
-    down, across = np.gradient(luma, axis=(1, 2))
-    return float(np.hypot(down, across).mean())
 
 
 def mouth_ssim(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:

@@ -41,7 +41,7 @@ def add_lora(unet: UNet3DConditionModel, run: AdaptationRun, dtype: torch.dtype)
 
 
 def base_dtype(run: AdaptationRun, device: torch.device) -> torch.dtype:
-    """Return the format of the weights that LoRA freezes: that of other frozen networks on this device."""
+    """Return the format of frozen networks on this device, such as the VAE and the weights that LoRA changes."""
     return frozen_dtype(resolve_mixed_precision(run.training.mixed_precision, device))
 
 

@@ -47,11 +47,11 @@ class SpeechBank:
         rows = self.rows[self.frame_rows[frames]]
         return rows.reshape(len(frames), -1, rows.shape[-1]).astype(np.float32)
 
-    def draw(self, seen: Mouths, rng: np.random.Generator) -> NDArray[np.int64]:
+    def draw(self, footage: Mouths, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return frames (f,) of the bank with the mouths of a video's frames (f, 2), from a random half of the bank."""
         used = rng.random(-(-len(self) // _BLOCK_FRAMES)) < _USED_SHARE
         used[rng.integers(len(used))] = True
-        return match_mouths(seen, self.mouths, self.is_start, np.repeat(used, _BLOCK_FRAMES)[: len(self)])
+        return match_mouths(footage, self.mouths, self.is_start, np.repeat(used, _BLOCK_FRAMES)[: len(self)])
 
 
 def build_bank(recordings: Sequence[Path], encoder: WhisperEncoder, fps: int = 25) -> SpeechBank:

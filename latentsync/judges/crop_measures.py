@@ -9,6 +9,7 @@ _MOUTH_ROWS = (0.5625, 0.875)
 _MOUTH_COLUMNS = (0.3125, 0.6875)
 """Mouth region of an aligned crop, as shares of its side: 40 x 48 of 128 pixels."""
 
+_LUMA = np.array([0.299, 0.587, 0.114])
 _RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
@@ -52,6 +53,13 @@ def flicker(crops: np.ndarray) -> float:
     Steady motion gives 0; motion that reverses from frame to frame gives the largest values.
     """
     return float(mouth_differences(crops, order=2).mean())
+
+
+def sharpness(crops: np.ndarray) -> float:
+    """Return the mean length of the luma gradient in the mouth region of crops (f, R, R, 3), in grey levels a pixel."""
+    luma = mouth_region(crops) @ _LUMA
+    down, across = np.gradient(luma, axis=(1, 2))
+    return float(np.hypot(down, across).mean())
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth, mouth_ssim, sharpness
+from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth, mouth_ssim
+from latentsync.judges.crop_measures import sharpness
 
 RNG = np.random.default_rng(0)
 CROPS: NDArray[np.uint8] = np.repeat(np.repeat(RNG.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8), 4, 1), 4, 2)
