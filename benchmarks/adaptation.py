@@ -1,11 +1,13 @@
 """Measure adaptation to one person on synthetic people of unusual looks, against their rendered truth.
 
     python -m benchmarks.adaptation --out runs/adaptation [--people 10] [--minutes 10] [--audio pseudo own]
-        [--mixed_clips data/train] [--seeds 0 1 2]
+        [--mixed_clips data/train] [--seeds 0 1 2] [--steps 600]
 
 Every person (`demo.synthetic.odd_person`) speaks for 10 s, from which the weights are adapted as `adapt.sh` does. Then
 4 s of other footage of the same person are generated with foreign speech, before and after, and compared with the
-person rendered with that speech. Results are stored in the folder; the same command continues.
+person rendered with that speech. The opening is read twice: by the mouth reader, and by comparison with renderings
+(`benchmarks.rendered_mouths`), which needs mouths in the person's own colours. Results are stored in the folder; the
+same command continues.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.measurement import markdown_table
+from benchmarks.rendered_mouths import closest_openings, render_mouths
 from demo.synthetic.clip import TalkingClip, write_video
 from demo.synthetic.odd_person import odd_person
 from demo.synthetic.speech import SAMPLE_RATE
@@ -35,7 +38,7 @@ from latentsync.errors import InputError
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.face.detector import build_detector
 from latentsync.face.face_plan import plan_face
-from latentsync.judges.crop_measures import correlation, flicker, mouth_psnr_db, sharpness, to_crops
+from latentsync.judges.crop_measures import correlation, flicker, leak, mouth_psnr_db, sharpness, to_crops
 from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import read_adapted
@@ -47,6 +50,10 @@ SEED = 91
 FOOTAGE_S, CHECK_S = 10, 4
 FPS = 25
 RESULTS = "results.jsonl"
+METRICS = (
+    *("mouth PSNR to truth, dB", "opening, reader", "opening, renderings", "leak, reader", "leak, renderings"),
+    *("flicker", "sharpness"),
+)
 CONFIG = REPOSITORY_ROOT / "configs" / "demo" / "adapt.yaml"
 
 
@@ -56,6 +63,7 @@ class Truth:
 
     Attributes:
         footage, rendered: crops.
+        mouths: renderings of each frame with many mouths, see `rendered_mouths.render_mouths`.
         speech: (s,) foreign speech at 16 kHz.
         speech_opening: (f,) opening of the person who says the foreign speech.
         footage_opening: (f,) opening of the footage.
@@ -63,6 +71,7 @@ class Truth:
 
     footage: np.ndarray
     rendered: np.ndarray
+    mouths: np.ndarray
     speech: np.ndarray
     speech_opening: np.ndarray
     footage_opening: np.ndarray
@@ -101,46 +110,58 @@ def footage_video(index: int, folder: Path) -> Path:
 
 
 def person_truth(index: int, folder: Path, resolution: int) -> Truth:
-    """Return what a person's result is compared with, aligned as in `adapt.sh`; rendered crops are stored."""
+    """Return what a person's result is compared with, aligned as in `adapt.sh`; rendered mouths are stored."""
     own, other = talking(index), talking(index + 1)
     foreign = talking(index, other.samples)
     first = FOOTAGE_S * FPS
     speech_opening, footage_opening = foreign.frame_track[first:, 0], own.frame_track[first:, 0]
 
-    def render() -> np.ndarray:
-        for clip in (own, foreign):
-            clip.states = clip.states[first:]
-        frames = list(own.frames())
-        matrices = alignment_matrices(plan_face(frames, build_detector("mtcnn")).anchors, resolution)
-        both = (crop_faces(video, matrices, resolution) for video in (frames, list(foreign.frames())))
-        return np.stack([to_crops(crops) for crops in both])
-
-    footage, rendered = ArrayCache(folder).get(cache_key("adaptation truth", 2, index, resolution), render)
-    return Truth(footage, rendered, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], speech_opening, footage_opening)
+    for clip in (own, foreign):
+        clip.states = clip.states[first:]
+    frames = list(own.frames())
+    matrices = alignment_matrices(plan_face(frames, build_detector("mtcnn")).anchors, resolution)
+    both = (crop_faces(video, matrices, resolution) for video in (frames, list(foreign.frames())))
+    footage, rendered = (to_crops(crops) for crops in both)
+    key = cache_key("mouths of the adaptation truth", 1, index, resolution)
+    mouths = ArrayCache(folder).get(key, lambda: render_mouths(foreign, matrices, resolution))
+    return Truth(footage, rendered, mouths, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], speech_opening, footage_opening)
 
 
 def measure(result: CheckResult, truth: Truth, reader: ReadMouths) -> Values:
     """Return the metrics of a result for one person's truth."""
     (generated,), (metrics,) = result.generated.values(), result.videos.values()
-    rendered, opening = truth.rendered[: len(generated)], reader(generated)[:, 0]
+    rendered = truth.rendered[: len(generated)]
     return {
         "mouth PSNR to truth, dB": mouth_psnr_db(generated, rendered),
-        "opening": correlation(opening, truth.speech_opening[: len(generated)]),
-        "leak": correlation(opening, truth.footage_opening[: len(generated)]),
+        **read_opening(generated, truth, reader),
         "flicker": flicker(generated) / flicker(rendered),
         "sharpness": metrics.sharpness,
     }
 
 
+def read_opening(crops: np.ndarray, truth: Truth, reader: ReadMouths) -> Values:
+    """Return the opening's correlation with the speech and its leak, as read by the mouth reader."""
+    return follow(reader(crops)[:, 0], truth, "reader")
+
+
+def compare_opening(crops: np.ndarray, truth: Truth) -> Values:
+    """Return the same by comparison with renderings, which needs crops with the person's own lips."""
+    return follow(closest_openings(crops, truth.mouths), truth, "renderings")
+
+
+def follow(opening: np.ndarray, truth: Truth, name: str) -> Values:
+    """Return how an opening (f,) follows the foreign speech, and its leak."""
+    speech, footage = truth.speech_opening[: len(opening)], truth.footage_opening[: len(opening)]
+    return {f"opening, {name}": correlation(opening, speech), f"leak, {name}": leak(opening, speech, footage)}
+
+
 def measure_truth(truth: Truth, reader: ReadMouths) -> Values:
-    """Return what the mouth reader finds in the rendered truth: the values of a perfect result."""
-    opening = reader(truth.rendered)[:, 0]
-    length = len(opening)
+    """Return what is measured in the rendered truth: the values of a perfect result."""
     return {
-        "opening": correlation(opening, truth.speech_opening[:length]),
-        "leak": correlation(opening, truth.footage_opening[:length]),
+        **read_opening(truth.rendered, truth, reader),
+        **compare_opening(truth.rendered, truth),
         "flicker": 1.0,
-        "sharpness": sharpness(truth.rendered) / sharpness(truth.footage[:length]),
+        "sharpness": sharpness(truth.rendered) / sharpness(truth.footage[: len(truth.rendered)]),
     }
 
 
@@ -155,6 +176,7 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
         out=folder / trial.name,
         device=device,
         minutes=options.minutes,
+        num_steps=options.steps,
         audio=trial.audio,
         mixed_clips=options.mixed_clips if trial.is_mixed else None,
         detector="mtcnn",
@@ -174,6 +196,8 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     rows = [truth.footage, truth.rendered, *(next(iter(result.generated.values())) for result in (before, after))]
     write_crop_sheet([row[chosen] for row in rows], folder / f"{trial.name}.png")
     measured = {name: measure(result, truth, reader) for name, result in (("before", before), ("after", after))}
+    (generated,) = after.generated.values()
+    measured["after"] |= compare_opening(generated, truth)
     measured["truth"] = measure_truth(truth, reader)
     values: Values = {"guidance": guidance}
     return values | {f"{name} {metric}": value for name, row in measured.items() for metric, value in row.items()}
@@ -187,8 +211,7 @@ def table(results: Mapping[Trial, Values]) -> str:
         mean = {name: float(np.mean([values[name] for values in chosen])) for name in chosen[0]}
         label = f"{audio}, mixed clips" if is_mixed else audio
         for moment in ("before", "after", "truth"):
-            row = {"mouth PSNR to truth, dB": ""} if moment == "truth" else {}
-            row |= {name.removeprefix(f"{moment} "): value for name, value in mean.items() if name.startswith(moment)}
+            row: dict[str, object] = {metric: mean.get(f"{moment} {metric}", "") for metric in METRICS}
             rows.append({"audio": label, "adaptations": len(chosen), "mouths": moment, **row})
     return markdown_table(list(rows[0]), rows)
 
@@ -200,6 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="number of the first person")
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--steps", type=int, help="training steps instead of minutes, for equal results on any machine")
     parser.add_argument("--audio", nargs="+", choices=("own", "pseudo"), default=["pseudo", "own"])
     parser.add_argument("--mixed_clips", type=Path, help="training clips of other people: adds trials with them")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -208,6 +232,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     return run_command(lambda: run_all(options), when_stopped="the same command continues")
+
+
+def planned_length(options: argparse.Namespace) -> str:
+    """Return the length of each training."""
+    return f"{options.minutes:g} minutes" if options.steps is None else f"{options.steps} steps"
 
 
 def run_all(options: argparse.Namespace) -> int:
@@ -221,7 +250,7 @@ def run_all(options: argparse.Namespace) -> int:
             for audio in options.audio:
                 for is_mixed in (False, True) if options.mixed_clips is not None else (False,):
                     trial = Trial(person, audio, is_mixed, seed)
-                    key = cache_key("adaptation", 3, str(trial), str(options.minutes), *options.overrides)
+                    key = cache_key("adaptation", 4, str(trial), planned_length(options), *options.overrides)
                     try:
                         results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
                     except InputError as error:  # the detector does not find every one of these faces

@@ -12,6 +12,7 @@ from latentsync.judges.crop_measures import (
     edge_step,
     feather_reach,
     flicker,
+    leak,
     mouth_psnr_db,
     mouth_region,
     sharpness,
@@ -25,21 +26,22 @@ class MouthMetrics:
     Attributes:
         opening: correlation of the opening with that predicted from the driving speech.
         width: the same for the width.
-        leak: correlation of the opening with that of the footage, whose speech was another.
         sharpness: mean gradient in the mouth region, relative to the footage.
         flicker: mean second difference over time in the mouth region, relative to the footage.
         edge: colour step across the edge of the mask, relative to the footage.
         psnr_db, ssim: mouth region against the footage; only if both say the same.
+        leak: share of the opening that comes from that of the footage, see `crop_measures.leak`; only if both say
+            different things.
     """
 
     opening: float
     width: float
-    leak: float
     sharpness: float
     flicker: float
     edge: float
     psnr_db: float | None = None
     ssim: float | None = None
+    leak: float | None = None
 
     def values(self) -> dict[str, float]:
         """Return the known metrics by name."""
@@ -66,12 +68,12 @@ def measure_mouth(
     return MouthMetrics(
         opening=correlation(opening, expected[:, 0]),
         width=correlation(width, expected[:, 1]),
-        leak=correlation(opening, source),
         sharpness=sharpness(generated) / sharpness(footage),
         flicker=flicker(generated) / flicker(footage),
         edge=edge_step(generated, reach) / edge_step(footage, reach),
         psnr_db=mouth_psnr_db(generated, footage) if says_the_same else None,
         ssim=mouth_ssim(generated, footage) if says_the_same else None,
+        leak=None if says_the_same else leak(opening, expected[:, 0], source),
     )
 
 

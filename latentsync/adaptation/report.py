@@ -25,7 +25,7 @@ _EXPLANATIONS = {
     "ssim": "structural similarity, likewise",
     "opening": "mouth opening, correlation with foreign speech",
     "width": "mouth width, likewise",
-    "leak": "mouth opening, correlation with the footage's own mouth under foreign speech",
+    "leak": "share of the mouth opening under foreign speech that comes from the footage's own mouth",
     "sharpness": "gradient in the mouth region, relative to the footage",
     "flicker": "second difference over time, relative to the footage",
     "edge": "colour step at the mask's edge, relative to the footage",

@@ -106,6 +106,22 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
+def leak(opening: np.ndarray, speech: np.ndarray, footage: np.ndarray) -> float:
+    """Return how much of a generated mouth's motion comes from the footage instead of the driving speech.
+
+    This is the weight of the footage in the least-squares sum of both that predicts the generated opening, all
+    three at unit deviation. A mere correlation with the footage also counts what the two sentences have in common.
+
+    Args:
+        opening: (n,) opening of the generated mouth.
+        speech: (n,) opening that the driving speech predicts.
+        footage: (n,) opening in the footage.
+    """
+    shared = correlation(speech, footage)
+    follows, repeats = correlation(opening, speech), correlation(opening, footage)
+    return (repeats - follows * shared) / max(1 - shared**2, 1e-6)
+
+
 def to_images(crops: np.ndarray) -> torch.Tensor:
     """Convert crops (n, h, w, 3) uint8 to (n, 3, h, w) float32 in [-1, 1]."""
     return torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
