@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import Detection, FaceDetector
-from latentsync.face.face_plan import CutDetector, plan_face
+from latentsync.face.face_plan import plan_face
 from latentsync.media.reader import VideoReader
 from latentsync.storage.content_cache import ArrayCache, cache_key
 

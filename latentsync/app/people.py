@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from latentsync.errors import InputError
+from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import FaceDetector
-from latentsync.face.face_plan import CutDetector
 from latentsync.face.tracker import FaceTracker, Track, select_track
 from latentsync.media.reader import VideoReader
 

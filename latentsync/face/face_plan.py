@@ -1,27 +1,14 @@
 """Find and follow one face through a whole video, and smooth its anchors over time."""
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scenedetect import ContentDetector, FrameTimecode
 
-from latentsync.errors import InputError
-from latentsync.face.detection import Detection, FaceDetector
-from latentsync.face.frames import shrink_frames
-from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
-from latentsync.face.tracker import FaceTracker, Track, continuations, select_track
-from latentsync.prefetch import prefetch
-
-logger = logging.getLogger(__name__)
-
-_CUT_LONGEST_SIDE = 256
-_NOMINAL_FPS = 25.0
-"""PySceneDetect requires timestamps; only their order matters here."""
+from latentsync.face.detection import FaceDetector
+from latentsync.face.face_tracks import track_faces
+from latentsync.face.sparse_detection import DETECTION_INTERVAL
+from latentsync.face.tracker import Track
 
 _SMOOTHING_WIDTH = 2.5
 """Standard deviation of the smoothing weights in frames at 25 frames per second (100 ms)."""
@@ -30,11 +17,6 @@ _SMOOTHING_REACH = 3.0
 """Standard deviations beyond which frames are ignored."""
 
 _SMOOTHING_DEGREE = 2
-
-_FRAMES_AHEAD = 8
-"""Frames, compared with the frame before, that may wait for the face detector."""
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -45,10 +27,12 @@ class FacePlan:
         anchors: (n, 3, 2) float32 left brow, right brow, nose in frame pixels; NaN if the face is absent.
         segment: (n,) int32 number of the frame's segment, -1 if the face is absent; a new segment begins after every
             gap, cut and change of track.
+        strength: (n,) float32 in [0, 1], weight of the generated mouth, 0 keeping the source's; None: 1 everywhere.
     """
 
     anchors: np.ndarray
     segment: np.ndarray
+    strength: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.segment)
@@ -66,34 +50,11 @@ class FacePlan:
         anchors = self.anchors.copy()
         for start, stop in self.segments():
             anchors[start:stop] = smooth_anchors(anchors[start:stop], fps)
-        return FacePlan(anchors, self.segment)
+        return replace(self, anchors=anchors)
 
     def rounded(self) -> "FacePlan":
         """Return the plan with anchors in whole pixels, halves to the even one, as in the published system."""
-        return FacePlan(self.anchors.round(), self.segment)
-
-
-class CutDetector:
-    """PySceneDetect's content detector, one frame at a time.
-
-    Its adaptive detector tolerates fast camera moves better, but its result comes two frames late. Here a false cut
-    only starts a new window, while a missed cut mixes two faces.
-
-    Args:
-        threshold: mean change of hue, saturation and brightness (0-255) between two frames that counts as a cut.
-    """
-
-    def __init__(self, threshold: float = 27.0) -> None:
-        self._detector = ContentDetector(threshold=threshold, min_scene_len=0)
-        self._num_frames = 0
-
-    def is_cut(self, frame: np.ndarray) -> bool:
-        """Return True if this frame, uint8 RGB (h, w, 3), is the first of a new scene; False for the first frame."""
-        small, _ = shrink_frames([frame], _CUT_LONGEST_SIDE)
-        blue_green_red = np.ascontiguousarray(small[0].flip(0).permute(1, 2, 0).numpy())
-        time = FrameTimecode(self._num_frames, _NOMINAL_FPS)
-        self._num_frames += 1
-        return bool(self._detector.process_frame(time, blue_green_red))
+        return replace(self, anchors=self.anchors.round())
 
 
 def plan_face(
@@ -142,36 +103,22 @@ def raw_plan(
     interval: int = DETECTION_INTERVAL,
     frame_size: tuple[int, int] | None = None,
 ) -> FacePlan:
-    """Return the plan before smoothing; `interval` is that of `SparseDetector`. See `plan_face`.
-
-    The frames are read and searched for cuts in a thread of their own.
-    """
-    cuts, tracker, sparse = CutDetector(), FaceTracker(), SparseDetector(detector, interval)
-    with closing(prefetch(((frame, cuts.is_cut(frame)) for frame in frames), _FRAMES_AHEAD)) as marked:
-        for pairs in _batches(marked, batch_size):
-            batch, is_cut = zip(*pairs, strict=True)
-            height, width = batch[0].shape[:2]
-            frame_size = frame_size or (width, height)
-            if tracker.num_frames == 0:
-                select_track([], selector, frame_size)  # report an invalid selector before the long work
-            factors = np.array([frame_size[0] / width, frame_size[1] / height])
-            for faces, cut in zip(sparse.detect(batch, is_cut), is_cut, strict=True):
-                tracker.add([_scaled(face, factors) for face in faces], cut)
-            if progress is not None:
-                progress(tracker.num_frames)
-    tracks = tracker.tracks()
-    followed = _select_tracks(tracks, selector, frame_size or (1, 1))
-    if tracks and not followed:
-        raise InputError(f"face {selector!r} matches none of the faces found in the video: use largest, left or right")
-    return _interpolated_plan(followed, tracker.num_frames)
+    """Return the plan before smoothing; `interval` is that of `SparseDetector`. See `plan_face`."""
+    found = track_faces(frames, detector, [selector], batch_size, progress, interval, frame_size)
+    return plan_tracks(found.follow(selector), found.num_frames)
 
 
-def _scaled(face: Detection, factors: np.ndarray) -> Detection:
-    """Return a detection in frames that are larger by factors in x and y; anchors count from pixel centres."""
-    if (factors == 1).all():
-        return face
-    anchors = (face.anchors + 0.5) * factors - 0.5
-    return Detection((face.box * np.tile(factors, 2)).astype(np.float32), face.score, anchors.astype(np.float32))
+def plan_tracks(followed: Sequence[Track], num_frames: int) -> FacePlan:
+    """Return the plan of tracks that do not overlap in time; short gaps inside a track are filled linearly."""
+    anchors = np.full((num_frames, 3, 2), np.nan, dtype=np.float32)
+    segment = np.full(num_frames, -1, dtype=np.int32)
+    for number, track in enumerate(followed):
+        found, values = track.frames, track.anchors.reshape(len(track), -1)
+        span = np.arange(found[0], found[-1] + 1)
+        lines = [np.interp(span, found, values[:, column]) for column in range(values.shape[1])]
+        anchors[span] = np.stack(lines, axis=1).reshape(-1, 3, 2)
+        segment[span] = number
+    return FacePlan(anchors, segment)
 
 
 def smooth_anchors(anchors: np.ndarray, fps: float = 25.0) -> np.ndarray:
@@ -224,34 +171,3 @@ def _smoothing_weights(offsets: np.ndarray, width: float) -> np.ndarray:
     share = np.exp(-0.5 * (offsets / width) ** 2)
     powers = (offsets[:, None] / width) ** np.arange(min(_SMOOTHING_DEGREE, len(offsets) - 1) + 1)
     return np.linalg.solve(powers.T @ (share[:, None] * powers), (share[:, None] * powers).T)[0]
-
-
-def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    while batch := list(islice(items, size)):
-        yield batch
-
-
-def _select_tracks(tracks: list[Track], selector: str, frame_size: tuple[int, int]) -> list[Track]:
-    """Return the tracks to follow, scene by scene; they do not overlap in time."""
-    followed: list[Track] = []
-    for scene in sorted({track.scene for track in tracks}):
-        candidates = [track for track in tracks if track.scene == scene]
-        chosen = select_track(candidates, selector, frame_size)
-        if chosen is None:
-            logger.info("scene %d: no face matches %s", scene, selector)
-        else:
-            followed += continuations(chosen, candidates)
-    return followed
-
-
-def _interpolated_plan(followed: list[Track], num_frames: int) -> FacePlan:
-    """Return the plan of these tracks, with short gaps inside a track filled by linear interpolation."""
-    anchors = np.full((num_frames, 3, 2), np.nan, dtype=np.float32)
-    segment = np.full(num_frames, -1, dtype=np.int32)
-    for number, track in enumerate(followed):
-        found, values = track.frames, track.anchors.reshape(len(track), -1)
-        span = np.arange(found[0], found[-1] + 1)
-        lines = [np.interp(span, found, values[:, column]) for column in range(values.shape[1])]
-        anchors[span] = np.stack(lines, axis=1).reshape(-1, 3, 2)
-        segment[span] = number
-    return FacePlan(anchors, segment)

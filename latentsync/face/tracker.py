@@ -18,7 +18,7 @@ _LINK_OVERLAP = 0.3
 """Smallest intersection over union of a box with the track's last box."""
 
 _BYSTANDER_AREA = 1 / 16
-"""Faces below this share of the largest face's area are ignored for ``left``, ``right`` and an index."""
+"""Faces below this share of the largest face's area are ignored for ``left``, ``right``, an index and ``all``."""
 
 _PERSON_SHARE = 0.2
 """Share of the followed person's time and area from which another face counts as a second person for ``only``."""
@@ -149,10 +149,15 @@ def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, 
         return largest
     if isinstance(choice, tuple):
         return _track_at(tracks, np.array(choice))
-    shown = [track for track in tracks if track.area >= _BYSTANDER_AREA * largest.area]
-    shown = _people_from_left(shown)
+    shown = people_of(tracks)
     index = {"left": 0, "right": len(shown) - 1}.get(choice) if isinstance(choice, str) else choice
     return shown[index] if index is not None and index < len(shown) else None
+
+
+def people_of(tracks: Sequence[Track]) -> list[Track]:
+    """Return the people of a scene but bystanders, from left to right: the longest track of each."""
+    smallest = _BYSTANDER_AREA * max(tracks, key=lambda track: track.area * len(track)).area
+    return _people_from_left([track for track in tracks if track.area >= smallest])
 
 
 def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:

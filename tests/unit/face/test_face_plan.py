@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.face.face_plan import CutDetector, FacePlan, jitter, plan_face, raw_plan, smooth_anchors
+from latentsync.face.cuts import CutDetector
+from latentsync.face.face_plan import FacePlan, jitter, plan_face, raw_plan, smooth_anchors
 from tests.unit.face.faces import FRAME_SIZE, ScriptedDetector, detection
 
 BASE = np.array([[100.0, 100.0], [200.0, 100.0], [150.0, 160.0]])

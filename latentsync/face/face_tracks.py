@@ -1,0 +1,134 @@
+"""All faces of a video as tracks, found in one pass over its frames."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from latentsync.errors import InputError
+from latentsync.face.cuts import CutDetector
+from latentsync.face.detection import Detection, FaceDetector
+from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
+from latentsync.face.tracker import FaceTracker, Track, continuations, people_of, select_track
+from latentsync.prefetch import prefetch
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_AHEAD = 8
+"""Frames, compared with the frame before, that may wait for the face detector."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class FaceTracks:
+    """Tracks of all faces of a video.
+
+    Attributes:
+        tracks: in the order of their first frames.
+        num_frames: length of the video.
+        frame_size: (w, h) of its frames in pixels, to which boxes and anchors refer.
+    """
+
+    tracks: Sequence[Track]
+    num_frames: int
+    frame_size: tuple[int, int]
+
+    def scenes(self) -> list[list[Track]]:
+        """Return the tracks of every scene with a face."""
+        numbers = sorted({track.scene for track in self.tracks})
+        return [[track for track in self.tracks if track.scene == number] for number in numbers]
+
+    def follow(self, selector: str) -> list[Track]:
+        """Return the tracks of the selected face, scene by scene (see `tracker.select_track`).
+
+        They do not overlap in time. The list is empty if the video shows no face.
+
+        Raises:
+            InputError: the selector is invalid, or selects none of the faces.
+        """
+        followed: list[Track] = []
+        for candidates in self.scenes():
+            chosen = select_track(candidates, selector, self.frame_size)
+            if chosen is None:
+                logger.info("scene %d: no face matches %s", candidates[0].scene, selector)
+            else:
+                followed += continuations(chosen, candidates)
+        if self.tracks and not followed:
+            raise InputError(
+                f"face {selector!r} matches none of the faces found in the video: use largest, left or right"
+            )
+        return followed
+
+    def everyone(self) -> list[list[Track]]:
+        """Return the tracks of all people but bystanders, in as few lists as possible without overlaps in time."""
+        lists: list[list[Track]] = []
+        for candidates in self.scenes():
+            for person in people_of(candidates):
+                parts = continuations(person, candidates)
+                free = (chosen for chosen in lists if chosen[-1].last_frame < parts[0].frames[0])
+                if (chosen := next(free, None)) is None:
+                    lists.append(parts)
+                else:
+                    chosen += parts
+        return lists
+
+
+def track_faces(
+    frames: Iterable[np.ndarray],
+    detector: FaceDetector,
+    selectors: Sequence[str] = (),
+    batch_size: int = 8,
+    progress: Callable[[int], None] | None = None,
+    interval: int = DETECTION_INTERVAL,
+    frame_size: tuple[int, int] | None = None,
+) -> FaceTracks:
+    """Return the tracks of a video; memory holds one batch of frames and the tracks.
+
+    The frames are read and searched for cuts in a thread of their own.
+
+    Args:
+        frames: uint8 RGB (h, w, 3), all of one size.
+        detector: the face detector.
+        selectors: checked with the first frame, before the long work.
+        batch_size: frames detected together.
+        progress: called with the number of processed frames after each batch.
+        interval: that of `SparseDetector`.
+        frame_size: (w, h) of the video's frames in pixels, to which selectors and tracks refer; by default the size
+            of the given frames, which may be reduced ones.
+
+    Raises:
+        InputError: a selector is invalid.
+    """
+    cuts, tracker, sparse = CutDetector(), FaceTracker(), SparseDetector(detector, interval)
+    with closing(prefetch(((frame, cuts.is_cut(frame)) for frame in frames), _FRAMES_AHEAD)) as marked:
+        for pairs in _batches(marked, batch_size):
+            batch, is_cut = zip(*pairs, strict=True)
+            height, width = batch[0].shape[:2]
+            frame_size = frame_size or (width, height)
+            if tracker.num_frames == 0:
+                for selector in selectors:
+                    select_track([], selector, frame_size)
+            factors = np.array([frame_size[0] / width, frame_size[1] / height])
+            for faces, cut in zip(sparse.detect(batch, is_cut), is_cut, strict=True):
+                tracker.add([_scaled(face, factors) for face in faces], cut)
+            if progress is not None:
+                progress(tracker.num_frames)
+    return FaceTracks(tracker.tracks(), tracker.num_frames, frame_size or (1, 1))
+
+
+def _scaled(face: Detection, factors: np.ndarray) -> Detection:
+    """Return a detection in frames that are larger by factors in x and y; anchors count from pixel centres."""
+    if (factors == 1).all():
+        return face
+    anchors = (face.anchors + 0.5) * factors - 0.5
+    return Detection((face.box * np.tile(factors, 2)).astype(np.float32), face.score, anchors.astype(np.float32))
+
+
+def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+    while batch := list(islice(items, size)):
+        yield batch
