@@ -60,6 +60,7 @@ TASKS = (
         (UNET, "whisper/tiny.pt", "vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
         "the demo weights are used, which are trained on synthetic people only",
     ),
+    Task("ignore music and breath in the speech (--silence)", ("silero-vad",)),
     Task("align faces as published", ("face-alignment",), (), FACE_ALIGNMENT, MTCNN_FALLBACK),
     Task(
         "train the U-Net, stage 2",
