@@ -1,4 +1,4 @@
-"""Create synthetic data: `python -m demo.synthetic dataset|raw|clip|speech|voices --help`."""
+"""Create synthetic data: `python -m demo.synthetic dataset|raw|people|clip|speech|voices --help`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from demo.synthetic.clip import Alignment, Look, TalkingClip, write_video
 from demo.synthetic.clip_set import DatasetConfig, make_dataset
+from demo.synthetic.people_scene import KINDS
+from demo.synthetic.people_set import PeopleConfig, make_people_scenes
 from demo.synthetic.raw import RawConfig, make_raw_videos
 from demo.synthetic.speech import Voice, random_speech, read_wav, speak, write_voices, write_wav
 from latentsync.cli import OneLineParser, run_command
@@ -44,6 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     raw.add_argument("--seconds", type=float, default=6.0)
     raw.add_argument("--seed", type=int, default=0)
     raw.add_argument("--resolution", type=int, default=256, help="resolution of the pipeline; faces are a third larger")
+    people = commands.add_parser("people", help="scenes of two people with turns, voices and ground truth")
+    people.add_argument("--out", type=Path, required=True, help="folder; existing scenes are kept or completed")
+    people.add_argument("--count", type=int, default=5, help="number of scenes")
+    people.add_argument("--seed", type=int, default=0)
+    people.add_argument(
+        "--kind", choices=KINDS, default=None,
+        help="overlap: simultaneous speech; crossing: the people swap sides; cut: a cut in the middle; "
+        "still: one person never speaks; by default all kinds in turn",
+    )  # fmt: skip
+    people.add_argument("--seconds", type=float, default=8.0)
     clip = commands.add_parser("clip", help="one full-frame video with its speech")
     clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
     clip.add_argument("--seed", type=int, default=0)
@@ -81,6 +93,8 @@ def _run(options: argparse.Namespace) -> int:
         make_raw_videos(
             options.out, RawConfig(options.num_good, size, options.seconds, options.seed, options.resolution)
         )
+    elif options.command == "people":
+        make_people_scenes(PeopleConfig(options.out, options.count, options.seed, options.kind, options.seconds))
     elif options.command == "clip":
         check_output_file(options.out, [options.speech] if options.speech else [], suffixes=(".mp4",))
         speech = read_wav(options.speech) if options.speech else None

@@ -1,8 +1,8 @@
-"""Render a person in a scene and a state to pixels."""
+"""Render people in a scene and a state to pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -81,7 +81,7 @@ class Renderer:
 
     def __init__(self, person: Person, scene: Scene, density: float = 100.0) -> None:
         self.person, self.scene = person, scene
-        self._background = draw_background(scene)
+        self._backdrop = Backdrop(scene)
         self._body = draw_body(person, scene, density * 0.7)
         drawn = draw_head(person, scene, density)
         self._head = drawn.layer
@@ -89,7 +89,6 @@ class Renderer:
         self._glasses = draw_glasses(person, density)
         self._mouth = MouthRenderer(person, drawn, density * 1.1)
         self._eyes = [EyeRenderer(person, scene, drawn, density * 1.1, sign) for sign in (-1.0, 1.0)]
-        self._grade = _grade_table(scene)
 
     def render(
         self, state: State, camera: Floats, size: tuple[int, int], frame_size: tuple[int, int] = (512, 512),
@@ -107,9 +106,10 @@ class Renderer:
         Returns:
             RGB uint8 (h, w, 3).
         """
-        camera = _supersampled(camera, supersample)
-        width, height = round(size[0] * supersample), round(size[1] * supersample)
-        image = self._backdrop(camera, (width, height), frame_size)
+        return self._backdrop.render([(self, state)], camera, size, frame_size, supersample)
+
+    def draw(self, image: Bytes, state: State, camera: Floats) -> None:
+        """Draw the person onto an image (h, w, 3) in place, without the scene's background and colour grade."""
         head, body = _chain(camera, state.head), _chain(camera, state.body)
         turn = state.turn
         if self._back_hair is not None:
@@ -123,27 +123,60 @@ class Renderer:
             _put(image, self._glasses, head, turn, None)
         if self._front_hair is not None:
             _put(image, self._front_hair, head, turn, None)
+
+    def _soft_parts(self, state: State) -> tuple[float, float, float]:
+        return state.opening * JAW_DROP, self.person.mouth_y, state.brow
+
+
+class Backdrop:
+    """Background and colour grade of a scene, before which any number of people are rendered.
+
+    Args:
+        scene: what is drawn.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._background = draw_background(scene)
+        self._grade = _grade_table(scene)
+
+    def render(
+        self, people: Sequence[tuple[Renderer, State]], camera: Floats, size: tuple[int, int],
+        frame_size: tuple[int, int] = (512, 512), supersample: float = 2.0,
+    ) -> Bytes:  # fmt: skip
+        """Render one frame of several people; each is in front of those before.
+
+        Args:
+            people: renderers of people in this scene's light, and their states.
+            camera, size, frame_size, supersample: as for `Renderer.render`.
+
+        Returns:
+            RGB uint8 (h, w, 3).
+        """
+        camera = _supersampled(camera, supersample)
+        width, height = round(size[0] * supersample), round(size[1] * supersample)
+        image = self._stretched(camera, (width, height), frame_size)
+        for renderer, state in people:
+            renderer.draw(image, state, camera)
         if supersample > 1:
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        return self._graded(image)
+        return self.graded(image)
 
-    def _backdrop(self, camera: Floats, size: tuple[int, int], frame_size: tuple[int, int]) -> Bytes:
+    def graded(self, image: Bytes) -> Bytes:
+        """Return an RGB image (h, w, 3) with the scene's saturation, gamma and gain."""
+        if abs(self.scene.saturation - 1.0) > 0.01:
+            grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            amount = self.scene.saturation
+            image = np.asarray(cv2.addWeighted(image, amount, grey, 1.0 - amount, 0.0), dtype=np.uint8)
+        return np.asarray(cv2.LUT(image, self._grade), dtype=np.uint8)
+
+    def _stretched(self, camera: Floats, size: tuple[int, int], frame_size: tuple[int, int]) -> Bytes:
         scale = np.array([frame_size[0] / BACKGROUND_SIZE, frame_size[1] / BACKGROUND_SIZE], dtype=np.float32)
         stretch = np.array([[scale[0], 0, 0.5 * scale[0] - 0.5], [0, scale[1], 0.5 * scale[1] - 0.5]], dtype=np.float32)
         matrix = _chain(camera, stretch)
         return np.asarray(
             cv2.warpAffine(self._background, matrix, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8
         )
-
-    def _soft_parts(self, state: State) -> tuple[float, float, float]:
-        return state.opening * JAW_DROP, self.person.mouth_y, state.brow
-
-    def _graded(self, image: Bytes) -> Bytes:
-        if abs(self.scene.saturation - 1.0) > 0.01:
-            grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            amount = self.scene.saturation
-            image = np.asarray(cv2.addWeighted(image, amount, grey, 1.0 - amount, 0.0), dtype=np.uint8)
-        return np.asarray(cv2.LUT(image, self._grade), dtype=np.uint8)
 
 
 def _grade_table(scene: Scene) -> Bytes:

@@ -149,7 +149,7 @@ def random_speech(rng: np.random.Generator, duration_s: float, feminine: bool) -
     pieces, words = [_silence(rng.uniform(0.0, 0.4))], []
     while sum(map(len, pieces)) < num_samples:
         phrase = random_phrase(rng)
-        pieces += [_trim(speak(phrase, voice)), _silence(rng.uniform(0.12, 0.7))]
+        pieces += [trim(speak(phrase, voice)), _silence(rng.uniform(0.12, 0.7))]
         words.append(phrase)
     samples = np.concatenate(pieces)[:num_samples]
     fade = min(800, len(samples))
@@ -170,7 +170,7 @@ def _silence(seconds: float) -> Floats:
     return np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
 
 
-def _trim(samples: Floats) -> Floats:
+def trim(samples: Floats) -> Floats:
     """Remove the silence at both ends of espeak-ng's output."""
     loud = np.flatnonzero(np.abs(samples) > 0.003)
     return samples[loud[0] : loud[-1] + 1] if len(loud) else samples
