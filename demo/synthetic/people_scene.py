@@ -129,9 +129,7 @@ class PeopleScene:
         order = (1 - self.staging.front, self.staging.front)
         for frame in range(self.num_frames) if indices is None else indices:
             people = [(renderers[k], self.states[k][frame]) for k in order]
-            yield backdrops[self.staging.shots[frame]].render(
-                people, camera, self.frame_size, self.frame_size, supersample
-            )
+            yield backdrops[self.staging.shots[frame]].render(people, camera, size, size, supersample)
 
     @cached_property
     def truth(self) -> list[PersonTruth]:
