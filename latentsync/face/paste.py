@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from latentsync.face.align import compose, covered_box, invert, pixel_grid, tall_size, tall_to_square, unit_square
 from latentsync.face.mask import blend_mask, distance_inside
+from latentsync.face.occlusion import keep_weight
 from latentsync.frame_buffers import FrameBuffers
 
 RING_SHARE = 0.06
@@ -104,33 +105,43 @@ class FacePaster(_Paster):
         """(resolution, resolution) float32 weight of the generated pixels, 0 in the kept region."""
         return self._weight[0]
 
-    def paste(self, frame: np.ndarray, generated: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
+    @torch.inference_mode()
+    def paste(
+        self,
+        frame: np.ndarray,
+        generated: torch.Tensor,
+        matrix: np.ndarray,
+        strength: float = 1.0,
+        occluder: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Return a copy of the frame with the generated lower face blended in.
 
         Args:
             frame: (h, w, 3) uint8 RGB.
             generated: (3, resolution, resolution) in [-1, 1].
             matrix: (2, 3) frame to crop, with which the crop was cut.
+            strength: weight of the generated face, 0 to 1, which multiplies that of every pixel.
+            occluder: (h, w) uint8, 255 where something is in front of the face.
 
         Returns:
-            (h, w, 3) uint8; pixels outside the blended area equal the frame's bit for bit.
+            (h, w, 3) uint8; pixels outside the blended area, and those that are 255 in `occluder`, equal the frame's
+            bit for bit.
         """
-        return self.paste_batch([frame], generated[None], matrix[None])[0]
+        generated = generated.to(self.device, torch.float32).clamp(-1, 1)
+        result = self._buffers.copy(frame)
+        if strength > 0:
+            self._blend(result, generated, np.asarray(matrix, dtype=np.float64), strength, occluder)
+        return result
 
-    @torch.inference_mode()
     def paste_batch(
         self, frames: Sequence[np.ndarray], generated: torch.Tensor, matrices: np.ndarray
     ) -> list[np.ndarray]:
         """`paste` for n frames: generated (n, 3, resolution, resolution), matrices (n, 2, 3)."""
-        generated = generated.to(self.device, torch.float32).clamp(-1, 1)
-        results = []
-        for frame, crop, matrix in zip(frames, generated, matrices, strict=True):
-            result = self._buffers.copy(frame)
-            self._blend(result, crop, np.asarray(matrix, dtype=np.float64))
-            results.append(result)
-        return results
+        return [self.paste(*each) for each in zip(frames, generated, matrices, strict=True)]
 
-    def _blend(self, frame: np.ndarray, crop: torch.Tensor, matrix: np.ndarray) -> None:
+    def _blend(
+        self, frame: np.ndarray, crop: torch.Tensor, matrix: np.ndarray, strength: float, occluder: np.ndarray | None
+    ) -> None:
         """Blend one crop into the frame in place."""
         x0, y0, x1, y1 = self._box
         to_frame = compose(invert(matrix), _translation(x0, y0))
@@ -141,6 +152,11 @@ class FacePaster(_Paster):
         pixels, weight = self._shrunk(crop, matrix)
         face = F.grid_sample(pixels[None], grid, mode="bicubic", padding_mode="border", align_corners=False)[0]
         share = F.grid_sample(weight[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+        if strength < 1:
+            share.mul_(strength)
+        if occluder is not None:
+            face_side = self.resolution / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+            share.mul_(1 - torch.from_numpy(keep_weight(occluder, box, face_side)).to(self.device))
         _blend_into(frame, box, face.add_(1).mul_(127.5).clamp_(0, 255), share, round_down=False)
 
     def _shrunk(self, crop: torch.Tensor, matrix: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
