@@ -17,7 +17,7 @@ _CROP_SIDE = 256
 _IS_FACE = 0.5
 
 _INNER_CENTRE, _INNER_AXES = (128, 152), (58, 74)
-"""Ellipse (x, y) in the network's crop from below the eyes to the chin: it shows only the face and what is before it."""
+"""Ellipse (x, y) in the crop from below the eyes to the chin: it shows only the face and what is before it."""
 
 _SMALLEST_SHARE = 0.01
 """Share of that ellipse from which something in it counts as an occluder."""
