@@ -55,9 +55,9 @@ def psnr_db(image: Tensor, reference: Tensor, peak: float) -> float:
 @torch.inference_mode()
 def measure(pipeline: LipsyncPipeline, job: LipsyncJob) -> list[dict[str, float]]:
     """Return the rows of the table."""
-    plan = pipeline.find_face(job)
-    chunks = list(pipeline.encode(job, pipeline.align(job, plan, pipeline.find_intervals(job, plan))))
-    features = WhisperFeatures(pipeline.audio_encoder, job.samples)
+    (person,) = pipeline.find_people(job)
+    chunks = list(pipeline.encode(job, pipeline.align(job, person, pipeline.read(job, len(person.plan)))))
+    features = WhisperFeatures(pipeline.audio_encoder, person.voice.samples)
     num_latents, resolution = pipeline.synthesizer.codec.latent_channels, pipeline.resolution
     in_mouth = FacePaster(resolution, pipeline.device).weight > 0.5
 

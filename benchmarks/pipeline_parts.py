@@ -150,7 +150,7 @@ def parts_counted(pipeline: LipsyncPipeline, clock: PartClock) -> Iterator[None]
     """Attribute the calls of every part of a pipeline to the clock while open; its results are unchanged."""
     codec, unet = pipeline.synthesizer.codec, pipeline.synthesizer.unet
     places: list[tuple[Any, str, str, bool, bool]] = [
-        (pipeline, "find_face", "faces", False, False),
+        (pipeline, "find_people", "faces", False, False),
         (reader, "read_frame", "read", False, False),
         (VideoReader, "_finish", "read", False, True),
         (VideoReader, "close", "read", False, True),

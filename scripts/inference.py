@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
-from latentsync.errors import LatentSyncError
+from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.probe import probe_ahead
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
+from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
+from latentsync.pipelines.voices import Voice, Voices
 from latentsync.recipes.lipsync_arguments import (
     ChosenPipeline,
     add_device_arguments,
@@ -43,7 +45,18 @@ def build_parser() -> argparse.ArgumentParser:
     add("--video_path", type=Path, default=DEMO_VIDEO, help="source video (default: that of the demo)")
     add("--audio_path", type=Path, default=DEMO_AUDIO, help="driving audio (default: that of the demo)")
     add("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result (default: %(default)s)")
-    add("--list", type=Path, help="CSV with video_path,audio_path,video_out_path[,preset][,adapted]: one job per line")
+    add(
+        "--face_audio",
+        action="append",
+        metavar="FACE=FILE",
+        help="speech of one person, such as left=a.wav; may be repeated, instead of --audio_path and --face",
+    )
+    add("--sound", type=Path, help="sound of the result (default: the speech, that of several people mixed)")
+    add(
+        "--list",
+        type=Path,
+        help="CSV with video_path,audio_path,video_out_path[,preset][,adapted][,face][,sound]: one job per line",
+    )
     add("--temp_dir", type=Path, help="folder for temporary files (default: that of the system)")
     add("--dry_run", action="store_true", help="check files, weights and options, and stop")
     add_weight_arguments(
@@ -54,6 +67,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_device_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def chosen_voices(arguments: argparse.Namespace) -> Voices:
+    """Return the speech of the command line.
+
+    Raises:
+        InputError: a voice is not FACE=FILE, two are of one person, or other options contradict them.
+    """
+    if not arguments.face_audio:
+        return Voices((Voice(arguments.face, arguments.audio_path),), arguments.sound)
+    if arguments.audio_path != DEMO_AUDIO or arguments.face != LipsyncOptions.face:
+        raise InputError("--face_audio names people and their speech: leave --face and --audio_path out")
+    return Voices.parse(arguments.face_audio, sound=arguments.sound)
 
 
 class FrameBars:
@@ -94,17 +120,17 @@ def load(chosen: ChosenPipeline) -> LipsyncPipeline:
 
 def run_one(arguments: argparse.Namespace) -> int:
     """Generate one video and print the report, or only check that it can be generated."""
-    video, audio, out = arguments.video_path, arguments.audio_path, arguments.video_out_path
-    probe_ahead(video, audio)
+    video, voices, out = arguments.video_path, chosen_voices(arguments), arguments.video_out_path
+    probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
     outputs = LipsyncOutputs.of(out, chosen.options.compare)
-    job = check_job(video, audio, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
+    job = check_job(video, voices, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
     pipeline = load(chosen)
     if arguments.dry_run:
         print(description(job))
         print("1 of 1 can begin; nothing was written")
         return 0
-    report = _generate_with_bars(pipeline, chosen, arguments.temp_dir)(video, audio, out)
+    report = _generate_with_bars(pipeline, chosen, arguments.temp_dir)(video, voices, out)
     print("\n".join(report.lines()))
     if chosen.weights.is_demo and video != DEMO_VIDEO:
         print("the demo weights are trained on synthetic people only: on a real face the mouth looks artificial")
@@ -116,7 +142,9 @@ def run_list(arguments: argparse.Namespace) -> int:
     from latentsync.recipes.lipsync import result_settings  # imports torch, which --help does without
 
     chosen = ChosenPipeline.of(arguments)
-    jobs = read_jobs(arguments.list, chosen.options.compare, chosen.files())
+    if arguments.face_audio or arguments.sound:
+        raise InputError("a list names speech and sound itself: leave --face_audio and --sound out")
+    jobs = read_jobs(arguments.list, chosen.options.compare, chosen.files(), chosen.options.face)
     choices = {None: chosen} | {key: _chosen_by(key, arguments) for key in map(_choice_key, jobs) if any(key)}
 
     def choice_of(job: VideoJob) -> ChosenPipeline:
@@ -125,7 +153,8 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     def check(job: VideoJob) -> CheckedJob:
         outputs, files = job_outputs(job, chosen.options.compare), choice_of(job).files()
-        return check_job(job.video, job.audio, outputs, chosen.options.video_fps, arguments.temp_dir, files)
+        voices = Voices.of(job.audio, chosen.options.face)
+        return check_job(job.video, voices, outputs, chosen.options.video_fps, arguments.temp_dir, files)
 
     networks = LoadedNetworks()
     if arguments.dry_run:
@@ -194,15 +223,16 @@ def _chosen_by(key: tuple[str | None, Path | None], arguments: argparse.Namespac
 
 def description(job: CheckedJob) -> str:
     """Return a line of a dry run: inputs and output of a job."""
-    video, audio = job.video, job.audio
+    video = job.video
     size = f"{video.width} x {video.height}, {float(video.fps):g} fps, {video.duration_s:.1f} s"
-    return f"{job.outputs.video}: from {video.path} ({size}) and {audio.path} ({audio.duration_s:.1f} s)"
+    speech = ", ".join(f"{audio.path} ({audio.duration_s:.1f} s)" for audio in job.speeches)
+    return f"{job.outputs.video}: from {video.path} ({size}) and {speech}"
 
 
 def _generate_with_bars(pipeline: LipsyncPipeline, chosen: ChosenPipeline, temp_dir: Path | None) -> Pipeline:
     """Return a function that generates one video and shows progress bars."""
 
-    def generate(video: Path, audio: Path, out: Path) -> LipsyncReport:
+    def generate(video: Path, audio: Path | Voices, out: Path) -> LipsyncReport:
         bars = FrameBars()
         try:
             return pipeline(video, audio, out, chosen.options, temp_dir=temp_dir, progress=bars)

@@ -123,14 +123,15 @@ def probe_audio(path: str | Path) -> AudioInfo:
     )
 
 
-def probe_ahead(video: Path, audio: Path) -> list[Thread]:
-    """Probe both files in the returned threads; `probe_video` and `probe_audio` use the results, or raise the error."""
+def probe_ahead(video: Path, *audio: Path) -> list[Thread]:
+    """Probe the files in the returned threads; `probe_video` and `probe_audio` use the results, or raise the error."""
 
     def probe(function: Callable[[Path], object], path: Path) -> None:
         with suppress(LatentSyncError, OSError):
             function(path)
 
-    threads = [Thread(target=probe, args=pair, daemon=True) for pair in ((probe_video, video), (probe_audio, audio))]
+    pairs = [(probe_video, video), *((probe_audio, path) for path in audio)]
+    threads = [Thread(target=probe, args=pair, daemon=True) for pair in pairs]
     for thread in threads:
         thread.start()
     return threads

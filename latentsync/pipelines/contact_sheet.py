@@ -32,16 +32,18 @@ class ContactSheet:
         self._resolution = resolution
         self._tiles: list[Image.Image] = []
 
-    def add(self, index: int, source: np.ndarray, result: np.ndarray, matrix: np.ndarray | None) -> None:
+    def add(self, index: int, source: np.ndarray, result: np.ndarray, matrices: Sequence[np.ndarray]) -> None:
         """Add frame `index` if it is one of the columns.
 
         Args:
             index: frame number in the result.
             source, result: (h, w, 3) uint8.
-            matrix: (2, 3) frame to crop; None for a frame without the face, which is shown in full.
+            matrices: (2, 3) frame to crop, one for each generated face; they are shown in turn. A frame without a face
+                is shown in full.
         """
         if index not in self._indices:
             return
+        matrix = matrices[len(self._tiles) % len(matrices)] if matrices else None
         rows, columns = self._visible_region(source.shape, matrix)
         tile = Image.new("RGB", (TILE_WIDTH, 2 * TILE_HEIGHT))
         for row, frame in enumerate((source, result)):

@@ -15,12 +15,14 @@ from threading import Event
 import numpy as np
 from PIL import Image
 
+from latentsync.audio.sample_source import SampleSource
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.media.audio_samples import AudioSamples, check_finite_samples
+from latentsync.media.audio_samples import check_finite_samples
 from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_streams, probe_video
 from latentsync.media.writer import COPIED_CODECS, MADE_BY, VideoWriter
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.video_maker import is_record
+from latentsync.pipelines.voices import Voices
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.output_file import check_no_inputs, check_writable
 
@@ -34,7 +36,7 @@ Progress = Callable[[str, float, int], None]
 
 FrameCallback = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], None]
 """Called for every finished frame, in order: index in the result, source and result (h, w, 3) uint8, and the (2, 3)
-matrix from frame to face crop, None for an unchanged frame."""
+matrix from frame to face crop, of several people that of the first, None for an unchanged frame."""
 
 
 class Cancelled(Exception):
@@ -104,11 +106,32 @@ class LipsyncOutputs:
 
 @dataclass(frozen=True)
 class CheckedJob:
-    """A job that can start: its probed inputs and its outputs."""
+    """A job that can start: its probed inputs and its outputs.
+
+    Attributes:
+        video: source video.
+        speeches: driving audio of each voice.
+        outputs: files to write.
+    """
 
     video: VideoInfo
-    audio: AudioInfo
+    speeches: tuple[AudioInfo, ...]
     outputs: LipsyncOutputs
+
+
+@dataclass(frozen=True)
+class OpenVoice:
+    """A voice whose speech is decoded.
+
+    Attributes:
+        face: selector of the person.
+        speech: the speech as given by the user.
+        samples: the speech at 16 kHz, followed by silence up to the end of the result.
+    """
+
+    face: str
+    speech: Path
+    samples: SampleSource
 
 
 @dataclass(frozen=True)
@@ -117,8 +140,9 @@ class LipsyncJob:
 
     Attributes:
         video: source video.
-        audio: driving audio, as given by the user.
-        samples: the driving audio at 16 kHz.
+        voices: speech of each person.
+        sound: audio file with the sound of the result.
+        duration_s: length of that sound in the result.
         outputs: files to write.
         staged: temporary files that become the outputs together.
         folder: folder for temporary files.
@@ -131,8 +155,9 @@ class LipsyncJob:
     """
 
     video: VideoInfo
-    audio: Path
-    samples: AudioSamples
+    voices: tuple[OpenVoice, ...]
+    sound: Path
+    duration_s: float
     outputs: LipsyncOutputs
     staged: StagedFiles
     folder: Path
@@ -144,15 +169,15 @@ class LipsyncJob:
     cancelled: Event = field(default_factory=Event)
 
     def open_writer(self, path: Path, width: int, comment: str | None = None) -> VideoWriter:
-        """Return a writer for an output video of the source's height, with the driving audio."""
+        """Return a writer for an output video of the source's height, with the sound of the result."""
         return VideoWriter(
             path,
             width,
             self.video.height,
             self.fps,
             crf=self.options.crf,
-            audio_path=self.audio,
-            audio_duration_s=self.samples.duration_s,
+            audio_path=self.sound,
+            audio_duration_s=self.duration_s,
             staged_path=self.staged.path_of(path),
             comment=comment,
         )
@@ -160,7 +185,7 @@ class LipsyncJob:
 
 def check_job(
     video: Path,
-    audio: Path,
+    voices: Voices,
     outputs: LipsyncOutputs,
     video_fps: str = "25",
     temp_dir: Path | None = None,
@@ -170,7 +195,7 @@ def check_job(
 
     Args:
         video: source video.
-        audio: driving audio, or a video with an audio stream.
+        voices: speech and sound.
         outputs: files that the job writes.
         video_fps: frame rate of the result, ``25`` or ``source``.
         temp_dir: parent folder for temporary files; None for the system default.
@@ -179,14 +204,16 @@ def check_job(
     Raises:
         InputError: an input or an output cannot be used.
     """
-    video_info, audio_info = probe_video(video), probe_audio(audio)
+    video_info, speeches = probe_video(video), tuple(probe_audio(path) for path in voices.speeches)
     fps = video_info.fps if video_fps == "source" else Fraction(video_fps)
-    if audio_info.duration_s > 0:
-        check_length(audio, audio_info.duration_s, round(audio_info.duration_s * fps))
-    check_finite_samples(audio_info)
-    outputs.check((video, audio, *also_read))
+    longest = max(speeches, key=lambda speech: speech.duration_s)
+    if all(speech.duration_s > 0 for speech in speeches):
+        check_length(longest.path, longest.duration_s, round(longest.duration_s * fps))
+    for audio in (*speeches, *([] if voices.sound is None else [probe_audio(voices.sound)])):
+        check_finite_samples(audio)
+    outputs.check((video, *voices.files(), *also_read))
     _check_temp_dir(temp_dir)
-    return CheckedJob(video_info, audio_info, outputs)
+    return CheckedJob(video_info, speeches, outputs)
 
 
 def check_length(audio: Path, duration_s: float, num_frames: int) -> None:

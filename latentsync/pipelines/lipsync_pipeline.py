@@ -1,9 +1,14 @@
 """The lip-sync pipeline: source video and driving audio in, the video with matching lip motion out.
 
-Two passes over the video. The first detects and tracks the face and keeps a few numbers per frame. The second
+Two passes over the video. The first detects and tracks the faces and keeps a few numbers per frame. The second
 generates the mouth:
 
     read -> align -> encode -> denoise -> decode -> paste -> write
+            |                                           |
+            └────────── once for every person ──────────┘
+
+Every person is a filter on the stream of frames: several people are dubbed in one pass and one encode. Crops are cut
+from the source, and pasted into the result of the person before.
 
 The stages of the second pass are generators. Reading, aligning, the networks, pasting and writing run concurrently,
 each in its own thread (`prefetch`), and are connected by bounded queues: memory holds a few windows of frames, whatever
@@ -18,11 +23,11 @@ from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from latentsync.audio.padded_samples import PaddedSamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
@@ -32,25 +37,29 @@ from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan
 from latentsync.face.paste import FacePaster, PublishedPaster
 from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.mixing import mix_audio
 from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
-from latentsync.pipelines.face_pass import find_face
+from latentsync.pipelines.face_pass import find_tracks
 from latentsync.pipelines.lipsync_job import (
     Cancelled,
     FrameCallback,
     LipsyncJob,
     LipsyncOutputs,
+    OpenVoice,
     Progress,
     check_job,
     check_length,
 )
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
-from latentsync.pipelines.report import LipsyncReport, peak_device_memory_mb, peak_memory_mb
+from latentsync.pipelines.people import Person, select_people
+from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
-from latentsync.pipelines.window_stages import Chunk, Window, decode_windows, denoise_windows, encode_windows
+from latentsync.pipelines.voices import EVERYONE, Voices
+from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
 from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
 from latentsync.prefetch import prefetch
 from latentsync.storage.atomic import StagedFiles
@@ -68,24 +77,18 @@ MatrixOf = Callable[[int], np.ndarray]
 """Return the (2, 3) matrix from frame to crop for the next frame of an interval, given its index in the source."""
 
 
-class PastedFrame(NamedTuple):
-    """A frame of the source and of the result, and the (2, 3) matrix to the face crop, None for an unchanged frame."""
-
-    source: np.ndarray
-    result: np.ndarray
-    matrix: np.ndarray | None
-
-
 class LipsyncPipeline:
-    """Pipeline for lip-syncing one face of a video to driving audio.
+    """Pipeline for lip-syncing faces of a video to driving audio.
 
     `__call__` runs all steps. They can also be called one by one:
 
         with pipeline.open_job("face.mp4", "speech.wav", "result.mp4") as job:
-            plan = pipeline.find_face(job)
-            chunks = pipeline.align(job, plan, pipeline.find_intervals(job, plan))
-            latents = pipeline.denoise(job, pipeline.encode(job, chunks))
-            frames = pipeline.paste(job, pipeline.decode(job, latents))
+            people = pipeline.find_people(job)
+            frames = pipeline.read(job, len(people[0].plan))
+            for person in people:
+                chunks = pipeline.encode(job, pipeline.align(job, person, frames))
+                latents = pipeline.denoise(job, person, chunks)
+                frames = pipeline.paste(job, pipeline.decode(job, latents))
             pipeline.write(job, frames)
 
     Args:
@@ -130,18 +133,18 @@ class LipsyncPipeline:
     def __call__(
         self,
         video_path: Path | str,
-        audio_path: Path | str,
+        audio_path: Path | str | Voices,
         video_out_path: Path | str,
         options: LipsyncOptions | None = None,
         temp_dir: Path | str | None = None,
         progress: Progress | None = None,
         frame_callback: FrameCallback | None = None,
     ) -> LipsyncReport:
-        """Generate the video, as long as the driving audio, and a contact sheet beside it.
+        """Generate the video, as long as the longest driving audio, and a contact sheet beside it.
 
         Args:
             video_path: source video; its own audio is ignored.
-            audio_path: driving audio, or a video with an audio stream.
+            audio_path: driving audio, or a video with an audio stream; or the speech of several people.
             video_out_path: the result (.mp4, .mov or .mkv); it appears only when it is complete.
             options: see `LipsyncOptions`.
             temp_dir: parent of a folder for temporary files, which is removed at the end.
@@ -161,18 +164,17 @@ class LipsyncPipeline:
             naming_memory_errors("lip-sync", self.device, remedy),
         ):
             started = time.monotonic()
-            plan = self.find_face(job)
+            people = self.find_people(job)
             detected = time.monotonic()
-            intervals = self.find_intervals(job, plan)
-            chunks = self.align(job, plan, intervals)
-            latents = self.denoise(job, self.encode(job, chunks))
-            frames = self.paste(job, self.decode(job, latents))
+            frames = self.read(job, len(people[0].plan))
+            for person in people:
+                frames = self.dub(job, person, frames, reports_progress=person is people[-1])
             extra_files = self.write(job, frames)
             return LipsyncReport(
                 video=job.outputs.video,
                 extra_files=extra_files,
                 num_frames=job.num_frames,
-                intervals=intervals,
+                people=[PersonReport(each.name, each.voice.speech, self.find_intervals(job, each)) for each in people],
                 fps=float(job.fps),
                 detection_seconds=detected - started,
                 synthesis_seconds=time.monotonic() - detected,
@@ -184,7 +186,7 @@ class LipsyncPipeline:
     def open_job(
         self,
         video_path: Path | str,
-        audio_path: Path | str,
+        audio_path: Path | str | Voices,
         video_out_path: Path | str,
         options: LipsyncOptions | None = None,
         temp_dir: Path | str | None = None,
@@ -197,23 +199,40 @@ class LipsyncPipeline:
         """
         options = options or LipsyncOptions()
         self.check_options(options)
-        audio, outputs = Path(audio_path), LipsyncOutputs.of(Path(video_out_path), options.compare)
+        voices, outputs = Voices.of(audio_path, options.face), LipsyncOutputs.of(Path(video_out_path), options.compare)
         temp_dir = None if temp_dir is None else Path(temp_dir)
-        video = check_job(Path(video_path), audio, outputs, options.video_fps, temp_dir).video
-        fps = Fraction(self.model_fps) if options.video_fps == "25" else video.fps
+        checked = check_job(Path(video_path), voices, outputs, options.video_fps, temp_dir)
+        fps = Fraction(self.model_fps) if options.video_fps == "25" else checked.video.fps
         with (
             temporary_folder(temp_dir) as folder,
             # the video last: once it exists, all its files exist
             StagedFiles([*outputs.beside(), outputs.video]) as staged,
-            AudioSamples.decode(audio, folder) as samples,
+            ExitStack() as stack,
         ):
-            num_frames = round(samples.duration_s * fps)
+            decoded = {
+                path: stack.enter_context(AudioSamples.decode(path, folder)) for path in dict.fromkeys(voices.speeches)
+            }
+            longest = max(decoded.values(), key=lambda samples: samples.num_samples)
+            num_frames = round(longest.duration_s * fps)
             if options.exact:
-                num_frames = published_length(samples.num_samples, self.model_fps)
-            check_length(audio, samples.duration_s, num_frames)
-            progress = progress or _ignore_progress
+                num_frames = published_length(longest.num_samples, self.model_fps)
+            check_length(voices.speeches[0], longest.duration_s, num_frames)
             yield LipsyncJob(
-                *(video, audio, samples, outputs, staged, folder, options, fps, num_frames, progress, frame_callback)
+                video=checked.video,
+                voices=tuple(
+                    OpenVoice(voice.face, voice.speech, PaddedSamples(decoded[voice.speech], longest.num_samples))
+                    for voice in voices.voices
+                ),
+                sound=_sound(voices, folder),
+                duration_s=longest.duration_s,
+                outputs=outputs,
+                staged=staged,
+                folder=folder,
+                options=options,
+                fps=fps,
+                num_frames=num_frames,
+                progress=progress or _ignore_progress,
+                frame_callback=frame_callback,
             )
 
     def check_options(self, options: LipsyncOptions) -> None:
@@ -225,60 +244,78 @@ class LipsyncPipeline:
         if options.exact and self.exact_detector is None:
             raise CheckpointError(NO_EXACT_DETECTOR)
 
-    def find_face(self, job: LipsyncJob) -> FacePlan:
-        """Detect and track the face (first pass); return its anchors in every source frame that is needed.
+    def find_people(self, job: LipsyncJob) -> list[Person]:
+        """Detect and track the faces (first pass); return the people to generate.
 
         Raises:
-            InputError: no face is found.
+            InputError: no face is found, or a voice belongs to nobody.
         """
-        detector = self.exact_detector if job.options.exact else self.detector
+        exact = job.options.exact
+        detector = self.exact_detector if exact else self.detector
         assert detector is not None  # see check_options
-        return find_face(
+        found = find_tracks(
             job.video,
             job.fps,
             detector,
-            job.options.face,
+            [voice.face for voice in job.voices if voice.face != EVERYONE],
             job.num_frames,
-            job.options.exact,
+            exact,
             lambda done, total: job.progress("faces", done, total),
         )
+        return select_people(found, job.voices, job.fps, exact)
 
-    def find_intervals(self, job: LipsyncJob, plan: FacePlan) -> list[FaceInterval]:
+    def find_intervals(self, job: LipsyncJob, person: Person) -> list[FaceInterval]:
         """Split the result into parts with and without the face; published windows continue across cuts."""
-        exact = job.options.exact
+        exact, plan = job.options.exact, person.plan
         segments = np.minimum(plan.segment, 0) if exact else plan.segment
         return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), exact))
 
-    def align(self, job: LipsyncJob, plan: FacePlan, intervals: list[FaceInterval]) -> Generator[Chunk, None, None]:
-        """Read the source again and crop the face: yield windows of aligned crops, and frames without the face."""
-        start_interval = interval_matrices(plan, self.resolution, job.options.exact)
-        with (
-            PingPongReader(
-                *(job.video.path, job.fps, len(plan), job.num_frames, job.folder), repeat_turns=job.options.exact
-            ) as reader,
-            closing(prefetch(iter(reader), DECODED_AHEAD)) as frames,
-        ):
-            for interval in intervals:
+    def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:
+        """Read the source again, in the order of the result.
+
+        Args:
+            job: the job.
+            num_source_frames: number of frames counted in the first pass.
+        """
+        with PingPongReader(
+            *(job.video.path, job.fps, num_source_frames, job.num_frames, job.folder), repeat_turns=job.options.exact
+        ) as reader:
+            for index, frame in reader:
+                yield JobFrame(index, frame, frame)
+
+    def dub(
+        self, job: LipsyncJob, person: Person, frames: Generator[JobFrame, None, None], reports_progress: bool = True
+    ) -> Generator[JobFrame, None, None]:
+        """Generate the mouth of one person: yield the frames with it."""
+        chunks = self.encode(job, self.align(job, person, frames))
+        return self.paste(job, self.decode(job, self.denoise(job, person, chunks, reports_progress)))
+
+    def align(
+        self, job: LipsyncJob, person: Person, frames: Generator[JobFrame, None, None]
+    ) -> Generator[Chunk, None, None]:
+        """Crop the face: yield windows of aligned crops, and frames without the face."""
+        start_interval = interval_matrices(person.plan, self.resolution, job.options.exact)
+        with closing(prefetch(frames, DECODED_AHEAD)) as ahead:
+            for interval in self.find_intervals(job, person):
                 if interval.has_face:
-                    yield from self._align_interval(job, interval, frames, start_interval())
+                    yield from self._align_interval(job, interval, ahead, start_interval())
                 else:
-                    for _, frame in islice(frames, len(interval)):
+                    for frame in islice(ahead, len(interval)):
                         yield Chunk([frame])
 
     def _align_interval(
-        self, job: LipsyncJob, interval: FaceInterval, frames: Iterator[tuple[int, np.ndarray]], matrix_of: MatrixOf
+        self, job: LipsyncJob, interval: FaceInterval, frames: Iterator[JobFrame], matrix_of: MatrixOf
     ) -> Generator[Chunk, None, None]:
         """Yield the windows of one interval; every frame is cropped once."""
         options = job.options
         crop = crop_faces_as_published if options.exact else crop_faces
         num_read = 0
         for span in plan_windows(len(interval), self.num_frames, options.overlap_frames, options.exact):
-            indexed = list(islice(frames, span.stop - num_read))
-            if len(indexed) != span.stop - num_read:
+            new = list(islice(frames, span.stop - num_read))
+            if len(new) != span.stop - num_read:
                 raise InputError(f"{job.video.path} has fewer frames on second reading: is it still being written?")
-            new = [frame for _, frame in indexed]
-            matrices = np.stack([matrix_of(index) for index, _ in indexed])
-            crops = crop(new, matrices, self.resolution, self.device)
+            matrices = np.stack([matrix_of(frame.index) for frame in new])
+            crops = crop([frame.source for frame in new], matrices, self.resolution, self.device)
             window = Window(interval.start + span.start, crops, num_read - span.start, span.settled - span.start)
             num_read = span.stop
             yield Chunk(new, window, matrices)
@@ -288,15 +325,21 @@ class LipsyncPipeline:
         with closing(prefetch(chunks, 1)) as ahead:
             yield from encode_windows(self.synthesizer, ahead, job.options)
 
-    def denoise(self, job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
-        """Generate the latents of each window, `batch_windows` of them per forward pass."""
+    def denoise(
+        self, job: LipsyncJob, person: Person, chunks: Generator[Chunk, None, None], reports_progress: bool = True
+    ) -> Generator[Chunk, None, None]:
+        """Generate the latents of each window, `batch_windows` of them per forward pass.
+
+        Of several people the last one reports progress, whose windows come last.
+        """
 
         def report(num_frames: float) -> None:
             if job.cancelled.is_set():
                 raise Cancelled
-            job.progress("lips", num_frames, job.num_frames)
+            if reports_progress:
+                job.progress("lips", num_frames, job.num_frames)
 
-        features = WhisperFeatures(self.audio_encoder, job.samples, job.options.exact)
+        features = WhisperFeatures(self.audio_encoder, person.voice.samples, job.options.exact)
         with closing(_stage(job, chunks)) as encoded:
             yield from denoise_windows(self.synthesizer, encoded, features, job.fps, job.options, report)
 
@@ -305,23 +348,24 @@ class LipsyncPipeline:
         with closing(_stage(job, chunks)) as denoised:
             yield from decode_windows(self.synthesizer, denoised, job.options)
 
-    def paste(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[PastedFrame, None, None]:
+    def paste(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[JobFrame, None, None]:
         """Paste the generated crops into their frames; yield the frames in order."""
         build_paster = PublishedPaster if job.options.exact else FacePaster
         paster = build_paster(self.resolution, self.device)
-        pending: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        pending: deque[tuple[JobFrame, np.ndarray]] = deque()
         with closing(prefetch(chunks, 1)) as ahead:
             for chunk in ahead:
                 if chunk.generated is None or chunk.matrices is None:
-                    yield from (PastedFrame(frame, frame, None) for frame in chunk.frames)
+                    yield from chunk.frames
                     continue
                 pending.extend(zip(chunk.frames, chunk.matrices, strict=True))
                 for crop in chunk.generated:
                     frame, matrix = pending.popleft()
-                    yield PastedFrame(frame, paster.paste(frame, crop, matrix), matrix)
+                    result = paster.paste(frame.result, crop, matrix)
+                    yield JobFrame(frame.index, frame.source, result, (*frame.matrices, matrix))
 
-    def write(self, job: LipsyncJob, frames: Iterator[PastedFrame]) -> list[Path]:
-        """Encode the result with the driving audio; return the files written beside it."""
+    def write(self, job: LipsyncJob, frames: Iterator[JobFrame]) -> list[Path]:
+        """Encode the result with its sound; return the files written beside it."""
         sheet = ContactSheet(job.num_frames, self.resolution)
         with ExitStack() as stack:
             comparison = None
@@ -329,13 +373,13 @@ class LipsyncPipeline:
                 comparison = stack.enter_context(job.open_writer(job.outputs.comparison, 2 * job.video.width, MADE_BY))
             writer = stack.enter_context(job.open_writer(job.outputs.video, job.video.width))
             ahead = stack.enter_context(closing(prefetch(frames, DECODED_AHEAD, stop=job.cancelled)))
-            for i, (source, result, matrix) in enumerate(ahead):
+            for i, (_, source, result, matrices) in enumerate(ahead):
                 writer.write(result)
                 if comparison is not None:
                     comparison.write(np.concatenate((source, result), axis=1))
-                sheet.add(i, source, result, matrix)
+                sheet.add(i, source, result, matrices)
                 if job.frame_callback is not None:
-                    job.frame_callback(i, source, result, matrix)
+                    job.frame_callback(i, source, result, matrices[0] if matrices else None)
                 job.progress("lips", i + 1, job.num_frames)
         try:
             sheet.write(job.staged.path_of(job.outputs.sheet))
@@ -373,6 +417,14 @@ def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> C
 def _stage(job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
     """Run a stage of the networks in a thread of its own if the job has concurrent stages, else within the next."""
     return prefetch(chunks, 1) if job.options.concurrent_stages else chunks
+
+
+def _sound(voices: Voices, folder: Path) -> Path:
+    """Return the audio file with the sound of the result; speech of several people is mixed."""
+    if voices.sound is not None:
+        return voices.sound
+    speeches = list(dict.fromkeys(voices.speeches))
+    return speeches[0] if len(speeches) == 1 else mix_audio(speeches, folder)
 
 
 def _ignore_progress(stage: str, done: float, total: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from latentsync.errors import ConfigError
 from latentsync.face.tracker import parse_selector
 from latentsync.models.batch_size import BATCH_SIZE
+from latentsync.pipelines.voices import EVERYONE
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ class LipsyncOptions:
             CUDA card, in a stream of its own, which needs more memory; does not affect the result.
         video_fps: frame rate of the result, ``25`` or ``source``.
         crf: x264 constant rate factor, 0 (lossless) to 51.
-        face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, or ``x,y`` in pixels.
+        face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels, or
+            ``all``: every face says the same. Ignored where `voices.Voices` name people.
         compare: also write a video with source and result side by side.
         exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
             the values in `PUBLISHED`.
@@ -95,10 +97,13 @@ class LipsyncOptions:
             _check_range("batch_size", self.batch_windows, 1, MAX_BATCH_WINDOWS)
         _check_range("vae_batch_size", self.vae_batch_size, 1, 1024)
         _check_range("crf", self.crf, 0, 51)
-        parse_selector(self.face)
+        if self.face != EVERYONE:
+            parse_selector(self.face)
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_choice("timestep_spacing", self.timestep_spacing, TIMESTEP_SPACINGS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
+        if self.exact and self.face == EVERYONE:
+            raise ConfigError(f"face is {EVERYONE}, which contradicts exact: choose one face, or omit exact")
         if self.exact:
             for name, published in PUBLISHED.items():
                 _check_published(name, getattr(self, name), published)

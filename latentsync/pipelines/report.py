@@ -6,6 +6,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,35 @@ MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True)
+class PersonReport:
+    """What was done with one person.
+
+    Attributes:
+        name: selector or number of the person.
+        speech: driving audio.
+        intervals: parts of the result with and without the face.
+    """
+
+    name: str
+    speech: Path
+    intervals: Sequence[FaceInterval]
+
+    @property
+    def num_synced(self) -> int:
+        """Number of frames with a generated mouth."""
+        return sum(len(interval) for interval in self.intervals if interval.has_face)
+
+    def values(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {
+            "name": self.name,
+            "speech": self.speech.name,
+            "num_synced": self.num_synced,
+            "runs": [asdict(interval) for interval in self.intervals],
+        }
+
+
+@dataclass(frozen=True)
 class LipsyncReport:
     """Report of one finished job.
 
@@ -25,7 +55,7 @@ class LipsyncReport:
         video: the result.
         extra_files: files written beside it.
         num_frames: frames of the result.
-        intervals: parts of the result with and without the followed face.
+        people: what was done with each person.
         fps: frames per second of the result.
         detection_seconds, synthesis_seconds: wall-clock time of the two passes over the video.
         peak_memory_mb: peak resident memory of this process, in MiB.
@@ -35,7 +65,7 @@ class LipsyncReport:
     video: Path
     extra_files: Sequence[Path]
     num_frames: int
-    intervals: Sequence[FaceInterval]
+    people: Sequence[PersonReport]
     fps: float
     detection_seconds: float
     synthesis_seconds: float
@@ -46,6 +76,11 @@ class LipsyncReport:
     def num_synced(self) -> int:
         """Number of frames with a generated mouth."""
         return sum(len(interval) for interval in self.intervals if interval.has_face)
+
+    @property
+    def intervals(self) -> list[FaceInterval]:
+        """Parts of the result with a generated mouth, and without one."""
+        return join_intervals([person.intervals for person in self.people])
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
@@ -59,9 +94,12 @@ class LipsyncReport:
             f"{seconds:.1f} s ({self.detection_seconds:.1f} s to find the face), "
             f"{self.num_frames / seconds:.2f} frames per second; peak memory {memory}",
         ]
-        unchanged = [self._seconds(interval) for interval in self.intervals if not interval.has_face]
-        if unchanged:
-            lines.append("unchanged, the followed face is absent: " + ", ".join(unchanged))
+        for person in self.people:
+            name = f"face {person.name} ({person.speech.name}): " if len(self.people) > 1 else ""
+            if name:
+                lines.append(f"{name}{person.num_synced} of {self.num_frames} frames synced")
+            if unchanged := [self._seconds(interval) for interval in person.intervals if not interval.has_face]:
+                lines.append(f"{name}unchanged, the followed face is absent: " + ", ".join(unchanged))
         return lines
 
     def values(self) -> dict[str, Any]:
@@ -73,6 +111,7 @@ class LipsyncReport:
             "num_passed_through": self.num_frames - self.num_synced,
             "fps": self.fps,
             "runs": [asdict(interval) for interval in self.intervals],
+            "people": [person.values() for person in self.people],
             "seconds": seconds,
             "detection_seconds": self.detection_seconds,
             "synthesis_seconds": self.synthesis_seconds,
@@ -83,6 +122,26 @@ class LipsyncReport:
 
     def _seconds(self, interval: FaceInterval) -> str:
         return f"{interval.start / self.fps:.2f}-{interval.stop / self.fps:.2f} s"
+
+
+def join_intervals(all_intervals: Sequence[Sequence[FaceInterval]]) -> list[FaceInterval]:
+    """Return the intervals of one person, or of several people those with and without any of their faces."""
+    if len(all_intervals) == 1:
+        return list(all_intervals[0])
+    from latentsync.pipelines.windows import FaceInterval  # imports torch, which --help does without
+
+    borders = sorted(
+        {border for intervals in all_intervals for each in intervals for border in (each.start, each.stop)}
+    )
+    joined: list[FaceInterval] = []
+    for start, stop in pairwise(borders):
+        shown = any(
+            each.has_face and each.start <= start < each.stop for intervals in all_intervals for each in intervals
+        )
+        if joined and joined[-1].has_face == shown:
+            start = joined.pop().start
+        joined.append(FaceInterval(start, stop, shown))
+    return joined
 
 
 def peak_memory_mb() -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from latentsync.errors import LatentSyncError
 from latentsync.pipelines.report import LipsyncReport
+from latentsync.pipelines.voices import Voices
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import cache_key, content_key
 
@@ -17,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 FINISHED, FAILED = "finished", "failed"
 
-Pipeline = Callable[[Path, Path, Path], LipsyncReport]
-"""(source video, driving audio, result) -> report; raises an error if the result cannot be generated."""
+Pipeline = Callable[[Path, Path | Voices, Path], LipsyncReport]
+"""(source video, speech, result) -> report; raises an error if the result cannot be generated."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class VideoJob:
 
     Attributes:
         video: source video.
-        audio: driving audio.
+        audio: driving audio, or the speech of several people.
         result: the video to write.
         record: the JSON record to write.
         labels: further entries of the record, such as a name.
     """
 
     video: Path
-    audio: Path
+    audio: Path | Voices
     result: Path
     record: Path
     labels: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class VideoMaker:
         if os.path.lexists(job.record) and not is_record(job.record):
             return Outcome(job, f"{job.record} exists and is not a record of this program: move it away")
         try:
-            key = cache_key("made", self._settings_text, content_key(job.video), content_key(job.audio))
+            key = cache_key("made", self._settings_text, content_key(job.video), *_speech_keys(job.audio))
         except LatentSyncError as error:
             return self._failed(job, None, self._check_error(job) or error)
         if (record := _finished_record(job, key)) is not None:
@@ -129,6 +130,14 @@ class VideoMaker:
         job.record.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(job.record) as beside:
             beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _speech_keys(audio: Path | Voices) -> list[str]:
+    """Return what identifies the speech and the sound of a job."""
+    if isinstance(audio, Path):
+        return [content_key(audio)]
+    keys = [f"{voice.face} {content_key(voice.speech)}" for voice in audio.voices]
+    return keys if audio.sound is None else [*keys, f"sound {content_key(audio.sound)}"]
 
 
 def _finished_record(job: VideoJob, key: str) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,22 @@ from latentsync.device_memory import fitting_batch_size
 from latentsync.pipelines.options import MAX_AUTO_WINDOWS, LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.windows import WindowBlender
+
+
+class JobFrame(NamedTuple):
+    """A frame on its way through the pipeline.
+
+    Attributes:
+        index: index in the source.
+        source: (h, w, 3) uint8.
+        result: the source with the mouths that are generated so far.
+        matrices: (2, 3) from frame to crop of each person whose mouth was generated.
+    """
+
+    index: int
+    source: np.ndarray
+    result: np.ndarray
+    matrices: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,13 +67,13 @@ class Chunk:
     """Frames that pass through the stages of the pipeline together: a window with the face, or a frame without it.
 
     Attributes:
-        frames: source frames (h, w, 3) uint8 that no earlier chunk contains.
+        frames: frames that no earlier chunk contains.
         window: the window that ends with these frames; None without the face.
         matrices: (n, 2, 3) from frame to crop, one for each frame.
         generated: (m, 3, R, R) generated crops of the frames that this window settles, once decoded.
     """
 
-    frames: list[np.ndarray]
+    frames: list[JobFrame]
     window: Window | None = None
     matrices: np.ndarray | None = None
     generated: Tensor | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these import torch, which --help does without
 DEEPCACHE_INTERVAL = 3
 VAES = ("full", "tiny")
 DEFAULTS = LipsyncOptions()
+FACE_HELP = "largest (default), only (one person), left, right, an index from the left, x,y, or all"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
         help=f"shared by windows (default: of the preset, or {DEFAULTS.overlap_frames}, with --exact 0)",
     )
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
-    add("--face", default=DEFAULTS.face, help="largest, only (one person), left, right, an index from the left, or x,y")
+    add("--face", default=DEFAULTS.face, help=FACE_HELP)
     add("--compare", action="store_true", help="also write source and result side by side")
 
 

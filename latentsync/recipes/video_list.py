@@ -8,39 +8,51 @@ from latentsync.errors import InputError
 from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
+from latentsync.pipelines.voices import Voice, Voices
 from latentsync.recipes.adapted_weights import CONFIG, LORA_WEIGHTS, RECORD, WEIGHTS
 from latentsync.storage.table_file import read_table
 
 COLUMNS = ("video_path", "audio_path", "video_out_path")
 PRESET, ADAPTED = "preset", "adapted"
 """Optional columns, and labels of the job."""
+FACE, SOUND = "face", "sound"
+"""Further optional columns: the face to follow, and the sound of the result."""
 
 
-def read_jobs(path: Path, compare: bool = False, also_read: Sequence[Path] = ()) -> list[VideoJob]:
-    """Read the jobs of a CSV file with the columns video_path,audio_path,video_out_path, and optionally preset,adapted.
+def read_jobs(
+    path: Path, compare: bool = False, also_read: Sequence[Path] = (), face: str = "largest"
+) -> list[VideoJob]:
+    """Read the jobs of a CSV file.
 
-    Paths are relative to the folder of the file. A job that cannot start is listed too, since it does not affect the
-    others.
+    The columns are video_path,audio_path,video_out_path, and optionally preset,adapted,face,sound. Paths are relative
+    to the folder of the file. Several voices are written as ``left=a.wav;right=b.wav`` in audio_path. A job that cannot
+    start is listed too, since it does not affect the others.
 
     Args:
         path: the CSV file.
         compare: whether each job also writes source and result side by side.
         also_read: files that all jobs read, such as the weights.
+        face: the face that is followed where the column is empty.
 
     Raises:
         InputError: the file cannot be used, two jobs write to one file, or a job overwrites an input of another.
     """
-    lines = read_table(path, COLUMNS, (PRESET, ADAPTED))
+    lines = read_table(path, COLUMNS, (PRESET, ADAPTED, FACE, SOUND))
     for number, line in enumerate(lines, start=1):
         if line[PRESET] and line[PRESET] not in PRESETS:
             choices = ", ".join(PRESETS)
             raise InputError(f"{path}, entry {number}: preset is {line[PRESET]!r}: use {choices}, or leave it empty")
-    jobs = [_job(path.parent, line) for line in lines]
+    jobs = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            jobs.append(_job(path.parent, line, face))
+        except InputError as error:
+            raise InputError(f"{path}, entry {number}: {error}") from error
     outputs = []
     for job in jobs:
         with suppress(InputError):  # reported when the job itself is checked
             outputs.append(job_outputs(job, compare))
-    inputs = [given for job in jobs for given in (job.video, job.audio)]
+    inputs = [given for job in jobs for given in (job.video, *Voices.of(job.audio, face).files())]
     folders = {folder for job in jobs if (folder := adapted_of(job)) is not None}
     adapted = [folder / name for folder in sorted(folders) for name in (RECORD, CONFIG, WEIGHTS, LORA_WEIGHTS)]
     check_distinct(outputs, [*inputs, path, *also_read, *adapted], str(path))
@@ -93,10 +105,24 @@ def summary(outcomes: Sequence[Outcome], path_text: Callable[[Path], str] = str)
     return lines
 
 
-def _job(folder: Path, line: Mapping[str, str]) -> VideoJob:
-    video, audio, result = (folder / line[column] for column in COLUMNS)
+def _job(folder: Path, line: Mapping[str, str], face: str) -> VideoJob:
+    video, result = folder / line[COLUMNS[0]], folder / line[COLUMNS[2]]
+    audio = _speech(folder, line, face)
     record = result.parent / (result.name + RECORD_SUFFIX)
     labels = {PRESET: line[PRESET]} if line[PRESET] else {}
     if line[ADAPTED]:
         labels[ADAPTED] = str(folder / line[ADAPTED])
     return VideoJob(video, audio, result, record, labels)
+
+
+def _speech(folder: Path, line: Mapping[str, str], face: str) -> Path | Voices:
+    """Return the speech of a line; a file whose name looks like several voices is a file."""
+    text, path = line[COLUMNS[1]], folder / line[COLUMNS[1]]
+    sound = folder / line[SOUND] if line[SOUND] else None
+    if "=" in text and not path.exists():
+        if line[FACE]:
+            raise InputError(f"{COLUMNS[1]} names people and their speech: leave {FACE} empty")
+        return Voices.parse([pair for pair in text.split(";") if pair.strip()], folder, sound)
+    if line[FACE] or sound is not None:
+        return Voices((Voice(line[FACE] or face, path),), sound)
+    return path

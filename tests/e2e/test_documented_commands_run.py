@@ -133,6 +133,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     video, speech = REPOSITORY_ROOT / "assets/demo1_video.mp4", REPOSITORY_ROOT / "assets/demo1_audio.wav"
     cut(video, "0", "0.8", folder / "talk.mp4")
     cut(speech, "0", "0.7", folder / "speech.wav")
+    sides = "[0]scale=256:256,split[a][b];[a][b]hstack"
+    run_tool(
+        ["ffmpeg", "-v", "error", "-i", str(folder / "talk.mp4"), "-filter_complex", sides, str(folder / "table.mp4")]
+    )
+    for name in ("anna.wav", "ben.wav"):
+        (folder / name).symlink_to("speech.wav")
     (folder / "jobs.csv").write_text("video_path,audio_path,video_out_path\ntalk.mp4,speech.wav,listed.mp4\n")
     for name, seconds in {"RAW": "2.2", "my_clips": "0.8"}.items():
         (folder / name).mkdir()

@@ -12,7 +12,7 @@ def test_columns_are_evenly_spaced_frames_cropped_around_the_face(tmp_path: Path
     for i in range(80):
         source = np.zeros((200, 300, 3), dtype=np.uint8)
         source[45:105, 95:155] = 3 * i
-        sheet.add(i, source, 255 - source, to_crop)
+        sheet.add(i, source, 255 - source, [to_crop])
     sheet.write(tmp_path / "sheet.png")
     sheet_image = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet_image.shape == (2 * TILE_HEIGHT, 8 * TILE_WIDTH, 3)
@@ -25,7 +25,7 @@ def test_columns_are_evenly_spaced_frames_cropped_around_the_face(tmp_path: Path
 def test_a_frame_without_the_face_is_shown_in_full_and_short_results_have_fewer_columns(tmp_path: Path):
     sheet = ContactSheet(num_frames=2, resolution=64)
     for i in range(2):
-        sheet.add(i, np.full((40, 20, 3), 200, np.uint8), np.full((40, 20, 3), 100, np.uint8), None)
+        sheet.add(i, np.full((40, 20, 3), 200, np.uint8), np.full((40, 20, 3), 100, np.uint8), ())
     sheet.write(tmp_path / "sheet.png")
     sheet_image = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet_image.shape == (2 * TILE_HEIGHT, 2 * TILE_WIDTH, 3)

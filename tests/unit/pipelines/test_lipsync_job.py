@@ -47,7 +47,7 @@ def test_an_image_of_the_user_is_not_replaced_and_a_sheet_is(tmp_path: Path):
     files.sheet.unlink()
     sheet = ContactSheet(1, 64)
     frame = np.zeros((64, 64, 3), np.uint8)
-    sheet.add(0, frame, frame, None)
+    sheet.add(0, frame, frame, ())
     sheet.write(files.sheet)
     files.check([])
 

@@ -1,11 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.pipelines.report import LipsyncReport
-from latentsync.pipelines.video_maker import VideoJob, VideoMaker, read_record
+from latentsync.pipelines.report import LipsyncReport, PersonReport
+from latentsync.pipelines.video_maker import VideoJob, VideoMaker, _speech_keys, read_record
+from latentsync.pipelines.voices import Voice, Voices
 from latentsync.pipelines.windows import FaceInterval
 
 
@@ -20,14 +22,14 @@ class FakePipeline:
         self.num_loads += 1
         return self
 
-    def __call__(self, video: Path, audio: Path, out: Path) -> LipsyncReport:
+    def __call__(self, video: Path, audio: Path | Voices, out: Path) -> LipsyncReport:
+        assert isinstance(audio, Path)
         self.num_calls += 1
         if self.error is not None:
             raise self.error
         out.write_bytes(audio.read_bytes())
-        return LipsyncReport(
-            out, [], 50, [FaceInterval(0, 40, True), FaceInterval(40, 50, False)], 25.0, 1.0, 4.0, 100.0, None
-        )
+        person = PersonReport("largest", audio, [FaceInterval(0, 40, True), FaceInterval(40, 50, False)])
+        return LipsyncReport(out, [], 50, [person], 25.0, 1.0, 4.0, 100.0, None)
 
 
 @pytest.fixture
@@ -56,6 +58,19 @@ def test_a_finished_video_is_not_generated_again(job: VideoJob):
     assert record["runs"][1] == {"start": 40, "stop": 50, "has_face": False}
 
 
+def speech_of(job: VideoJob) -> Path:
+    assert isinstance(job.audio, Path)
+    return job.audio
+
+
+def test_voices_of_several_people_and_the_sound_belong_to_the_key(job: VideoJob, tmp_path: Path):
+    speech = speech_of(job)
+    voice = Voices((Voice("left", speech),))
+    other = Voices((Voice("right", speech),))
+    keys = {str(_speech_keys(audio)) for audio in (speech, voice, other, replace(voice, sound=speech))}
+    assert len(keys) == 4
+
+
 @pytest.mark.parametrize("change", ["settings", "speech", "result gone"])
 def test_a_changed_job_is_generated_again(job: VideoJob, change: str):
     pipeline = FakePipeline()
@@ -64,12 +79,12 @@ def test_a_changed_job_is_generated_again(job: VideoJob, change: str):
     if change == "settings":
         maker = maker_of(pipeline, steps=10)
     elif change == "speech":
-        job.audio.write_text("other words")
+        speech_of(job).write_text("other words")
     else:
         job.result.unlink()
     assert not maker.make(job).was_there
     assert pipeline.num_calls == 2
-    assert job.result.read_bytes() == job.audio.read_bytes()
+    assert job.result.read_bytes() == speech_of(job).read_bytes()
 
 
 @pytest.mark.parametrize("error", [InputError("no face was found"), RuntimeError("a fault\nof many lines")])
@@ -89,7 +104,7 @@ def test_a_failure_is_recorded_keeps_the_old_result_and_is_tried_again(job: Vide
 
 
 def test_an_input_that_is_missing_fails_without_the_pipeline(job: VideoJob):
-    job.audio.unlink()
+    speech_of(job).unlink()
     pipeline = FakePipeline()
     outcome = maker_of(pipeline).make(job)
     assert outcome.error is not None

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.pipelines.report import LipsyncReport
-from latentsync.pipelines.video_maker import VideoMaker
+from latentsync.pipelines.report import LipsyncReport, PersonReport
+from latentsync.pipelines.video_maker import VideoJob, VideoMaker
+from latentsync.pipelines.voices import Voice, Voices
 from latentsync.pipelines.windows import FaceInterval
 from latentsync.recipes.video_list import adapted_of, preset_of, read_jobs, summary, working_order
 
@@ -25,11 +26,14 @@ def written(folder: Path, *lines: str) -> Path:
     return folder / "jobs.csv"
 
 
-def copying(video: Path, audio: Path, out: Path) -> LipsyncReport:
+def copying(video: Path, audio: Path | Voices, out: Path) -> LipsyncReport:
+    assert isinstance(audio, Path)
     if "bad" in out.name:
         raise InputError("no face was found")
     out.write_bytes(audio.read_bytes())
-    return LipsyncReport(out, [], 50, [FaceInterval(0, 50, True)], 25.0, 1.0, 4.0, 100.0, None)
+    return LipsyncReport(
+        out, [], 50, [PersonReport("largest", audio, [FaceInterval(0, 50, True)])], 25.0, 1.0, 4.0, 100.0, None
+    )
 
 
 def test_a_failed_job_does_not_stop_the_rest_and_the_next_run_makes_what_is_missing(folder: Path):
@@ -83,3 +87,34 @@ def test_a_line_may_name_adapted_weights_which_no_job_overwrites(folder: Path):
     (folder / "jobs.csv").write_text(f"{HEADER},adapted\nface one.mp4,speech.wav,runs/anna/x.mp4,runs/anna\n")
     with pytest.raises(InputError, match="is also an input"):
         read_jobs(folder / "jobs.csv")
+
+
+def test_lines_name_faces_voices_and_sound(tmp_path: Path):
+    (tmp_path / "a=b.wav").touch()
+    jobs = write_and_read(
+        tmp_path,
+        "video_path,audio_path,video_out_path,face,sound",
+        "v.mp4,a.wav,1.mp4,,",
+        "v.mp4,a.wav,2.mp4,left,",
+        "v.mp4,left=a.wav; right=b c.wav,3.mp4,,mix.wav",
+        "v.mp4,a=b.wav,4.mp4,,",
+        "v.mp4,a.wav,5.mp4,,mix.wav",
+    )
+    assert jobs[0].audio == tmp_path / "a.wav"
+    assert jobs[1].audio == Voices((Voice("left", tmp_path / "a.wav"),))
+    two = (Voice("left", tmp_path / "a.wav"), Voice("right", tmp_path / "b c.wav"))
+    assert jobs[2].audio == Voices(two, tmp_path / "mix.wav")
+    assert jobs[3].audio == tmp_path / "a=b.wav"
+    assert jobs[4].audio == Voices((Voice("largest", tmp_path / "a.wav"),), tmp_path / "mix.wav")
+
+
+@pytest.mark.parametrize("line", ["v.mp4,left=a.wav,1.mp4,right,", "v.mp4,left=a.wav;left=b.wav,1.mp4,,"])
+def test_lines_that_contradict_themselves_are_named(tmp_path: Path, line: str):
+    with pytest.raises(InputError, match="entry 1"):
+        write_and_read(tmp_path, "video_path,audio_path,video_out_path,face,sound", line)
+
+
+def write_and_read(folder: Path, *lines: str) -> list[VideoJob]:
+    path = folder / "jobs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return read_jobs(path)

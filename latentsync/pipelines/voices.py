@@ -1,0 +1,88 @@
+"""Which speech drives which person of a video."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentsync.errors import InputError
+from latentsync.face.tracker import parse_selector
+
+EVERYONE = "all"
+"""Selector of every person but bystanders."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Speech of a person, or with `EVERYONE` of all.
+
+    Attributes:
+        face: selector of the person, see `latentsync.face.tracker.select_track`.
+        speech: driving audio, or a video with an audio stream.
+    """
+
+    face: str
+    speech: Path
+
+
+@dataclass(frozen=True)
+class Voices:
+    """All speech of one job.
+
+    Attributes:
+        voices: one for each person to generate.
+        sound: sound of the result; None: the speech itself, of several people mixed.
+
+    Raises:
+        InputError: there is no voice, a selector is invalid or occurs twice.
+    """
+
+    voices: tuple[Voice, ...]
+    sound: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.voices:
+            raise InputError("no speech is given: name it with --audio_path or --face_audio")
+        faces = [voice.face for voice in self.voices]
+        for face in faces:
+            if face != EVERYONE:
+                parse_selector(face)
+            if faces.count(face) > 1:
+                raise InputError(f"face {face!r} has {faces.count(face)} voices: give each person one")
+        if EVERYONE in faces and len(faces) > 1:
+            raise InputError(f"{EVERYONE!r} has the voice of everyone: leave the other voices out")
+
+    @classmethod
+    def of(cls, speech: "Path | str | Voices", face: str) -> "Voices":
+        """Return the voices of a job: `speech` itself if it names people, else the speech of `face`."""
+        return speech if isinstance(speech, Voices) else cls((Voice(face, Path(speech)),))
+
+    @classmethod
+    def parse(cls, pairs: Sequence[str], folder: Path | None = None, sound: Path | None = None) -> "Voices":
+        """Parse pairs such as ``left=a.wav``.
+
+        Args:
+            pairs: selector and file of each person.
+            folder: folder that relative paths start from; None for the current one.
+            sound: sound of the result.
+
+        Raises:
+            InputError: a pair is not of that form, or see above.
+        """
+        return cls(tuple(_parse(pair, folder) for pair in pairs), sound)
+
+    @property
+    def speeches(self) -> list[Path]:
+        """Driving audio of every voice."""
+        return [voice.speech for voice in self.voices]
+
+    def files(self) -> list[Path]:
+        """Return all audio files that a job reads."""
+        return [*self.speeches, *([] if self.sound is None else [self.sound])]
+
+
+def _parse(pair: str, folder: Path | None) -> Voice:
+    face, equals, speech = pair.partition("=")
+    if not (face.strip() and equals and speech.strip()):
+        raise InputError(f"{pair!r} is no voice of a person: write face=file, such as left=speech.wav")
+    path = Path(speech.strip())
+    return Voice(face.strip(), path if folder is None else folder / path)

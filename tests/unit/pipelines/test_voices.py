@@ -1,0 +1,95 @@
+"""Which speech drives which person: voices, their files, and the people that they select."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentsync.audio.sample_source import ArraySamples
+from latentsync.errors import InputError
+from latentsync.face.detection import Detection
+from latentsync.face.face_tracks import FaceTracks
+from latentsync.face.tracker import FaceTracker
+from latentsync.pipelines.lipsync_job import OpenVoice
+from latentsync.pipelines.people import select_people
+from latentsync.pipelines.voices import EVERYONE, Voice, Voices
+
+
+def test_pairs_name_people_and_files():
+    voices = Voices.parse(["left=a.wav", " 1 = b=c.wav", "10,20=d e.wav"], Path("folder"))
+    assert [voice.face for voice in voices.voices] == ["left", "1", "10,20"]
+    assert voices.speeches == [Path("folder/a.wav"), Path("folder/b=c.wav"), Path("folder/d e.wav")]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["a.wav"], "write face=file"),
+        (["left="], "write face=file"),
+        (["=a.wav"], "write face=file"),
+        (["somebody=a.wav"], "'somebody' is unknown"),
+        (["left=a.wav", "left=b.wav"], "'left' has 2 voices"),
+        (["all=a.wav", "left=b.wav"], "leave the other voices out"),
+        ([], "no speech is given"),
+    ],
+)
+def test_voices_that_contradict_are_refused(pairs: list[str], words: str):
+    with pytest.raises(InputError, match=words):
+        Voices.parse(pairs)
+
+
+def test_one_speech_belongs_to_the_chosen_face():
+    voices = Voices.of("a.wav", "left")
+    assert voices.voices == (Voice("left", Path("a.wav")),)
+    assert Voices.of(voices, "right") is voices
+
+
+@dataclass
+class Faces:
+    """Faces at given columns, in scenes of equal length."""
+
+    scenes: list[list[float]]
+    length: int = 10
+
+    def tracks(self) -> FaceTracks:
+        tracker = FaceTracker()
+        for scene in self.scenes:
+            for frame in range(self.length):
+                tracker.add([face_at(x) for x in scene], is_cut=frame == 0)
+        return FaceTracks(tracker.tracks(), tracker.num_frames, (640, 360))
+
+
+def face_at(x: float) -> Detection:
+    box = np.array([x, 100, x + 60, 180], dtype=np.float32)
+    anchors = np.array([[x + 15, 120], [x + 45, 120], [x + 30, 140]], dtype=np.float32)
+    return Detection(box, 0.99, anchors)
+
+
+def voice(face: str) -> OpenVoice:
+    return OpenVoice(face, Path(f"{face}.wav"), ArraySamples(np.zeros(16000)))
+
+
+def test_every_voice_gets_its_person():
+    found = Faces([[100, 400], [50, 300]]).tracks()
+    people = select_people(found, [voice("left"), voice("right")], Fraction(25))
+    assert [person.name for person in people] == ["left", "right"]
+    for person, columns in zip(people, ([115, 65], [415, 315]), strict=True):
+        assert person.plan.anchors[[5, 15], 0, 0].tolist() == pytest.approx(columns)
+
+
+@pytest.mark.parametrize(("faces", "words"), [(("left", "0"), "same person"), (("left", "7"), "'7' matches none")])
+def test_two_voices_of_one_person_and_a_voice_of_nobody_are_refused(faces: tuple[str, str], words: str):
+    found = Faces([[100, 400]]).tracks()
+    with pytest.raises(InputError, match=words):
+        select_people(found, [voice(face) for face in faces], Fraction(25))
+
+
+def test_everyone_says_the_same():
+    found = Faces([[100, 300, 500], [50]]).tracks()
+    people = select_people(found, [voice(EVERYONE)], Fraction(25))
+    shown = np.array([person.plan.segment >= 0 for person in people])
+    assert shown.sum(axis=0).tolist() == [3] * 10 + [1] * 10
+    assert len(people) == 3  # the face of the second scene continues a list
+    assert {float(person.plan.anchors[5, 0, 0]) for person in people} == {115.0, 315.0, 515.0}
