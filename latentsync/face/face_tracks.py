@@ -10,8 +10,11 @@ from typing import TypeVar
 import numpy as np
 
 from latentsync.errors import InputError
+from latentsync.face.appearance import AppearanceDescriber, ColourHistograms
 from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import Detection, FaceDetector
+from latentsync.face.identity import Person, identified, others_of
+from latentsync.face.identity import people_of as identified_people
 from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
 from latentsync.face.tracker import FaceTracker, Track, continuations, people_of, select_track
 from latentsync.prefetch import prefetch
@@ -57,12 +60,17 @@ class FaceTracks:
             if chosen is None:
                 logger.info("scene %d: no face matches %s", candidates[0].scene, selector)
             else:
-                followed += continuations(chosen, candidates)
+                others = others_of(chosen, candidates)
+                followed += continuations(chosen, [track for track in candidates if track not in others])
         if self.tracks and not followed:
             raise InputError(
                 f"face {selector!r} matches none of the faces found in the video: use largest, left or right"
             )
         return followed
+
+    def people(self) -> list[Person]:
+        """Return the people of all scenes, from left to right in the order of their first scenes."""
+        return identified_people(self.tracks)
 
     def everyone(self) -> list[list[Track]]:
         """Return the tracks of all people but bystanders, in as few lists as possible without overlaps in time."""
@@ -86,10 +94,12 @@ def track_faces(
     progress: Callable[[int], None] | None = None,
     interval: int = DETECTION_INTERVAL,
     frame_size: tuple[int, int] | None = None,
+    describer: AppearanceDescriber | None = None,
 ) -> FaceTracks:
     """Return the tracks of a video; memory holds one batch of frames and the tracks.
 
-    The frames are read and searched for cuts in a thread of their own.
+    The frames are read and searched for cuts in a thread of their own. The tracks of people who cross are repaired
+    and the person of each track is numbered (`identity.identified`).
 
     Args:
         frames: uint8 RGB (h, w, 3), all of one size.
@@ -100,10 +110,13 @@ def track_faces(
         interval: that of `SparseDetector`.
         frame_size: (w, h) of the video's frames in pixels, to which selectors and tracks refer; by default the size
             of the given frames, which may be reduced ones.
+        describer: descriptor of people; colour histograms by default.
 
     Raises:
         InputError: a selector is invalid.
     """
+    describer = describer or ColourHistograms()
+    sampling = _LookSampling(describer)
     cuts, tracker, sparse = CutDetector(), FaceTracker(), SparseDetector(detector, interval)
     with closing(prefetch(((frame, cuts.is_cut(frame)) for frame in frames), _FRAMES_AHEAD)) as marked:
         for pairs in _batches(marked, batch_size):
@@ -114,11 +127,26 @@ def track_faces(
                 for selector in selectors:
                     select_track([], selector, frame_size)
             factors = np.array([frame_size[0] / width, frame_size[1] / height])
-            for faces, cut in zip(sparse.detect(batch, is_cut), is_cut, strict=True):
-                tracker.add([_scaled(face, factors) for face in faces], cut)
+            for frame, faces, cut in zip(batch, sparse.detect(batch, is_cut), is_cut, strict=True):
+                tracker.add([_scaled(face, factors) for face in faces], cut, sampling.looks(frame, faces, cut))
             if progress is not None:
                 progress(tracker.num_frames)
-    return FaceTracks(tracker.tracks(), tracker.num_frames, frame_size or (1, 1))
+    return FaceTracks(identified(tracker.tracks(), describer), tracker.num_frames, frame_size or (1, 1))
+
+
+class _LookSampling:
+    """Describe the faces of every n-th frame, of twice as many with several faces, and where their number changes."""
+
+    def __init__(self, describer: AppearanceDescriber) -> None:
+        self._describer = describer
+        self._num_faces, self._since = 0, 0
+
+    def looks(self, frame: np.ndarray, faces: Sequence[Detection], is_cut: bool) -> Sequence[np.ndarray | None] | None:
+        """Return the descriptors of the faces of the next frame, or None if it is not sampled."""
+        interval = self._describer.interval // (2 if len(faces) > 1 else 1)
+        is_sampled = is_cut or len(faces) != self._num_faces or self._since >= interval
+        self._num_faces, self._since = len(faces), 1 if is_sampled else self._since + 1
+        return self._describer.describe(frame, faces) if is_sampled and faces else None
 
 
 def _scaled(face: Detection, factors: np.ndarray) -> Detection:

@@ -1,6 +1,7 @@
 """Link detections of successive frames into tracks, and select the track to follow."""
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,21 +33,42 @@ class SeveralPeopleError(InputError):
 
 
 class Track:
-    """One face over time within one scene; about 44 bytes per frame.
+    """One face over time within one scene; about 44 bytes per frame, and its descriptors of appearance.
 
     Attributes:
         scene: index of the scene, from 0.
+        person: number of the person, see `latentsync.face.identity`; -1 if unknown.
+        looks: frames with a descriptor of appearance, ascending, and the descriptors.
     """
 
     def __init__(self, scene: int) -> None:
         self.scene = scene
+        self.person = -1
+        self.looks: list[tuple[int, np.ndarray]] = []
         self._frames = array("i")
         self._rows = array("f")
 
-    def append(self, frame: int, detection: Detection) -> None:
-        """Add the detection of a later frame."""
+    def append(self, frame: int, detection: Detection, look: np.ndarray | None = None) -> None:
+        """Add the detection of a later frame, and its descriptor of appearance."""
         self._frames.append(frame)
         self._rows.extend([*detection.box.tolist(), *detection.anchors.ravel().tolist()])
+        if look is not None:
+            self.looks.append((frame, look))
+
+    def part(self, start: int, stop: int) -> "Track":
+        """Return the detections in frames start to stop (excluded) as a track of their own."""
+        low, high = bisect_left(self._frames, start), bisect_left(self._frames, stop)
+        part = Track(self.scene)
+        part.person = self.person
+        part.looks = [(frame, look) for frame, look in self.looks if start <= frame < stop]
+        part._frames, part._rows = self._frames[low:high], self._rows[_ROW * low : _ROW * high]
+        return part
+
+    def extend(self, later: "Track") -> None:
+        """Add the detections of a track that begins after this one ends."""
+        self.looks += later.looks
+        self._frames += later._frames
+        self._rows += later._rows
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -103,8 +125,10 @@ class FaceTracker:
         """Frames added so far."""
         return self._num_frames
 
-    def add(self, detections: Sequence[Detection], is_cut: bool) -> None:
-        """Add the detections of the next frame; at a cut all tracks end before it."""
+    def add(
+        self, detections: Sequence[Detection], is_cut: bool, looks: Sequence[np.ndarray | None] | None = None
+    ) -> None:
+        """Add the detections of the next frame and their descriptors; at a cut all tracks end before it."""
         frame = self._num_frames
         self._num_frames += 1
         if is_cut and frame > 0:
@@ -118,7 +142,7 @@ class FaceTracker:
                 track = Track(len(self._scene_starts) - 1)
                 self._tracks.append(track)
                 self._active.append(track)
-            track.append(frame, detection)
+            track.append(frame, detection, None if looks is None else looks[i])
 
     def tracks(self) -> list[Track]:
         """Return the tracks that are long enough, in the order of their first frames."""

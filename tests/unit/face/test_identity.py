@@ -1,0 +1,125 @@
+"""People who cross, come back and are cut: their tracks and their identities."""
+
+import numpy as np
+import pytest
+
+from latentsync.face.appearance import ColourHistograms
+from latentsync.face.face_tracks import track_faces
+from latentsync.face.identity import identified, people_of
+from latentsync.face.tracker import FaceTracker, continuations
+from tests.unit.face.faces import ScriptedDetector, detection
+
+LOOKS = {name: np.eye(4, dtype=np.float32)[i] * 0.6 for i, name in enumerate("abcd")}
+EVERY = 6
+
+
+def tracked(script, cuts=()):
+    """Link a script of frames, each a list of (name of the person, detection)."""
+    tracker = FaceTracker()
+    for i, faces in enumerate(script):
+        boxes = [face for _, face in faces]
+        near = [any(0 < abs(face.box[0] - other.box[0]) < 130 for other in boxes) for face in boxes]
+        looks = [None if close else LOOKS.get(name) for (name, _), close in zip(faces, near, strict=True)]
+        tracker.add(boxes, i in cuts, looks if i % EVERY == 0 else None)
+    return tracker.tracks()
+
+
+def names_of(track):
+    return {name for _, descriptor in track.looks for name, look in LOOKS.items() if np.array_equal(look, descriptor)}
+
+
+def crossing(hidden=(), num_frames=80, speed=5.0):
+    """Two people who walk past each other; in the hidden frames only one detection is left, on the wrong track."""
+    script = []
+    for i in range(num_frames):
+        a, b = detection(100 + speed * i, 200), detection(500 - speed * i, 200)
+        if i in hidden:
+            # the remaining detection moves back: the tracks exchange their people
+            script.append([("?", detection(100 + speed * (2 * hidden[0] - i), 200))])
+        else:
+            script.append([("a", a), ("b", b)])
+    return script
+
+
+def test_tracks_that_exchanged_their_people_are_exchanged_back():
+    script = crossing(range(38, 43))
+    raw = tracked(script)
+    assert any(len(names_of(track)) > 1 for track in raw)
+    fixed = identified(raw, ColourHistograms())
+    assert all(len(names_of(track)) == 1 for track in fixed)
+    people = people_of(fixed)
+    assert [{name for track in person.tracks for name in names_of(track)} for person in people] == [{"a"}, {"b"}]
+    assert [person.tracks[-1].last_box[0] for person in people] == pytest.approx([50 + 5 * 79, 450 - 5 * 79])
+
+
+def test_a_person_hidden_behind_another_one_is_the_same_afterwards():
+    script = [faces[:1] if 32 <= i < 50 else faces for i, faces in enumerate(crossing())]
+    people = people_of(identified(tracked(script), ColourHistograms()))
+    assert len(people) == 2
+    assert [{name for track in person.tracks for name in names_of(track)} for person in people] == [{"a"}, {"b"}]
+    assert [len(track) for track in people[1].tracks] == [32, 30]
+
+
+def test_tracks_that_meet_nobody_are_returned_unchanged():
+    raw = tracked(
+        [[("a", detection(100 + i, 200))] for i in range(30)] + [[]] * 12 + [[("a", detection(140, 200))]] * 20
+    )
+    fixed = identified(raw, ColourHistograms())
+    assert [(track.frames.tolist(), track.boxes.tolist()) for track in fixed] == [
+        (track.frames.tolist(), track.boxes.tolist()) for track in raw
+    ]
+    assert {track.person for track in fixed} == {0}
+    assert len(continuations(fixed[0], fixed)) == 2
+
+
+def test_a_false_detection_on_a_face_changes_no_track():
+    face, mistake = detection(200, 200), detection(215, 215, 60)
+    script = [[("a", face), ("a", mistake)] if 10 <= i < 18 else [("a", face)] for i in range(40)]
+    raw = tracked(script)
+    fixed = identified(raw, None)
+    assert [track.frames.tolist() for track in fixed] == [track.frames.tolist() for track in raw]
+    assert [track.boxes.tolist() for track in fixed] == [track.boxes.tolist() for track in raw]
+
+
+def test_people_keep_their_identity_across_a_cut_that_exchanges_their_sides():
+    first = [[("a", detection(100, 200)), ("b", detection(500, 200))]] * 20
+    second = [[("c", detection(50, 200)), ("b", detection(250, 200, 140)), ("a", detection(520, 200, 90))]] * 20
+    people = people_of(identified(tracked(first + second, cuts=(20,)), ColourHistograms()))
+    assert [{name for track in person.tracks for name in names_of(track)} for person in people] == [{"a"}, {"b"}, {"c"}]
+    assert [[track.scene for track in person.tracks] for person in people] == [[0, 1], [0, 1], [1]]
+    assert people[2].visible(40).tolist() == [False] * 20 + [True] * 20
+
+
+def test_an_ambiguous_appearance_is_a_new_person():
+    between = (LOOKS["a"] + LOOKS["b"]) / 2
+    tracker = FaceTracker()
+    for i in range(40):
+        faces = [detection(100, 200), detection(500, 200)] if i < 20 else [detection(300, 200)]
+        looks = [LOOKS["a"], LOOKS["b"]] if i < 20 else [between]
+        tracker.add(faces, i == 20, looks if i % EVERY == 0 else None)
+    describer = ColourHistograms()
+    assert len(people_of(identified(tracker.tracks(), describer))) == 3
+    describer.same = 0.0
+    assert len(people_of(identified(tracked([[("a", detection(100, 200))]] * 40, cuts=(20,)), None))) == 2
+
+
+class BySize(ColourHistograms):
+    """Descriptors by the size of the face; none while two faces are near each other."""
+
+    interval = EVERY
+
+    def describe(self, frame, faces):
+        sides = [face.box[2] - face.box[0] for face in faces]
+        is_near = len(faces) == 2 and abs(faces[0].box[0] - faces[1].box[0]) < 130
+        return [None if is_near or len(faces) < 2 else LOOKS["a" if side > 95 else "b"] for side in sides]
+
+
+def test_a_selected_person_is_followed_through_a_crossing():
+    frame = np.zeros((480, 640, 3), np.uint8)
+    script = [[detection(100 + 5 * i, 200), detection(500 - 5 * i, 200, 90)] for i in range(80)]
+    for i in range(38, 43):
+        script[i] = [detection(100 + 5 * (76 - i), 200, 95)]
+    tracks = track_faces([frame] * 80, ScriptedDetector(script), describer=BySize())
+    sides = {round(float(box[2] - box[0])) for track in tracks.follow("left") for box in track.boxes} - {95}
+    assert len(sides) == 1
+    assert [person.id for person in tracks.people()] == [0, 1]
