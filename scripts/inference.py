@@ -123,7 +123,7 @@ def run_one(arguments: argparse.Namespace) -> int:
     video, voices, out = arguments.video_path, chosen_voices(arguments), arguments.video_out_path
     probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
-    outputs = LipsyncOutputs.of(out, chosen.options.compare)
+    outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline)
     job = check_job(video, voices, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
     pipeline = load(chosen)
     if arguments.dry_run:
@@ -144,7 +144,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     chosen = ChosenPipeline.of(arguments)
     if arguments.face_audio or arguments.sound:
         raise InputError("a list names speech and sound itself: leave --face_audio and --sound out")
-    jobs = read_jobs(arguments.list, chosen.options.compare, chosen.files(), chosen.options.face)
+    jobs = read_jobs(arguments.list, chosen.options, chosen.files())
     choices = {None: chosen} | {key: _chosen_by(key, arguments) for key in map(_choice_key, jobs) if any(key)}
 
     def choice_of(job: VideoJob) -> ChosenPipeline:
@@ -152,7 +152,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         return choices[key if any(key) else None]
 
     def check(job: VideoJob) -> CheckedJob:
-        outputs, files = job_outputs(job, chosen.options.compare), choice_of(job).files()
+        outputs, files = job_outputs(job, chosen.options), choice_of(job).files()
         voices = Voices.of(job.audio, chosen.options.face)
         return check_job(job.video, voices, outputs, chosen.options.video_fps, arguments.temp_dir, files)
 

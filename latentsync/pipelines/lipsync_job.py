@@ -52,15 +52,17 @@ class LipsyncOutputs:
         sheet: contact sheet.
         comparison: source and result side by side, if requested.
         record: record of a job of a list.
+        timeline: picture of what was done when, if requested.
     """
 
     video: Path
     sheet: Path
     comparison: Path | None = None
     record: Path | None = None
+    timeline: Path | None = None
 
     @classmethod
-    def of(cls, video: Path, compare: bool, with_record: bool = False) -> "LipsyncOutputs":
+    def of(cls, video: Path, compare: bool, with_record: bool = False, timeline: bool = False) -> "LipsyncOutputs":
         """Return the files that belong to a result.
 
         Raises:
@@ -77,11 +79,12 @@ class LipsyncOutputs:
             video.with_name(f"{video.stem}_sheet.png"),
             video.with_name(f"{video.stem}_compare{video.suffix}") if compare else None,
             video.with_name(video.name + RECORD_SUFFIX) if with_record else None,
+            video.with_name(f"{video.stem}_timeline.png") if timeline else None,
         )
 
     def beside(self) -> list[Path]:
         """Return the files whose names are derived from that of the video."""
-        return [path for path in (self.sheet, self.comparison, self.record) if path is not None]
+        return [path for path in (self.sheet, self.comparison, self.record, self.timeline) if path is not None]
 
     def all(self) -> list[Path]:
         """Return the video and the files beside it."""

@@ -58,6 +58,7 @@ from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import Person, select_people
 from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
+from latentsync.pipelines.timeline import write_timeline
 from latentsync.pipelines.voices import EVERYONE, Voices
 from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
 from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
@@ -170,11 +171,16 @@ class LipsyncPipeline:
             for person in people:
                 frames = self.dub(job, person, frames, reports_progress=person is people[-1])
             extra_files = self.write(job, frames)
+            reports = [self.report(job, person) for person in people]
+            if job.outputs.timeline is not None:
+                with writing(job.outputs.timeline):
+                    write_timeline(reports, job.num_frames, float(job.fps), job.staged.path_of(job.outputs.timeline))
+                extra_files.append(job.outputs.timeline)
             return LipsyncReport(
                 video=job.outputs.video,
                 extra_files=extra_files,
                 num_frames=job.num_frames,
-                people=[PersonReport(each.name, each.voice.speech, self.find_intervals(job, each)) for each in people],
+                people=reports,
                 fps=float(job.fps),
                 detection_seconds=detected - started,
                 synthesis_seconds=time.monotonic() - detected,
@@ -199,7 +205,8 @@ class LipsyncPipeline:
         """
         options = options or LipsyncOptions()
         self.check_options(options)
-        voices, outputs = Voices.of(audio_path, options.face), LipsyncOutputs.of(Path(video_out_path), options.compare)
+        voices = Voices.of(audio_path, options.face)
+        outputs = LipsyncOutputs.of(Path(video_out_path), options.compare, timeline=options.timeline)
         temp_dir = None if temp_dir is None else Path(temp_dir)
         checked = check_job(Path(video_path), voices, outputs, options.video_fps, temp_dir)
         fps = Fraction(self.model_fps) if options.video_fps == "25" else checked.video.fps
@@ -263,6 +270,10 @@ class LipsyncPipeline:
             lambda done, total: job.progress("faces", done, total),
         )
         return select_people(found, job.voices, job.fps, exact)
+
+    def report(self, job: LipsyncJob, person: Person) -> PersonReport:
+        """Return what is done with one person."""
+        return PersonReport(person.name, person.voice.speech, self.find_intervals(job, person))
 
     def find_intervals(self, job: LipsyncJob, person: Person) -> list[FaceInterval]:
         """Split the result into parts with and without the face; published windows continue across cuts."""
@@ -381,12 +392,8 @@ class LipsyncPipeline:
                 if job.frame_callback is not None:
                     job.frame_callback(i, source, result, matrices[0] if matrices else None)
                 job.progress("lips", i + 1, job.num_frames)
-        try:
+        with writing(job.outputs.sheet):
             sheet.write(job.staged.path_of(job.outputs.sheet))
-        except OSError as error:
-            raise InputError(
-                f"{job.outputs.sheet} was not written ({error.strerror}): free some space or name another output"
-            ) from error
         extra = (job.outputs.comparison, job.outputs.sheet)
         return [path for path in extra if path is not None]
 
@@ -417,6 +424,17 @@ def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> C
 def _stage(job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
     """Run a stage of the networks in a thread of its own if the job has concurrent stages, else within the next."""
     return prefetch(chunks, 1) if job.options.concurrent_stages else chunks
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file; an OSError becomes an InputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} was not written ({error.strerror}): free some space or name another output"
+        ) from error
 
 
 def _sound(voices: Voices, folder: Path) -> Path:

@@ -59,6 +59,7 @@ class LipsyncOptions:
         face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels, or
             ``all``: every face says the same. Ignored where `voices.Voices` name people.
         compare: also write a video with source and result side by side.
+        timeline: also write a picture of what was done with each person when.
         exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
             the values in `PUBLISHED`.
 
@@ -83,6 +84,7 @@ class LipsyncOptions:
     crf: int = 18
     face: str = "largest"
     compare: bool = False
+    timeline: bool = False
     exact: bool = False
 
     def __post_init__(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1024 * 1024
 
+Span = tuple[int, int]
+"""First frame, and the frame after the last one."""
+
 
 @dataclass(frozen=True)
 class PersonReport:
@@ -26,11 +29,14 @@ class PersonReport:
         name: selector or number of the person.
         speech: driving audio.
         intervals: parts of the result with and without the face.
+        spans: further parts (start, stop) of the result, stop excluded, by what they are, such as "turned away"; they
+            are named in the report and drawn in the timeline.
     """
 
     name: str
     speech: Path
     intervals: Sequence[FaceInterval]
+    spans: Mapping[str, Sequence[Span]] = field(default_factory=dict)
 
     @property
     def num_synced(self) -> int:
@@ -44,6 +50,7 @@ class PersonReport:
             "speech": self.speech.name,
             "num_synced": self.num_synced,
             "runs": [asdict(interval) for interval in self.intervals],
+            "spans": {what: [list(span) for span in spans] for what, spans in self.spans.items()},
         }
 
 
@@ -98,8 +105,9 @@ class LipsyncReport:
             name = f"face {person.name} ({person.speech.name}): " if len(self.people) > 1 else ""
             if name:
                 lines.append(f"{name}{person.num_synced} of {self.num_frames} frames synced")
-            if unchanged := [self._seconds(interval) for interval in person.intervals if not interval.has_face]:
-                lines.append(f"{name}unchanged, the followed face is absent: " + ", ".join(unchanged))
+            absent = [(each.start, each.stop) for each in person.intervals if not each.has_face]
+            spans = {"unchanged, the followed face is absent": absent, **person.spans}
+            lines += [f"{name}{what}: {self._seconds(parts)}" for what, parts in spans.items() if parts]
         return lines
 
     def values(self) -> dict[str, Any]:
@@ -120,8 +128,19 @@ class LipsyncReport:
             "peak_device_memory_mb": self.peak_device_memory_mb,
         }
 
-    def _seconds(self, interval: FaceInterval) -> str:
-        return f"{interval.start / self.fps:.2f}-{interval.stop / self.fps:.2f} s"
+    def _seconds(self, spans: Sequence[Span]) -> str:
+        return ", ".join(f"{start / self.fps:.2f}-{stop / self.fps:.2f} s" for start, stop in spans)
+
+
+def spans_of(flags: Iterable[bool]) -> list[Span]:
+    """Return the parts (start, stop) of a sequence that are true, stop excluded."""
+    spans, start = [], 0
+    for flag, group in groupby(flags):
+        stop = start + sum(1 for _ in group)
+        if flag:
+            spans.append((start, stop))
+        start = stop
+    return spans
 
 
 def join_intervals(all_intervals: Sequence[Sequence[FaceInterval]]) -> list[FaceInterval]:

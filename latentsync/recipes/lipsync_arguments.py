@@ -146,6 +146,7 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
     add("--face", default=DEFAULTS.face, help=FACE_HELP)
     add("--compare", action="store_true", help="also write source and result side by side")
+    add("--timeline", action="store_true", help="also write a picture of what was done with each person when")
 
 
 def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncBuild]:
@@ -196,6 +197,7 @@ def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: s
         crf=arguments.crf,
         face=getattr(arguments, "face", DEFAULTS.face),
         compare=getattr(arguments, "compare", DEFAULTS.compare),
+        timeline=getattr(arguments, "timeline", DEFAULTS.timeline),
         exact=arguments.exact,
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latentsync.errors import InputError
 from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
+from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
 from latentsync.pipelines.voices import Voice, Voices
@@ -19,9 +20,7 @@ FACE, SOUND = "face", "sound"
 """Further optional columns: the face to follow, and the sound of the result."""
 
 
-def read_jobs(
-    path: Path, compare: bool = False, also_read: Sequence[Path] = (), face: str = "largest"
-) -> list[VideoJob]:
+def read_jobs(path: Path, options: LipsyncOptions | None = None, also_read: Sequence[Path] = ()) -> list[VideoJob]:
     """Read the jobs of a CSV file.
 
     The columns are video_path,audio_path,video_out_path, and optionally preset,adapted,face,sound. Paths are relative
@@ -30,13 +29,13 @@ def read_jobs(
 
     Args:
         path: the CSV file.
-        compare: whether each job also writes source and result side by side.
+        options: of all jobs; they determine further outputs, and the face that is followed where the column is empty.
         also_read: files that all jobs read, such as the weights.
-        face: the face that is followed where the column is empty.
 
     Raises:
         InputError: the file cannot be used, two jobs write to one file, or a job overwrites an input of another.
     """
+    options = options or LipsyncOptions()
     lines = read_table(path, COLUMNS, (PRESET, ADAPTED, FACE, SOUND))
     for number, line in enumerate(lines, start=1):
         if line[PRESET] and line[PRESET] not in PRESETS:
@@ -45,14 +44,14 @@ def read_jobs(
     jobs = []
     for number, line in enumerate(lines, start=1):
         try:
-            jobs.append(_job(path.parent, line, face))
+            jobs.append(_job(path.parent, line, options.face))
         except InputError as error:
             raise InputError(f"{path}, entry {number}: {error}") from error
     outputs = []
     for job in jobs:
         with suppress(InputError):  # reported when the job itself is checked
-            outputs.append(job_outputs(job, compare))
-    inputs = [given for job in jobs for given in (job.video, *Voices.of(job.audio, face).files())]
+            outputs.append(job_outputs(job, options))
+    inputs = [given for job in jobs for given in (job.video, *Voices.of(job.audio, options.face).files())]
     folders = {folder for job in jobs if (folder := adapted_of(job)) is not None}
     adapted = [folder / name for folder in sorted(folders) for name in (RECORD, CONFIG, WEIGHTS, LORA_WEIGHTS)]
     check_distinct(outputs, [*inputs, path, *also_read, *adapted], str(path))
@@ -75,13 +74,13 @@ def working_order(jobs: Sequence[VideoJob]) -> list[int]:
     return sorted(range(len(jobs)), key=lambda index: folders.index(adapted_of(jobs[index])))
 
 
-def job_outputs(job: VideoJob, compare: bool) -> LipsyncOutputs:
+def job_outputs(job: VideoJob, options: LipsyncOptions) -> LipsyncOutputs:
     """Return the files that a job of a list writes.
 
     Raises:
         InputError: its result is not a video that can be written.
     """
-    return LipsyncOutputs.of(job.result, compare, with_record=True)
+    return LipsyncOutputs.of(job.result, options.compare, with_record=True, timeline=options.timeline)
 
 
 def summary(outcomes: Sequence[Outcome], path_text: Callable[[Path], str] = str) -> list[str]:

@@ -1,6 +1,7 @@
 """Several people in one pass, with tiny random networks and two faces at fixed places."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,9 @@ def dub(
     pipeline: LipsyncPipeline, folder: Path, speech: Path | Voices, name: str = "out.mp4", right_leaves: int = 1000
 ) -> tuple[LipsyncReport, Collector]:
     pipeline.detector = TwoFaces(right_leaves)
-    frames = Collector()
-    report = pipeline(make_video(folder / "v.mp4", 30), speech, folder / name, QUICK, frame_callback=frames)
+    frames, options = Collector(), replace(QUICK, timeline=True)
+    report = pipeline(make_video(folder / "v.mp4", 30), speech, folder / name, options, frame_callback=frames)
+    assert (folder / f"{Path(name).stem}_timeline.png") in report.extra_files
     return report, frames
 
 
