@@ -63,10 +63,38 @@ class FaceTracks:
                 others = others_of(chosen, candidates)
                 followed += continuations(chosen, [track for track in candidates if track not in others])
         if self.tracks and not followed:
-            raise InputError(
-                f"face {selector!r} matches none of the faces found in the video: use largest, left or right"
-            )
+            raise _matches_nobody(selector)
         return followed
+
+    def follow_person(self, selector: str) -> tuple[list[Track], list[Track]]:
+        """Return the tracks of the person whom the selector selects first, recognized by appearance in later scenes.
+
+        In a later scene without this person the selector selects again, if it selects somebody who is new.
+
+        Returns:
+            The tracks, which do not overlap in time, and those of them that were selected in later scenes.
+
+        Raises:
+            InputError: the selector is invalid, or selects none of the faces.
+        """
+        own: list[int] = []
+        known: set[int] = set()
+        followed: list[Track] = []
+        by_place: list[Track] = []
+        for candidates in self.scenes():
+            shown = {track.person for track in candidates}
+            number = next((person for person in own if person in shown), None)
+            if number is None:
+                chosen = select_track(candidates, selector, self.frame_size)
+                if chosen is not None and chosen.person not in known:
+                    number = chosen.person
+                    by_place += [track for track in candidates if own and track.person == number]
+                    own.append(number)
+            followed += [track for track in candidates if number is not None and track.person == number]
+            known |= shown
+        if self.tracks and not followed:
+            raise _matches_nobody(selector)
+        return followed, by_place
 
     def people(self) -> list[Person]:
         """Return the people of all scenes, from left to right in the order of their first scenes."""
@@ -147,6 +175,10 @@ class _LookSampling:
         is_sampled = is_cut or len(faces) != self._num_faces or self._since >= interval
         self._num_faces, self._since = len(faces), 1 if is_sampled else self._since + 1
         return self._describer.describe(frame, faces) if is_sampled and faces else None
+
+
+def _matches_nobody(selector: str) -> InputError:
+    return InputError(f"face {selector!r} matches none of the faces found in the video: use largest, left or right")
 
 
 def _scaled(face: Detection, factors: np.ndarray) -> Detection:

@@ -56,7 +56,7 @@ from latentsync.pipelines.lipsync_job import (
 )
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import Person, select_people
-from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb
+from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
 from latentsync.pipelines.timeline import write_timeline
 from latentsync.pipelines.voices import EVERYONE, Voices
@@ -273,7 +273,9 @@ class LipsyncPipeline:
 
     def report(self, job: LipsyncJob, person: Person) -> PersonReport:
         """Return what is done with one person."""
-        return PersonReport(person.name, person.voice.speech, self.find_intervals(job, person))
+        order = [source_index(i, len(person.plan), job.options.exact) for i in range(job.num_frames)]
+        spans = {what: spans_of(flags[order].tolist()) for what, flags in person.notes.items()}
+        return PersonReport(person.name, person.voice.speech, self.find_intervals(job, person), spans)
 
     def find_intervals(self, job: LipsyncJob, person: Person) -> list[FaceInterval]:
         """Split the result into parts with and without the face; published windows continue across cuts."""

@@ -1,9 +1,11 @@
 """The people of one job: where each one's face is, and what each one says."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
+
+import numpy as np
 
 from latentsync.errors import InputError
 from latentsync.face.face_plan import FacePlan
@@ -12,6 +14,9 @@ from latentsync.face.tracker import Track
 from latentsync.pipelines.face_pass import followed_plan
 from latentsync.pipelines.lipsync_job import OpenVoice
 from latentsync.pipelines.voices import EVERYONE
+
+BY_PLACE = "not recognized after a cut, chosen by the place in the picture"
+"""Note of the frames in which a person was selected again."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +27,20 @@ class Person:
         name: the selector, or a number if everyone is selected.
         plan: position of the face in every source frame.
         voice: the speech.
+        notes: (n,) bool for the source frames, by what is true of the person there; they become `PersonReport.spans`.
     """
 
     name: str
     plan: FacePlan
     voice: OpenVoice
+    notes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def select_people(found: FaceTracks, voices: Sequence[OpenVoice], fps: Fraction, exact: bool = False) -> list[Person]:
     """Return the person of each voice; with `EVERYONE` all people, of whom two that never meet count as one.
+
+    A single voice follows the selected face of every scene, as `FaceTracks.follow` does. Of several voices each follows
+    its person across cuts by appearance.
 
     Args:
         found: faces of the source.
@@ -41,13 +51,27 @@ def select_people(found: FaceTracks, voices: Sequence[OpenVoice], fps: Fraction,
     Raises:
         InputError: a selector selects nobody, or two select the same person.
     """
-    followed: list[tuple[str, Sequence[Track], OpenVoice]] = []
+    if len(voices) == 1 and voices[0].face != EVERYONE:
+        return [Person(voices[0].face, followed_plan(found.follow(voices[0].face), found, fps, exact), voices[0])]
+    followed: list[tuple[str, Sequence[Track], OpenVoice, Mapping[str, np.ndarray]]] = []
     for voice in voices:
         if voice.face == EVERYONE:
-            followed += [(str(number), tracks, voice) for number, tracks in enumerate(found.everyone(), start=1)]
+            followed += [(str(number), tracks, voice, {}) for number, tracks in enumerate(found.everyone(), start=1)]
         else:
-            followed.append((voice.face, found.follow(voice.face), voice))
-    for (name, tracks, _), (other, others, _) in combinations(followed, 2):
+            tracks, by_place = found.follow_person(voice.face)
+            notes = {BY_PLACE: shown_in(by_place, found.num_frames)} if by_place else {}
+            followed.append((voice.face, tracks, voice, notes))
+    for (name, tracks, *_), (other, others, *_) in combinations(followed, 2):
         if any(track in others for track in tracks):
             raise InputError(f"{name!r} and {other!r} are the same person: give each person one voice")
-    return [Person(name, followed_plan(tracks, found, fps, exact), voice) for name, tracks, voice in followed]
+    return [
+        Person(name, followed_plan(tracks, found, fps, exact), voice, notes) for name, tracks, voice, notes in followed
+    ]
+
+
+def shown_in(tracks: Sequence[Track], num_frames: int) -> np.ndarray:
+    """Return (num_frames,) bool: True from the first to the last frame of each track."""
+    shown = np.zeros(num_frames, dtype=bool)
+    for track in tracks:
+        shown[track.frames[0] : track.last_frame + 1] = True
+    return shown

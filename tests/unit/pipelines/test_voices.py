@@ -9,11 +9,13 @@ import pytest
 
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.errors import InputError
+from latentsync.face.appearance import ColourHistograms
 from latentsync.face.detection import Detection
 from latentsync.face.face_tracks import FaceTracks
+from latentsync.face.identity import identified
 from latentsync.face.tracker import FaceTracker
 from latentsync.pipelines.lipsync_job import OpenVoice
-from latentsync.pipelines.people import select_people
+from latentsync.pipelines.people import BY_PLACE, select_people
 from latentsync.pipelines.voices import EVERYONE, Voice, Voices
 
 
@@ -53,12 +55,15 @@ class Faces:
     scenes: list[list[float]]
     length: int = 10
 
-    def tracks(self) -> FaceTracks:
+    def tracks(self, looks: list[list[float]] | None = None) -> FaceTracks:
+        """Return the tracks; `looks` has a number for the appearance of each face of each scene."""
         tracker = FaceTracker()
-        for scene in self.scenes:
+        for number, scene in enumerate(self.scenes):
+            seen = None if looks is None else [np.array([look], dtype=np.float32) for look in looks[number]]
             for frame in range(self.length):
-                tracker.add([face_at(x) for x in scene], is_cut=frame == 0)
-        return FaceTracks(tracker.tracks(), tracker.num_frames, (640, 360))
+                tracker.add([face_at(x) for x in scene], frame == 0, seen)
+        describer = None if looks is None else ColourHistograms()
+        return FaceTracks(identified(tracker.tracks(), describer), tracker.num_frames, (640, 360))
 
 
 def face_at(x: float) -> Detection:
@@ -77,6 +82,16 @@ def test_every_voice_gets_its_person():
     assert [person.name for person in people] == ["left", "right"]
     for person, columns in zip(people, ([115, 65], [415, 315]), strict=True):
         assert person.plan.anchors[[5, 15], 0, 0].tolist() == pytest.approx(columns)
+        assert person.notes[BY_PLACE].tolist() == [False] * 10 + [True] * 10  # nobody is recognized without appearance
+
+
+def test_people_who_swap_sides_at_a_cut_keep_their_voices():
+    found = Faces([[100, 400], [50, 300], [200]]).tracks([[0, 1], [1, 0], [1]])
+    left, right = select_people(found, [voice("left"), voice("right")], Fraction(25))
+    assert left.plan.anchors[[5, 15], 0, 0].tolist() == pytest.approx([115, 315])
+    assert right.plan.anchors[[5, 15, 25], 0, 0].tolist() == pytest.approx([415, 65, 215])
+    assert (left.plan.segment[20:] == -1).all()  # the left person is absent, and the right one is known
+    assert left.notes == right.notes == {}
 
 
 @pytest.mark.parametrize(("faces", "words"), [(("left", "0"), "same person"), (("left", "7"), "'7' matches none")])
