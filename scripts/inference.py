@@ -26,7 +26,15 @@ from latentsync.recipes.lipsync_arguments import (
     add_single_video_arguments,
     add_weight_arguments,
 )
-from latentsync.recipes.video_list import adapted_of, job_outputs, preset_of, read_jobs, summary, working_order
+from latentsync.recipes.video_list import (
+    adapted_of,
+    job_outputs,
+    occluder_of,
+    preset_of,
+    read_jobs,
+    summary,
+    working_order,
+)
 from latentsync.weights import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
@@ -124,7 +132,10 @@ def run_one(arguments: argparse.Namespace) -> int:
     probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
     outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline)
-    job = check_job(video, voices, outputs, chosen.options.video_fps, arguments.temp_dir, chosen.files())
+    options = chosen.options
+    job = check_job(
+        *(video, voices, outputs, options.video_fps, arguments.temp_dir, chosen.files()), occluder=options.occluder
+    )
     pipeline = load(chosen)
     if arguments.dry_run:
         print(description(job))
@@ -152,9 +163,11 @@ def run_list(arguments: argparse.Namespace) -> int:
         return choices[key if any(key) else None]
 
     def check(job: VideoJob) -> CheckedJob:
-        outputs, files = job_outputs(job, chosen.options), choice_of(job).files()
-        voices = Voices.of(job.audio, chosen.options.face)
-        return check_job(job.video, voices, outputs, chosen.options.video_fps, arguments.temp_dir, files)
+        outputs, choice = job_outputs(job, chosen.options), choice_of(job)
+        voices, fps = Voices.of(job.audio, chosen.options.face), chosen.options.video_fps
+        return check_job(
+            *(job.video, voices, outputs, fps, arguments.temp_dir, choice.files()), occluder=choice.options.occluder
+        )
 
     networks = LoadedNetworks()
     if arguments.dry_run:
@@ -208,17 +221,21 @@ def check_list(
     return EXIT_SOME_FAILED if num_faults else 0
 
 
-def _choice_key(job: VideoJob) -> tuple[str | None, Path | None]:
-    return preset_of(job), adapted_of(job)
+ChoiceKey = tuple[str | None, Path | None, str | None]
+"""Preset, adapted weights and occluder that a line of a list names."""
 
 
-def _chosen_by(key: tuple[str | None, Path | None], arguments: argparse.Namespace) -> ChosenPipeline:
+def _choice_key(job: VideoJob) -> ChoiceKey:
+    return preset_of(job), adapted_of(job), occluder_of(job)
+
+
+def _chosen_by(key: ChoiceKey, arguments: argparse.Namespace) -> ChosenPipeline:
     """Return the choice of a line of a list, which wins over that of the command line."""
-    preset, adapted = key
-    if adapted is None:
-        return ChosenPipeline.of(arguments, preset)
-    weights = {"adapted": adapted, "unet_config_path": None, "inference_ckpt_path": None}
-    return ChosenPipeline.of(argparse.Namespace(**vars(arguments) | weights), preset)
+    preset, adapted, occluder = key
+    given = vars(arguments) | ({} if occluder is None else {"occluder": occluder})
+    if adapted is not None:
+        given |= {"adapted": adapted, "unet_config_path": None, "inference_ckpt_path": None}
+    return ChosenPipeline.of(argparse.Namespace(**given), preset)
 
 
 def description(job: CheckedJob) -> str:

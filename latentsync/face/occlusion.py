@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from latentsync.face.align import compose
+from latentsync.face.mask import keep_mask
 
 SOFTNESS_SHARE = 0.012
 """Distance beyond the border of a mask at which its weight is about 0.5, as a share of the side of the face's crop."""
@@ -91,19 +92,38 @@ class OcclusionFiller:
         return torch.where(kept, filled, _continued(filled[None], kept.to(crop.dtype)[None, None])[0])
 
 
+def hidden_share(mask: NDArray[np.uint8], matrix: NDArray[np.floating], resolution: int) -> float:
+    """Return the share of a crop's generated region that lies behind an occluder.
+
+    Args:
+        mask: (h, w) of the whole frame, 255 where something is in front of the face.
+        matrix: (2, 3) frame to crop.
+        resolution: side of the crop in pixels.
+    """
+    if not mask.any():
+        return 0.0
+    generated = 1 - keep_mask(resolution).numpy()
+    return float((_in_crop(mask, matrix, resolution) * generated).sum() / (255 * generated.sum()))
+
+
 def _hole(mask: NDArray[np.uint8], matrix: NDArray[np.floating], resolution: int) -> NDArray[np.bool_]:
     """Return (R, R) True for the occluded pixels of a crop and a border around them."""
     if not mask.any():
         return np.zeros((resolution, resolution), dtype=bool)
+    radius = max(1, round(_BORDER_SHARE * resolution))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    is_hole = _in_crop(mask, matrix, resolution) >= _SMALLEST_LEVEL
+    return np.asarray(cv2.dilate(is_hole.astype(np.uint8), disc)) > 0
+
+
+def _in_crop(mask: NDArray[np.uint8], matrix: NDArray[np.floating], resolution: int) -> NDArray[np.uint8]:
+    """Return the mask (R, R) of a crop."""
     # A mask that is finer than the crop is sampled at its own density first, or thin things would be missed.
     density = np.sqrt(abs(np.linalg.det(np.asarray(matrix, dtype=np.float64)[:, :2])))
     finer = max(1, round(1 / density))
     to_finer = np.array([[finer, 0, (finer - 1) / 2], [0, finer, (finer - 1) / 2]], dtype=np.float64)
     warped = cv2.warpAffine(mask, compose(to_finer, matrix), (finer * resolution, finer * resolution))
-    warped = cv2.resize(warped, (resolution, resolution), interpolation=cv2.INTER_AREA)
-    radius = max(1, round(_BORDER_SHARE * resolution))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(cv2.dilate((warped >= _SMALLEST_LEVEL).astype(np.uint8), disc)) > 0
+    return np.asarray(cv2.resize(warped, (resolution, resolution), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _continued(crops: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:

@@ -1,13 +1,12 @@
 """Read the masks of things before the face: a video, or a folder of images, with one mask for each source frame."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +17,7 @@ from latentsync.media.probe import VideoInfo, probe_video
 from latentsync.media.reader import VideoReader
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+_FORMATS = ("PNG", "JPEG")
 
 _TOLERANCE_S = 0.5
 """Difference of two videos' lengths, as their files state them, above which the numbers of frames surely differ."""
@@ -27,7 +27,7 @@ _BLACK, _WHITE = 16, 240
 
 _COUNTING_SIZE = (16, 16)
 
-FrameReader = AbstractContextManager[Iterator[tuple[int, NDArray[np.uint8]]]]
+FrameReader = AbstractContextManager[Iterable[tuple[int, NDArray[np.uint8]]]]
 """Reader of pairs (source index, frame), see `PingPongReader`."""
 
 
@@ -136,7 +136,7 @@ def check_number(masks: OccluderMasks, video: Path, num_frames: int, is_whole: b
 
 def read_masks(
     masks: OccluderMasks,
-    frames: Iterator[tuple[int, NDArray[np.uint8]]],
+    frames: Iterable[tuple[int, NDArray[np.uint8]]],
     open_reader: Callable[[Path], FrameReader],
 ) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]]:
     """Yield (source index, frame, mask) for each frame; mask is (h, w) uint8, 255 where something is in front.
@@ -161,29 +161,31 @@ def read_masks(
         for (index, frame), (mask_index, mask) in zip(frames, reader, strict=False):
             if mask_index != index:
                 raise ValueError(f"the mask's reader is at frame {mask_index}, the video's at {index}")
-            yield index, frame, _without_noise(np.asarray(cv2.cvtColor(mask, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+            yield index, frame, _without_noise(np.asarray(Image.fromarray(mask).convert("L")))
 
 
 def _without_noise(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the mask with the levels up to `_BLACK` as 0, from `_WHITE` on as 255, and those between spread."""
     table = np.clip((np.arange(256) - _BLACK) * 255 / (_WHITE - _BLACK), 0, 255).round().astype(np.uint8)
-    return np.asarray(cv2.LUT(mask, table), dtype=np.uint8)
+    return table[mask]
 
 
 def _read_image(file: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    mask = None
-    if _image_size(file) == size:
-        content = np.fromfile(file, dtype=np.uint8)
-        mask = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    if mask is None or mask.shape[::-1] != size:
-        raise InputError(f"{file} cannot be decoded or has changed: write the mask again")
-    return _without_noise(np.asarray(mask, dtype=np.uint8))
+    if _image_size(file) != size:
+        raise InputError(f"{file} has changed during the job: its size is another")
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.mode.startswith("I"):  # 16 bits, which `convert` would clip
+                return _without_noise((np.asarray(image) >> 8).astype(np.uint8))
+            return _without_noise(np.asarray(image.convert("L")))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{file} cannot be decoded: write the mask again") from error
 
 
 def _image_size(file: Path) -> tuple[int, int]:
     """Return width and height of an image from its header."""
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             size = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{file} is not a PNG or JPEG image that can be read: write the mask again") from error

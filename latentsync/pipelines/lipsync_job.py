@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,13 +19,18 @@ from PIL import Image
 from latentsync.audio.sample_source import SampleSource
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.audio_samples import check_finite_samples
+from latentsync.media.occluder_masks import OccluderMasks
 from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_streams, probe_video
 from latentsync.media.writer import COPIED_CODECS, MADE_BY, VideoWriter
+from latentsync.pipelines.occluders import check_occluder
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.video_maker import is_record
 from latentsync.pipelines.voices import Voices
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.output_file import check_no_inputs, check_writable
+
+if TYPE_CHECKING:  # imports torch, which --help does without
+    from latentsync.face.xseg import XSegOccluder
 
 RECORD_SUFFIX = ".lipsync.json"
 """Appended to the name of a result of a list: the record of how it was made."""
@@ -115,11 +121,13 @@ class CheckedJob:
         video: source video.
         speeches: driving audio of each voice.
         outputs: files to write.
+        masks: masks of things before the faces, or None.
     """
 
     video: VideoInfo
     speeches: tuple[AudioInfo, ...]
     outputs: LipsyncOutputs
+    masks: OccluderMasks | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,8 @@ class LipsyncJob:
         num_frames: length of the result.
         progress: receives the number of finished frames.
         frame_callback: receives every finished frame, or None.
+        masks: masks of things before the faces, or None.
+        xseg: finds things before the faces, or None.
         cancelled: set when the consumer of the frames has stopped; the denoising loop polls it.
     """
 
@@ -169,6 +179,8 @@ class LipsyncJob:
     num_frames: int
     progress: Progress
     frame_callback: FrameCallback | None = None
+    masks: OccluderMasks | None = None
+    xseg: "XSegOccluder | None" = None
     cancelled: Event = field(default_factory=Event)
 
     def open_writer(self, path: Path, width: int, comment: str | None = None) -> VideoWriter:
@@ -193,6 +205,7 @@ def check_job(
     video_fps: str = "25",
     temp_dir: Path | None = None,
     also_read: Iterable[Path] = (),
+    occluder: str | None = None,
 ) -> CheckedJob:
     """Check the files of a job without writing anything; a dry run does the same checks as a real one.
 
@@ -203,6 +216,7 @@ def check_job(
         video_fps: frame rate of the result, ``25`` or ``source``.
         temp_dir: parent folder for temporary files; None for the system default.
         also_read: other files that must not be overwritten, such as the weights.
+        occluder: masks of things before the faces, see `LipsyncOptions`.
 
     Raises:
         InputError: an input or an output cannot be used.
@@ -214,9 +228,10 @@ def check_job(
         check_length(longest.path, longest.duration_s, round(longest.duration_s * fps))
     for audio in (*speeches, *([] if voices.sound is None else [probe_audio(voices.sound)])):
         check_finite_samples(audio)
-    outputs.check((video, *voices.files(), *also_read))
+    masks = check_occluder(occluder, video_info, fps)
+    outputs.check((video, *voices.files(), *([] if masks is None else masks.files), *also_read))
     _check_temp_dir(temp_dir)
-    return CheckedJob(video_info, speeches, outputs)
+    return CheckedJob(video_info, speeches, outputs, masks)
 
 
 def check_length(audio: Path, duration_s: float, num_frames: int) -> None:

@@ -35,9 +35,13 @@ from latentsync.errors import CheckpointError, InputError
 from latentsync.face.align import Aligner, alignment_matrices, crop_faces, crop_faces_as_published
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan
+from latentsync.face.head_pose import NOSE_DEPTH_68_POINTS, NOSE_DEPTH_FIVE_POINTS
+from latentsync.face.landmarks68 import Landmarks68Detector
 from latentsync.face.paste import FacePaster, PublishedPaster
+from latentsync.face.xseg import XSegOccluder
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.mixing import mix_audio
+from latentsync.media.occluder_masks import check_number, read_masks
 from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
@@ -54,6 +58,7 @@ from latentsync.pipelines.lipsync_job import (
     check_job,
     check_length,
 )
+from latentsync.pipelines.occluders import AUTO, FaceOccluders
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import Person, select_people
 from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
@@ -68,6 +73,9 @@ from latentsync.storage.temporary_files import temporary_folder
 
 DECODED_AHEAD = 8
 """Decoded frames that may wait for the next stage."""
+
+_TURNED_SEGMENT = -2
+"""Number of the segment of frames whose face keeps the source's mouth; -1 is that of frames without the face."""
 
 NO_EXACT_DETECTOR = (
     "exact uses the published anchors from face-alignment's landmarks, whose weights are missing: "
@@ -208,7 +216,7 @@ class LipsyncPipeline:
         voices = Voices.of(audio_path, options.face)
         outputs = LipsyncOutputs.of(Path(video_out_path), options.compare, timeline=options.timeline)
         temp_dir = None if temp_dir is None else Path(temp_dir)
-        checked = check_job(Path(video_path), voices, outputs, options.video_fps, temp_dir)
+        checked = check_job(Path(video_path), voices, outputs, options.video_fps, temp_dir, (), options.occluder)
         fps = Fraction(self.model_fps) if options.video_fps == "25" else checked.video.fps
         with (
             temporary_folder(temp_dir) as folder,
@@ -240,6 +248,8 @@ class LipsyncPipeline:
                 num_frames=num_frames,
                 progress=progress or _ignore_progress,
                 frame_callback=frame_callback,
+                masks=checked.masks,
+                xseg=XSegOccluder() if options.occluder == AUTO else None,
             )
 
     def check_options(self, options: LipsyncOptions) -> None:
@@ -269,7 +279,16 @@ class LipsyncPipeline:
             exact,
             lambda done, total: job.progress("faces", done, total),
         )
-        return select_people(found, job.voices, job.fps, exact)
+        if job.masks is not None:
+            is_whole = found.num_frames < job.num_frames
+            check_number(job.masks, job.video.path, found.num_frames, is_whole, job.fps)
+        people = select_people(found, job.voices, job.fps, exact)
+        if job.options.occluder is not None:
+            people = [person.with_occluders() for person in people]
+        if job.options.max_yaw is None:
+            return people
+        depth = NOSE_DEPTH_68_POINTS if isinstance(detector, Landmarks68Detector) else NOSE_DEPTH_FIVE_POINTS
+        return [person.with_max_yaw(job.options.max_yaw, job.fps, depth) for person in people]
 
     def report(self, job: LipsyncJob, person: Person) -> PersonReport:
         """Return what is done with one person."""
@@ -278,9 +297,11 @@ class LipsyncPipeline:
         return PersonReport(person.name, person.voice.speech, self.find_intervals(job, person), spans)
 
     def find_intervals(self, job: LipsyncJob, person: Person) -> list[FaceInterval]:
-        """Split the result into parts with and without the face; published windows continue across cuts."""
+        """Split the result into parts with and without a generated mouth; published windows continue across cuts."""
         exact, plan = job.options.exact, person.plan
         segments = np.minimum(plan.segment, 0) if exact else plan.segment
+        if plan.strength is not None:
+            segments = np.where((plan.strength == 0) & (segments >= 0), _TURNED_SEGMENT, segments)
         return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), exact))
 
     def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:
@@ -290,18 +311,26 @@ class LipsyncPipeline:
             job: the job.
             num_source_frames: number of frames counted in the first pass.
         """
-        with PingPongReader(
-            *(job.video.path, job.fps, num_source_frames, job.num_frames, job.folder), repeat_turns=job.options.exact
-        ) as reader:
-            for index, frame in reader:
-                yield JobFrame(index, frame, frame)
+
+        def open_reader(path: Path) -> PingPongReader:
+            return PingPongReader(
+                *(path, job.fps, num_source_frames, job.num_frames, job.folder), repeat_turns=job.options.exact
+            )
+
+        with open_reader(job.video.path) as reader:
+            if job.masks is None:
+                for index, frame in reader:
+                    yield JobFrame(index, frame, frame)
+            else:
+                for index, frame, mask in read_masks(job.masks, reader, open_reader):
+                    yield JobFrame(index, frame, frame, occluder=mask)
 
     def dub(
         self, job: LipsyncJob, person: Person, frames: Generator[JobFrame, None, None], reports_progress: bool = True
     ) -> Generator[JobFrame, None, None]:
         """Generate the mouth of one person: yield the frames with it."""
         chunks = self.encode(job, self.align(job, person, frames))
-        return self.paste(job, self.decode(job, self.denoise(job, person, chunks, reports_progress)))
+        return self.paste(job, person, self.decode(job, self.denoise(job, person, chunks, reports_progress)))
 
     def align(
         self, job: LipsyncJob, person: Person, frames: Generator[JobFrame, None, None]
@@ -311,24 +340,32 @@ class LipsyncPipeline:
         with closing(prefetch(frames, DECODED_AHEAD)) as ahead:
             for interval in self.find_intervals(job, person):
                 if interval.has_face:
-                    yield from self._align_interval(job, interval, ahead, start_interval())
+                    yield from self._align_interval(job, person, interval, ahead, start_interval())
                 else:
                     for frame in islice(ahead, len(interval)):
                         yield Chunk([frame])
 
     def _align_interval(
-        self, job: LipsyncJob, interval: FaceInterval, frames: Iterator[JobFrame], matrix_of: MatrixOf
+        self,
+        job: LipsyncJob,
+        person: Person,
+        interval: FaceInterval,
+        frames: Iterator[JobFrame],
+        matrix_of: MatrixOf,
     ) -> Generator[Chunk, None, None]:
         """Yield the windows of one interval; every frame is cropped once."""
         options = job.options
         crop = crop_faces_as_published if options.exact else crop_faces
+        in_front = FaceOccluders(job.xseg, person)
         num_read = 0
         for span in plan_windows(len(interval), self.num_frames, options.overlap_frames, options.exact):
             new = list(islice(frames, span.stop - num_read))
             if len(new) != span.stop - num_read:
                 raise InputError(f"{job.video.path} has fewer frames on second reading: is it still being written?")
+            new = in_front.find(new)
             matrices = np.stack([matrix_of(frame.index) for frame in new])
             crops = crop([frame.source for frame in new], matrices, self.resolution, self.device)
+            crops = in_front.remove(crops, new, matrices)
             window = Window(interval.start + span.start, crops, num_read - span.start, span.settled - span.start)
             num_read = span.stop
             yield Chunk(new, window, matrices)
@@ -361,10 +398,9 @@ class LipsyncPipeline:
         with closing(_stage(job, chunks)) as denoised:
             yield from decode_windows(self.synthesizer, denoised, job.options)
 
-    def paste(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[JobFrame, None, None]:
+    def paste(self, job: LipsyncJob, person: Person, chunks: Iterator[Chunk]) -> Generator[JobFrame, None, None]:
         """Paste the generated crops into their frames; yield the frames in order."""
-        build_paster = PublishedPaster if job.options.exact else FacePaster
-        paster = build_paster(self.resolution, self.device)
+        paste = _paste_function(job, person, self.resolution, self.device)
         pending: deque[tuple[JobFrame, np.ndarray]] = deque()
         with closing(prefetch(chunks, 1)) as ahead:
             for chunk in ahead:
@@ -374,8 +410,7 @@ class LipsyncPipeline:
                 pending.extend(zip(chunk.frames, chunk.matrices, strict=True))
                 for crop in chunk.generated:
                     frame, matrix = pending.popleft()
-                    result = paster.paste(frame.result, crop, matrix)
-                    yield JobFrame(frame.index, frame.source, result, (*frame.matrices, matrix))
+                    yield frame._replace(result=paste(frame, crop, matrix), matrices=(*frame.matrices, matrix))
 
     def write(self, job: LipsyncJob, frames: Iterator[JobFrame]) -> list[Path]:
         """Encode the result with its sound; return the files written beside it."""
@@ -386,7 +421,7 @@ class LipsyncPipeline:
                 comparison = stack.enter_context(job.open_writer(job.outputs.comparison, 2 * job.video.width, MADE_BY))
             writer = stack.enter_context(job.open_writer(job.outputs.video, job.video.width))
             ahead = stack.enter_context(closing(prefetch(frames, DECODED_AHEAD, stop=job.cancelled)))
-            for i, (_, source, result, matrices) in enumerate(ahead):
+            for i, (_, source, result, matrices, _) in enumerate(ahead):
                 writer.write(result)
                 if comparison is not None:
                     comparison.write(np.concatenate((source, result), axis=1))
@@ -421,6 +456,21 @@ def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> C
         return lambda index: aligner.matrix(plan.anchors[index])
 
     return start_interval
+
+
+def _paste_function(
+    job: LipsyncJob, person: Person, resolution: int, device: torch.device
+) -> Callable[[JobFrame, torch.Tensor, np.ndarray], np.ndarray]:
+    """Return the function that pastes a crop of a person into a frame, given the matrix from frame to crop."""
+    if job.options.exact:
+        published = PublishedPaster(resolution, device)
+        return lambda frame, crop, matrix: published.paste(frame.result, crop, matrix)
+    paster, strength = FacePaster(resolution, device), person.plan.strength
+    if strength is None:
+        return lambda frame, crop, matrix: paster.paste(frame.result, crop, matrix, occluder=frame.occluder)
+    return lambda frame, crop, matrix: paster.paste(
+        frame.result, crop, matrix, float(strength[frame.index]), frame.occluder
+    )
 
 
 def _stage(job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:

@@ -60,6 +60,8 @@ class LipsyncOptions:
             ``all``: every face says the same. Ignored where `voices.Voices` name people.
         compare: also write a video with source and result side by side.
         timeline: also write a picture of what was done with each person when.
+        max_yaw: limit of the head's yaw in degrees, 10 to 90, beyond which a face fades to the source; None: no limit.
+        occluder: masks of things before the faces: a video, a folder of images, or ``auto`` (`face.xseg`); None: none.
         exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
             the values in `PUBLISHED`.
 
@@ -85,6 +87,8 @@ class LipsyncOptions:
     face: str = "largest"
     compare: bool = False
     timeline: bool = False
+    max_yaw: float | None = None
+    occluder: str | None = None
     exact: bool = False
 
     def __post_init__(self) -> None:
@@ -106,6 +110,11 @@ class LipsyncOptions:
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
         if self.exact and self.face == EVERYONE:
             raise ConfigError(f"face is {EVERYONE}, which contradicts exact: choose one face, or omit exact")
+        if self.max_yaw is not None:
+            _check_range("max_yaw", self.max_yaw, 10, 90)
+        if self.exact and (self.max_yaw, self.occluder) != (None, None):
+            name = "max_yaw" if self.occluder is None else "occluder"
+            raise ConfigError(f"{name} contradicts exact: omit one of them")
         if self.exact:
             for name, published in PUBLISHED.items():
                 _check_published(name, getattr(self, name), published)

@@ -1,7 +1,7 @@
 """The people of one job: where each one's face is, and what each one says."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import combinations
 
@@ -10,9 +10,11 @@ import numpy as np
 from latentsync.errors import InputError
 from latentsync.face.face_plan import FacePlan
 from latentsync.face.face_tracks import FaceTracks
+from latentsync.face.head_pose import turn_strength, yaw_degrees
 from latentsync.face.tracker import Track
 from latentsync.pipelines.face_pass import followed_plan
 from latentsync.pipelines.lipsync_job import OpenVoice
+from latentsync.pipelines.report import OCCLUDED, TURNED_AWAY
 from latentsync.pipelines.voices import EVERYONE
 
 BY_PLACE = "not recognized after a cut, chosen by the place in the picture"
@@ -34,6 +36,23 @@ class Person:
     plan: FacePlan
     voice: OpenVoice
     notes: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def with_max_yaw(self, max_yaw: float, fps: Fraction, nose_depth: float) -> "Person":
+        """Return the person with a plan that fades out where the head turns further than `max_yaw` degrees.
+
+        Args:
+            max_yaw: limit in degrees.
+            fps: frames per second of the plan.
+            nose_depth: of the detector's anchors, see `latentsync.face.head_pose`.
+        """
+        yaw = yaw_degrees(self.plan.anchors, nose_depth)
+        strength = turn_strength(yaw, self.plan.segments(), max_yaw, float(fps))
+        fades = (strength < 1) & (self.plan.segment >= 0)
+        return replace(self, plan=replace(self.plan, strength=strength), notes={**self.notes, TURNED_AWAY: fades})
+
+    def with_occluders(self) -> "Person":
+        """Return the person with a note of the frames with something before the mouth, set while they are generated."""
+        return replace(self, notes={**self.notes, OCCLUDED: np.zeros(len(self.plan), dtype=bool)})
 
 
 def select_people(found: FaceTracks, voices: Sequence[OpenVoice], fps: Fraction, exact: bool = False) -> list[Person]:

@@ -20,6 +20,10 @@ MEGABYTE = 1024 * 1024
 Span = tuple[int, int]
 """First frame, and the frame after the last one."""
 
+TURNED_AWAY = "turned away, faded to the source"
+OCCLUDED = "something before the mouth, kept from the source"
+"""Notes of a person's frames."""
+
 
 @dataclass(frozen=True)
 class PersonReport:
@@ -28,7 +32,7 @@ class PersonReport:
     Attributes:
         name: selector or number of the person.
         speech: driving audio.
-        intervals: parts of the result with and without the face.
+        intervals: parts of the result with and without a generated mouth.
         spans: further parts (start, stop) of the result, stop excluded, by what they are, such as "turned away"; they
             are named in the report and drawn in the timeline.
     """
@@ -42,6 +46,13 @@ class PersonReport:
     def num_synced(self) -> int:
         """Number of frames with a generated mouth."""
         return sum(len(interval) for interval in self.intervals if interval.has_face)
+
+    @property
+    def absent(self) -> list[Span]:
+        """Parts without the face; those in which it is turned away are not among them."""
+        turned = self.spans.get(TURNED_AWAY, ())
+        parts = [(each.start, each.stop) for each in self.intervals if not each.has_face]
+        return [part for part in parts if not any(start <= part[0] < stop for start, stop in turned)]
 
     def values(self) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -105,8 +116,7 @@ class LipsyncReport:
             name = f"face {person.name} ({person.speech.name}): " if len(self.people) > 1 else ""
             if name:
                 lines.append(f"{name}{person.num_synced} of {self.num_frames} frames synced")
-            absent = [(each.start, each.stop) for each in person.intervals if not each.has_face]
-            spans = {"unchanged, the followed face is absent": absent, **person.spans}
+            spans = {"unchanged, the followed face is absent": person.absent, **person.spans}
             lines += [f"{name}{what}: {self._seconds(parts)}" for what, parts in spans.items() if parts]
         return lines
 

@@ -30,12 +30,14 @@ class JobFrame(NamedTuple):
         source: (h, w, 3) uint8.
         result: the source with the mouths that are generated so far.
         matrices: (2, 3) from frame to crop of each person whose mouth was generated.
+        occluder: (h, w) uint8, 255 where something is in front of the faces; None if there are no masks.
     """
 
     index: int
     source: np.ndarray
     result: np.ndarray
     matrices: tuple[np.ndarray, ...] = ()
+    occluder: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

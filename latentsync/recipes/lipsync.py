@@ -17,16 +17,19 @@ from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.face.landmarks68 import Landmarks68Detector, missing_weights
+from latentsync.face.xseg import require_xseg
+from latentsync.media.occluder_masks import open_masks
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.compilation import check_compiler, compile_blocks
 from latentsync.models.vae import load_vae, read_vae_shape
 from latentsync.pipelines.lipsync_pipeline import NO_EXACT_DETECTOR, LipsyncPipeline
+from latentsync.pipelines.occluders import AUTO
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.presets import find_preset
 from latentsync.pipelines.synthesis import WeightFiles
 from latentsync.recipes.adapted_weights import read_adapted
 from latentsync.recipes.unet_run import UNetRun
-from latentsync.storage.content_cache import content_key
+from latentsync.storage.content_cache import cache_key, content_key
 from latentsync.weights import (
     AUXILIARY,
     CHECKPOINTS,
@@ -287,7 +290,7 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
         weights["vae_decoder"] = build.used_decoder
     return {
         "latentsync": latentsync.__version__,
-        "options": _plain(asdict(options)),
+        "options": _plain(asdict(replace(options, occluder=_occluder_key(options.occluder)))),
         "weights": {name: content_key(path) for name, path in weights.items()},
         "config": _relative_to_repository(build.config),
         "model": _plain(asdict(run.model)),
@@ -300,6 +303,14 @@ def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, A
         "compile": build.compile,
         "torch": torch.__version__,
     }
+
+
+def _occluder_key(occluder: str | None) -> str | None:
+    """Return what identifies the content of the masks, or of the network that finds them."""
+    if occluder is None:
+        return None
+    files = [require_xseg()] if occluder == AUTO else open_masks(Path(occluder)).files
+    return cache_key(*map(content_key, files))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

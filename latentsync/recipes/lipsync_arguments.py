@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from latentsync.face.detector import DETECTORS
 from latentsync.models.batch_size import BATCH_SIZE
+from latentsync.pipelines.occluders import AUTO
 from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS, VIDEO_FPS, LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
 
@@ -80,7 +81,9 @@ class ChosenPipeline:
 
     def files(self) -> list[Path]:
         """Return the files that every job reads besides its inputs."""
-        return [self.build.config, self.build.unet]
+        occluder = self.options.occluder
+        masks = [] if occluder is None or occluder == AUTO else [Path(occluder)]
+        return [self.build.config, self.build.unet, *masks]
 
 
 def add_weight_arguments(parser: argparse._ActionsContainer) -> None:
@@ -145,6 +148,12 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
     )
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
     add("--face", default=DEFAULTS.face, help=FACE_HELP)
+    add(
+        "--max_yaw", type=finite_number, metavar="DEGREES", help="fade to the source where a head turns further (10-90)"
+    )
+    add(
+        "--occluder", metavar="PATH|auto", help="keep what is before the face: a mask video, a folder of masks, or auto"
+    )
     add("--compare", action="store_true", help="also write source and result side by side")
     add("--timeline", action="store_true", help="also write a picture of what was done with each person when")
 
@@ -198,6 +207,8 @@ def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: s
         face=getattr(arguments, "face", DEFAULTS.face),
         compare=getattr(arguments, "compare", DEFAULTS.compare),
         timeline=getattr(arguments, "timeline", DEFAULTS.timeline),
+        max_yaw=getattr(arguments, "max_yaw", None),
+        occluder=getattr(arguments, "occluder", None),
         exact=arguments.exact,
     )
 

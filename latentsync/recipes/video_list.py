@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latentsync.errors import InputError
 from latentsync.pipelines.lipsync_job import RECORD_SUFFIX, LipsyncOutputs, check_distinct
+from latentsync.pipelines.occluders import AUTO
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
@@ -18,14 +19,16 @@ PRESET, ADAPTED = "preset", "adapted"
 """Optional columns, and labels of the job."""
 FACE, SOUND = "face", "sound"
 """Further optional columns: the face to follow, and the sound of the result."""
+OCCLUDER = "occluder"
+"""Optional column, and label of the job: masks of things before the faces."""
 
 
 def read_jobs(path: Path, options: LipsyncOptions | None = None, also_read: Sequence[Path] = ()) -> list[VideoJob]:
     """Read the jobs of a CSV file.
 
-    The columns are video_path,audio_path,video_out_path, and optionally preset,adapted,face,sound. Paths are relative
-    to the folder of the file. Several voices are written as ``left=a.wav;right=b.wav`` in audio_path. A job that cannot
-    start is listed too, since it does not affect the others.
+    The columns are video_path,audio_path,video_out_path, and optionally preset,adapted,face,sound,occluder. Paths are
+    relative to the folder of the file. Several voices are written as ``left=a.wav;right=b.wav`` in audio_path. A job
+    that cannot start is listed too, since it does not affect the others.
 
     Args:
         path: the CSV file.
@@ -36,7 +39,7 @@ def read_jobs(path: Path, options: LipsyncOptions | None = None, also_read: Sequ
         InputError: the file cannot be used, two jobs write to one file, or a job overwrites an input of another.
     """
     options = options or LipsyncOptions()
-    lines = read_table(path, COLUMNS, (PRESET, ADAPTED, FACE, SOUND))
+    lines = read_table(path, COLUMNS, (PRESET, ADAPTED, FACE, SOUND, OCCLUDER))
     for number, line in enumerate(lines, start=1):
         if line[PRESET] and line[PRESET] not in PRESETS:
             choices = ", ".join(PRESETS)
@@ -52,6 +55,7 @@ def read_jobs(path: Path, options: LipsyncOptions | None = None, also_read: Sequ
         with suppress(InputError):  # reported when the job itself is checked
             outputs.append(job_outputs(job, options))
     inputs = [given for job in jobs for given in (job.video, *Voices.of(job.audio, options.face).files())]
+    inputs += [Path(occluder) for job in jobs if (occluder := occluder_of(job)) not in (None, AUTO)]
     folders = {folder for job in jobs if (folder := adapted_of(job)) is not None}
     adapted = [folder / name for folder in sorted(folders) for name in (RECORD, CONFIG, WEIGHTS, LORA_WEIGHTS)]
     check_distinct(outputs, [*inputs, path, *also_read, *adapted], str(path))
@@ -66,6 +70,11 @@ def preset_of(job: VideoJob) -> str | None:
 def adapted_of(job: VideoJob) -> Path | None:
     """Return the folder of adapted weights that the list names for a job, or None."""
     return Path(job.labels[ADAPTED]) if ADAPTED in job.labels else None
+
+
+def occluder_of(job: VideoJob) -> str | None:
+    """Return the occluder that the list names for a job, see `LipsyncOptions`, or None."""
+    return job.labels.get(OCCLUDER)
 
 
 def working_order(jobs: Sequence[VideoJob]) -> list[int]:
@@ -111,6 +120,8 @@ def _job(folder: Path, line: Mapping[str, str], face: str) -> VideoJob:
     labels = {PRESET: line[PRESET]} if line[PRESET] else {}
     if line[ADAPTED]:
         labels[ADAPTED] = str(folder / line[ADAPTED])
+    if line[OCCLUDER]:
+        labels[OCCLUDER] = AUTO if line[OCCLUDER] == AUTO else str(folder / line[OCCLUDER])
     return VideoJob(video, audio, result, record, labels)
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from latentsync.face.align import alignment_matrices, crop_faces
-from latentsync.face.occlusion import OcclusionFiller, keep_weight
+from latentsync.face.mask import keep_mask
+from latentsync.face.occlusion import OcclusionFiller, hidden_share, keep_weight
 from latentsync.face.paste import FacePaster
 from tests.unit.face.test_paste import POINTS, constant_crop, noise_frame
 
@@ -105,6 +106,18 @@ def test_frames_without_an_occluder_are_unchanged_also_over_several_calls():
     filler = OcclusionFiller()
     assert torch.equal(filler.fill(occluded[:1], [empty], matrices[:1]), free[:1])
     assert float((filler.fill(occluded[1:], [disc()], matrices[1:]) - free[1:]).abs().max()) < NEARLY
+
+
+def test_the_hidden_share_is_that_of_the_generated_region():
+    empty, white = np.zeros((HEIGHT, WIDTH), dtype=np.uint8), np.full((HEIGHT, WIDTH), 255, dtype=np.uint8)
+    assert hidden_share(empty, MATRICES[0], 128) == 0
+    assert hidden_share(white, MATRICES[0], 128) == pytest.approx(1, abs=1e-5)
+    above = white.copy()
+    above[330:] = 0  # the brows are at 300, the nose at 370
+    assert hidden_share(above, MATRICES[0], 128) == 0
+    scale = np.sqrt(np.linalg.det(MATRICES[0][:, :2]))
+    area = float((1 - keep_mask(128)).sum())
+    assert hidden_share(disc(), MATRICES[0], 128) == pytest.approx(np.pi * (40 * scale) ** 2 / area, rel=0.05)
 
 
 def test_an_entirely_occluded_face_and_a_thin_thing_in_a_large_face():

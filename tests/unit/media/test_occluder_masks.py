@@ -147,6 +147,15 @@ def test_things_that_are_no_masks_are_refused(tmp_path: Path):
         open_masks(broken)
 
 
+def test_images_of_16_bits_colour_and_transparency_are_read(video: Path, tmp_path: Path):
+    folder = write_folder(tmp_path / "masks")
+    Image.fromarray(mask_of(0).astype(np.uint16) * 257).save(folder / "mask_0.png")
+    Image.fromarray(mask_of(1)).convert("RGBA").save(folder / "mask_1.png")
+    Image.fromarray(mask_of(2)).convert("1").save(folder / "mask_2.png")
+    for index, _, mask in list(read(folder, video, NUM_FRAMES, tmp_path))[:3]:
+        assert np.array_equal(mask, mask_of(index))
+
+
 def test_an_image_that_cannot_be_decoded_is_named(video: Path, tmp_path: Path):
     folder = write_folder(tmp_path / "masks")
     content = (folder / "mask_4.png").read_bytes()

@@ -29,6 +29,9 @@ SMALL_WEIGHTS = "the 256 px weights (source setup_env.sh --version 1.5)"
         ("scheduler", "euler"),
         ("video_fps", "30"),
         ("timestep_spacing", "linspace"),
+        ("max_yaw", 9.5),
+        ("max_yaw", 91),
+        ("max_yaw", float("nan")),
     ],
 )
 def test_values_out_of_range_are_rejected_and_named(name: str, value: object):
@@ -62,6 +65,13 @@ def test_a_value_that_contradicts_exact_is_rejected_with_the_published_value(
 ):
     LipsyncOptions(exact=True, **PUBLISHED)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"^{name} is {text}, .*exact: use {published}"):
+        LipsyncOptions(exact=True, **PUBLISHED | {name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("max_yaw", 30), ("occluder", "auto")])
+def test_what_the_published_system_lacks_contradicts_exact(name: str, value: object):
+    assert getattr(LipsyncOptions(**{name: value}), name) == value  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"^{name} contradicts exact"):
         LipsyncOptions(exact=True, **PUBLISHED | {name: value})  # type: ignore[arg-type]
 
 

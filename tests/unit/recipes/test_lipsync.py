@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 import torch
+from PIL import Image
 
-from latentsync.errors import CheckpointError
+from latentsync.errors import CheckpointError, InputError
 from latentsync.face.landmarks68 import Landmarks68Detector
 from latentsync.models.vae import WEIGHTS_FILE
 from latentsync.pipelines.options import LipsyncOptions
@@ -69,6 +70,19 @@ def test_results_record_that_they_are_exact():
     exact, default = (result_settings(build("mtcnn"), options) for options in (EXACT, LipsyncOptions()))
     assert exact["options"]["exact"] is True
     assert default["options"]["exact"] is False
+
+
+def test_results_record_the_content_of_masks_and_not_their_place(tmp_path: Path):
+    recorded = []
+    for name, level in (("a", 0), ("b", 0), ("c", 255)):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8), level).save(tmp_path / name / "0.png")
+        options = LipsyncOptions(occluder=str(tmp_path / name))
+        recorded.append(result_settings(build("mtcnn"), options)["options"]["occluder"])
+    assert recorded[0] == recorded[1] != recorded[2]
+    assert str(tmp_path) not in recorded[0]
+    with pytest.raises(InputError, match="absent does not exist"):
+        result_settings(build("mtcnn"), LipsyncOptions(occluder=str(tmp_path / "absent")))
 
 
 def test_the_tiny_vae_must_have_the_latents_of_the_unet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

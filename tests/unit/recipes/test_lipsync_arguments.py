@@ -94,6 +94,15 @@ def test_compilation_is_a_flag_that_exact_rejects(config: Path):
         chosen(config, "--exact", "--compile")
 
 
+def test_limits_of_the_yaw_and_masks_are_options_and_masks_are_inputs(config: Path):
+    choice = ChosenPipeline.of(parsed(config, "--max_yaw", "35", "--occluder", "masks.mp4"))
+    assert (choice.options.max_yaw, choice.options.occluder) == (35, "masks.mp4")
+    assert Path("masks.mp4") in choice.files()
+    auto = ChosenPipeline.of(parsed(config, "--occluder", "auto"))
+    assert (auto.options.max_yaw, auto.options.occluder) == (None, "auto")
+    assert auto.files() == ChosenPipeline.of(parsed(config)).files()
+
+
 def test_an_unknown_preset_of_a_configuration_is_rejected(tmp_path: Path):
     (tmp_path / "unet.yaml").write_text("run: {preset: quick}\n")
     with pytest.raises(ConfigError, match=r"run\.preset: use exact, balanced, fast, fastest, not 'quick'"):

@@ -7,7 +7,7 @@ from latentsync.pipelines.report import LipsyncReport, PersonReport
 from latentsync.pipelines.video_maker import VideoJob, VideoMaker
 from latentsync.pipelines.voices import Voice, Voices
 from latentsync.pipelines.windows import FaceInterval
-from latentsync.recipes.video_list import adapted_of, preset_of, read_jobs, summary, working_order
+from latentsync.recipes.video_list import adapted_of, occluder_of, preset_of, read_jobs, summary, working_order
 
 HEADER = "video_path,audio_path,video_out_path"
 
@@ -106,6 +106,14 @@ def test_lines_name_faces_voices_and_sound(tmp_path: Path):
     assert jobs[2].audio == Voices(two, tmp_path / "mix.wav")
     assert jobs[3].audio == tmp_path / "a=b.wav"
     assert jobs[4].audio == Voices((Voice("largest", tmp_path / "a.wav"),), tmp_path / "mix.wav")
+
+
+def test_lines_name_occluders_which_no_job_overwrites(tmp_path: Path):
+    header = "video_path,audio_path,video_out_path,occluder"
+    jobs = write_and_read(tmp_path, header, "v.mp4,a.wav,1.mp4,masks", "v.mp4,a.wav,2.mp4,auto", "v.mp4,a.wav,3.mp4,")
+    assert [occluder_of(job) for job in jobs] == [str(tmp_path / "masks"), "auto", None]
+    with pytest.raises(InputError, match="is also an input"):
+        write_and_read(tmp_path, header, "v.mp4,a.wav,1.mp4,m.mp4", "v.mp4,a.wav,m.mp4,")
 
 
 @pytest.mark.parametrize("line", ["v.mp4,left=a.wav,1.mp4,right,", "v.mp4,left=a.wav;left=b.wav,1.mp4,,"])
