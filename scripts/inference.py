@@ -18,7 +18,7 @@ from latentsync.media.probe import probe_ahead
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
-from latentsync.pipelines.voices import Voice, Voices
+from latentsync.pipelines.voices import Voices
 from latentsync.recipes.lipsync_arguments import (
     ChosenPipeline,
     add_device_arguments,
@@ -84,7 +84,7 @@ def chosen_voices(arguments: argparse.Namespace) -> Voices:
         InputError: a voice is not FACE=FILE, two are of one person, or other options contradict them.
     """
     if not arguments.face_audio:
-        return Voices((Voice(arguments.face, arguments.audio_path),), arguments.sound)
+        return Voices.of_selected(arguments.face, arguments.audio_path, arguments.sound)
     if arguments.audio_path != DEMO_AUDIO or arguments.face != LipsyncOptions.face:
         raise InputError("--face_audio names people and their speech: leave --face and --audio_path out")
     return Voices.parse(arguments.face_audio, sound=arguments.sound)

@@ -152,6 +152,7 @@ class LipsyncJob:
     Attributes:
         video: source video.
         voices: speech of each person.
+        keep_people: see `Voices`.
         sound: audio file with the sound of the result.
         duration_s: length of that sound in the result.
         outputs: files to write.
@@ -169,6 +170,7 @@ class LipsyncJob:
 
     video: VideoInfo
     voices: tuple[OpenVoice, ...]
+    keep_people: bool
     sound: Path
     duration_s: float
     outputs: LipsyncOutputs

@@ -238,6 +238,7 @@ class LipsyncPipeline:
                     OpenVoice(voice.face, voice.speech, PaddedSamples(decoded[voice.speech], longest.num_samples))
                     for voice in voices.voices
                 ),
+                keep_people=voices.keep_people,
                 sound=_sound(voices, folder),
                 duration_s=longest.duration_s,
                 outputs=outputs,

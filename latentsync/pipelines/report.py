@@ -21,6 +21,7 @@ Span = tuple[int, int]
 """First frame, and the frame after the last one."""
 
 TURNED_AWAY = "turned away, faded to the source"
+COVERED = "covered by another head, faded to the source"
 OCCLUDED = "something before the mouth, kept from the source"
 """Notes of a person's frames."""
 
@@ -49,10 +50,10 @@ class PersonReport:
 
     @property
     def absent(self) -> list[Span]:
-        """Parts without the face; those in which it is turned away are not among them."""
-        turned = self.spans.get(TURNED_AWAY, ())
+        """Parts without the face; those in which it is faded out are not among them."""
+        faded = [*self.spans.get(TURNED_AWAY, ()), *self.spans.get(COVERED, ())]
         parts = [(each.start, each.stop) for each in self.intervals if not each.has_face]
-        return [part for part in parts if not any(start <= part[0] < stop for start, stop in turned)]
+        return [part for part in parts if not any(start <= part[0] < stop for start, stop in faded)]
 
     def values(self) -> dict[str, Any]:
         """Return the report as plain values."""

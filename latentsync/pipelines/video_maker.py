@@ -136,7 +136,7 @@ def _speech_keys(audio: Path | Voices) -> list[str]:
     """Return what identifies the speech and the sound of a job."""
     if isinstance(audio, Path):
         return [content_key(audio)]
-    keys = [f"{voice.face} {content_key(voice.speech)}" for voice in audio.voices]
+    keys = [f"{voice.face} {audio.keep_people} {content_key(voice.speech)}" for voice in audio.voices]
     return keys if audio.sound is None else [*keys, f"sound {content_key(audio.sound)}"]
 
 

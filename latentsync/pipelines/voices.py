@@ -31,6 +31,7 @@ class Voices:
     Attributes:
         voices: one for each person to generate.
         sound: sound of the result; None: the speech itself, of several people mixed.
+        keep_people: recognize each person across cuts by appearance; False: select again in every scene.
 
     Raises:
         InputError: there is no voice, a selector is invalid or occurs twice.
@@ -38,6 +39,7 @@ class Voices:
 
     voices: tuple[Voice, ...]
     sound: Path | None = None
+    keep_people: bool = True
 
     def __post_init__(self) -> None:
         if not self.voices:
@@ -53,8 +55,13 @@ class Voices:
 
     @classmethod
     def of(cls, speech: "Path | str | Voices", face: str) -> "Voices":
-        """Return the voices of a job: `speech` itself if it names people, else the speech of `face`."""
-        return speech if isinstance(speech, Voices) else cls((Voice(face, Path(speech)),))
+        """Return the voices of a job: `speech` itself if it names people, else the speech of the selected face."""
+        return speech if isinstance(speech, Voices) else cls.of_selected(face, Path(speech))
+
+    @classmethod
+    def of_selected(cls, face: str, speech: Path, sound: Path | None = None) -> "Voices":
+        """Return one voice for the face that is selected in every scene."""
+        return cls((Voice(face, speech),), sound, keep_people=False)
 
     @classmethod
     def parse(cls, pairs: Sequence[str], folder: Path | None = None, sound: Path | None = None) -> "Voices":

@@ -10,7 +10,7 @@ from latentsync.pipelines.occluders import AUTO
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.video_maker import Outcome, VideoJob
-from latentsync.pipelines.voices import Voice, Voices
+from latentsync.pipelines.voices import Voices
 from latentsync.recipes.adapted_weights import CONFIG, LORA_WEIGHTS, RECORD, WEIGHTS
 from latentsync.storage.table_file import read_table
 
@@ -134,5 +134,5 @@ def _speech(folder: Path, line: Mapping[str, str], face: str) -> Path | Voices:
             raise InputError(f"{COLUMNS[1]} names people and their speech: leave {FACE} empty")
         return Voices.parse([pair for pair in text.split(";") if pair.strip()], folder, sound)
     if line[FACE] or sound is not None:
-        return Voices((Voice(line[FACE] or face, path),), sound)
+        return Voices.of_selected(line[FACE] or face, path, sound)
     return path

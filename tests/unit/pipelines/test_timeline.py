@@ -43,6 +43,7 @@ def test_every_person_has_a_row_with_gaps_and_spans(tmp_path: Path):
 def test_the_timeline_replaces_only_a_file_of_this_program(tmp_path: Path):
     outputs = LipsyncOutputs.of(tmp_path / "a b.mp4", compare=False, timeline=True)
     assert outputs.timeline == tmp_path / "a b_timeline.png"
+    assert outputs.timeline is not None
     write_timeline([RIGHT], 100, 25.0, outputs.timeline)
     outputs.check([])
 

@@ -45,6 +45,8 @@ def test_voices_that_contradict_are_refused(pairs: list[str], words: str):
 def test_one_speech_belongs_to_the_chosen_face():
     voices = Voices.of("a.wav", "left")
     assert voices.voices == (Voice("left", Path("a.wav")),)
+    assert not voices.keep_people
+    assert Voices.parse(["left=a.wav"]).keep_people
     assert Voices.of(voices, "right") is voices
 
 
@@ -92,6 +94,8 @@ def test_people_who_swap_sides_at_a_cut_keep_their_voices():
     assert right.plan.anchors[[5, 15, 25], 0, 0].tolist() == pytest.approx([415, 65, 215])
     assert (left.plan.segment[20:] == -1).all()  # the left person is absent, and the right one is known
     assert left.notes == right.notes == {}
+    (selected,) = select_people(found, [voice("left")], Fraction(25), keep_people=False)
+    assert selected.plan.anchors[[5, 15, 25], 0, 0].tolist() == pytest.approx([115, 65, 215])
 
 
 @pytest.mark.parametrize(("faces", "words"), [(("left", "0"), "same person"), (("left", "7"), "'7' matches none")])

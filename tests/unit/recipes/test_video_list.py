@@ -101,11 +101,11 @@ def test_lines_name_faces_voices_and_sound(tmp_path: Path):
         "v.mp4,a.wav,5.mp4,,mix.wav",
     )
     assert jobs[0].audio == tmp_path / "a.wav"
-    assert jobs[1].audio == Voices((Voice("left", tmp_path / "a.wav"),))
+    assert jobs[1].audio == Voices.of_selected("left", tmp_path / "a.wav")
     two = (Voice("left", tmp_path / "a.wav"), Voice("right", tmp_path / "b c.wav"))
     assert jobs[2].audio == Voices(two, tmp_path / "mix.wav")
     assert jobs[3].audio == tmp_path / "a=b.wav"
-    assert jobs[4].audio == Voices((Voice("largest", tmp_path / "a.wav"),), tmp_path / "mix.wav")
+    assert jobs[4].audio == Voices.of_selected("largest", tmp_path / "a.wav", tmp_path / "mix.wav")
 
 
 def test_lines_name_occluders_which_no_job_overwrites(tmp_path: Path):
