@@ -24,8 +24,8 @@ from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.judges.crop_measures import to_crops
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.media.pingpong import source_index
 from latentsync.media.reader import VideoReader
+from latentsync.media.repeated_reader import source_index
 from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
 from latentsync.storage.temporary_files import temporary_folder
 

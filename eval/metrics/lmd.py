@@ -20,7 +20,7 @@ from latentsync.face.landmarks68 import (
     load_landmark_networks,
     missing_weights,
 )
-from latentsync.media.pingpong import source_index
+from latentsync.media.repeated_reader import source_index
 from latentsync.weights import CHECKPOINTS
 
 STRIDE_FRAMES = 5

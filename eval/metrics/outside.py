@@ -14,7 +14,7 @@ from eval.metrics.metric import FunctionMetric, Quantity
 from eval.pairs import Pair
 from latentsync.errors import NotMeasured
 from latentsync.face.mask import keep_mask
-from latentsync.media.pingpong import PingPongReader
+from latentsync.media.repeated_reader import RepeatedReader
 
 _MARGIN_SHARE = 0.04
 """Margin around the generated region, as a share of the crop: codecs smear, and detectors are off by 1 or 2 pixels."""
@@ -46,7 +46,7 @@ def outside_changes(pair: Pair, clips: FaceClips) -> Iterator[float]:
     rate = Fraction(FRAMES_PER_SECOND)
     with (
         clips.frames(pair.result) as results,
-        PingPongReader(pair.source, rate, num_source, len(clip)) as sources,
+        RepeatedReader(pair.source, rate, num_source, len(clip)) as sources,
     ):
         for matrix, valid, result, (_, source) in zip(clip.matrices, clip.valid, results, sources, strict=False):
             if result.shape != source.shape:

@@ -19,6 +19,35 @@ ROW_FADE_S = 0.12
 """Audio features fade to those of silence over this time after speech, and back before it: three frames at 25 fps."""
 
 
+class SpeechEdges:
+    """Distance of positions in samples to the nearest edge of speech.
+
+    The ends of the audio are no edges: speech that begins or ends there has no fade.
+
+    Args:
+        speech: intervals in order, without overlap, from `find_speech`.
+        num_samples: length of the audio.
+    """
+
+    def __init__(self, speech: Sequence[SpeechInterval], num_samples: int) -> None:
+        self._starts = np.array([-np.inf if one.start <= 0 else one.start for one in speech])
+        self._stops = np.array([np.inf if one.stop >= num_samples else one.stop for one in speech])
+
+    def is_speech(self, times_s: NDArray[np.floating] | float) -> NDArray[np.bool_]:
+        """Return True for times within speech, the hangover included; of the shape of the argument."""
+        positions = np.round(np.asarray(times_s) * SAMPLE_RATE)
+        following = np.searchsorted(self._stops, positions, side="right")
+        return np.append(self._starts, np.inf)[following] <= positions
+
+    def distance_inside(self, positions: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the distance (n,) to the nearest edge: positive within speech, negative outside of it."""
+        following = np.searchsorted(self._stops, positions, side="right")  # first interval that ends later
+        starts, stops = np.append(self._starts, np.inf), np.append(self._stops, np.inf)
+        since_start, until_stop = positions - starts[following], stops[following] - positions
+        since_stop = positions - np.concatenate(([-np.inf], self._stops))[following]
+        return np.where(since_start >= 0, np.minimum(since_start, until_stop), np.maximum(since_start, -since_stop))
+
+
 class SpeechOnly:
     """Audio whose samples outside speech are exactly zero; a `SampleSource`.
 
@@ -50,18 +79,15 @@ class ClosedMouthRows:
     Args:
         features: rows of the audio, of which row k is at k / 50 s.
         silence: (layers+1, width) from `silence_row`.
-        speech: intervals in order, without overlap, from `find_speech`.
-        num_samples: length of the audio.
+        edges: where speech begins and ends.
 
     Attributes:
         num_rows: that of `features`.
     """
 
-    def __init__(
-        self, features: FeatureRows, silence: Tensor, speech: Sequence[SpeechInterval], num_samples: int
-    ) -> None:
+    def __init__(self, features: FeatureRows, silence: Tensor, edges: SpeechEdges) -> None:
         self.num_rows = features.num_rows
-        self._features, self._silence, self._edges = features, silence, SpeechEdges(speech, num_samples)
+        self._features, self._silence, self._edges = features, silence, edges
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return rows [start, stop) as (stop - start, layers+1, width)."""
@@ -82,22 +108,3 @@ def silence_row(encoder: WhisperEncoder) -> Tensor:
     """
     features = WhisperFeatures(encoder, ArraySamples(np.zeros(CHUNK_ROWS * SAMPLE_RATE // ROWS_PER_SECOND, np.float32)))
     return features.rows(0, features.num_rows).float().mean(dim=0)
-
-
-class SpeechEdges:
-    """Distance of positions in samples to the nearest edge of speech.
-
-    The ends of the audio are no edges: speech that begins or ends there has no fade.
-    """
-
-    def __init__(self, speech: Sequence[SpeechInterval], num_samples: int) -> None:
-        self._starts = np.array([-np.inf if one.start <= 0 else one.start for one in speech])
-        self._stops = np.array([np.inf if one.stop >= num_samples else one.stop for one in speech])
-
-    def distance_inside(self, positions: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the distance (n,) to the nearest edge: positive within speech, negative outside of it."""
-        following = np.searchsorted(self._stops, positions, side="right")  # first interval that ends later
-        starts, stops = np.append(self._starts, np.inf), np.append(self._stops, np.inf)
-        since_start, until_stop = positions - starts[following], stops[following] - positions
-        since_stop = positions - np.concatenate(([-np.inf], self._stops))[following]
-        return np.where(since_start >= 0, np.minimum(since_start, until_stop), np.maximum(since_start, -since_stop))

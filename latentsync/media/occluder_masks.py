@@ -28,7 +28,7 @@ _BLACK, _WHITE = 16, 240
 _COUNTING_SIZE = (16, 16)
 
 FrameReader = AbstractContextManager[Iterable[tuple[int, NDArray[np.uint8]]]]
-"""Reader of pairs (source index, frame), see `PingPongReader`."""
+"""Reader of pairs (source index, frame), see `RepeatedReader`."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class VideoReader:
         size: (width, height) to which frames are scaled.
         scale_flags: settings of ffmpeg's `scale` filter.
         first_frame: first frame of the grid to return, found by seeking. A file with unusual timestamps may begin at
-            another frame (`PingPongReader` detects this).
+            another frame (`RepeatedReader` detects this).
         info: result of `probe_video`, if already known.
         buffers: memory of the frames.
 

@@ -68,6 +68,8 @@ class VideoWriter:
         crf: x264's quality, 0 (lossless) to 51.
         audio_path: an audio file, or a video with audio.
         audio_duration_s: length of the audio to keep in seconds (to a packet, about 20 ms, if it is copied).
+        pad_audio: follow audio that ends before `audio_duration_s` by silence, which encodes it: to AAC, or to
+            FLAC in .mkv, which does not delay it as AAC does there.
         staged_path: path of the finished file if the caller renames it to `path` later; messages name `path`.
         comment: metadata comment of the file.
 
@@ -88,6 +90,7 @@ class VideoWriter:
         audio_path: str | Path | None = None,
         audio_duration_s: float | None = None,
         *,
+        pad_audio: bool = False,
         staged_path: Path | None = None,
         comment: str | None = None,
     ) -> None:
@@ -102,6 +105,7 @@ class VideoWriter:
         self._crf = crf
         self._audio = None if audio_path is None else probe_audio(audio_path)
         self._audio_duration_s = audio_duration_s
+        self._pad_audio = pad_audio
         self._target = self.path if staged_path is None else staged_path
         self._comment = comment
         self._temporary: Path | None = None
@@ -243,8 +247,11 @@ class VideoWriter:
         options: dict[str, Any] = {**_VIDEO_OPTIONS, "crf": self._crf}
         if self._audio is not None:
             limit = {} if self._audio_duration_s is None else {"t": f"{self._audio_duration_s:.6f}"}
-            streams.append(media_input(self._audio.path, **limit)["a:0"])
-            options.update(_audio_options(self._audio, temporary.suffix))
+            audio = media_input(self._audio.path, **limit)["a:0"]
+            if self._pad_audio:
+                audio = audio.filter("apad", whole_dur=f"{self._audio_duration_s or 0:.6f}")
+            streams.append(audio)
+            options.update(_audio_options(self._audio, temporary.suffix, must_encode=self._pad_audio))
         if temporary.suffix != ".mkv":
             options["movflags"] = "+faststart"
         if self._comment is not None:
@@ -253,12 +260,13 @@ class VideoWriter:
         return tool_command(ffmpeg_command(output, options=["-y", "-filter_complex_threads", _ENCODER_THREADS]))
 
 
-def _audio_options(audio: AudioInfo, suffix: str) -> dict[str, Any]:
+def _audio_options(audio: AudioInfo, suffix: str, must_encode: bool = False) -> dict[str, Any]:
     """Copy a codec that the container takes, or else encode AAC at the source's own rate and channels."""
     is_old_mp3 = audio.codec == "mp3" and audio.sample_rate < _LOWEST_MP3_RATE
-    if audio.codec in COPIED_CODECS[suffix] and not is_old_mp3:
+    if audio.codec in COPIED_CODECS[suffix] and not is_old_mp3 and not must_encode:
         return {"acodec": "copy"}
     channels = max(1, audio.channels)
-    if channels > _MAX_AAC_CHANNELS:
-        return {"acodec": "aac", "audio_bitrate": 2 * _AAC_BITS_PER_CHANNEL, "ac": 2}
-    return {"acodec": "aac", "audio_bitrate": channels * _AAC_BITS_PER_CHANNEL}
+    down_mix = {"ac": 2} if channels > _MAX_AAC_CHANNELS else {}
+    if must_encode and suffix == ".mkv":
+        return {"acodec": "flac", **down_mix}
+    return {"acodec": "aac", "audio_bitrate": down_mix.get("ac", channels) * _AAC_BITS_PER_CHANNEL, **down_mix}

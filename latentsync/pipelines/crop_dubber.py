@@ -8,6 +8,7 @@ import torch
 
 from latentsync.audio.whisper_features import FeatureRows
 from latentsync.face.mask import blend_mask
+from latentsync.pipelines.held_reference import HeldReference
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.window_stages import Window, generate_crops
@@ -30,7 +31,11 @@ class CropDubber:
 
     @torch.inference_mode()
     def __call__(
-        self, crops: np.ndarray, features: FeatureRows, progress: Callable[[int], None] = lambda done: None
+        self,
+        crops: np.ndarray,
+        features: FeatureRows,
+        progress: Callable[[int], None] = lambda done: None,
+        is_silent: Callable[[int], bool] | None = None,
     ) -> np.ndarray:
         """Return the generated crops (f, R, R, 3) uint8.
 
@@ -38,9 +43,10 @@ class CropDubber:
             crops: (f, R, R, 3) uint8 aligned crops.
             features: Whisper feature rows of the driving audio.
             progress: receives the number of finished frames after every window; an exception ends the work.
+            is_silent: returns True for frames whose reference image is held, see `HeldReference`; None holds none.
         """
         images = torch.from_numpy(np.array(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        windows = self._windows(images)
+        windows = self._windows(images, None if is_silent is None else HeldReference(is_silent))
         generated = generate_crops(self._synthesizer, windows, features, self._fps, self._options)
         parts: list[torch.Tensor] = []
         for settled in generated:
@@ -51,9 +57,10 @@ class CropDubber:
             blended = torch.lerp(images, blended, blend_mask(images.shape[-1]))
         return ((blended.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
-    def _windows(self, images: torch.Tensor) -> Iterator[Window]:
+    def _windows(self, images: torch.Tensor, held: HeldReference | None) -> Iterator[Window]:
         num_read = 0
         for span in plan_windows(len(images), self._num_frames, self._options.overlap_frames, self._options.exact):
             new = images[num_read : span.stop]
-            yield Window(span.start, new, num_shared=num_read - span.start, num_settled=span.settled - span.start)
+            references = None if held is None else held(num_read, new)
+            yield Window(span.start, new, num_read - span.start, span.settled - span.start, references)
             num_read = span.stop

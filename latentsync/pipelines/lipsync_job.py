@@ -7,7 +7,7 @@ so an existing one is replaced only if its metadata shows that this program made
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from latentsync.audio.sample_source import SampleSource
+from latentsync.audio.sample_source import SAMPLE_RATE, SampleSource
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.audio_samples import check_finite_samples
 from latentsync.media.occluder_masks import OccluderMasks
@@ -24,12 +24,14 @@ from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_stre
 from latentsync.media.writer import COPIED_CODECS, MADE_BY, VideoWriter
 from latentsync.pipelines.occluders import check_occluder
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.sync_mode import result_length
 from latentsync.pipelines.video_maker import is_record
 from latentsync.pipelines.voices import Voices
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.output_file import check_no_inputs, check_writable
 
-if TYPE_CHECKING:  # imports torch, which --help does without
+if TYPE_CHECKING:  # these import torch, which --help does without
+    from latentsync.audio.speech_activity import SpeechInterval
     from latentsync.face.xseg import XSegOccluder
 
 RECORD_SUFFIX = ".lipsync.json"
@@ -137,12 +139,14 @@ class OpenVoice:
     Attributes:
         face: selector of the person.
         speech: the speech as given by the user.
-        samples: the speech at 16 kHz, followed by silence up to the end of the result.
+        samples: the speech at 16 kHz.
+        activity: where the samples contain speech; None if any sound moves the mouth.
     """
 
     face: str
     speech: Path
     samples: SampleSource
+    activity: "Sequence[SpeechInterval] | None" = None
 
 
 @dataclass(frozen=True)
@@ -155,12 +159,13 @@ class LipsyncJob:
         keep_people: see `Voices`.
         sound: audio file with the sound of the result.
         duration_s: length of that sound in the result.
+        num_samples: length of the speech in samples, with the silence that follows it.
         outputs: files to write.
         staged: temporary files that become the outputs together.
         folder: folder for temporary files.
         options: options of the job.
         fps: frames per second of the result.
-        num_frames: length of the result.
+        num_frames: length of the result; that of the speech until `fit` is called.
         progress: receives the number of finished frames.
         frame_callback: receives every finished frame, or None.
         masks: masks of things before the faces, or None.
@@ -173,6 +178,7 @@ class LipsyncJob:
     keep_people: bool
     sound: Path
     duration_s: float
+    num_samples: int
     outputs: LipsyncOutputs
     staged: StagedFiles
     folder: Path
@@ -184,6 +190,26 @@ class LipsyncJob:
     masks: OccluderMasks | None = None
     xseg: "XSegOccluder | None" = None
     cancelled: Event = field(default_factory=Event)
+    has_silent_end: bool = False
+    """Silence follows the sound up to `duration_s`."""
+
+    def fit(self, num_source_frames: int) -> "LipsyncJob":
+        """Return the job with the length that its `sync_mode` gives the result.
+
+        Args:
+            num_source_frames: number of source frames that the first pass counted.
+        """
+        num_frames = result_length(self.options, num_source_frames, self.num_frames)
+        if num_frames == self.num_frames:
+            return self
+        duration_s = float(num_frames / self.fps)
+        return replace(
+            self,
+            num_frames=num_frames,
+            duration_s=duration_s,
+            num_samples=max(self.num_samples, round(duration_s * SAMPLE_RATE)),
+            has_silent_end=num_frames > self.num_frames,
+        )
 
     def open_writer(self, path: Path, width: int, comment: str | None = None) -> VideoWriter:
         """Return a writer for an output video of the source's height, with the sound of the result."""
@@ -195,6 +221,7 @@ class LipsyncJob:
             crf=self.options.crf,
             audio_path=self.sound,
             audio_duration_s=self.duration_s,
+            pad_audio=self.has_silent_end,
             staged_path=self.staged.path_of(path),
             comment=comment,
         )

@@ -16,9 +16,10 @@ the length of the video. With `LipsyncOptions.concurrent_stages` encoding, denoi
 and on a CUDA card a stream each.
 """
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from itertools import islice
@@ -27,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latentsync.audio.padded_samples import PaddedSamples
-from latentsync.audio.whisper_features import WhisperFeatures
+from latentsync.audio.silero_network import load_silero_network
+from latentsync.audio.speech_activity import SpeechInterval, find_speech
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
@@ -42,12 +43,13 @@ from latentsync.face.xseg import XSegOccluder
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.mixing import mix_audio
 from latentsync.media.occluder_masks import check_number, read_masks
-from latentsync.media.pingpong import PingPongReader, source_index
+from latentsync.media.repeated_reader import RepeatedReader, source_index
 from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.face_pass import find_tracks
+from latentsync.pipelines.held_reference import HeldReference
 from latentsync.pipelines.lipsync_job import (
     Cancelled,
     FrameCallback,
@@ -62,14 +64,18 @@ from latentsync.pipelines.occluders import AUTO, FaceOccluders
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import Person, select_people
 from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
+from latentsync.pipelines.sync_mode import max_source_frames, repeat_of
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
 from latentsync.pipelines.timeline import write_timeline
+from latentsync.pipelines.voice_features import closed_mouth_edges, speech_edges, voice_features
 from latentsync.pipelines.voices import EVERYONE, Voices
 from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
 from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
 from latentsync.prefetch import prefetch
 from latentsync.storage.atomic import StagedFiles
 from latentsync.storage.temporary_files import temporary_folder
+
+logger = logging.getLogger(__name__)
 
 DECODED_AHEAD = 8
 """Decoded frames that may wait for the next stage."""
@@ -93,7 +99,9 @@ class LipsyncPipeline:
 
         with pipeline.open_job("face.mp4", "speech.wav", "result.mp4") as job:
             people = pipeline.find_people(job)
-            frames = pipeline.read(job, len(people[0].plan))
+            num_source_frames = len(people[0].plan)
+            job = job.fit(num_source_frames)
+            frames = pipeline.read(job, num_source_frames)
             for person in people:
                 chunks = pipeline.encode(job, pipeline.align(job, person, frames))
                 latents = pipeline.denoise(job, person, chunks)
@@ -175,7 +183,9 @@ class LipsyncPipeline:
             started = time.monotonic()
             people = self.find_people(job)
             detected = time.monotonic()
-            frames = self.read(job, len(people[0].plan))
+            num_source_frames = len(people[0].plan)
+            job = job.fit(num_source_frames)
+            frames = self.read(job, num_source_frames)
             for person in people:
                 frames = self.dub(job, person, frames, reports_progress=person is people[-1])
             extra_files = self.write(job, frames)
@@ -232,15 +242,17 @@ class LipsyncPipeline:
             if options.exact:
                 num_frames = published_length(longest.num_samples, self.model_fps)
             check_length(voices.speeches[0], longest.duration_s, num_frames)
+            activity = {} if options.silence == "off" else _find_speech(decoded)
             yield LipsyncJob(
                 video=checked.video,
                 voices=tuple(
-                    OpenVoice(voice.face, voice.speech, PaddedSamples(decoded[voice.speech], longest.num_samples))
+                    OpenVoice(voice.face, voice.speech, decoded[voice.speech], activity.get(voice.speech))
                     for voice in voices.voices
                 ),
                 keep_people=voices.keep_people,
                 sound=_sound(voices, folder),
                 duration_s=longest.duration_s,
+                num_samples=longest.num_samples,
                 outputs=outputs,
                 staged=staged,
                 folder=folder,
@@ -271,17 +283,18 @@ class LipsyncPipeline:
         exact = job.options.exact
         detector = self.exact_detector if exact else self.detector
         assert detector is not None  # see check_options
+        max_frames = max_source_frames(job.options, job.num_frames)
         found = find_tracks(
             job.video,
             job.fps,
             detector,
             [voice.face for voice in job.voices if voice.face != EVERYONE],
-            job.num_frames,
+            max_frames,
             exact,
             lambda done, total: job.progress("faces", done, total),
         )
         if job.masks is not None:
-            is_whole = found.num_frames < job.num_frames
+            is_whole = max_frames is None or found.num_frames < max_frames
             check_number(job.masks, job.video.path, found.num_frames, is_whole, job.fps)
         people = select_people(found, job.voices, job.fps, exact)
         if job.options.occluder is not None:
@@ -293,8 +306,12 @@ class LipsyncPipeline:
 
     def report(self, job: LipsyncJob, person: Person) -> PersonReport:
         """Return what is done with one person."""
-        order = [source_index(i, len(person.plan), job.options.exact) for i in range(job.num_frames)]
-        spans = {what: spans_of(flags[order].tolist()) for what, flags in person.notes.items()}
+        repeat, voice = repeat_of(job.options), person.voice
+        order = [source_index(i, len(person.plan), repeat) for i in range(job.num_frames)]
+        notes = {what: flags[order] for what, flags in person.notes.items()}
+        if (edges := speech_edges(voice.samples, voice.activity, job.options, job.num_samples)) is not None:
+            notes["no speech"] = ~edges.is_speech(np.arange(job.num_frames) / float(job.fps))
+        spans = {what: spans_of(flags.tolist()) for what, flags in notes.items()}
         return PersonReport(person.name, person.voice.speech, self.find_intervals(job, person), spans)
 
     def find_intervals(self, job: LipsyncJob, person: Person) -> list[FaceInterval]:
@@ -303,7 +320,8 @@ class LipsyncPipeline:
         segments = np.minimum(plan.segment, 0) if exact else plan.segment
         if plan.strength is not None:
             segments = np.where((plan.strength == 0) & (segments >= 0), _TURNED_SEGMENT, segments)
-        return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), exact))
+        repeat = repeat_of(job.options)
+        return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), repeat))
 
     def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:
         """Read the source again, in the order of the result.
@@ -313,9 +331,9 @@ class LipsyncPipeline:
             num_source_frames: number of frames counted in the first pass.
         """
 
-        def open_reader(path: Path) -> PingPongReader:
-            return PingPongReader(
-                *(path, job.fps, num_source_frames, job.num_frames, job.folder), repeat_turns=job.options.exact
+        def open_reader(path: Path) -> RepeatedReader:
+            return RepeatedReader(
+                *(path, job.fps, num_source_frames, job.num_frames, job.folder), repeat=repeat_of(job.options)
             )
 
         with open_reader(job.video.path) as reader:
@@ -338,10 +356,12 @@ class LipsyncPipeline:
     ) -> Generator[Chunk, None, None]:
         """Crop the face: yield windows of aligned crops, and frames without the face."""
         start_interval = interval_matrices(person.plan, self.resolution, job.options.exact)
+        edges = closed_mouth_edges(person.voice.samples, person.voice.activity, job.options, job.num_samples)
         with closing(prefetch(frames, DECODED_AHEAD)) as ahead:
             for interval in self.find_intervals(job, person):
                 if interval.has_face:
-                    yield from self._align_interval(job, person, interval, ahead, start_interval())
+                    held = None if edges is None else HeldReference(lambda i: not edges.is_speech(i / float(job.fps)))
+                    yield from self._align_interval(job, person, interval, ahead, start_interval(), held)
                 else:
                     for frame in islice(ahead, len(interval)):
                         yield Chunk([frame])
@@ -353,6 +373,7 @@ class LipsyncPipeline:
         interval: FaceInterval,
         frames: Iterator[JobFrame],
         matrix_of: MatrixOf,
+        held: HeldReference | None,
     ) -> Generator[Chunk, None, None]:
         """Yield the windows of one interval; every frame is cropped once."""
         options = job.options
@@ -367,7 +388,9 @@ class LipsyncPipeline:
             matrices = np.stack([matrix_of(frame.index) for frame in new])
             crops = crop([frame.source for frame in new], matrices, self.resolution, self.device)
             crops = in_front.remove(crops, new, matrices)
-            window = Window(interval.start + span.start, crops, num_read - span.start, span.settled - span.start)
+            references = None if held is None else held(interval.start + num_read, crops)
+            start = interval.start + span.start
+            window = Window(start, crops, num_read - span.start, span.settled - span.start, references)
             num_read = span.stop
             yield Chunk(new, window, matrices)
 
@@ -390,7 +413,8 @@ class LipsyncPipeline:
             if reports_progress:
                 job.progress("lips", num_frames, job.num_frames)
 
-        features = WhisperFeatures(self.audio_encoder, person.voice.samples, job.options.exact)
+        voice = person.voice
+        features = voice_features(self.audio_encoder, voice.samples, voice.activity, job.options, job.num_samples)
         with closing(_stage(job, chunks)) as encoded:
             yield from denoise_windows(self.synthesizer, encoded, features, job.fps, job.options, report)
 
@@ -496,6 +520,15 @@ def _sound(voices: Voices, folder: Path) -> Path:
         return voices.sound
     speeches = list(dict.fromkeys(voices.speeches))
     return speeches[0] if len(speeches) == 1 else mix_audio(speeches, folder)
+
+
+def _find_speech(decoded: Mapping[Path, AudioSamples]) -> dict[Path, list[SpeechInterval]]:
+    network, speech = load_silero_network(), {}
+    for path, samples in decoded.items():
+        speech[path] = find_speech(samples, network)
+        if not speech[path]:
+            logger.warning("no speech was found in %s: it moves no mouth", path)
+    return speech
 
 
 def _ignore_progress(stage: str, done: float, total: int) -> None:

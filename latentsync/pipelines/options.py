@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
 TIMESTEP_SPACINGS = ("leading", "trailing")
 VIDEO_FPS = ("25", "source")
+SYNC_MODES = ("bounce", "loop", "cut", "freeze", "silence")
+SILENCE = ("off", "keep", "close")
 PUBLISHED = {
     "overlap_frames": 0,
     "scheduler": "ddim",
     "timestep_spacing": "leading",
     "guidance_interval": (0.0, 1.0),
     "video_fps": "25",
+    "sync_mode": "bounce",
+    "silence": "off",
 }
 """Options for which the published system has a single value; `exact` requires it."""
 
@@ -55,6 +59,12 @@ class LipsyncOptions:
         concurrent_stages: encode, denoise and decode different windows at the same time, each in a thread and, on a
             CUDA card, in a stream of its own, which needs more memory; does not affect the result.
         video_fps: frame rate of the result, ``25`` or ``source``.
+        sync_mode: length of the result where video and speech differ. ``bounce``, ``loop`` and ``freeze``: that of the
+            speech; a video that ends before is played backwards and forwards, starts again, or its last frame is held.
+            ``cut``: the shorter of both. ``silence``: the longer of both; beyond the speech there is silence and a
+            closed mouth, and a video that ends before is played backwards and forwards.
+        silence: what moves the mouth where the audio contains no speech, as found by Silero VAD: ``off``, any sound;
+            ``keep``, nothing, as in digital silence; ``close``, nothing, and the mouth is closed.
         crf: x264 constant rate factor, 0 (lossless) to 51.
         face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels, or
             ``all``: every face says the same. Ignored where `voices.Voices` name people.
@@ -83,6 +93,8 @@ class LipsyncOptions:
     vae_batch_size: int = BATCH_SIZE
     concurrent_stages: bool = False
     video_fps: str = "25"
+    sync_mode: str = "bounce"
+    silence: str = "off"
     crf: int = 18
     face: str = "largest"
     compare: bool = False
@@ -108,6 +120,8 @@ class LipsyncOptions:
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_choice("timestep_spacing", self.timestep_spacing, TIMESTEP_SPACINGS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
+        _check_choice("sync_mode", self.sync_mode, SYNC_MODES)
+        _check_choice("silence", self.silence, SILENCE)
         if self.exact and self.face == EVERYONE:
             raise ConfigError(f"face is {EVERYONE}, which contradicts exact: choose one face, or omit exact")
         if self.max_yaw is not None:

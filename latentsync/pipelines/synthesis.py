@@ -64,15 +64,17 @@ class WindowSynthesizer:
         self._latent_keep = latent_mask(resolution, resolution // codec.factor).to(self.device, self.dtype)
 
     @torch.inference_mode()
-    def encode(self, crops: Tensor, start: int, options: LipsyncOptions) -> Tensor:
+    def encode(self, crops: Tensor, start: int, options: LipsyncOptions, references: Tensor | None = None) -> Tensor:
         """Encode crops to the constant channels of the U-Net: mask, masked-image latents and reference latents.
 
-        The reference image is the unmasked crop itself. With `exact` the latents are sampled, otherwise they are means.
+        By default the reference image is the unmasked crop itself. With `exact` the latents are sampled, otherwise
+        they are means.
 
         Args:
             crops: (n, 3, R, R) in [-1, 1].
             start: index of the first crop in the result, which seeds the sampling.
             options: VAE batch size, exact and seed.
+            references: (n, 3, R, R) in [-1, 1]: other reference images, or None.
 
         Returns:
             (n, 1 + 2 L, h, w) in the U-Net's dtype.
@@ -82,11 +84,12 @@ class WindowSynthesizer:
             DeviceMemoryError: the device is out of memory.
         """
         crops = crops.to(self.device, torch.float32)
+        references = crops if references is None else references.to(self.device, torch.float32)
         # Means are deterministic; on the demo, decoded samples and decoded means differ by 0.24 of 255 levels.
         noise = _vae_noise(start, options) if options.exact else None
         masked, reference = (
             self.codec.encode(images, options.vae_batch_size, generator=noise).to(self.dtype)
-            for images in (crops * self._keep, crops)
+            for images in (crops * self._keep, references)
         )
         channels = torch.cat((self._latent_keep.expand(len(crops), 1, -1, -1), masked, reference), dim=1)
         check_finite(channels, "the VAE's latents of the video", self.codec.dtype, self.files.vae)

@@ -49,6 +49,7 @@ class Window:
         crops: (n, 3, R, R) in [-1, 1]: aligned crops of the frames that no earlier window contains, which are the last.
         num_shared: number of leading frames that earlier windows contain too.
         num_settled: number of leading frames that no later window contains.
+        references: (n, 3, R, R) in [-1, 1]: reference images of the crops, or None for the crops themselves.
         conditioning: (f, 1 + 2 L, h, w) constant channels of the U-Net, once encoded.
         latents: (f, L, h, w) generated latents, once denoised.
     """
@@ -57,6 +58,7 @@ class Window:
     crops: Tensor
     num_shared: int
     num_settled: int
+    references: Tensor | None = None
     conditioning: Tensor | None = None
     latents: Tensor | None = None
 
@@ -90,7 +92,7 @@ def encode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], opti
             yield chunk
             continue
         with stream():
-            conditioning = synthesizer.encode(window.crops, window.start, options)
+            conditioning = synthesizer.encode(window.crops, window.start, options, window.references)
             if previous is not None and window.num_shared > 0:
                 conditioning = torch.cat((previous[-window.num_shared :], conditioning))
         previous = conditioning

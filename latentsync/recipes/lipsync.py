@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import latentsync
+from latentsync.audio.silero_network import silero_weights
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.device_memory import naming_memory_errors
@@ -271,6 +272,16 @@ def check_exact(build: LipsyncBuild, options: LipsyncOptions) -> None:
         raise ConfigError("compile contradicts exact, since compiled layers round differently: omit one of them")
     if options.exact and build.detector == "auto" and (missing := missing_weights(AUXILIARY)):
         raise CheckpointError(f"{NO_EXACT_DETECTOR} (missing: {', '.join(missing)})")
+
+
+def check_silence(options: LipsyncOptions) -> None:
+    """Reject the option `silence` before any network is loaded if Silero VAD is missing.
+
+    Raises:
+        CheckpointError: the package with its weights is not installed.
+    """
+    if options.silence != "off":
+        silero_weights()
 
 
 def _exact_detector(name: str, detector: FaceDetector) -> FaceDetector | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from latentsync.face.detector import DETECTORS
 from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.pipelines.occluders import AUTO
-from latentsync.pipelines.options import SCHEDULERS, TIMESTEP_SPACINGS, VIDEO_FPS, LipsyncOptions
+from latentsync.pipelines.options import SCHEDULERS, SILENCE, SYNC_MODES, TIMESTEP_SPACINGS, VIDEO_FPS, LipsyncOptions
 from latentsync.pipelines.presets import PRESETS
 
 if TYPE_CHECKING:  # these import torch, which --help does without
@@ -52,7 +52,7 @@ class ChosenPipeline:
         Raises:
             LatentSyncError: weights are missing, or an argument is out of range.
         """
-        from latentsync.recipes.lipsync import check_exact
+        from latentsync.recipes.lipsync import check_exact, check_silence
 
         weights, build = chosen_build(arguments)
         preset = preset or arguments.preset
@@ -61,6 +61,7 @@ class ChosenPipeline:
         build = build if arguments.vae else build.with_networks_of(preset)
         options = chosen_options(arguments, build, preset)
         check_exact(build, options)
+        check_silence(options)
         return cls(weights, build, options, preset)
 
     def load(self) -> LipsyncPipeline:
@@ -147,6 +148,20 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
         help=f"shared by windows (default: of the preset, or {DEFAULTS.overlap_frames}, with --exact 0)",
     )
     add("--video_fps", choices=VIDEO_FPS, default=DEFAULTS.video_fps, help="frames per second (default: %(default)s)")
+    add(
+        "--sync_mode",
+        choices=SYNC_MODES,
+        default=DEFAULTS.sync_mode,
+        help="a video shorter than the speech is played back and forth (default), repeated (loop), or held (freeze); "
+        "cut ends with the shorter of both, silence with the longer",
+    )
+    add(
+        "--silence",
+        choices=SILENCE,
+        default=DEFAULTS.silence,
+        help="keep: music, breath and noise between speech do not move the mouth; close: it is closed there too "
+        "(default: %(default)s)",
+    )
     add("--face", default=DEFAULTS.face, help=FACE_HELP)
     add(
         "--max_yaw", type=finite_number, metavar="DEGREES", help="fade to the source where a head turns further (10-90)"
@@ -203,6 +218,8 @@ def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: s
         vae_batch_size=arguments.vae_batch_size,
         concurrent_stages=arguments.concurrent_stages,
         video_fps=getattr(arguments, "video_fps", DEFAULTS.video_fps),
+        sync_mode=getattr(arguments, "sync_mode", DEFAULTS.sync_mode),
+        silence=getattr(arguments, "silence", DEFAULTS.silence),
         crf=arguments.crf,
         face=getattr(arguments, "face", DEFAULTS.face),
         compare=getattr(arguments, "compare", DEFAULTS.compare),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.speech_activity import HANGOVER_S, SpeechInterval
-from latentsync.audio.speech_only import FADE_S, ROW_FADE_S, ClosedMouthRows, SpeechOnly, silence_row
+from latentsync.audio.speech_only import FADE_S, ROW_FADE_S, ClosedMouthRows, SpeechEdges, SpeechOnly, silence_row
 from latentsync.audio.whisper_features import WhisperFeatures, frame_tokens
 from latentsync.audio.whisper_model import WhisperEncoder
 
@@ -55,6 +55,14 @@ def test_speech_that_fills_the_audio_is_unchanged(noise: ArraySamples) -> None:
     np.testing.assert_array_equal(only.read(0, 30000), noise.read(0, 30000))
 
 
+def test_speech_has_its_first_sample_and_not_the_one_after_it() -> None:
+    edges = SpeechEdges(SPEECH, 20000)
+    times = np.array([0, 3999, 4000, 8999, 9000, 12000, 20000]) / RATE
+    assert edges.is_speech(times).tolist() == [False, False, True, True, False, True, True]
+    assert not edges.is_speech(0.1)
+    assert not SpeechEdges([], 100).is_speech(np.zeros(3)).any()
+
+
 def test_audio_without_speech_is_silent(noise: ArraySamples) -> None:
     assert not SpeechOnly(noise, []).read(0, 30000).any()
 
@@ -69,7 +77,7 @@ class Ones:
 
 
 def test_features_fade_to_silence_outside_speech() -> None:
-    rows = ClosedMouthRows(Ones(), torch.full((1, 2), 3.0), SPEECH, 30000).rows(0, 94)
+    rows = ClosedMouthRows(Ones(), torch.full((1, 2), 3.0), SpeechEdges(SPEECH, 30000)).rows(0, 94)
     values = (rows[:, 0, 0] - 1) / 2
     centres = (np.arange(94) + 0.5) * 320
     expected = [min(max(min(distance(c, one) for one in SPEECH) / (ROW_FADE_S * RATE), 0), 1) for c in centres]
@@ -83,7 +91,7 @@ def distance(position: float, interval: SpeechInterval) -> float:
 
 def test_features_of_speech_are_the_same_tensor() -> None:
     features = Ones()
-    rows = ClosedMouthRows(features, torch.zeros(1, 2), [SpeechInterval(0, 30000)], 30000).rows(3, 90)
+    rows = ClosedMouthRows(features, torch.zeros(1, 2), SpeechEdges([SpeechInterval(0, 30000)], 30000)).rows(3, 90)
     assert torch.equal(rows, features.rows(3, 90))
 
 
@@ -91,7 +99,7 @@ def test_frames_far_from_speech_have_equal_tokens(small_encoder: WhisperEncoder,
     """Constant tokens move no mouth; those of plain digital silence depend on the position."""
     silence = silence_row(small_encoder)
     features = WhisperFeatures(small_encoder, SpeechOnly(noise, SPEECH[:1]))
-    closed = ClosedMouthRows(features, silence, SPEECH[:1], noise.num_samples)
+    closed = ClosedMouthRows(features, silence, SpeechEdges(SPEECH[:1], noise.num_samples))
     tokens = frame_tokens(closed, range(22, 40), 25)
     assert torch.equal(tokens, silence.repeat(10, 1)[None].expand_as(tokens))
     assert frame_tokens(features, range(22, 40), 25).std(dim=0).max() > 0.01

@@ -9,8 +9,8 @@ from PIL import Image
 
 from latentsync.errors import InputError
 from latentsync.media.occluder_masks import check_masks, check_number, open_masks, read_masks
-from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.probe import probe_video
+from latentsync.media.repeated_reader import RepeatedReader, source_index
 from latentsync.media.writer import VideoWriter
 
 WIDTH, HEIGHT, NUM_FRAMES = 64, 48, 9
@@ -49,7 +49,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(path: Path, video: Path, num_frames: int, folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     @contextmanager
     def open_reader(path: Path):
-        with PingPongReader(path, FPS, NUM_FRAMES, num_frames, folder, 2 * WIDTH * HEIGHT * 3) as reader:
+        with RepeatedReader(path, FPS, NUM_FRAMES, num_frames, folder, 2 * WIDTH * HEIGHT * 3) as reader:
             yield iter(reader)
 
     with open_reader(video) as frames:

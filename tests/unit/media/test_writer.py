@@ -122,6 +122,19 @@ def test_audio_is_trimmed(tmp_path: Path, click_wav: Path, name: str) -> None:
     assert probe_video(tmp_path / "out.mp4").duration_s == pytest.approx(1.04, abs=0.001)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_audio_is_followed_by_silence(tmp_path: Path, click_wav: Path, suffix: str) -> None:
+    with AudioSamples.decode(click_wav) as source:
+        duration_s = source.duration_s + 1.5
+    path = tmp_path / f"out{suffix}"
+    write(path, round(duration_s * 25), audio_path=click_wav, audio_duration_s=duration_s, pad_audio=True)
+    with AudioSamples.decode(path) as samples:
+        assert samples.duration_s == pytest.approx(duration_s, abs=0.03)
+        everything = samples.read(0, samples.num_samples)
+    assert np.abs(everything[-20000:]).max() < 1e-3
+    assert click_time_s(everything) == pytest.approx(CLICK_S, abs=0.02)
+
+
 def test_audio_of_a_video(tmp_path: Path, click_wav: Path) -> None:
     write(tmp_path / "a.mp4", audio_path=click_wav)
     write(tmp_path / "b.mp4", audio_path=tmp_path / "a.mp4")

@@ -32,6 +32,8 @@ SMALL_WEIGHTS = "the 256 px weights (source setup_env.sh --version 1.5)"
         ("max_yaw", 9.5),
         ("max_yaw", 91),
         ("max_yaw", float("nan")),
+        ("sync_mode", "stretch"),
+        ("silence", "on"),
     ],
 )
 def test_values_out_of_range_are_rejected_and_named(name: str, value: object):
@@ -56,6 +58,8 @@ def test_options_survive_a_record():
         ("overlap_frames", 4, "4", "0"),
         ("scheduler", "unipc", "unipc", "ddim"),
         ("video_fps", "source", "source", "25"),
+        ("sync_mode", "loop", "loop", "bounce"),
+        ("silence", "close", "close", "off"),
         ("timestep_spacing", "trailing", "trailing", "leading"),
         ("guidance_interval", (0.0, 0.5), "0 0.5", "0 1"),
     ],

@@ -1,4 +1,4 @@
-"""Forward and backward reading: the order, and bit-identical frames in every kind of file."""
+"""Reading a video repeatedly: the order, and bit-identical frames in every kind of file."""
 
 import zlib
 from fractions import Fraction
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from latentsync.errors import InputError
-from latentsync.media.pingpong import PingPongReader, source_index
 from latentsync.media.reader import VideoReader
+from latentsync.media.repeated_reader import Repeat, RepeatedReader, source_index
 from tests.unit.media.conftest import HEIGHT, WIDTH, MakeClip
 
 FRAME_BYTES = WIDTH * HEIGHT * 3
@@ -20,9 +20,49 @@ def test_order() -> None:
     assert [source_index(index, 1) for index in range(3)] == [0, 0, 0]
 
 
+def test_order_of_loop_and_freeze() -> None:
+    assert [source_index(index, 3, Repeat.LOOP) for index in range(8)] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [source_index(index, 3, Repeat.FREEZE) for index in range(8)] == [0, 1, 2, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("repeat", Repeat)
+@pytest.mark.parametrize(("count", "total"), [(1, 4), (7, 25), (7, 7), (7, 5)])
+def test_every_mode_returns_the_frames_of_its_order(
+    make_clip: MakeClip, tmp_path: Path, repeat: Repeat, count: int, total: int
+) -> None:
+    path = make_clip("modes.mp4", num_frames=count, fps="25", options=[])
+    with VideoReader(path, Fraction(25)) as reader:
+        expected = [zlib.crc32(frame) for frame in reader]
+    assert len(set(expected)) == count
+    with RepeatedReader(path, Fraction(25), count, total, tmp_path, 3 * FRAME_BYTES, repeat) as reader:
+        shown = [(index, zlib.crc32(frame)) for index, frame in reader]
+    order = [source_index(index, count, repeat) for index in range(total)]
+    assert shown == [(index, expected[index]) for index in order]
+
+
+@pytest.mark.parametrize("repeat", [Repeat.LOOP, Repeat.FREEZE])
+def test_modes_without_backward_reading_need_no_disk(
+    make_clip: MakeClip, tmp_path: Path, repeat: Repeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip("modes.mp4", num_frames=7, fps="25", options=[])
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: pytest.fail("a temporary file was made"))
+    with RepeatedReader(path, Fraction(25), 7, 30, tmp_path, repeat=repeat) as reader:
+        assert len(list(reader)) == 30
+        assert not reader._checksums
+
+
+def test_held_frames_have_their_own_memory(make_clip: MakeClip) -> None:
+    """A frame may be changed in place without effect on those that follow."""
+    path = make_clip("modes.mp4", num_frames=2, fps="25", options=[])
+    with RepeatedReader(path, Fraction(25), 2, 5, repeat=Repeat.FREEZE) as reader:
+        held = [frame for _, frame in reader][1:]
+    assert len({frame.ctypes.data for frame in held}) == len(held)
+    assert len({zlib.crc32(frame) for frame in held}) == 1
+
+
 def test_order_with_repeated_turns() -> None:
-    assert [source_index(index, 3, repeat_turns=True) for index in range(10)] == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
-    assert [source_index(index, 1, repeat_turns=True) for index in range(3)] == [0, 0, 0]
+    assert [source_index(index, 3, repeat=Repeat.BOUNCE_TWICE) for index in range(10)] == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
+    assert [source_index(index, 1, repeat=Repeat.BOUNCE_TWICE) for index in range(3)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -31,7 +71,9 @@ def test_frames_with_repeated_turns(make_clip: MakeClip, tmp_path: Path, count: 
     with VideoReader(path, Fraction(25)) as reader:
         expected = [zlib.crc32(frame) for frame in reader]
     assert len(expected) == count
-    with PingPongReader(path, Fraction(25), count, 4 * count, tmp_path, 3 * FRAME_BYTES, repeat_turns=True) as reader:
+    with RepeatedReader(
+        path, Fraction(25), count, 4 * count, tmp_path, 3 * FRAME_BYTES, repeat=Repeat.BOUNCE_TWICE
+    ) as reader:
         shown = [(index, zlib.crc32(frame)) for index, frame in reader]
     order = [*range(count), *reversed(range(count))] * 2
     assert shown == [(index, expected[index]) for index in order]
@@ -71,7 +113,7 @@ def test_backward_frames_equal_forward_frames(make_clip: MakeClip, tmp_path: Pat
     total = 2 * count + 20
     folder = tmp_path / "temporary"
     folder.mkdir()
-    with PingPongReader(path, fps, count, total, folder, block_bytes=37 * FRAME_BYTES) as reader:
+    with RepeatedReader(path, fps, count, total, folder, block_bytes=37 * FRAME_BYTES) as reader:
         shown = [(index, zlib.crc32(frame)) for index, frame in reader]
     assert shown == [(source_index(index, count), expected[source_index(index, count)]) for index in range(total)]
     assert list(folder.iterdir()) == []
@@ -89,7 +131,7 @@ def test_inexact_seeks_are_detected(
         return [part.replace("trim=start_pts=", "trim=start_pts=1") for part in build(reader)]
 
     monkeypatch.setattr(VideoReader, "_command", late)
-    with PingPongReader(path, Fraction(25), 50, 130, block_bytes=20 * FRAME_BYTES) as reader:
+    with RepeatedReader(path, Fraction(25), 50, 130, block_bytes=20 * FRAME_BYTES) as reader:
         shown = {}
         for index, frame in reader:
             assert shown.setdefault(index, zlib.crc32(frame)) == zlib.crc32(frame)
@@ -98,7 +140,7 @@ def test_inexact_seeks_are_detected(
 
 @pytest.mark.parametrize(("count", "total"), [(1, 5), (2, 7), (30, 30), (30, 12), (30, 0), (30, 31)])
 def test_exact_number(make_clip: MakeClip, count: int, total: int) -> None:
-    with PingPongReader(make_clip("a.mp4", num_frames=30, fps="25"), None, count, total) as reader:
+    with RepeatedReader(make_clip("a.mp4", num_frames=30, fps="25"), None, count, total) as reader:
         assert [index for index, _ in reader] == [source_index(index, count) for index in range(total)]
 
 
@@ -106,15 +148,15 @@ def test_only_the_frames_that_are_shown_backwards_are_read_again(
     make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks: list[tuple[int, int]] = []
-    fill = PingPongReader._fill_block
+    fill = RepeatedReader._fill_block
 
-    def spy(reader: PingPongReader, start: int, stop: int) -> None:
+    def spy(reader: RepeatedReader, start: int, stop: int) -> None:
         blocks.append((start, stop))
         fill(reader, start, stop)
 
-    monkeypatch.setattr(PingPongReader, "_fill_block", spy)
+    monkeypatch.setattr(RepeatedReader, "_fill_block", spy)
     path = make_clip("a.mp4", num_frames=30, fps="25")
-    with PingPongReader(path, None, 30, 35) as reader:
+    with RepeatedReader(path, None, 30, 35) as reader:
         frames = [zlib.crc32(frame) for _, frame in reader]
     assert blocks == [(24, 29)]
     assert frames[30:] == frames[28:23:-1]
@@ -123,7 +165,7 @@ def test_only_the_frames_that_are_shown_backwards_are_read_again(
 def test_early_exit_leaves_no_file(make_clip: MakeClip, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
-    with PingPongReader(make_clip("a.mp4"), None, 60, 500, folder) as reader:
+    with RepeatedReader(make_clip("a.mp4"), None, 60, 500, folder) as reader:
         for position, _ in enumerate(reader):
             if position == 80:
                 break
@@ -132,5 +174,5 @@ def test_early_exit_leaves_no_file(make_clip: MakeClip, tmp_path: Path) -> None:
 
 def test_fewer_frames_than_stated(make_clip: MakeClip) -> None:
     path = make_clip("a.mp4", num_frames=10)
-    with PingPongReader(path, None, 20, 40) as reader, pytest.raises(InputError, match="10 of 20"):
+    with RepeatedReader(path, None, 20, 40) as reader, pytest.raises(InputError, match="10 of 20"):
         list(reader)

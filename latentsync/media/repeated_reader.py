@@ -1,8 +1,9 @@
-"""Read a video forwards and backwards in turns until the audio ends, with bounded memory and disk space.
+"""Read a video that is repeated until the audio ends, with bounded memory and disk space.
 
 A forward pass decodes the file. A backward pass seeks to a block of frames, decodes it into an unnamed temporary file
 of raw frames, and reads that in reverse. Seeks are verified: the first pass stores a checksum of every frame, and a
-block that does not match is decoded again from the beginning of the file.
+block that does not match is decoded again from the beginning of the file. Only `Repeat.BOUNCE` and
+`Repeat.BOUNCE_TWICE` read backwards.
 """
 
 import logging
@@ -11,6 +12,7 @@ import zlib
 from array import array
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from enum import Enum
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -31,15 +33,41 @@ _BLOCK_BYTES = 1 << 30
 """Largest size of a block on disk: 172 frames of 1080p."""
 
 
-def source_index(index: int, num_source_frames: int, repeat_turns: bool = False) -> int:
-    """Return the source frame at an output index: 0, 1, ... n-1, n-2, ... 1, 0, 1, ...
+class Repeat(Enum):
+    """What follows the last frame of a video that is too short.
 
-    With `repeat_turns` the frames at both ends come twice: 0, 1, ... n-1, n-1, ... 1, 0, 0, 1, ..., as in the published
-    system.
+    BOUNCE: it is played backwards and forwards; the frame at each turn appears once.
+    BOUNCE_TWICE: likewise, and the frame at each turn appears twice, as in the published system.
+    LOOP: it starts again from its first frame.
+    FREEZE: its last frame is held.
+    """
+
+    BOUNCE = "bounce"
+    BOUNCE_TWICE = "bounce twice"
+    LOOP = "loop"
+    FREEZE = "freeze"
+
+    @property
+    def is_backward(self) -> bool:
+        """True if frames are read backwards."""
+        return self in (Repeat.BOUNCE, Repeat.BOUNCE_TWICE)
+
+
+def source_index(index: int, num_source_frames: int, repeat: Repeat = Repeat.BOUNCE) -> int:
+    """Return the source frame at an output index; by default 0, 1, ... n-1, n-2, ... 1, 0, 1, ...
+
+    Args:
+        index: frame of the output.
+        num_source_frames: n.
+        repeat: what follows frame n-1.
     """
     if index < 0 or num_source_frames < 1:
         raise ValueError(f"frame {index} of {num_source_frames} source frames does not exist")
-    if repeat_turns:
+    if repeat is Repeat.FREEZE:
+        return min(index, num_source_frames - 1)
+    if repeat is Repeat.LOOP:
+        return index % num_source_frames
+    if repeat is Repeat.BOUNCE_TWICE:
         phase = index % (2 * num_source_frames)
         return min(phase, 2 * num_source_frames - 1 - phase)
     if num_source_frames == 1:
@@ -48,7 +76,7 @@ def source_index(index: int, num_source_frames: int, repeat_turns: bool = False)
     return min(phase, 2 * num_source_frames - 2 - phase)
 
 
-class PingPongReader:
+class RepeatedReader:
     """Iterator over exactly `num_frames` pairs (source_index, frame); frame is uint8 RGB (height, width, 3).
 
     A context manager for one pass. Backward frames are bit-identical to forward ones.
@@ -60,7 +88,7 @@ class PingPongReader:
         num_frames: number of frames to return.
         folder: folder of the temporary file; None is the system's.
         block_bytes: largest size of the temporary file, or one frame if that is larger.
-        repeat_turns: return the frames at both ends twice, see `source_index`.
+        repeat: what follows the last frame.
     """
 
     def __init__(
@@ -71,7 +99,7 @@ class PingPongReader:
         num_frames: int,
         folder: Path | None = None,
         block_bytes: int = _BLOCK_BYTES,
-        repeat_turns: bool = False,
+        repeat: Repeat = Repeat.BOUNCE,
     ) -> None:
         if num_source_frames < 1 or num_frames < 0:
             raise ValueError(f"cannot show {num_frames} frames of {num_source_frames}")
@@ -83,7 +111,7 @@ class PingPongReader:
         self._num_left = num_frames
         self._first_checked = max(0, 2 * num_source_frames - 1 - num_frames)
         self._folder = folder
-        self._repeat_turns = repeat_turns
+        self._repeat = repeat
         self._buffers = FrameBuffers()
         self._frame_bytes = self.width * self.height * 3
         self._block_frames = max(1, block_bytes // self._frame_bytes)
@@ -95,7 +123,7 @@ class PingPongReader:
         self._resources = ExitStack()
         self._resources.callback(self._frames.close)
 
-    def __enter__(self) -> "PingPongReader":
+    def __enter__(self) -> "RepeatedReader":
         return self
 
     def __exit__(
@@ -114,13 +142,28 @@ class PingPongReader:
             yield indexed_frame
 
     def _cycle(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
+        if self._repeat is Repeat.FREEZE:
+            yield from self._forward_and_hold()
         yield from self._forward(0)
+        turns_once = self._repeat is Repeat.BOUNCE and self._num_source > 1
         while True:
-            yield from self._backward()
-            yield from self._forward(1 if self._num_source > 1 and not self._repeat_turns else 0)
+            if self._repeat.is_backward:
+                yield from self._backward()
+            yield from self._forward(1 if turns_once else 0)
+
+    def _forward_and_hold(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield all frames, and then endless copies of the last one."""
+        last: tuple[int, NDArray[np.uint8]] | None = None
+        for last in self._forward(0):
+            yield last
+        assert last is not None  # or InputError was raised
+        index, frame = last
+        while True:
+            yield index, self._buffers.copy(frame)
 
     def _forward(self, start: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        needs_checksums = self._num_frames > self._num_source and not self._checksums
+        will_turn = self._repeat.is_backward and self._num_frames > self._num_source
+        needs_checksums = will_turn and not self._checksums
         with self._reader() as reader:
             index = -1
             for index, frame in enumerate(reader):
@@ -135,7 +178,7 @@ class PingPongReader:
             )
 
     def _backward(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        for index in range(self._num_source - (1 if self._repeat_turns else 2), -1, -1):
+        for index in range(self._num_source - (1 if self._repeat is Repeat.BOUNCE_TWICE else 2), -1, -1):
             if index not in self._block_range:
                 self._fill_block(max(0, index + 1 - min(self._block_frames, self._num_left)), index + 1)
             assert self._block is not None
