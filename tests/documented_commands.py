@@ -10,7 +10,8 @@ from pathlib import Path
 from latentsync.weights import REPOSITORY_ROOT
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/*.md")
-_BLOCK = re.compile(r"^```(?:bash|sh|shell)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_SHELLS = ("", "bash", "sh", "shell")
 _INLINE = re.compile(r"`((?:\./[\w/]+\.sh|python -m [\w.]+|python \w+\.py) ?[^`\n]*(?:\n[^`\n]*)?)`")
 _MODULE_OF_SCRIPT = re.compile(r'-m ([\w.]+) (?:[\w-]+ )?"\$@"')
 
@@ -67,7 +68,7 @@ def start(program: str) -> None:
 
 
 def _block_lines(text: str) -> Iterator[tuple[str, str]]:
-    for block in _BLOCK.findall(text):
+    for block in (block for language, block in _BLOCK.findall(text) if language in _SHELLS):
         variables: dict[str, str] = {}
         above = ""
         for line in block.replace("\\\n", " ").splitlines():

@@ -58,7 +58,7 @@ def write_timeline(people: Sequence[PersonReport], num_frames: int, fps: float, 
         draw.line((x, MARGIN, x, bottom), fill=_AXIS)
         draw.text((x + 2, bottom), f"{seconds:g} s", fill=_TEXT, font=font)
     x = LABEL_WIDTH
-    for name, colour in {"generated": _SYNCED, "face absent": _ABSENT, **colours}.items():
+    for name, colour in {"generated": _SYNCED, "unchanged": _ABSENT, **colours}.items():
         draw.rectangle((x, bottom + ROW_HEIGHT, x + 12, bottom + ROW_HEIGHT + 12), fill=colour)
         draw.text((x + 18, bottom + ROW_HEIGHT - 2), name, fill=_TEXT, font=font)
         x += 40 + round(font.getlength(name))
