@@ -12,6 +12,7 @@ import numpy as np
 
 from demo.synthetic.clip import Alignment, Look, TalkingClip, write_video
 from demo.synthetic.clip_set import DatasetConfig, make_dataset
+from demo.synthetic.occluder import OCCLUDERS
 from demo.synthetic.people_scene import KINDS
 from demo.synthetic.people_set import PeopleConfig, make_people_scenes
 from demo.synthetic.raw import RawConfig, make_raw_videos
@@ -56,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         "still: one person never speaks; by default all kinds in turn",
     )  # fmt: skip
     people.add_argument("--seconds", type=float, default=8.0)
+    people.add_argument(
+        "--occluder", choices=OCCLUDERS, default=None,
+        help="a thing that moves before the mouth of one person; its true mask becomes a lossless video",
+    )  # fmt: skip
+    people.add_argument("--mask_images", action="store_true", help="write the masks as a folder of images too")
     clip = commands.add_parser("clip", help="one full-frame video with its speech")
     clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
     clip.add_argument("--seed", type=int, default=0)
@@ -94,7 +100,10 @@ def _run(options: argparse.Namespace) -> int:
             options.out, RawConfig(options.num_good, size, options.seconds, options.seed, options.resolution)
         )
     elif options.command == "people":
-        make_people_scenes(PeopleConfig(options.out, options.count, options.seed, options.kind, options.seconds))
+        make_people_scenes(PeopleConfig(
+            options.out, options.count, options.seed, options.kind, options.seconds, options.occluder,
+            options.mask_images,
+        ))  # fmt: skip
     elif options.command == "clip":
         check_output_file(options.out, [options.speech] if options.speech else [], suffixes=(".mp4",))
         speech = read_wav(options.speech) if options.speech else None

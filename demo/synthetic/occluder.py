@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -16,6 +19,9 @@ from demo.synthetic.occluder_drawing import OccluderKind, draw_occluder
 from demo.synthetic.person import Person
 from demo.synthetic.renderer import State
 from demo.synthetic.scene import Scene
+from latentsync.media.ffmpeg_tools import raw_video_input
+from latentsync.media.transcode import encode_frames
+from latentsync.storage.temporary_files import temporary_path
 
 OCCLUDERS: tuple[OccluderKind, ...] = get_args(OccluderKind)
 
@@ -53,13 +59,15 @@ class Occluder:
         scene: light and colour grade.
         states: the person's state in each frame.
         frame_size: (w, h) in pixels.
+        name: of the person, for descriptions.
     """
 
     def __init__(
         self, kind: OccluderKind, rng: np.random.Generator, person: Person, scene: Scene, states: Sequence[State],
-        frame_size: tuple[int, int],
+        frame_size: tuple[int, int], name: str = "",
     ) -> None:  # fmt: skip
-        self.kind, self._person, self._states, self._size = kind, person, states, frame_size
+        self.kind: OccluderKind = kind
+        self.name, self._person, self._states, self._size = name, person, states, frame_size
         self._side = float(rng.choice([-1.0, 1.0]))
         scale = max(float(np.linalg.norm(state.body[:, 0])) for state in states)
         self._layer = draw_occluder(kind, rng, person, scene, self._side, _DENSITY * scale)
@@ -83,6 +91,11 @@ class Occluder:
     def mask(self, index: int) -> Bytes:
         """Return the mask (h, w) uint8 of frame `index`."""
         return self._rendered(index)[..., 3]
+
+    def description(self) -> dict[str, Any]:
+        """Return the thing, its person and the hidden share of the mouth in each frame, as plain values."""
+        hidden = np.round(self.mouth_hidden().astype(np.float64), 3).tolist()
+        return {"kind": self.kind, "person": self.name, "mouth_hidden": hidden}
 
     def mouth_hidden(self) -> Floats:
         """Return (f,): the share of the closed mouth's box that is hidden."""
@@ -131,3 +144,27 @@ class Occluder:
             poses[k, :, :2] = scale * turn
             poses[k, :, 2] = state.body[:, :2] @ offset + state.body[:, 2] + sway[k]
         return poses
+
+
+def write_mask_video(masks: Iterable[Bytes], size: tuple[int, int], path: Path) -> None:
+    """Write masks (h, w) uint8 of `size` (w, h) as a lossless grey video (FFV1), atomically.
+
+    Raises:
+        ToolError: ffmpeg is missing or fails.
+    """
+    video = raw_video_input(*size, FPS, pix_fmt="gray")
+    encode_frames(masks, video, None, path, vcodec="ffv1", pix_fmt="gray", threads=1, fflags="+bitexact")
+
+
+def write_mask_images(masks: Iterable[Bytes], folder: Path) -> None:
+    """Write masks (h, w) uint8 as `00000.png` and so on into a new folder, which appears whole or not at all."""
+    partial = temporary_path(folder)
+    partial.mkdir(parents=True)
+    try:
+        for index, mask in enumerate(masks):
+            _, packed = cv2.imencode(".png", mask)
+            (partial / f"{index:05d}.png").write_bytes(packed.tobytes())
+        os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from demo.synthetic.clip import FPS
 from demo.synthetic.conversation import Kind, has_turn, overlaps, random_turns, random_voice
 from demo.synthetic.drawing import Bytes, Floats
+from demo.synthetic.occluder import Occluder
+from demo.synthetic.occluder_drawing import OccluderKind
 from demo.synthetic.person import Person
 from demo.synthetic.relief import head_outline
 from demo.synthetic.renderer import Backdrop, Renderer, State, anchors
@@ -47,7 +49,7 @@ class PersonTruth:
         opening, width: (f,) of the mouth, in [0, 1]; a width of 0.5 is neutral.
         speaking: (f,) True in the person's own turns, whatever the mouth says.
         visible_share: (f,) share of the head that the other person does not hide.
-        yaw: (f,) shift of the front of the face to the right, in face units; 0.36 is about 30 degrees.
+        yaw: (f,) shift of the front of the face to the right, in face units.
     """
 
     anchors: Floats
@@ -130,6 +132,12 @@ class PeopleScene:
         for frame in range(self.num_frames) if indices is None else indices:
             people = [(renderers[k], self.states[k][frame]) for k in order]
             yield backdrops[self.staging.shots[frame]].render(people, camera, size, size, supersample)
+
+    def occluder(self, kind: OccluderKind) -> Occluder:
+        """Return a thing before the mouth of a random person, in a crossing that of the one in front."""
+        rng = self._rng(4)
+        person = self.staging.front if self.kind == "crossing" else int(rng.integers(2))
+        return Occluder(kind, rng, self.people[person], self.scene, self.states[person], self.frame_size, SIDES[person])
 
     @cached_property
     def truth(self) -> list[PersonTruth]:

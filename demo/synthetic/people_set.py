@@ -1,7 +1,8 @@
 """Folders of scenes with two people, as videos with ground truth; writing them is resumable.
 
 Scene k is `scene_<k>.mp4` with the mixed sound, `scene_<k>_left.wav` and `scene_<k>_right.wav` with each person's own
-voice, and `scene_<k>.json` with the ground truth, which is written last.
+voice, and `scene_<k>.json` with the ground truth, which is written last. With an occluder there is also its true mask,
+`scene_<k>_mask.mkv`, and on request the same as images in the folder `scene_<k>_mask`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 from demo.synthetic.clip import FPS
 from demo.synthetic.conversation import Kind
+from demo.synthetic.occluder import OCCLUDERS, Occluder, write_mask_images, write_mask_video
+from demo.synthetic.occluder_drawing import OccluderKind
 from demo.synthetic.people_scene import KINDS, SIDES, PeopleScene
 from demo.synthetic.speech import write_wav
 from latentsync.errors import InputError
@@ -39,6 +42,8 @@ class PeopleConfig:
         seed: of all scenes.
         kind: what happens in every scene; None for all kinds in turn.
         seconds: length of a scene.
+        occluder: a thing that moves before the mouth of one person, or None.
+        mask_images: also write its masks as images.
     """
 
     out: Path
@@ -46,12 +51,16 @@ class PeopleConfig:
     seed: int = 0
     kind: Kind | None = None
     seconds: float = 8.0
+    occluder: OccluderKind | None = None
+    mask_images: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"--count {self.count}: use at least 1")
         if not 1.0 <= self.seconds <= 600.0:
             raise InputError(f"--seconds {self.seconds}: choose between 1 and 600 for scenes with two people")
+        if self.mask_images and self.occluder is None:
+            raise InputError(f"--mask_images without --occluder: there is no mask; add --occluder {OCCLUDERS[0]}")
 
     def kind_of(self, index: int) -> Kind:
         """Return the kind of a scene."""
@@ -59,7 +68,10 @@ class PeopleConfig:
 
     def settings_of(self, index: int) -> dict[str, Any]:
         """Return what a scene is a function of, as plain values."""
-        return {"seed": self.seed, "index": index, "kind": self.kind_of(index), "seconds": self.seconds}
+        chosen = {"occluder": self.occluder, "mask_images": self.mask_images} if self.occluder else {}
+        return {
+            "seed": self.seed, "index": index, "kind": self.kind_of(index), "seconds": self.seconds, **chosen,
+        }  # fmt: skip
 
 
 def make_people_scenes(config: PeopleConfig) -> list[Path]:
@@ -94,6 +106,7 @@ def _is_complete(path: Path, settings: dict[str, Any]) -> bool:
 
 def _write_scene(path: Path, settings: dict[str, Any]) -> None:
     scene = PeopleScene(settings["seed"], settings["index"], settings["kind"], settings["seconds"])
+    occluder = scene.occluder(settings["occluder"]) if "occluder" in settings else None
     video = path.with_suffix(".mp4")
     files = {"video": video.name}
     for side, samples in zip(SIDES, scene.voices, strict=True):
@@ -104,8 +117,22 @@ def _write_scene(path: Path, settings: dict[str, Any]) -> None:
     with temporary_folder(path.parent, _REMEDY) as work:
         write_wav(work / "sound.wav", scene.samples)
         with VideoWriter(video, *scene.frame_size, FPS, _CRF, work / "sound.wav") as writer:
-            for frame in scene.frames():
+            for frame in scene.frames() if occluder is None else occluder.over(scene.frames()):
                 writer.write(frame)
     content = {"settings": settings, "files": files, **scene.description()}
+    if occluder is not None:
+        files |= _write_masks(path, occluder, scene.frame_size, settings["mask_images"])
+        content["occluder"] = occluder.description()
     with atomic_write(path) as beside:
         beside.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def _write_masks(path: Path, occluder: Occluder, size: tuple[int, int], with_images: bool) -> dict[str, str]:
+    """Write the masks of a scene beside its ground truth; return their names."""
+    video, folder = path.with_name(f"{path.stem}_mask.mkv"), path.with_name(f"{path.stem}_mask")
+    write_mask_video(occluder.masks(), size, video)
+    if not with_images:
+        return {"mask": video.name}
+    if not folder.exists():
+        write_mask_images(occluder.masks(), folder)
+    return {"mask": video.name, "mask_images": folder.name}

@@ -101,13 +101,13 @@ def generated_input(source: str) -> Stream:
     return ffmpeg.input(source, format="lavfi")
 
 
-def raw_video_input(width: int, height: int, fps: Fraction | int) -> Stream:
-    """Return an ffmpeg-python input that reads raw RGB frames (height, width, 3) from standard input."""
+def raw_video_input(width: int, height: int, fps: Fraction | int, pix_fmt: str = "rgb24") -> Stream:
+    """Return an ffmpeg-python input that reads raw frames, by default RGB (height, width, 3), from standard input."""
     rate = Fraction(fps)
     return ffmpeg.input(
         "pipe:0",
         format="rawvideo",
-        pix_fmt="rgb24",
+        pix_fmt=pix_fmt,
         video_size=(width, height),
         framerate=f"{rate.numerator}/{rate.denominator}",
     )

@@ -83,14 +83,14 @@ def combine_streams(streams: Sequence[Stream], filter_name: str, **parameters: A
 
 
 def encode_frames(
-    frames: Iterable[NDArray[np.uint8]], video: Stream, audio_path: Path, target: Path, **options: Any
+    frames: Iterable[NDArray[np.uint8]], video: Stream, audio_path: Path | None, target: Path, **options: Any
 ) -> None:
-    """Encode RGB frames and an audio file with options of the caller's choice; the file appears whole or not at all.
+    """Encode frames and an audio file with options of the caller's choice; the file appears whole or not at all.
 
     Args:
-        frames: (height, width, 3) uint8 RGB.
+        frames: (height, width, 3) uint8 RGB, or in the format of `video`.
         video: `raw_video_input` of the frames' size, or what filters made of it.
-        audio_path: the audio.
+        audio_path: the audio; None for a video without sound.
         target: the file to write; its suffix names the container.
         **options: ffmpeg options of the output.
 
@@ -98,7 +98,8 @@ def encode_frames(
         ToolError: ffmpeg failed or could not write the whole file.
     """
     with atomic_write(target) as temporary:
-        output = ffmpeg.output(video, media_input(audio_path)["a:0"], file_url(temporary), **options)
+        audio = [] if audio_path is None else [media_input(audio_path)["a:0"]]
+        output = ffmpeg.output(video, *audio, file_url(temporary), **options)
         command = tool_command(ffmpeg_command(output, options=["-y"]))
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # no shell
             assert process.stdin is not None

@@ -85,6 +85,7 @@ ELSEWHERE = {
     r"python -m demo\.synthetic dataset --out data/train_mixed": "tests/unit/demo/synthetic/test_varied.py",
     r"\./adapt\.sh": "tests/e2e/test_adapt.py",
     r"\./inference\.sh --adapted": "tests/e2e/test_adapt.py",
+    r"python -m demo\.synthetic people": "tests/unit/demo/synthetic/test_people_set.py",
     r"python -m demo\.synthetic voices": "tests/unit/demo/synthetic/test_speech.py",
     r"\./data_processing_pipeline\.sh --config configs/preprocess/demo\.yaml": "tests/e2e/test_data_pipeline.py",
     r"python -m preprocess\.outcomes (out|OUT)": "tests/e2e/test_data_pipeline.py",

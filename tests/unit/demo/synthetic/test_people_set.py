@@ -35,10 +35,17 @@ def people(monkeypatch: pytest.MonkeyPatch) -> Command:
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes videos")
 def test_a_scene_is_written_with_its_ground_truth(people: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert people("--out", out, "--count", 1, "--kind", "overlap", "--seed", 4) == 0
+    options = ("--kind", "overlap", "--seed", 4, "--occluder", "mug", "--mask_images")
+    assert people("--out", out, "--count", 1, *options) == 0
     truth = json.loads((out / "scene_000.json").read_text())
     scene = PeopleScene(4, 0, "overlap", 1.0)
-    assert truth["files"] == {"video": "scene_000.mp4", "left": "scene_000_left.wav", "right": "scene_000_right.wav"}
+    assert truth["files"] == {
+        "video": "scene_000.mp4", "left": "scene_000_left.wav", "right": "scene_000_right.wav",
+        "mask": "scene_000_mask.mkv", "mask_images": "scene_000_mask",
+    }  # fmt: skip
+    assert truth["occluder"]["kind"] == "mug"
+    assert max(truth["occluder"]["mouth_hidden"]) > 0.6
+    assert len(list((out / "scene_000_mask").iterdir())) == 25
     assert {path.name for path in out.glob("scene*")} == {"scene_000.json", *truth["files"].values()}
     assert truth["kind"] == "overlap"
     assert [turn["person"] for turn in truth["turns"]] == [("left", "right")[turn.person] for turn in scene.turns]
@@ -55,7 +62,11 @@ def test_a_scene_is_written_with_its_ground_truth(people: Command, tmp_path: Pat
     with VideoReader(out / "scene_000.mp4") as frames:
         video = list(frames)
     assert len(video) == 25
-    assert np.abs(video[3].astype(int) - next(scene.frames([3]))).mean() < 3
+    occluder = scene.occluder("mug")
+    frame = next(scene.frames([11]))
+    assert occluder.mask(11).any()
+    assert np.abs(video[11].astype(int) - occluder.draw(frame, 11)).mean() < 3
+    assert np.abs(video[11].astype(int) - frame)[occluder.mask(11) == 255].mean() > 15
 
 
 def test_existing_scenes_are_kept_and_missing_ones_made(
@@ -88,7 +99,11 @@ def test_scenes_of_other_settings_are_refused(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--count", 0), "--count 0: use at least 1"), (("--seconds", 0.5), "--seconds 0.5: choose between 1 and 600")],
+    [
+        (("--mask_images",), "--mask_images without --occluder: there is no mask; add --occluder hand"),
+        (("--count", 0), "--count 0: use at least 1"),
+        (("--seconds", 0.5), "--seconds 0.5: choose between 1 and 600"),
+    ],
 )
 def test_bad_numbers_are_one_line(
     people: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple, message: str
