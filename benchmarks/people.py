@@ -97,11 +97,17 @@ class SceneDubber:
     ) -> Iterator[JobFrame]:
         for number, frame in enumerate(frames):
             observed.num_changed.append(changed_pixels(frame, scene, number))
-            shown = [person for person in people if person.plan.segment[number] >= 0]
+            shown = [person for person in people if is_generated(person, number)]
             for person, matrix in zip(shown, frame.matrices, strict=True):
                 crop = to_crops(crop_faces([frame.result], matrix[None], self.pipeline.resolution))[0]
                 observed.crops.setdefault(person.name, []).append((number, crop))
             yield frame
+
+
+def is_generated(person: Person, frame: int) -> bool:
+    """Return True if the person's mouth is generated in a frame, with whatever weight."""
+    plan = person.plan
+    return bool(plan.segment[frame] >= 0 and (plan.strength is None or plan.strength[frame] > 0))
 
 
 def changed_pixels(frame: JobFrame, scene: PeopleScene, number: int) -> np.ndarray:

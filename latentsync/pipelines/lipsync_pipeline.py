@@ -296,7 +296,7 @@ class LipsyncPipeline:
         if job.masks is not None:
             is_whole = max_frames is None or found.num_frames < max_frames
             check_number(job.masks, job.video.path, found.num_frames, is_whole, job.fps)
-        people = select_people(found, job.voices, job.fps, exact)
+        people = select_people(found, job.voices, job.fps, keep_people=job.keep_people, exact=exact)
         if job.options.occluder is not None:
             people = [person.with_occluders() for person in people]
         if job.options.max_yaw is None:

@@ -74,7 +74,7 @@ class Person:
 
 
 def select_people(
-    found: FaceTracks, voices: Sequence[OpenVoice], fps: Fraction, keep_people: bool = True, exact: bool = False
+    found: FaceTracks, voices: Sequence[OpenVoice], fps: Fraction, *, keep_people: bool = True, exact: bool = False
 ) -> list[Person]:
     """Return the person of each voice; with `EVERYONE` all people, of whom two that never meet count as one.
 

@@ -9,6 +9,8 @@ import pytest
 
 from latentsync.errors import InputError
 from latentsync.face.detection import Detection
+from latentsync.face.face_tracks import FaceTracks
+from latentsync.face.tracker import Track
 from latentsync.media.probe import probe_audio
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.report import LipsyncReport
@@ -96,6 +98,22 @@ def test_the_result_lasts_as_long_as_the_longest_voice_and_has_the_mix(pipeline:
     sound = probe_audio(tmp_path / "out.mp4")
     assert (sound.sample_rate, sound.channels) == (44100, 2)
     assert sound.duration_s == pytest.approx(1.6, abs=0.05)
+
+
+def test_a_voice_follows_its_person_across_a_cut_and_a_selected_face_does_not(
+    pipeline: LipsyncPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("latentsync.face.face_tracks.FaceTracks.follow_person", followed_person)
+    speech = make_speech(tmp_path / "s.wav", 1.0)
+    _, kept = dub(pipeline, tmp_path, Voices.parse([f"left={speech}"]))
+    _, selected = dub(pipeline, tmp_path, Voices.of_selected("left", speech), "selected.mp4")
+    assert kept.changed()[:, :, HALF:].any()
+    assert not selected.changed()[:, :, HALF:].any()
+
+
+def followed_person(found: FaceTracks, selector: str) -> tuple[list[Track], list[Track]]:
+    """Stand-in that follows the face on the right."""
+    return found.follow("right"), []
 
 
 def test_the_sound_may_be_another_file(pipeline: LipsyncPipeline, tmp_path: Path):
