@@ -79,6 +79,13 @@ def test_a_listener_smiles_and_nods() -> None:
     assert all(np.ptp(truth.anchors, axis=0).max() > 2.0 for truth in listeners)
 
 
+def test_other_speech_leaves_no_smile() -> None:
+    silence = np.zeros(0, dtype=np.float32)
+    scenes = [PeopleScene(5, index, "still", 6.0, {0: silence, 1: silence}) for index in range(4)]
+    assert max(scene.staging.smiles.max() for scene in scenes) > 0.15
+    assert all((truth.width == 0.5).all() for scene in scenes for truth in scene.truth)
+
+
 def test_the_sound_is_the_sum_of_the_voices() -> None:
     scene = scene_of("overlap", 4.0)
     left, right = scene.voices
