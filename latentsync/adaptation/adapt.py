@@ -292,7 +292,9 @@ class Adaptation:
         if finish and latest is not None:
             trainer.config = replace(trainer.config, max_steps=step_of(latest))
         else:
-            self._say(f"training: {self._settings.length}; after Ctrl-C, the same line with --finish uses the result")
+            steps = self._settings.num_steps
+            length = f"{self._unet_minutes:g} minutes" if steps is None else f"{steps} steps"
+            self._say(f"training the U-Net: {length}; after Ctrl-C, the same line with --finish uses the result")
         write_note(self._out / PLAN, {"settings": self._settings.key})
         return trainer.fit()
 

@@ -121,7 +121,7 @@ class AdaptationReport:
         """Return the result in sentences."""
         before, after = self.before, self.after
         lines = [
-            f"{self.trained} on {self.seconds:.1f} s of footage, audio: {self.audio} (lips and sound: "
+            f"U-Net: {self.trained} on {self.seconds:.1f} s of footage, audio: {self.audio} (lips and sound: "
             f"{self.agreement})",
             f"mouth region of held-out frames: {before['psnr_db']:.1f} dB before, {after['psnr_db']:.1f} dB after",
             f"mouth opening with foreign speech: {before['opening']:.2f} before, {after['opening']:.2f} after",

@@ -15,9 +15,9 @@ AGREEMENT = LipAgreement(0.8, 1)
 
 
 def result(opening: float, scale: float = 1.5, psnr_db: float = 20.0) -> CheckResult:
-    own = MouthMetrics(0.9, 0.9, 0.9, 1.0, 1.0, 1.0, psnr_db, 0.7)
+    own = MouthMetrics(0.9, 0.9, 1.0, 1.0, 1.0, psnr_db, 0.7)
     voices = {
-        f"voice {k}": MouthMetrics(opening + shift, 0.8, 0.1, 0.9, 1.0, 1.0) for k, shift in enumerate((-0.1, 0.1))
+        f"voice {k}": MouthMetrics(opening + shift, 0.8, 0.9, 1.0, 1.0, leak=0.1) for k, shift in enumerate((-0.1, 0.1))
     }
     return CheckResult(scale, {"own": own, **voices}, {}, frozenset({"own"}))
 
