@@ -14,7 +14,14 @@ from latentsync.face.landmarks68 import Landmarks68Detector
 from latentsync.models.vae import WEIGHTS_FILE
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
-from latentsync.recipes.lipsync import LipsyncBuild, check_exact, result_settings, vae_folder, warn_if_anchors_differ
+from latentsync.recipes.lipsync import (
+    LipsyncBuild,
+    check_exact,
+    check_silence,
+    result_settings,
+    vae_folder,
+    warn_if_anchors_differ,
+)
 from latentsync.weights import CHECKPOINTS, FACE_ALIGNMENT, REPOSITORY_ROOT, UNET
 
 EXACT = LipsyncOptions(exact=True, overlap_frames=0)
@@ -119,3 +126,11 @@ def test_only_the_published_unet_with_a_fallback_detector_gives_a_warning(tmp_pa
     landmarks.write_bytes(b"weights")
     warn_if_anchors_differ(build_for(tmp_path / UNET))
     assert len(caplog.messages) == 1
+
+
+def test_a_missing_speech_detector_is_one_line_before_networks_are_loaded(monkeypatch):
+    monkeypatch.setattr("latentsync.audio.silero_network.find_spec", lambda name: None)
+    check_silence(LipsyncOptions())
+    for silence in ("keep", "close"):
+        with pytest.raises(CheckpointError, match="pip install 'silero-vad>=6', or use --silence off"):
+            check_silence(LipsyncOptions(silence=silence))

@@ -123,3 +123,12 @@ def test_a_wrong_number_of_windows_at_once_is_refused_in_one_line(config: Path, 
     with pytest.raises(SystemExit):
         parsed(config, "--batch_size", "many")
     assert capsys.readouterr().err == "error: argument --batch_size: invalid batch_size value: 'many' (see --help)\n"
+
+
+def test_length_and_silence_are_options_that_exact_refuses(config: Path):
+    options = chosen(config, "--sync_mode", "freeze", "--silence", "close")
+    assert (options.sync_mode, options.silence) == ("freeze", "close")
+    assert (chosen(config).sync_mode, chosen(config).silence) == ("bounce", "off")
+    for flags in (["--sync_mode", "loop"], ["--silence", "keep"]):
+        with pytest.raises(ConfigError, match=f"{flags[0][2:]} is {flags[1]}, which contradicts exact"):
+            chosen(config, "--exact", *flags)
