@@ -98,7 +98,7 @@ ELSEWHERE = {
 """Commands that other tests run."""
 MEASUREMENTS = (
     r"python -m benchmarks\.(memory|model_dtypes|readme_images app|syncnet_convergence)",
-    r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults)",
+    r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults|silence)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
     r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces|head_pose|occluders)",
     r"python -m pip wheel",
