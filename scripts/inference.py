@@ -91,9 +91,9 @@ def chosen_voices(arguments: argparse.Namespace) -> Voices:
 
 
 class FrameBars:
-    """Two progress bars with the time left: for finding the face and for generating the mouth."""
+    """Progress bars with the time left: for finding the face, who speaks if needed, and for generating the mouth."""
 
-    TITLES = {"faces": "finding the face", "lips": "generating lips"}  # noqa: RUF012
+    TITLES = {"faces": "finding the face", "speaker": "finding who speaks", "lips": "generating lips"}  # noqa: RUF012
 
     def __init__(self) -> None:
         # A signal that stops the run may arrive inside tqdm. Its default lock is two locks acquired one after the

@@ -152,7 +152,7 @@ class _Page:
             self.face = gr.Textbox(
                 defaults.face,
                 label="Face",
-                info="largest, left, right, an index from the left, or x,y in pixels",
+                info="largest, left, right, an index from the left, x,y in pixels, all, or speaker",
                 max_lines=1,
                 max_length=40,
                 elem_id="face",

@@ -10,6 +10,7 @@ from latentsync.pipelines.options import LipsyncOptions
 CANCELLED = "cancelled; nothing was kept"
 STAGES = {
     "faces": "finding the face",
+    "speaker": "finding who speaks",
     "lips": "generating lips",
     "sync": "measuring the sync",
     "people": "looking for people",

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from latentsync.face.tracker import MAX_GAP, SHORTEST_TRACK, Track
 
@@ -41,8 +40,8 @@ _MOTION_WEIGHT, _MOTION_LIMIT = 0.05, 2.0
 _KEPT_LINK = 0.1
 """What a link of the tracker is worth."""
 
-_NO_LINK = 0.35
-"""Cost of a part that follows no other one."""
+_NO_LINK = 0.5
+"""Cost of a part that follows no other one. Who appears where people met is mostly one of them."""
 
 
 def repaired(tracks: Sequence[Track]) -> list[list[Track]]:
@@ -152,6 +151,8 @@ def _chains(parts: Sequence[Track], links: set[tuple[int, int]]) -> list[list[in
     """Return the indices of the parts that follow each other, chain by chain."""
     if not parts:
         return []
+    from scipy.optimize import linear_sum_assignment  # slow to import, and most videos need it never
+
     costs = np.full((len(parts), len(parts)), np.inf)
     for i, before in enumerate(parts):
         for j, after in enumerate(parts):

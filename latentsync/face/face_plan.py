@@ -113,12 +113,18 @@ def plan_tracks(followed: Sequence[Track], num_frames: int) -> FacePlan:
     anchors = np.full((num_frames, 3, 2), np.nan, dtype=np.float32)
     segment = np.full(num_frames, -1, dtype=np.int32)
     for number, track in enumerate(followed):
-        found, values = track.frames, track.anchors.reshape(len(track), -1)
-        span = np.arange(found[0], found[-1] + 1)
-        lines = [np.interp(span, found, values[:, column]) for column in range(values.shape[1])]
-        anchors[span] = np.stack(lines, axis=1).reshape(-1, 3, 2)
+        span = slice(int(track.frames[0]), track.last_frame + 1)
+        anchors[span] = interpolated_anchors(track)
         segment[span] = number
     return FacePlan(anchors, segment)
+
+
+def interpolated_anchors(track: Track) -> np.ndarray:
+    """Return the anchors (n, 3, 2) in every frame from the first to the last of a track; gaps are filled linearly."""
+    found, values = track.frames, track.anchors.reshape(len(track), -1)
+    span = np.arange(found[0], found[-1] + 1)
+    lines = [np.interp(span, found, values[:, column]) for column in range(values.shape[1])]
+    return np.stack(lines, axis=1).reshape(-1, 3, 2)
 
 
 def smooth_anchors(anchors: np.ndarray, fps: float = 25.0) -> np.ndarray:

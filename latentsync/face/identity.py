@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from latentsync.face.appearance import AppearanceDescriber
 from latentsync.face.crossings import look_of, repaired
@@ -110,10 +109,10 @@ def _grouped(chains: Sequence[list[Track]], describer: AppearanceDescriber | Non
     return sorted(groups, key=_first_place)
 
 
-def _first_place(group: Sequence[Track]) -> float:
-    """Return the x of a person's face where it appears first."""
+def _first_place(group: Sequence[Track]) -> tuple[bool, float]:
+    """Return the x of a person's face where it appears first; false detections, never described, come last."""
     box = min(group, key=lambda track: track.frames[0]).boxes[0]
-    return float(box[0] + box[2]) / 2
+    return not any(track.looks for track in group), float(box[0] + box[2]) / 2
 
 
 def _similar(
@@ -154,6 +153,8 @@ def _matches(
     """Return for each person of a new scene the index of the known person who looks the same, or None."""
     if describer is None or not groups or not people:
         return [None] * len(groups)
+    from scipy.optimize import linear_sum_assignment  # slow to import, and videos of one scene need it never
+
     distances = np.array([[_distance(group, person) for person in people] for group in groups])
     rows, columns = linear_sum_assignment(np.minimum(distances, 1e3))
     assigned = dict(zip(rows.tolist(), columns.tolist(), strict=True))

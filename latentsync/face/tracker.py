@@ -215,7 +215,8 @@ def parse_selector(selector: str) -> str | int | tuple[float, float]:
     except ValueError:
         words = selector if len(selector) <= 40 else f"{selector[:40]}..."
         raise InputError(
-            f"face {words!r} is unknown: use largest, only, left, right, an index from 0, or x,y"
+            f"face {words!r} is unknown: use largest, only, left, right, an index from 0, or x,y; lip-sync also takes "
+            "all and speaker"
         ) from None
     return x, y
 

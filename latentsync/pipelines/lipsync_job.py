@@ -40,7 +40,7 @@ RECORD_SUFFIX = ".lipsync.json"
 _OUTPUT_REMEDY = "choose another --video_out_path"
 
 Progress = Callable[[str, float, int], None]
-"""Called with (stage, frames done, total frames); the stages are ``faces`` and ``lips``."""
+"""Called with (stage, frames done, total frames); the stages are ``faces``, ``speaker`` (if selected) and ``lips``."""
 
 FrameCallback = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], None]
 """Called for every finished frame, in order: index in the result, source and result (h, w, 3) uint8, and the (2, 3)

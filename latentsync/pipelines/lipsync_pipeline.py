@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -32,14 +33,16 @@ from latentsync.audio.silero_network import load_silero_network
 from latentsync.audio.speech_activity import SpeechInterval, find_speech
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
-from latentsync.errors import CheckpointError, InputError
+from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.face.align import Aligner, alignment_matrices, crop_faces, crop_faces_as_published
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan
+from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.head_pose import NOSE_DEPTH_68_POINTS, NOSE_DEPTH_FIVE_POINTS
 from latentsync.face.landmarks68 import Landmarks68Detector
 from latentsync.face.paste import FacePaster, PublishedPaster
 from latentsync.face.xseg import XSegOccluder
+from latentsync.judges.active_speaker import StreamingSyncNet
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.mixing import mix_audio
 from latentsync.media.occluder_masks import check_number, read_masks
@@ -48,7 +51,7 @@ from latentsync.media.writer import MADE_BY
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
-from latentsync.pipelines.face_pass import find_tracks
+from latentsync.pipelines.face_pass import find_tracks, followed_plan
 from latentsync.pipelines.held_reference import HeldReference
 from latentsync.pipelines.lipsync_job import (
     Cancelled,
@@ -64,11 +67,12 @@ from latentsync.pipelines.occluders import AUTO, FaceOccluders
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import Person, select_people
 from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
+from latentsync.pipelines.speaker_pass import check_speaker_network, follow_speakers, load_speaker_network
 from latentsync.pipelines.sync_mode import max_source_frames, repeat_of
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
 from latentsync.pipelines.timeline import write_timeline
 from latentsync.pipelines.voice_features import closed_mouth_edges, speech_edges, voice_features
-from latentsync.pipelines.voices import EVERYONE, Voices
+from latentsync.pipelines.voices import MANY_TRACKS, SPEAKER, Voices
 from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
 from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
 from latentsync.prefetch import prefetch
@@ -118,6 +122,7 @@ class LipsyncPipeline:
         model_fps: frames per second that the U-Net was trained with.
         exact_detector: face detector for the option `exact`; None rejects that option.
         files: weight files of the networks, for error messages.
+        speaker_network: loads the SyncNet of the face ``speaker``; by default `speaker_pass.load_speaker_network`.
 
     Raises:
         ConfigError: the networks do not fit together.
@@ -134,6 +139,7 @@ class LipsyncPipeline:
         model_fps: int = 25,
         exact_detector: FaceDetector | None = None,
         files: WeightFiles | None = None,
+        speaker_network: Callable[[], StreamingSyncNet] | None = None,
     ) -> None:
         self.synthesizer = WindowSynthesizer(unet, codec, resolution, files)
         self.audio_encoder = audio_encoder
@@ -141,6 +147,7 @@ class LipsyncPipeline:
         self.resolution = resolution
         self.num_frames = num_frames
         self.model_fps = model_fps
+        self.speaker_network = speaker_network
 
     @property
     def device(self) -> torch.device:
@@ -224,6 +231,7 @@ class LipsyncPipeline:
         options = options or LipsyncOptions()
         self.check_options(options)
         voices = Voices.of(audio_path, options.face)
+        self._check_speaker(voices, options)
         outputs = LipsyncOutputs.of(Path(video_out_path), options.compare, timeline=options.timeline)
         temp_dir = None if temp_dir is None else Path(temp_dir)
         checked = check_job(Path(video_path), voices, outputs, options.video_fps, temp_dir, (), options.occluder)
@@ -274,6 +282,14 @@ class LipsyncPipeline:
         if options.exact and self.exact_detector is None:
             raise CheckpointError(NO_EXACT_DETECTOR)
 
+    def _check_speaker(self, voices: Voices, options: LipsyncOptions) -> None:
+        if SPEAKER not in [voice.face for voice in voices.voices]:
+            return
+        if options.exact:
+            raise ConfigError(f"face is {SPEAKER}, which contradicts exact: choose one face, or omit exact")
+        if self.speaker_network is None:
+            check_speaker_network()
+
     def find_people(self, job: LipsyncJob) -> list[Person]:
         """Detect and track the faces (first pass); return the people to generate.
 
@@ -288,7 +304,7 @@ class LipsyncPipeline:
             job.video,
             job.fps,
             detector,
-            [voice.face for voice in job.voices if voice.face != EVERYONE],
+            [voice.face for voice in job.voices if voice.face not in MANY_TRACKS],
             max_frames,
             exact,
             lambda done, total: job.progress("faces", done, total),
@@ -296,13 +312,28 @@ class LipsyncPipeline:
         if job.masks is not None:
             is_whole = max_frames is None or found.num_frames < max_frames
             check_number(job.masks, job.video.path, found.num_frames, is_whole, job.fps)
-        people = select_people(found, job.voices, job.fps, keep_people=job.keep_people, exact=exact)
+        if job.voices[0].face == SPEAKER:
+            people = [self._speaker(job, found)]
+        else:
+            people = select_people(found, job.voices, job.fps, keep_people=job.keep_people, exact=exact)
         if job.options.occluder is not None:
             people = [person.with_occluders() for person in people]
         if job.options.max_yaw is None:
             return people
         depth = NOSE_DEPTH_68_POINTS if isinstance(detector, Landmarks68Detector) else NOSE_DEPTH_FIVE_POINTS
         return [person.with_max_yaw(job.options.max_yaw, job.fps, depth) for person in people]
+
+    def _speaker(self, job: LipsyncJob, found: FaceTracks) -> Person:
+        """Return whoever speaks in the source, as one person."""
+
+        def report(done: int, total: int) -> None:
+            job.progress("speaker", done, total)
+
+        load = self.speaker_network or partial(load_speaker_network, self.device)
+        speakers = follow_speakers(job.video, job.fps, found, load, job.folder, report)
+        plan = followed_plan(speakers.tracks, found, job.fps)
+        person = Person(SPEAKER, plan, job.voices[0], speakers.notes(len(plan)))
+        return person.with_covered(speakers.covered(found), job.fps)
 
     def report(self, job: LipsyncJob, person: Person) -> PersonReport:
         """Return what is done with one person."""

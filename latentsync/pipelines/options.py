@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from latentsync.errors import ConfigError
 from latentsync.face.tracker import parse_selector
 from latentsync.models.batch_size import BATCH_SIZE
-from latentsync.pipelines.voices import EVERYONE
+from latentsync.pipelines.voices import MANY_TRACKS
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +66,9 @@ class LipsyncOptions:
         silence: what moves the mouth where the audio contains no speech, as found by Silero VAD: ``off``, any sound;
             ``keep``, nothing, as in digital silence; ``close``, nothing, and the mouth is closed.
         crf: x264 constant rate factor, 0 (lossless) to 51.
-        face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels, or
-            ``all``: every face says the same. Ignored where `voices.Voices` name people.
+        face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels,
+            ``all``: every face says the same, or ``speaker``: who speaks in the source. Ignored where `voices.Voices`
+            name people.
         compare: also write a video with source and result side by side.
         timeline: also write a picture of what was done with each person when.
         max_yaw: limit of the head's yaw in degrees, 10 to 90, beyond which a face fades to the source; None: no limit.
@@ -115,15 +116,15 @@ class LipsyncOptions:
             _check_range("batch_size", self.batch_windows, 1, MAX_BATCH_WINDOWS)
         _check_range("vae_batch_size", self.vae_batch_size, 1, 1024)
         _check_range("crf", self.crf, 0, 51)
-        if self.face != EVERYONE:
+        if self.face not in MANY_TRACKS:
             parse_selector(self.face)
         _check_choice("scheduler", self.scheduler, SCHEDULERS)
         _check_choice("timestep_spacing", self.timestep_spacing, TIMESTEP_SPACINGS)
         _check_choice("video_fps", self.video_fps, VIDEO_FPS)
         _check_choice("sync_mode", self.sync_mode, SYNC_MODES)
         _check_choice("silence", self.silence, SILENCE)
-        if self.exact and self.face == EVERYONE:
-            raise ConfigError(f"face is {EVERYONE}, which contradicts exact: choose one face, or omit exact")
+        if self.exact and self.face in MANY_TRACKS:
+            raise ConfigError(f"face is {self.face}, which contradicts exact: choose one face, or omit exact")
         if self.max_yaw is not None:
             _check_range("max_yaw", self.max_yaw, 10, 90)
         if self.exact and (self.max_yaw, self.occluder) != (None, None):

@@ -10,13 +10,19 @@ from latentsync.face.tracker import parse_selector
 EVERYONE = "all"
 """Selector of every person but bystanders."""
 
+SPEAKER = "speaker"
+"""Selector of the person who speaks in the source, by its own sound."""
+
+MANY_TRACKS = (EVERYONE, SPEAKER)
+"""Selectors that no single track of a scene answers."""
+
 
 @dataclass(frozen=True)
 class Voice:
     """Speech of a person, or with `EVERYONE` of all.
 
     Attributes:
-        face: selector of the person, see `latentsync.face.tracker.select_track`.
+        face: selector of the person, see `latentsync.face.tracker.select_track`, or one of `MANY_TRACKS`.
         speech: driving audio, or a video with an audio stream.
     """
 
@@ -46,12 +52,14 @@ class Voices:
             raise InputError("no speech is given: name it with --audio_path or --face_audio")
         faces = [voice.face for voice in self.voices]
         for face in faces:
-            if face != EVERYONE:
+            if face not in MANY_TRACKS:
                 parse_selector(face)
             if faces.count(face) > 1:
                 raise InputError(f"face {face!r} has {faces.count(face)} voices: give each person one")
         if EVERYONE in faces and len(faces) > 1:
             raise InputError(f"{EVERYONE!r} has the voice of everyone: leave the other voices out")
+        if SPEAKER in faces and len(faces) > 1:
+            raise InputError(f"{SPEAKER!r} may be anyone: leave the other voices out, or name each person by place")
 
     @classmethod
     def of(cls, speech: "Path | str | Voices", face: str) -> "Voices":

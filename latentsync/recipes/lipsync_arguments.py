@@ -21,7 +21,10 @@ if TYPE_CHECKING:  # these import torch, which --help does without
 DEEPCACHE_INTERVAL = 3
 VAES = ("full", "tiny")
 DEFAULTS = LipsyncOptions()
-FACE_HELP = "largest (default), only (one person), left, right, an index from the left, x,y, or all"
+FACE_HELP = (
+    "largest (default), only (one person), left, right, an index from the left, x,y, all, or speaker (by the "
+    "source's own sound)"
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.face.detection import Detection
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.tracker import Track
@@ -137,3 +137,24 @@ def test_nothing_is_left_if_a_voice_belongs_to_nobody(pipeline: LipsyncPipeline,
     with pytest.raises(InputError, match="'2' matches none"):
         dub(pipeline, tmp_path, Voices((Voice("left", speech), Voice("2", speech))))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.wav", "v.mp4"]
+
+
+def test_without_sound_the_speaker_is_the_largest_face_and_the_report_says_so(pipeline, tmp_path):
+    pipeline.detector = TwoFaces()
+    options = replace(QUICK, face="speaker")
+    report = pipeline(
+        make_video(tmp_path / "v.mp4", 30), make_speech(tmp_path / "s.wav", 1.0), tmp_path / "o.mp4", options
+    )
+    assert any(line.startswith("who speaks is unknown (the source has no sound)") for line in report.lines())
+    assert [person.name for person in report.people] == ["speaker"]
+    assert report.num_synced == report.num_frames
+
+
+def test_the_speaker_contradicts_exact_before_the_work(pipeline, tmp_path):
+    with pytest.raises(ConfigError, match="face is speaker, which contradicts exact"):
+        replace(QUICK, face="speaker", exact=True, overlap_frames=0)
+    voices = Voices((Voice("speaker", make_speech(tmp_path / "s.wav", 1.0)),))
+    exact = replace(QUICK, exact=True, overlap_frames=0)
+    pipeline.exact_detector = TwoFaces()
+    with pytest.raises(ConfigError, match="face is speaker, which contradicts exact"):
+        pipeline(make_video(tmp_path / "v.mp4", 30), voices, tmp_path / "o.mp4", exact)

@@ -16,7 +16,7 @@ from latentsync.face.identity import identified
 from latentsync.face.tracker import FaceTracker
 from latentsync.pipelines.lipsync_job import OpenVoice
 from latentsync.pipelines.people import BY_PLACE, select_people
-from latentsync.pipelines.voices import EVERYONE, Voice, Voices
+from latentsync.pipelines.voices import EVERYONE, SPEAKER, Voice, Voices
 
 
 def test_pairs_name_people_and_files():
@@ -112,3 +112,9 @@ def test_everyone_says_the_same():
     assert shown.sum(axis=0).tolist() == [3] * 10 + [1] * 10
     assert len(people) == 3  # the face of the second scene continues a list
     assert {float(person.plan.anchors[5, 0, 0]) for person in people} == {115.0, 315.0, 515.0}
+
+
+def test_the_speaker_has_the_only_voice():
+    assert Voices.parse(["speaker=a.wav"]).voices[0].face == SPEAKER
+    with pytest.raises(InputError, match="'speaker' may be anyone"):
+        Voices.parse(["speaker=a.wav", "left=b.wav"])
