@@ -1,6 +1,6 @@
 """Measure `--silence`: what it leaves of speech, and how little music and breath move the mouth.
 
-    python -m benchmarks.silence [--people 6] [--seconds 6] [--seed 717]
+    python -m benchmarks.silence [--people 6] [--seconds 6] [--seed 717] [--clean_speech]
 
 Synthetic people, filmed while they say something else, are generated with three kinds of sound: speech with pauses,
 music only (chords with vibrato) and breath only (bursts of band-limited noise).
@@ -132,7 +132,9 @@ def motion(crops: Crops, chosen: NDArray[np.bool_]) -> float:
     return float(mouth_differences(crops, order=1).mean(axis=(1, 2, 3))[chosen[1:] & chosen[:-1]].mean())
 
 
-def measure_person(dubber: Dubber, index: int, seconds: float, seed: int) -> dict[str, Values]:
+def measure_person(
+    dubber: Dubber, index: int, seconds: float, seed: int, clean_speech: bool = False
+) -> dict[str, Values]:
     """Return the values of one person by mode of `--silence`; `truth` has those of the rendered person."""
     rng, num_samples = np.random.default_rng([seed, index, 11]), round(seconds * SAMPLE_RATE)
     footage_clip = TalkingClip(seed, index, seconds)
@@ -140,7 +142,7 @@ def measure_person(dubber: Dubber, index: int, seconds: float, seed: int) -> dic
     closed = render(dubber, index, seed, np.zeros(num_samples, np.float32))
     speech, breathing = paused_speech(rng, num_samples, footage_clip.person.feminine)
     spoken = render(dubber, index, seed, speech)
-    sounds = {"music": chords(rng, num_samples), "breath": breath(rng, num_samples)}
+    sounds = {} if clean_speech else {"music": chords(rng, num_samples), "breath": breath(rng, num_samples)}
     everything = np.ones(len(footage), dtype=bool)
     speaks, pause = speech_frames(speech, len(footage))
     rest = {name: motion(closed, frames) for name, frames in (("all", everything), ("pause", pause))}
@@ -149,15 +151,16 @@ def measure_person(dubber: Dubber, index: int, seconds: float, seed: int) -> dic
     values["truth"] |= {"opening, speech": 1.0}
     values["truth"] |= {f"open, {name}": float(dubber.opening(closed).mean()) for name in SOUNDS}
     for silence in SILENCE:
-        generated = dubber(footage, breathing, silence)
+        generated = dubber(footage, speech if clean_speech else breathing, silence)
         row = {"opening, speech": correlation(dubber.opening(generated)[speaks], truth[speaks])}
         row["motion, pauses"] = motion(generated, pause) / rest["pause"]
         for name, sound in sounds.items():
             generated = dubber(footage, sound, silence)
             row[f"motion, {name}"] = motion(generated, everything) / rest["all"]
             row[f"open, {name}"] = float(dubber.opening(generated).mean())
-        generated = dubber(closed, sounds["music"] + sounds["breath"], silence)
-        row["motion, listening"] = motion(generated, everything) / rest["all"]
+        if sounds:
+            generated = dubber(closed, sounds["music"] + sounds["breath"], silence)
+            row["motion, listening"] = motion(generated, everything) / rest["all"]
         values[silence] = row
     return values
 
@@ -174,7 +177,8 @@ def measure(options: argparse.Namespace) -> int:
     """Measure all people and print the means."""
     torch.set_num_threads(options.threads)
     dubber = Dubber()
-    people = [measure_person(dubber, index, options.seconds, options.seed) for index in range(options.people)]
+    settings = (options.seconds, options.seed, options.clean_speech)
+    people = [measure_person(dubber, index, *settings) for index in range(options.people)]
     columns = list(people[0]["off"])
     rows = []
     for mode in ("truth", *SILENCE):
@@ -197,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--people", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each clip")
     parser.add_argument("--seed", type=int, default=717)
+    parser.add_argument("--clean_speech", action="store_true", help="only speech, with silence in its pause")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     options = parser.parse_args(arguments)
     return run_command(lambda: measure(options))
