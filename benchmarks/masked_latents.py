@@ -56,7 +56,8 @@ def psnr_db(image: Tensor, reference: Tensor, peak: float) -> float:
 def measure(pipeline: LipsyncPipeline, job: LipsyncJob) -> list[dict[str, float]]:
     """Return the rows of the table."""
     (person,) = pipeline.find_people(job)
-    chunks = list(pipeline.encode(job, pipeline.align(job, person, pipeline.read(job, len(person.plan)))))
+    stages = pipeline.stages(job, person)
+    chunks = list(stages.encode(stages.align(pipeline.read(job, len(person.plan)))))
     features = WhisperFeatures(pipeline.audio_encoder, person.voice.samples)
     num_latents, resolution = pipeline.synthesizer.codec.latent_channels, pipeline.resolution
     in_mouth = FacePaster(resolution, pipeline.device).weight > 0.5

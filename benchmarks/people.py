@@ -88,7 +88,7 @@ class SceneDubber:
             people = pipeline.find_people(job)
             frames = pipeline.read(job, len(people[0].plan))
             for person in people:
-                frames = pipeline.dub(job, person, frames)
+                frames = pipeline.stages(job, person)(frames)
             pipeline.write(job, self._observe(frames, scene, people, observed))
         return Dub(people, observed, time.monotonic() - started)
 

@@ -25,7 +25,7 @@ from latentsync.face.paste import FacePaster
 from latentsync.media import reader
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
-from latentsync.pipelines import lipsync_pipeline, synthesis
+from latentsync.pipelines import person_stages, synthesis
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 
 _SAMPLING_INTERVAL_S = 0.2
@@ -155,7 +155,7 @@ def parts_counted(pipeline: LipsyncPipeline, clock: PartClock) -> Iterator[None]
         (VideoReader, "_finish", "read", False, True),
         (VideoReader, "close", "read", False, True),
         (WhisperFeatures, "rows", "audio", True, False),
-        (lipsync_pipeline, "crop_faces", "align", False, False),
+        (person_stages, "crop_faces", "align", False, False),
         (codec, "encode", "VAE encode", True, False),
         (unet, "forward", "U-Net", True, False),
         (codec, "decode", "VAE decode", True, False),

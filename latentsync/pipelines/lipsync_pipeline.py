@@ -18,33 +18,22 @@ and on a CUDA card a stream each.
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from fractions import Fraction
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from latentsync.audio.silero_network import load_silero_network
-from latentsync.audio.speech_activity import SpeechInterval, find_speech
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, ConfigError, InputError
-from latentsync.face.align import Aligner, alignment_matrices, crop_faces, crop_faces_as_published
 from latentsync.face.detection import FaceDetector
-from latentsync.face.face_plan import FacePlan
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.head_pose import NOSE_DEPTH_68_POINTS, NOSE_DEPTH_FIVE_POINTS
 from latentsync.face.landmarks68 import Landmarks68Detector
-from latentsync.face.paste import FacePaster, PublishedPaster
-from latentsync.face.xseg import XSegOccluder
 from latentsync.judges.active_speaker import StreamingSyncNet
-from latentsync.media.audio_samples import AudioSamples
-from latentsync.media.mixing import mix_audio
 from latentsync.media.occluder_masks import check_number, read_masks
 from latentsync.media.repeated_reader import RepeatedReader, source_index
 from latentsync.media.writer import MADE_BY
@@ -52,48 +41,31 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.face_pass import find_tracks, followed_plan
-from latentsync.pipelines.held_reference import HeldReference
 from latentsync.pipelines.lipsync_job import (
-    Cancelled,
     FrameCallback,
     LipsyncJob,
-    LipsyncOutputs,
-    OpenVoice,
     Progress,
-    check_job,
-    check_length,
 )
-from latentsync.pipelines.occluders import AUTO, FaceOccluders
+from latentsync.pipelines.open_job import open_job
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import Person, select_people
+from latentsync.pipelines.person_stages import DECODED_AHEAD, PersonStages, person_intervals
 from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
 from latentsync.pipelines.speaker_pass import check_speaker_network, follow_speakers, load_speaker_network
 from latentsync.pipelines.sync_mode import max_source_frames, repeat_of
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
 from latentsync.pipelines.timeline import write_timeline
-from latentsync.pipelines.voice_features import closed_mouth_edges, speech_edges, voice_features
+from latentsync.pipelines.voice_features import speech_edges
 from latentsync.pipelines.voices import MANY_TRACKS, SPEAKER, Voices
-from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
-from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows, published_length
+from latentsync.pipelines.window_stages import JobFrame
 from latentsync.prefetch import prefetch
-from latentsync.storage.atomic import StagedFiles
-from latentsync.storage.temporary_files import temporary_folder
 
 logger = logging.getLogger(__name__)
-
-DECODED_AHEAD = 8
-"""Decoded frames that may wait for the next stage."""
-
-_TURNED_SEGMENT = -2
-"""Number of the segment of frames whose face keeps the source's mouth; -1 is that of frames without the face."""
 
 NO_EXACT_DETECTOR = (
     "exact uses the published anchors from face-alignment's landmarks, whose weights are missing: "
     "python -m scripts.download_weights downloads them, or --detector mtcnn keeps everything but the anchors exact"
 )
-
-MatrixOf = Callable[[int], np.ndarray]
-"""Return the (2, 3) matrix from frame to crop for the next frame of an interval, given its index in the source."""
 
 
 class LipsyncPipeline:
@@ -107,9 +79,9 @@ class LipsyncPipeline:
             job = job.fit(num_source_frames)
             frames = pipeline.read(job, num_source_frames)
             for person in people:
-                chunks = pipeline.encode(job, pipeline.align(job, person, frames))
-                latents = pipeline.denoise(job, person, chunks)
-                frames = pipeline.paste(job, pipeline.decode(job, latents))
+                stages = pipeline.stages(job, person)
+                latents = stages.denoise(stages.encode(stages.align(frames)))
+                frames = stages.paste(stages.decode(latents))
             pipeline.write(job, frames)
 
     Args:
@@ -194,7 +166,7 @@ class LipsyncPipeline:
             job = job.fit(num_source_frames)
             frames = self.read(job, num_source_frames)
             for person in people:
-                frames = self.dub(job, person, frames, reports_progress=person is people[-1])
+                frames = self.stages(job, person, reports_progress=person is people[-1])(frames)
             extra_files = self.write(job, frames)
             reports = [self.report(job, person) for person in people]
             if job.outputs.timeline is not None:
@@ -213,7 +185,6 @@ class LipsyncPipeline:
                 peak_device_memory_mb=peak_device_memory_mb(self.device),
             )
 
-    @contextmanager
     def open_job(
         self,
         video_path: Path | str,
@@ -223,55 +194,15 @@ class LipsyncPipeline:
         temp_dir: Path | str | None = None,
         progress: Progress | None = None,
         frame_callback: FrameCallback | None = None,
-    ) -> Iterator[LipsyncJob]:
-        """Probe and check the files, open a temporary folder and decode the audio; arguments as in `__call__`.
-
-        When the block ends without an error, the outputs get their names; otherwise nothing remains.
-        """
+    ) -> AbstractContextManager[LipsyncJob]:
+        """Check the options and return `open_job` of the arguments, which are those of `__call__`."""
         options = options or LipsyncOptions()
         self.check_options(options)
         voices = Voices.of(audio_path, options.face)
         self._check_speaker(voices, options)
-        outputs = LipsyncOutputs.of(Path(video_out_path), options.compare, timeline=options.timeline)
+        files = Path(video_path), voices, Path(video_out_path)
         temp_dir = None if temp_dir is None else Path(temp_dir)
-        checked = check_job(Path(video_path), voices, outputs, options.video_fps, temp_dir, (), options.occluder)
-        fps = Fraction(self.model_fps) if options.video_fps == "25" else checked.video.fps
-        with (
-            temporary_folder(temp_dir) as folder,
-            # the video last: once it exists, all its files exist
-            StagedFiles([*outputs.beside(), outputs.video]) as staged,
-            ExitStack() as stack,
-        ):
-            decoded = {
-                path: stack.enter_context(AudioSamples.decode(path, folder)) for path in dict.fromkeys(voices.speeches)
-            }
-            longest = max(decoded.values(), key=lambda samples: samples.num_samples)
-            num_frames = round(longest.duration_s * fps)
-            if options.exact:
-                num_frames = published_length(longest.num_samples, self.model_fps)
-            check_length(voices.speeches[0], longest.duration_s, num_frames)
-            activity = {} if options.silence == "off" else _find_speech(decoded)
-            yield LipsyncJob(
-                video=checked.video,
-                voices=tuple(
-                    OpenVoice(voice.face, voice.speech, decoded[voice.speech], activity.get(voice.speech))
-                    for voice in voices.voices
-                ),
-                keep_people=voices.keep_people,
-                sound=_sound(voices, folder),
-                duration_s=longest.duration_s,
-                num_samples=longest.num_samples,
-                outputs=outputs,
-                staged=staged,
-                folder=folder,
-                options=options,
-                fps=fps,
-                num_frames=num_frames,
-                progress=progress or _ignore_progress,
-                frame_callback=frame_callback,
-                masks=checked.masks,
-                xseg=XSegOccluder() if options.occluder == AUTO else None,
-            )
+        return open_job(*files, options, self.model_fps, temp_dir, progress, frame_callback)
 
     def check_options(self, options: LipsyncOptions) -> None:
         """Check that the pipeline supports the options.
@@ -343,16 +274,7 @@ class LipsyncPipeline:
         if (edges := speech_edges(voice.samples, voice.activity, job.options, job.num_samples)) is not None:
             notes["no speech"] = ~edges.is_speech(np.arange(job.num_frames) / float(job.fps))
         spans = {what: spans_of(flags.tolist()) for what, flags in notes.items()}
-        return PersonReport(person.name, person.voice.speech, self.find_intervals(job, person), spans)
-
-    def find_intervals(self, job: LipsyncJob, person: Person) -> list[FaceInterval]:
-        """Split the result into parts with and without a generated mouth; published windows continue across cuts."""
-        exact, plan = job.options.exact, person.plan
-        segments = np.minimum(plan.segment, 0) if exact else plan.segment
-        if plan.strength is not None:
-            segments = np.where((plan.strength == 0) & (segments >= 0), _TURNED_SEGMENT, segments)
-        repeat = repeat_of(job.options)
-        return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), repeat))
+        return PersonReport(person.name, person.voice.speech, person_intervals(job, person), spans)
 
     def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:
         """Read the source again, in the order of the result.
@@ -375,98 +297,10 @@ class LipsyncPipeline:
                 for index, frame, mask in read_masks(job.masks, reader, open_reader):
                     yield JobFrame(index, frame, frame, occluder=mask)
 
-    def dub(
-        self, job: LipsyncJob, person: Person, frames: Generator[JobFrame, None, None], reports_progress: bool = True
-    ) -> Generator[JobFrame, None, None]:
-        """Generate the mouth of one person: yield the frames with it."""
-        chunks = self.encode(job, self.align(job, person, frames))
-        return self.paste(job, person, self.decode(job, self.denoise(job, person, chunks, reports_progress)))
-
-    def align(
-        self, job: LipsyncJob, person: Person, frames: Generator[JobFrame, None, None]
-    ) -> Generator[Chunk, None, None]:
-        """Crop the face: yield windows of aligned crops, and frames without the face."""
-        start_interval = interval_matrices(person.plan, self.resolution, job.options.exact)
-        edges = closed_mouth_edges(person.voice.samples, person.voice.activity, job.options, job.num_samples)
-        with closing(prefetch(frames, DECODED_AHEAD)) as ahead:
-            for interval in self.find_intervals(job, person):
-                if interval.has_face:
-                    held = None if edges is None else HeldReference(lambda i: not edges.is_speech(i / float(job.fps)))
-                    yield from self._align_interval(job, person, interval, ahead, start_interval(), held)
-                else:
-                    for frame in islice(ahead, len(interval)):
-                        yield Chunk([frame])
-
-    def _align_interval(
-        self,
-        job: LipsyncJob,
-        person: Person,
-        interval: FaceInterval,
-        frames: Iterator[JobFrame],
-        matrix_of: MatrixOf,
-        held: HeldReference | None,
-    ) -> Generator[Chunk, None, None]:
-        """Yield the windows of one interval; every frame is cropped once."""
-        options = job.options
-        crop = crop_faces_as_published if options.exact else crop_faces
-        in_front = FaceOccluders(job.xseg, person)
-        num_read = 0
-        for span in plan_windows(len(interval), self.num_frames, options.overlap_frames, options.exact):
-            new = list(islice(frames, span.stop - num_read))
-            if len(new) != span.stop - num_read:
-                raise InputError(f"{job.video.path} has fewer frames on second reading: is it still being written?")
-            new = in_front.find(new)
-            matrices = np.stack([matrix_of(frame.index) for frame in new])
-            crops = crop([frame.source for frame in new], matrices, self.resolution, self.device)
-            crops = in_front.remove(crops, new, matrices)
-            references = None if held is None else held(interval.start + num_read, crops)
-            start = interval.start + span.start
-            window = Window(start, crops, num_read - span.start, span.settled - span.start, references)
-            num_read = span.stop
-            yield Chunk(new, window, matrices)
-
-    def encode(self, job: LipsyncJob, chunks: Iterator[Chunk]) -> Generator[Chunk, None, None]:
-        """Encode the crops of each window to the constant channels of the U-Net."""
-        with closing(prefetch(chunks, 1)) as ahead:
-            yield from encode_windows(self.synthesizer, ahead, job.options)
-
-    def denoise(
-        self, job: LipsyncJob, person: Person, chunks: Generator[Chunk, None, None], reports_progress: bool = True
-    ) -> Generator[Chunk, None, None]:
-        """Generate the latents of each window, `batch_windows` of them per forward pass.
-
-        Of several people the last one reports progress, whose windows come last.
-        """
-
-        def report(num_frames: float) -> None:
-            if job.cancelled.is_set():
-                raise Cancelled
-            if reports_progress:
-                job.progress("lips", num_frames, job.num_frames)
-
-        voice = person.voice
-        features = voice_features(self.audio_encoder, voice.samples, voice.activity, job.options, job.num_samples)
-        with closing(_stage(job, chunks)) as encoded:
-            yield from denoise_windows(self.synthesizer, encoded, features, job.fps, job.options, report)
-
-    def decode(self, job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
-        """Blend the latents of overlapping windows and decode each frame."""
-        with closing(_stage(job, chunks)) as denoised:
-            yield from decode_windows(self.synthesizer, denoised, job.options)
-
-    def paste(self, job: LipsyncJob, person: Person, chunks: Iterator[Chunk]) -> Generator[JobFrame, None, None]:
-        """Paste the generated crops into their frames; yield the frames in order."""
-        paste = _paste_function(job, person, self.resolution, self.device)
-        pending: deque[tuple[JobFrame, np.ndarray]] = deque()
-        with closing(prefetch(chunks, 1)) as ahead:
-            for chunk in ahead:
-                if chunk.generated is None or chunk.matrices is None:
-                    yield from chunk.frames
-                    continue
-                pending.extend(zip(chunk.frames, chunk.matrices, strict=True))
-                for crop in chunk.generated:
-                    frame, matrix = pending.popleft()
-                    yield frame._replace(result=paste(frame, crop, matrix), matrices=(*frame.matrices, matrix))
+    def stages(self, job: LipsyncJob, person: Person, reports_progress: bool = True) -> PersonStages:
+        """Return the stages that generate the mouth of one person."""
+        networks = self.synthesizer, self.audio_encoder, self.resolution, self.num_frames
+        return PersonStages(*networks, job, person, reports_progress)
 
     def write(self, job: LipsyncJob, frames: Iterator[JobFrame]) -> list[Path]:
         """Encode the result with its sound; return the files written beside it."""
@@ -491,49 +325,6 @@ class LipsyncPipeline:
         return [path for path in extra if path is not None]
 
 
-def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> Callable[[], MatrixOf]:
-    """Return a function that is called at the start of each interval and returns its `MatrixOf`.
-
-    By default the smoothed nose correction restarts with each interval, since the last face of a shot is unrelated to
-    the first face of the next, and follows the order of the result. With `exact` it follows the order of the source,
-    across cuts, and frames shown in reverse have the matrices of the forward pass, as in the published system.
-
-    Args:
-        plan: anchors of the face.
-        resolution: side of the crops in pixels.
-        exact: see above.
-    """
-    if exact:
-        matrices = alignment_matrices(plan.anchors, resolution)
-        return lambda: matrices.__getitem__
-
-    def start_interval() -> MatrixOf:
-        aligner = Aligner(resolution)
-        return lambda index: aligner.matrix(plan.anchors[index])
-
-    return start_interval
-
-
-def _paste_function(
-    job: LipsyncJob, person: Person, resolution: int, device: torch.device
-) -> Callable[[JobFrame, torch.Tensor, np.ndarray], np.ndarray]:
-    """Return the function that pastes a crop of a person into a frame, given the matrix from frame to crop."""
-    if job.options.exact:
-        published = PublishedPaster(resolution, device)
-        return lambda frame, crop, matrix: published.paste(frame.result, crop, matrix)
-    paster, strength = FacePaster(resolution, device), person.plan.strength
-    if strength is None:
-        return lambda frame, crop, matrix: paster.paste(frame.result, crop, matrix, occluder=frame.occluder)
-    return lambda frame, crop, matrix: paster.paste(
-        frame.result, crop, matrix, float(strength[frame.index]), frame.occluder
-    )
-
-
-def _stage(job: LipsyncJob, chunks: Generator[Chunk, None, None]) -> Generator[Chunk, None, None]:
-    """Run a stage of the networks in a thread of its own if the job has concurrent stages, else within the next."""
-    return prefetch(chunks, 1) if job.options.concurrent_stages else chunks
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Write a file; an OSError becomes an InputError that names it."""
@@ -543,24 +334,3 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path} was not written ({error.strerror}): free some space or name another output"
         ) from error
-
-
-def _sound(voices: Voices, folder: Path) -> Path:
-    """Return the audio file with the sound of the result; speech of several people is mixed."""
-    if voices.sound is not None:
-        return voices.sound
-    speeches = list(dict.fromkeys(voices.speeches))
-    return speeches[0] if len(speeches) == 1 else mix_audio(speeches, folder)
-
-
-def _find_speech(decoded: Mapping[Path, AudioSamples]) -> dict[Path, list[SpeechInterval]]:
-    network, speech = load_silero_network(), {}
-    for path, samples in decoded.items():
-        speech[path] = find_speech(samples, network)
-        if not speech[path]:
-            logger.warning("no speech was found in %s: it moves no mouth", path)
-    return speech
-
-
-def _ignore_progress(stage: str, done: float, total: int) -> None:
-    pass

@@ -2,7 +2,7 @@ import numpy as np
 
 from latentsync.face.align import alignment_matrices
 from latentsync.face.face_plan import FacePlan
-from latentsync.pipelines.lipsync_pipeline import interval_matrices
+from latentsync.pipelines.person_stages import interval_matrices
 
 ANCHORS = np.array([[300.0, 300], [420, 295], [365, 370]]) + np.random.default_rng(0).normal(size=(6, 3, 2)) * 9
 PLAN = FacePlan(ANCHORS.astype(np.float32), np.array([0, 0, 0, 1, 1, 1], dtype=np.int32))
