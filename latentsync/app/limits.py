@@ -24,6 +24,9 @@ CONTAINERS = (
 MAX_FPS = 60
 """If the frame rate of the source is kept, the result may have at most as many frames as at this rate."""
 
+MAX_PEOPLE = 8
+"""People of one job; each takes memory for a few windows of frames."""
+
 _MEGABYTE = 1024 * 1024
 
 
@@ -77,14 +80,39 @@ class Limits:
             raise InputError(f"{path} lasts longer than {self.max_seconds:g} s: cut it into shorter parts")
         return seconds
 
-    def check_frames(self, video: VideoInfo, seconds: float, video_fps: str) -> None:
-        """Check the number of frames of the result.
+    def check_frames(self, video: VideoInfo, seconds: float, video_fps: str, num_people: int = 1) -> None:
+        """Check the number of frames of the result, and the people in them.
+
+        Args:
+            video: the source.
+            seconds: duration of the longest driving audio.
+            video_fps: frame rate of the result, ``25`` or ``source``.
+            num_people: people who are generated.
 
         Raises:
-            InputError: the frame rate of the source is too high for this duration.
+            InputError: the frame rate of the source is too high for this duration, or see `check_people`.
         """
         if video_fps == "source" and video.fps * seconds > MAX_FPS * self.max_seconds:
             raise InputError(f"{video.path} has {float(video.fps):g} frames per second: use 25, or shorter audio")
+        self.check_people(num_people, round(seconds * (video.fps if video_fps == "source" else 25)))
+
+    def check_people(self, num_people: int, num_frames: int) -> None:
+        """Check the work for several people: each counts as much as one person alone.
+
+        Args:
+            num_people: people who are generated.
+            num_frames: frames of the result.
+
+        Raises:
+            InputError: there are too many people, or too many for this duration.
+        """
+        if num_people > MAX_PEOPLE:
+            raise InputError(f"{num_people} people are to speak: the maximum is {MAX_PEOPLE}")
+        if num_people > 1 and num_people * num_frames > MAX_FPS * self.max_seconds:
+            raise InputError(
+                f"{num_people} people in {num_frames} frames are too many, the maximum is "
+                f"{MAX_FPS * self.max_seconds:.0f} in all: use shorter audio, or fewer people"
+            )
 
     def _check_file(self, path: Path) -> None:
         try:

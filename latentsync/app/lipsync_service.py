@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
 from latentsync.app.page_text import options_line, summary_text
 from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
+from latentsync.app.speech_uploads import SpeechUploads, required
 from latentsync.app.sync_comparison import (
     MAX_SECONDS,
     FaceCollector,
@@ -20,14 +21,20 @@ from latentsync.app.sync_comparison import (
     SyncComparison,
     compare_sync,
     load_scorer,
+    spoken_frames,
 )
 from latentsync.app.visible_text import error_line
 from latentsync.errors import InputError
 from latentsync.media.probe import probe_video
 from latentsync.models.batch_size import BATCH_SIZE
+from latentsync.pipelines.lipsync_job import LipsyncJob
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.people import Person as DubbedPerson
+from latentsync.pipelines.person_stages import person_intervals
 from latentsync.pipelines.presets import PRESETS
+from latentsync.pipelines.report import LipsyncReport
+from latentsync.pipelines.voices import EVERYONE, Voices
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
 
 SERVER_WEIGHTS = "server"
@@ -108,8 +115,10 @@ class LipsyncService:
         sampling = (limited(preset), weights, limits, preset, presets)
         return cls(pipeline, scorer, *sampling, build.vae, AdaptedPipelines(build))
 
-    def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
+    def check(self, video: Path, voices: Voices, options: LipsyncOptions) -> None:
         """Check inputs and options against the limits before the work starts.
+
+        With `EVERYONE` the number of people is checked when they are found.
 
         Raises:
             InputError: an input exceeds a limit or cannot be read.
@@ -120,13 +129,16 @@ class LipsyncService:
             )
         if options.exact and self.vae != "full":
             raise InputError(f"this server has loaded the {self.vae} VAE, which contradicts exact")
+        if options.exact and any(voice.face == EVERYONE for voice in voices.voices):
+            raise InputError(f"a face is {EVERYONE}, which contradicts exact: choose one face, or omit exact")
         self.pipeline.check_options(options)
         info = self.limits.check_video(video)
-        seconds = self.limits.check_speech(speech)
-        self.limits.check_frames(info, seconds, options.video_fps)
+        seconds = {path: self.limits.check_speech(path) for path in voices.files()}
+        longest = max(seconds[path] for path in voices.speeches)
+        self.limits.check_frames(info, longest, options.video_fps, len(voices.voices))
 
     def lipsync(
-        self, video: Path, speech: Path, options: LipsyncOptions, adapted: AdaptOutcome | None = None
+        self, video: Path, voices: Voices, options: LipsyncOptions, adapted: AdaptOutcome | None = None
     ) -> Callable[[Job], LipsyncOutcome]:
         """Return the work of a lip-sync job, with the weights of the server or with adapted ones."""
 
@@ -138,18 +150,29 @@ class LipsyncService:
             faces = FaceCollector(pipeline.resolution, round(MAX_SECONDS * fps), pipeline.device)
             out = job.folder / "lipsync.mp4"
             chosen = replace(options, compare=True, vae_batch_size=self.defaults.vae_batch_size)
+
+            def on_people(opened: LipsyncJob, people: Sequence[DubbedPerson]) -> None:
+                self.limits.check_people(len(people), opened.num_frames)
+                if len(people) > 1:
+                    faces.take_only(spoken_frames(opened, people[0], person_intervals(opened, people[0])))
+
             report = pipeline(
-                *(video, speech, out, chosen),
+                *(video, voices, out, chosen),
                 temp_dir=job.folder / "work",
                 progress=job.report,
                 frame_callback=faces,
+                people_callback=on_people,
             )
             job.report("sync", 0, 1)
             sync = compare_sync(
-                *(self.scorer, faces, report.fps, speech, job.folder), check=lambda: job.report("sync", 0.5, 1)
+                *(self.scorer, faces, report.fps, voices.speeches[0], job.folder),
+                check=lambda: job.report("sync", 0.5, 1),
             )
             shutil.rmtree(job.folder / "work", ignore_errors=True)
-            lines = [*report.lines()[1:], f"weights: {weights}", options_line(options)]
+            names = [voice.face for voice in voices.voices]
+            lines = [*_with_names(report, job).lines()[1:], f"weights: {weights}", options_line(options, names)]
+            if len(report.people) > 1:
+                lines.append(f"the sync is that of face {report.people[0].name} with {_name(voices.speeches[0], job)}")
             comparison, sheet = report.extra_files
             summary = job.folder / "summary.txt"
             summary.write_text(summary_text(sync, lines), encoding="utf-8")
@@ -187,31 +210,35 @@ class Sessions:
     adapter: AdaptService | None = None
 
     def start_lipsync(
-        self, video: Path | None, speech: Path | None, options: LipsyncOptions, weights: str = SERVER_WEIGHTS
+        self, video: Path | None, speech: SpeechUploads, options: LipsyncOptions, weights: str = SERVER_WEIGHTS
     ) -> Job:
         """Add a lip-sync job to the queue, which checks its files before it runs.
 
         Args:
-            video, speech: uploads.
+            video: upload.
+            speech: uploads with the sound.
             options: of the pipeline.
             weights: `SERVER_WEIGHTS`, or the id of a finished adaptation.
 
         Raises:
-            InputError: a file is missing, the adaptation is not there, or the queue is full.
+            InputError: a file is missing, selectors contradict each other, the adaptation is not there, or the queue
+                is full.
         """
         adapted = None if weights == SERVER_WEIGHTS else self.adaptation(weights)
-        uploads = {"video": _required(video, "video"), "speech": _required(speech, "speech")}
+        uploads = {"video": required(video, "video"), **speech.files()}
+        speech.voices(options.face, uploads)  # before a file is copied
 
         def prepare(job: Job) -> Work:
             files = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in uploads.items()}
-            self.service.check(files["video"], files["speech"], options)
-            return self.service.lipsync(files["video"], files["speech"], options, adapted)
+            voices = speech.voices(options.face, files)
+            self.service.check(files["video"], voices, options)
+            return self.service.lipsync(files["video"], voices, options, adapted)
 
         return self._submit(prepare, uploads)
 
     def start_adapt(self, video: Path | None, request: AdaptRequest) -> Job:
         """Add an adaptation to the queue; see `start_lipsync`."""
-        upload, adapter = _required(video, "video"), self.adapter
+        upload, adapter = required(video, "video"), self.adapter
         if adapter is None:
             raise InputError("this server adapts no weights")
 
@@ -234,7 +261,7 @@ class Sessions:
 
     def start_people(self, video: Path | None) -> Job:
         """Add a job that finds the people of a video; see `start_lipsync`."""
-        upload = _required(video, "video")
+        upload = required(video, "video")
 
         def prepare(job: Job) -> Work:
             file = self.folders.adopt(upload, job.folder, "video")
@@ -267,10 +294,13 @@ class Sessions:
         return job
 
 
-def _required(path: Path | None, what: str) -> Path:
-    if path is None:
-        raise InputError(f"there is no {what} yet: upload one, or use the example")
-    return path
+def _name(path: Path, job: Job) -> str:
+    return job.names.get(path, path.name)
+
+
+def _with_names(report: LipsyncReport, job: Job) -> LipsyncReport:
+    """Return the report with the speech files as the visitor named them."""
+    return replace(report, people=[replace(person, speech=Path(_name(person.speech, job))) for person in report.people])
 
 
 def _without_clock(view: JobView) -> JobView:

@@ -18,6 +18,7 @@ from latentsync.app.page_events import Update, event_error, finite_number, given
 from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
 from latentsync.app.sampling_controls import SamplingControls
 from latentsync.app.visible_text import error_line, without_paths
+from latentsync.app.voice_rows import VoiceRows, speech_uploads
 from latentsync.errors import InputError
 from latentsync.pipelines.options import VIDEO_FPS, LipsyncOptions
 
@@ -99,6 +100,7 @@ class _Page:
         self.sessions, self.example = sessions, example
         self.sampling = SamplingControls(sessions.service)
         self.adapt_tab = AdaptTab(sessions)
+        self.voices = VoiceRows()
 
     def build(self) -> gr.Blocks:
         """Create the components and connect the events."""
@@ -152,11 +154,13 @@ class _Page:
             self.face = gr.Textbox(
                 defaults.face,
                 label="Face",
-                info="largest, left, right, an index from the left, x,y in pixels, all, or speaker",
+                info="largest, left, right, an index from the left, x,y in pixels, all (same speech), or speaker",
                 max_lines=1,
                 max_length=40,
                 elem_id="face",
             )
+        with gr.Accordion("One voice per person", open=False, elem_id="voices"):
+            self.voices.build()
         with gr.Accordion("Advanced", open=False):
             self.seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
             self.video_fps = gr.Radio(list(VIDEO_FPS), value=defaults.video_fps, label="Frames per second")
@@ -193,7 +197,7 @@ class _Page:
         follow: dict[str, Any] = dict(show_progress="hidden", concurrency_limit=None)
         self.run_button.click(
             self.lipsync,
-            [self.video, self.speech, *options],
+            [self.video, self.speech, *options, *self.voices.inputs],
             outputs,
             api_name="lipsync",
             trigger_mode="once",
@@ -201,14 +205,18 @@ class _Page:
         )
         sampling.wire()
         found = [self.people, self.selectors, self.status, self.job_id]
-        self.people_button.click(self.look, [self.video], found, api_name="people", trigger_mode="once", **follow)
+        looked = self.people_button.click(
+            self.look, [self.video], found, api_name="people", trigger_mode="once", **follow
+        )
         self.cancel_button.click(
             self.cancel, [self.job_id], None, api_name="cancel", queue=False, show_progress="hidden"
         )
         private: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
         self.example_button.click(self.use_example, None, [self.video, self.speech], queue=False, **private)
+        looked.success(self.show_voices, [self.job_id], self.voices.outputs, queue=False, **private)
         self.people.select(self.choose, [self.selectors], [self.face], queue=False, **private)
-        self.video.change(self.forget_people, None, [self.people, self.selectors, self.face], queue=False, **private)
+        forgotten = [self.people, self.selectors, self.face, *self.voices.outputs]
+        self.video.change(self.forget_people, None, forgotten, queue=False, **private)
         self.weights.input(self.use_weights, [self.weights], sampling.filled, queue=False, **private)
         self.job_id.change(None, [self.job_id], None, js=_REMEMBER, api_visibility="private")
         blocks.load(self.resume, [self.job_id], outputs, js=_RECALL, concurrency_limit=None, **private)
@@ -216,7 +224,7 @@ class _Page:
     async def lipsync(
         self,
         video: str | None,
-        speech: str | None,
+        speech: str | None = None,
         steps: float = 20,
         guidance: float = 1.5,
         seed: float = 1247,
@@ -229,8 +237,17 @@ class _Page:
         guided_from: float = 0.0,
         guided_to: float = 1.0,
         weights: str = SERVER_WEIGHTS,
+        face_1: str | None = None,
+        speech_1: str | None = None,
+        face_2: str | None = None,
+        speech_2: str | None = None,
+        face_3: str | None = None,
+        speech_3: str | None = None,
+        face_4: str | None = None,
+        speech_4: str | None = None,
+        sound: str | None = None,
     ) -> AsyncGenerator[list[Update], None]:
-        """Generate a video whose lips follow the speech."""
+        """Generate a video whose lips follow the speech, or those of several people each their own."""
         nothing = [None, None, None, "", None]
         try:
             interval = (finite_number("guided_from", guided_from), finite_number("guided_to", guided_to))
@@ -246,7 +263,8 @@ class _Page:
                 guidance_interval=(0.0, 1.0) if exact else interval,
                 exact=bool(exact),
             )
-            files = (given_path(video), given_path(speech))
+            rows = (face_1, speech_1, face_2, speech_2, face_3, speech_3, face_4, speech_4)
+            files = (given_path(video), speech_uploads(speech, rows, sound))
             job = await asyncio.to_thread(self.sessions.start_lipsync, *files, options, weights or SERVER_WEIGHTS)
         except InputError as error:
             yield [*nothing, error_html(str(error)), ""]
@@ -291,6 +309,11 @@ class _Page:
         images = [(str(path), f"{person.caption}: {person.selector}") for person, path in job.result]
         yield [images, [person.selector for person, _ in job.result], status_html(job.view()), job.id]
 
+    def show_voices(self, job_id: str) -> list[Update]:
+        """Show a row for each person whom a job found."""
+        job = self.sessions.queue.find(job_id or "")
+        return self.voices.shown(job.result if job is not None and isinstance(job.result, list) else [])
+
     def cancel(self, job_id: str) -> None:
         """Cancel a job and remove its files."""
         self.sessions.queue.cancel(job_id or "")
@@ -317,7 +340,7 @@ class _Page:
 
     def forget_people(self) -> list[Update]:
         """Reset the people after a change of the video."""
-        return [None, [], self.sessions.service.defaults.face]
+        return [None, [], self.sessions.service.defaults.face, *self.voices.shown([])]
 
 
 def _outcome(outcome: LipsyncOutcome) -> list[Update]:

@@ -1,5 +1,6 @@
 """Texts of the page: the status line of a job as HTML, and the summary of a finished job."""
 
+from collections.abc import Sequence
 from html import escape
 
 from latentsync.app.job import JobState, JobView
@@ -82,13 +83,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def options_line(options: LipsyncOptions) -> str:
-    """Return the options of a job, from which it can be repeated."""
+def options_line(options: LipsyncOptions, faces: Sequence[str] = ()) -> str:
+    """Return the options of a job, from which it can be repeated; `faces` are those of several voices."""
     low, high = options.guidance_interval
+    followed = f"faces {' and '.join(faces)}" if len(faces) > 1 else f"face {faces[0] if faces else options.face}"
     return (
         f"steps {options.num_inference_steps}, guidance {options.guidance_scale:g}, seed {options.seed}, "
         f"scheduler {options.scheduler}, timestep spacing {options.timestep_spacing}, guided from {low:g} to {high:g}, "
-        f"face {options.face}, {options.video_fps} frames per second, "
+        f"{followed}, {options.video_fps} frames per second, "
         f"overlap {options.overlap_frames}{', exact' if options.exact else ''}"
     )
 

@@ -1,26 +1,26 @@
 """Find the people of a video: an image of each and the selector with which the pipeline follows them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from latentsync.errors import InputError
-from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import FaceDetector
-from latentsync.face.tracker import FaceTracker, Track, select_track
+from latentsync.face.face_tracks import FaceTracks
+from latentsync.face.tracker import Track, select_track
+from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
+from latentsync.pipelines.face_pass import find_tracks
 
 FRAMES_PER_SECOND = 25
 IMAGE_SIZE = 192
 _MARGIN = 0.35
 """Margin around the box of a face on each side, relative to its size."""
 
-_DETECTION_BATCH = 16
 _MAX_PEOPLE = 24
 
 
@@ -33,12 +33,15 @@ class Person:
         caption: caption of the image: number, scene and time.
         frame: index of the frame for the image, at 25 frames per second.
         box: (4,) face box in that frame.
+        voice: selector for `latentsync.pipelines.voices.Voice`, at the first image of each person; None at the
+            others, and if no selector reaches this person.
     """
 
     selector: str
     caption: str
     frame: int
     box: np.ndarray
+    voice: str | None = None
 
 
 def find_people(
@@ -57,13 +60,8 @@ def find_people(
         InputError: no face is found, or the video cannot be decoded.
     """
     rate = Fraction(FRAMES_PER_SECOND)
-    with VideoReader(video, rate, max_frames=max_frames) as frames:
-        total = min(max_frames, frames.info.num_frames_at(rate))
-        tracks = _track(frames, detector, lambda done: progress(done, max(done, total)))
-        size = (frames.width, frames.height)
-    people = list_people(tracks, size)[:_MAX_PEOPLE]
-    if not people:
-        raise InputError(f"no face was found in {video}: use a video that shows a face")
+    found = find_tracks(probe_video(video), rate, detector, max_frames=max_frames, progress=progress)
+    people = list_people(found)[:_MAX_PEOPLE]
     frame_indices = {person.frame for person in people}
     paths = [folder / f"person_{number}.png" for number in range(len(people))]
     with VideoReader(video, rate, max_frames=max(frame_indices) + 1) as frames:
@@ -74,24 +72,27 @@ def find_people(
     return list(zip(people, paths, strict=True))
 
 
-def list_people(tracks: list[Track], frame_size: tuple[int, int]) -> list[Person]:
-    """Return the people of the tracks.
+def list_people(found: FaceTracks) -> list[Person]:
+    """Return the people of every scene.
 
     In a video of one scene the selector is a point of the face. With several scenes a point is ambiguous, so the
-    selector is the index from the left, which the pipeline counts in every scene.
+    selector is the index from the left, which the pipeline counts in every scene. A voice follows its person across
+    cuts: its selector may be a point of the scene in which the person appears first.
     """
-    scenes = sorted({track.scene for track in tracks})
+    scenes, frame_size = found.scenes(), found.frame_size
     people: list[Person] = []
-    for number, scene in enumerate(scenes):
-        candidates = [track for track in tracks if track.scene == scene]
+    numbers: set[int] = set()
+    for number, candidates in enumerate(scenes):
         index = 0
         while (track := select_track(candidates, str(index), frame_size)) is not None:
-            selector = str(index) if len(scenes) > 1 else _point(track, candidates, frame_size) or str(index)
+            point = _point(track, candidates, frame_size)
+            selector = str(index) if len(scenes) > 1 else point or str(index)
+            voice = None if track.person in numbers else _voice(found, track, [selector, point])
+            numbers.add(track.person)
             place = f"person {index + 1}" + (f", scene {number + 1}" if len(scenes) > 1 else "")
             frame = len(track) // 2
-            people.append(
-                Person(selector, f"{place} ({_seconds(track)})", int(track.frames[frame]), track.boxes[frame])
-            )
+            caption = f"{place} ({_seconds(track)})"
+            people.append(Person(selector, caption, int(track.frames[frame]), track.boxes[frame], voice))
             index += 1
     return people
 
@@ -106,13 +107,20 @@ def face_image(frame: np.ndarray, box: np.ndarray) -> Image.Image:
     return ImageOps.pad(cut, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
-def _track(frames: Iterable[np.ndarray], detector: FaceDetector, progress: Callable[[int], None]) -> list[Track]:
-    tracker, cuts, iterator = FaceTracker(), CutDetector(), iter(frames)
-    while batch := list(islice(iterator, _DETECTION_BATCH)):
-        for frame, detections in zip(batch, detector.detect(batch), strict=True):
-            tracker.add(detections, cuts.is_cut(frame))
-        progress(tracker.num_frames)
-    return tracker.tracks()
+def _voice(found: FaceTracks, track: Track, selectors: Sequence[str | None]) -> str | None:
+    """Return the first selector with which a voice follows the person of a track, if possible nobody else, or None."""
+    followed = {selector: _people_followed(found, selector) for selector in selectors if selector is not None}
+    alone = (selector for selector, numbers in followed.items() if set(numbers) == {track.person})
+    first = (selector for selector, numbers in followed.items() if numbers[:1] == [track.person])
+    return next(alone, next(first, None))
+
+
+def _people_followed(found: FaceTracks, selector: str) -> list[int]:
+    """Return the number of the person of each track that a voice follows."""
+    try:
+        return [track.person for track in found.follow_person(selector)[0]]
+    except InputError:  # it selects only people who are visible in an earlier scene
+        return []
 
 
 def _point(track: Track, candidates: list[Track], frame_size: tuple[int, int]) -> str | None:

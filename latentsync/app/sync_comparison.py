@@ -1,12 +1,13 @@
 """Sync of the followed face with the driving audio, before and after: two scores of one scorer on the same frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from latentsync.errors import InputError
 from latentsync.face.align import crop_faces
@@ -14,6 +15,9 @@ from latentsync.judges.stable_sync_scorer import load_stable_sync_scorer
 from latentsync.judges.sync_score import SyncScore, SyncScorer
 from latentsync.judges.syncnet_v2 import SyncNetV2Scorer, load_syncnet_v2
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
+from latentsync.pipelines.lipsync_job import LipsyncJob
+from latentsync.pipelines.people import Person
+from latentsync.pipelines.windows import FaceInterval
 from latentsync.weights import REPOSITORY_ROOT
 
 FRAMES_PER_SECOND = 25
@@ -77,12 +81,21 @@ class FaceCollector:
         self._longest_start = 0
         self._current: list[tuple[np.ndarray, np.ndarray]] = []
         self._current_start = 0
+        self._shown: NDArray[np.bool_] | None = None
+
+    def take_only(self, shown: NDArray[np.bool_]) -> None:
+        """Collect only these frames: of several people, the matrix of a frame may be that of another one.
+
+        Args:
+            shown: (n,) for the frames of the result.
+        """
+        self._shown = shown
 
     def __call__(self, index: int, source: np.ndarray, result: np.ndarray, matrix: np.ndarray | None) -> None:
         """Receive the next frame."""
         if len(self._longest) >= self._max_frames:
             return
-        if matrix is None:
+        if matrix is None or (self._shown is not None and not self._shown[index]):
             self._end_interval()
             return
         if not self._current:
@@ -104,6 +117,15 @@ class FaceCollector:
         if len(self._current) > len(self._longest):
             self._longest, self._longest_start = self._current, self._current_start
         self._current = []
+
+
+def spoken_frames(job: LipsyncJob, person: Person, intervals: Sequence[FaceInterval]) -> NDArray[np.bool_]:
+    """Return (n,) bool: True for the frames of the result with the person's generated mouth, while the speech lasts."""
+    shown = np.zeros(job.num_frames, dtype=bool)
+    for interval in intervals:
+        shown[interval.start : interval.stop] = interval.has_face
+    shown[round(person.voice.samples.num_samples * job.fps / SAMPLE_RATE) :] = False
+    return shown
 
 
 def compare_sync(

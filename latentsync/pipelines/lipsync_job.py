@@ -44,7 +44,7 @@ Progress = Callable[[str, float, int], None]
 
 FrameCallback = Callable[[int, np.ndarray, np.ndarray, np.ndarray | None], None]
 """Called for every finished frame, in order: index in the result, source and result (h, w, 3) uint8, and the (2, 3)
-matrix from frame to face crop, of several people that of the first, None for an unchanged frame."""
+matrix from frame to face crop, of several people that of the first one visible, None for an unchanged frame."""
 
 
 class Cancelled(Exception):

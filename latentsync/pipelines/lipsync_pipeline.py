@@ -48,7 +48,7 @@ from latentsync.pipelines.lipsync_job import (
 )
 from latentsync.pipelines.open_job import open_job
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
-from latentsync.pipelines.people import Person, select_people
+from latentsync.pipelines.people import PeopleCallback, Person, select_people
 from latentsync.pipelines.person_stages import DECODED_AHEAD, PersonStages, person_intervals
 from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
 from latentsync.pipelines.speaker_pass import check_speaker_network, follow_speakers, load_speaker_network
@@ -135,6 +135,7 @@ class LipsyncPipeline:
         temp_dir: Path | str | None = None,
         progress: Progress | None = None,
         frame_callback: FrameCallback | None = None,
+        people_callback: PeopleCallback | None = None,
     ) -> LipsyncReport:
         """Generate the video, as long as the longest driving audio, and a contact sheet beside it.
 
@@ -146,6 +147,7 @@ class LipsyncPipeline:
             temp_dir: parent of a folder for temporary files, which is removed at the end.
             progress: receives the number of finished frames.
             frame_callback: receives every finished frame, see `lipsync_job.FrameCallback`.
+            people_callback: receives the people before their mouths are generated, see `people.PeopleCallback`.
 
         Raises:
             InputError: an input cannot be used, no face is found, or the output cannot be written.
@@ -164,6 +166,8 @@ class LipsyncPipeline:
             detected = time.monotonic()
             num_source_frames = len(people[0].plan)
             job = job.fit(num_source_frames)
+            if people_callback is not None:
+                people_callback(job, people)
             frames = self.read(job, num_source_frames)
             for person in people:
                 frames = self.stages(job, person, reports_progress=person is people[-1])(frames)

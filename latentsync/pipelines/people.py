@@ -1,6 +1,6 @@
 """The people of one job: where each one's face is, and what each one says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import combinations
@@ -16,7 +16,7 @@ from latentsync.face.fading import faded_strength
 from latentsync.face.head_pose import turn_strength, yaw_degrees
 from latentsync.face.tracker import Track
 from latentsync.pipelines.face_pass import followed_plan
-from latentsync.pipelines.lipsync_job import OpenVoice
+from latentsync.pipelines.lipsync_job import LipsyncJob, OpenVoice
 from latentsync.pipelines.report import COVERED, OCCLUDED, TURNED_AWAY
 from latentsync.pipelines.voices import EVERYONE
 
@@ -71,6 +71,10 @@ class Person:
     def with_occluders(self) -> "Person":
         """Return the person with a note of the frames with something before the mouth, set while they are generated."""
         return replace(self, notes={**self.notes, OCCLUDED: np.zeros(len(self.plan), dtype=bool)})
+
+
+PeopleCallback = Callable[[LipsyncJob, Sequence[Person]], None]
+"""Called with the job and its people before any mouth is generated; an exception ends the job."""
 
 
 def select_people(

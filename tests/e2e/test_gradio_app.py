@@ -52,9 +52,10 @@ PATIENCE_MS = 240_000
 
 @dataclass(frozen=True)
 class Clips:
-    """Short files made from the bundled example, and a text file named as a video."""
+    """Short files made from the bundled example, of one person or two, and a text file named as a video."""
 
     face: Path
+    two: Path
     footage: Path
     voice: Path
     speech: Path
@@ -66,11 +67,18 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     folder = tmp_path_factory.mktemp("clips")
     assets = REPOSITORY_ROOT / "assets"
     clips = Clips(
-        folder / "face.mp4", folder / "anna.mp4", folder / "voice.wav", folder / "speech.wav", folder / "text.mp4"
+        folder / "face.mp4",
+        folder / "two.mp4",
+        folder / "anna.mp4",
+        folder / "voice.wav",
+        folder / "speech.wav",
+        folder / "text.mp4",
     )
     small = ["-vf", "scale=192:192", "-crf", "12"]
     ffmpeg("-i", assets / "demo1_video.mp4", "-t", "0.8", *small, clips.face)
     ffmpeg("-i", assets / "demo1_video.mp4", "-t", "3.2", *small, clips.footage)
+    both = "[0:v]scale=144:144,split[a][b];[b]hflip[c];[a][c]hstack"
+    ffmpeg("-i", clips.face, "-filter_complex", both, "-an", "-crf", "12", clips.two)
     ffmpeg("-i", assets / "demo1_audio.wav", "-t", "1.04", clips.voice)
     ffmpeg("-i", assets / "demo1_audio.wav", "-t", "0.64", clips.speech)
     clips.text.write_text("this is not a film\n" * 50)
@@ -268,6 +276,28 @@ def test_a_click_on_a_person_chooses_the_face(visit: Callable[..., Any]):
     page.wait_for_selector("#people img")
     page.click("#people img")
     page.wait_for_function("() => /^[0-9]+,[0-9]+$/.test(document.querySelector('#face textarea, #face input').value)")
+
+
+def test_each_person_gets_an_own_voice(visit: Callable[..., Any], clips: Clips):
+    page = visit()
+    page.set_input_files("#video input[type=file]", str(clips.two))
+    page.wait_for_selector("#video video", state="attached")
+    page.get_by_text("One voice per person").click()
+    assert page.locator("#voice_1").is_hidden()
+    page.get_by_role("button", name="Whom to follow").click()
+    page.click("#look")
+    page.wait_for_selector("#voice_2 img")
+    assert page.locator("#voice_3").is_hidden()
+    for row, speech in (("#voice_1", clips.voice), ("#voice_2", clips.speech)):
+        page.set_input_files(f"{row} input[type=file]", str(speech))
+        page.wait_for_selector(f"{row} audio, {row} #waveform, {row} .waveform-container", state="attached")
+    page.fill("#steps input[type=number]", STEPS)
+    page.press("#steps input[type=number]", "Tab")
+    page.click("#run")
+    page.wait_for_selector("#summary:has-text('frames synced')")
+    summary = page.inner_text("#summary")
+    assert re.search(r"face \d+,\d+ \(voice.wav\): 26 of 26 frames synced", summary)
+    assert re.search(r"face \d+,\d+ \(speech.wav\): 26 of 26 frames synced", summary)
 
 
 def test_an_adaptation_that_is_stopped_early_can_be_used(

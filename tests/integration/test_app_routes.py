@@ -18,6 +18,7 @@ from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.page import UNUSABLE, Example, build_page
 from latentsync.app.route_guard import REFUSED, SERVED
 from latentsync.app.server import Served, ServerSettings, serving
+from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.app.visible_text import UNEXPECTED, without_paths
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.slow
 NOTES = "what the user wrote"
 OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False, "leading", 0, 1, "server")
 """Arguments of the event `lipsync` after the two files."""
+NO_VOICES = (None,) * 9
+"""Face and speech of four people, and the sound."""
 
 
 @pytest.fixture(scope="module")
@@ -242,8 +245,11 @@ def test_gradio_runs_no_tool_on_an_upload(served: Served, tmp_path: Path, monkey
     monkeypatch.setattr(served.sessions, "start_lipsync", refuse)
     with logged_in(served) as visitor:
         film, speech = upload(visitor, "film.avi", b"film"), upload(visitor, "speech.amr", b"speech")
-        answer = call(visitor, "lipsync", file_data(film), file_data(speech), *OPTIONS)
+        answer = call(visitor, "lipsync", file_data(film), file_data(speech), *OPTIONS, *NO_VOICES)
+        voices = ("left", file_data(speech), *NO_VOICES[2:])
+        with_voices = call(visitor, "lipsync", file_data(film), None, *OPTIONS, *voices)
     assert "refused here" in answer
+    assert "refused here" in with_voices
     assert not (tmp_path / "called").exists()
 
 
@@ -258,6 +264,39 @@ def test_the_client_of_the_api_logs_in_and_uploads(served: Served, tmp_path: Pat
     with pytest.raises(AppError, match=r"^my film\.mp4 is not a video or sound file that can be used"):
         client.predict(handle_file(film), api_name="/people")
     client.close()
+
+
+def test_the_client_gives_people_their_voices_after_the_other_arguments(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[SpeechUploads] = []
+
+    def start(video: Path, speech: SpeechUploads, *others: object) -> None:
+        given.append(speech)
+        refuse()
+
+    monkeypatch.setattr(served.sessions, "start_lipsync", start)
+    for name in ("film.mp4", "anna.wav", "ben.wav", "mix.wav"):
+        (tmp_path / name).write_text(name)
+    film, anna, ben, mix = (handle_file(tmp_path / name) for name in ("film.mp4", "anna.wav", "ben.wav", "mix.wav"))
+    client = Client(served.url, verbose=False, auth=("me", "secret"))
+    with pytest.raises(AppError, match="refused here"):
+        client.predict(film, face_1="left", speech_1=anna, face_2="right", speech_2=ben, sound=mix, api_name="/lipsync")
+    with pytest.raises(AppError, match="refused here"):
+        client.predict(film, anna, api_name="/lipsync")
+    with pytest.raises(AppError, match="the face of speech 3 is empty"):
+        client.predict(film, speech_3=ben, api_name="/lipsync")
+    client.close()
+    people, single = given
+    assert [(voice.face, voice.speech.read_text()) for voice in people.people] == [
+        ("left", "anna.wav"),
+        ("right", "ben.wav"),
+    ]
+    assert people.speech is None
+    assert people.sound is not None
+    assert people.sound.read_text() == "mix.wav"
+    assert single.speech is not None
+    assert (single.people, single.sound) == ((), None)
 
 
 def refuse(*inputs: object) -> None:

@@ -22,8 +22,10 @@ from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import SERVER_WEIGHTS, LipsyncService, Sessions
+from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.voices import Voices
 from latentsync.weights import REPOSITORY_ROOT
 
 METRICS: tuple[str, ...] = ("psnr_db", "ssim", "opening", "width", "leak", "sharpness", "flicker", "edge")
@@ -144,7 +146,7 @@ def test_a_visitor_can_choose_only_adaptations_that_are_there(sessions: Sessions
     assert tab.choices([]) == [server]
     assert tab.choices(["0" * 32, job.id]) == [server, (job.result.name, job.id)]
     with pytest.raises(InputError, match="adapt again, or choose others"):
-        sessions.start_lipsync(upload, upload, LipsyncOptions(), weights="0" * 32)
+        sessions.start_lipsync(upload, SpeechUploads(upload), LipsyncOptions(), weights="0" * 32)
     sessions.folders.remove(job.folder)
     assert tab.choices([job.id]) == [server]
 
@@ -163,7 +165,7 @@ def test_a_lip_sync_job_takes_the_adapted_weights(tmp_path: Path):
     adapted = SimpleNamespace(of=lambda folder: asked.append(folder) or Pipeline())
     service = LipsyncService(cast(Any, None), None, LipsyncOptions(), "demo", LIMITS, adapted=cast(Any, adapted))
     outcome = AdaptOutcome(tmp_path / "anna", "anna", cast(Any, None))
-    work = service.lipsync(Path("nowhere"), Path("nowhere"), LipsyncOptions(), outcome)
+    work = service.lipsync(Path("nowhere"), Voices.of_selected("largest", Path("nowhere")), LipsyncOptions(), outcome)
     with pytest.raises(Stop):
         work(cast(Any, SimpleNamespace(folder=tmp_path, report=None)))
     assert asked == [tmp_path / "anna"]

@@ -80,6 +80,18 @@ def test_a_high_frame_rate_counts(files: Path):
         limits.check_frames(video, 1.3, "source")
 
 
+def test_several_people_cost_as_much_as_one_each(files: Path):
+    limits = Limits(max_seconds=1)  # 60 frames of one person
+    video = limits.check_video(files / "video.mp4")
+    limits.check_frames(video, 1.0, "25", num_people=2)
+    with pytest.raises(InputError, match=r"3 people in 25 frames are too many, the maximum is 60 in all: use shorter"):
+        limits.check_frames(video, 1.0, "25", num_people=3)
+    with pytest.raises(InputError, match="2 people in 50 frames"):
+        limits.check_frames(video, 1.0, "source", num_people=2)
+    with pytest.raises(InputError, match="9 people are to speak: the maximum is 8"):
+        limits.check_people(9, 1)
+
+
 PLAYLISTS = {
     "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n",
     "hls with an address": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/a.ts\n#EXT-X-ENDLIST\n",

@@ -1,7 +1,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,23 +9,27 @@ from typing import Any, cast
 import pytest
 import torch
 
-from latentsync.app.job import JobState
+from latentsync.app.job import Job, JobState
 from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService, Sessions
+from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.app.visible_text import UNEXPECTED
 from latentsync.errors import InputError
 from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.voices import Voice, Voices
+
+NOWHERE = Voices.of_selected("largest", Path("nowhere"))
 
 
 def test_too_many_steps_and_exact_with_the_tiny_vae_are_rejected_before_any_file_is_read():
     service = LipsyncService(cast(Any, SimpleNamespace()), None, LipsyncOptions(), "demo", Limits(max_steps=5))
     with pytest.raises(InputError, match="the maximum is 5"):
-        service.check(Path("nowhere"), Path("nowhere"), LipsyncOptions(num_inference_steps=6))
+        service.check(Path("nowhere"), NOWHERE, LipsyncOptions(num_inference_steps=6))
     exact = LipsyncOptions(1, exact=True, overlap_frames=0)
     with pytest.raises(InputError, match="tiny VAE, which contradicts exact"):
-        replace(service, vae="tiny").check(Path("nowhere"), Path("nowhere"), exact)
+        replace(service, vae="tiny").check(Path("nowhere"), NOWHERE, exact)
 
 
 def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):
@@ -37,13 +41,13 @@ def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):
         model_fps = 25
         device = torch.device("cpu")
 
-        def __call__(self, video: Path, speech: Path, out: Path, options: LipsyncOptions, **others: object) -> None:
+        def __call__(self, video: Path, voices: Voices, out: Path, options: LipsyncOptions, **others: object) -> None:
             assert options.vae_batch_size == 3
             assert options.seed == 9
             raise Stop
 
     service = LipsyncService(cast(Any, Pipeline()), None, LipsyncOptions(vae_batch_size=3), "demo", Limits())
-    work = service.lipsync(Path("nowhere"), Path("nowhere"), LipsyncOptions(seed=9))
+    work = service.lipsync(Path("nowhere"), NOWHERE, LipsyncOptions(seed=9))
     with pytest.raises(Stop):
         work(cast(Any, SimpleNamespace(folder=tmp_path, report=None)))
 
@@ -56,16 +60,16 @@ class FakeService:
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None
-        self.limits = SimpleNamespace(check_video=lambda path: self.check(path, path, OPTIONS))
+        self.limits = SimpleNamespace(check_video=lambda path: self.check(path, NOWHERE, OPTIONS))
 
-    def check(self, video: Path, speech: Path, options: LipsyncOptions) -> None:
+    def check(self, video: Path, voices: Voices, options: LipsyncOptions) -> None:
         if self.refusal is not None:
             raise self.refusal
 
-    def lipsync(self, video: Path, speech: Path, options: LipsyncOptions, adapted: None):
+    def lipsync(self, video: Path, voices: Voices, options: LipsyncOptions, adapted: None):
         def work(job):
             job.report("lips", 1, 2)
-            return video, speech, options
+            return video, voices, options
 
         return work
 
@@ -89,17 +93,22 @@ def files(sessions: Sessions) -> tuple[Path, Path]:
     return video, speech
 
 
+def start(sessions: Sessions, files: tuple[Path, Path]) -> Job:
+    return sessions.start_lipsync(files[0], SpeechUploads(files[1]), OPTIONS)
+
+
 async def states(sessions: Sessions, job) -> list[JobState]:
     return [view.state async for view in sessions.follow(job)]
 
 
 def test_a_job_works_on_copies_in_its_own_folder(sessions: Sessions, files: tuple[Path, Path]):
-    job = sessions.start_lipsync(*files, OPTIONS)
+    job = start(sessions, files)
     seen = asyncio.run(states(sessions, job))
     assert seen[-1] is JobState.DONE
-    video, speech, options = job.result
-    assert (video, speech) == (job.folder / "video.mov", job.folder / "speech.wav")
-    assert [path.read_text() for path in (video, speech)] == ["my holiday.MOV", "my voice.wav"]
+    video, voices, options = job.result
+    assert video == job.folder / "video.mov"
+    assert voices == Voices.of_selected("largest", job.folder / "speech.wav")
+    assert [path.read_text() for path in (video, *voices.speeches)] == ["my holiday.MOV", "my voice.wav"]
     assert options is OPTIONS
     assert [path.read_text() for path in files] == ["my holiday.MOV", "my voice.wav"]
 
@@ -109,7 +118,101 @@ def test_a_missing_file_is_named(sessions: Sessions, files: tuple[Path, Path], m
     given: list[Path | None] = list(files)
     given[missing] = None
     with pytest.raises(InputError, match=f"there is no {['video', 'speech'][missing]} yet"):
-        sessions.start_lipsync(given[0], given[1], OPTIONS)
+        sessions.start_lipsync(given[0], SpeechUploads(given[1]), OPTIONS)
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A video, the voices of two people, and a mix."""
+
+    video: Path
+    anna: Path
+    ben: Path
+    mix: Path
+
+
+@pytest.fixture
+def uploaded(sessions: Sessions, files: tuple[Path, Path]) -> Uploaded:
+    paths = []
+    for number, name in enumerate(("anna.WAV", "ben.mp3", "mix.flac"), start=1):
+        folder = sessions.folders.uploads / (f"{number}b" * 32)
+        folder.mkdir()
+        paths.append(folder / name)
+        paths[-1].write_text(name)
+    return Uploaded(files[0], *paths)
+
+
+def test_the_voices_of_people_are_copied_and_reach_the_pipeline_with_their_selectors(
+    sessions: Sessions, uploaded: Uploaded
+):
+    people = (Voice("right", uploaded.anna), Voice("100,50", uploaded.ben))
+    job = sessions.start_lipsync(uploaded.video, SpeechUploads(None, people, uploaded.mix), OPTIONS)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.DONE
+    own = tuple(job.folder / name for name in ("voice_1.wav", "voice_2.mp3", "sound.flac"))
+    assert job.result[1] == Voices((Voice("right", own[0]), Voice("100,50", own[1])), own[2])
+    assert [path.read_text() for path in own] == ["anna.WAV", "ben.mp3", "mix.flac"]
+    assert uploaded.anna.read_text() == "anna.WAV"
+    assert [job.names[path] for path in own] == ["anna.WAV", "ben.mp3", "mix.flac"]
+
+
+def test_a_speech_for_one_face_and_voices_of_people_contradict_each_other(sessions: Sessions, uploaded: Uploaded):
+    both = SpeechUploads(uploaded.mix, (Voice("left", uploaded.anna), Voice("right", uploaded.ben)))
+    with pytest.raises(InputError, match="of the person left and right: remove one of both"):
+        sessions.start_lipsync(uploaded.video, both, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("faces", "said"),
+    [(("left", "left"), "'left' has 2 voices"), (("up", "left"), "'up' is unknown"), (("all", "left"), "of everyone")],
+)
+def test_wrong_selectors_are_rejected_before_anything_is_copied(
+    sessions: Sessions, uploaded: Uploaded, faces: tuple[str, str], said: str
+):
+    people = tuple(map(Voice, faces, (uploaded.anna, uploaded.ben)))
+    with pytest.raises(InputError, match=said):
+        sessions.start_lipsync(uploaded.video, SpeechUploads(people=people), OPTIONS)
+    assert list(sessions.folders.jobs.iterdir()) == []
+
+
+def test_a_voice_that_is_no_upload_is_refused(sessions: Sessions, uploaded: Uploaded, tmp_path: Path):
+    secret = tmp_path / "secret.wav"
+    secret.write_text("secret")
+    people = (Voice("left", uploaded.anna), Voice("right", secret))
+    job = sessions.start_lipsync(uploaded.video, SpeechUploads(people=people), OPTIONS)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
+    assert job.error == "secret.wav is not among the uploads: upload it again"
+    assert secret.read_text() == "secret"
+
+
+class Recorded:
+    """Limits that record what is checked; a speech lasts as many seconds as its name says."""
+
+    max_steps = 100
+
+    def __init__(self) -> None:
+        self.checked: list[object] = []
+
+    def check_video(self, path: Path) -> str:
+        return "info"
+
+    def check_speech(self, path: Path) -> float:
+        self.checked.append(path)
+        return float(path.stem)
+
+    def check_frames(self, *arguments: object) -> None:
+        self.checked.append(arguments)
+
+
+def test_every_file_and_the_number_of_people_are_checked():
+    limits = Recorded()
+    pipeline = SimpleNamespace(check_options=lambda options: None)
+    service = LipsyncService(cast(Any, pipeline), None, LipsyncOptions(), "demo", cast(Any, limits))
+    voices = Voices((Voice("left", Path("3.wav")), Voice("right", Path("5.wav"))), Path("9.wav"))
+    service.check(Path("v.mp4"), voices, LipsyncOptions())
+    assert limits.checked == [Path("3.wav"), Path("5.wav"), Path("9.wav"), ("info", 5.0, "25", 2)]
+    exact = LipsyncOptions(exact=True, overlap_frames=0)
+    with pytest.raises(InputError, match="a face is all, which contradicts exact"):
+        service.check(Path("v.mp4"), Voices((Voice("all", Path("3.wav")),)), exact)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +227,11 @@ def test_a_missing_file_is_named(sessions: Sessions, files: tuple[Path, Path], m
 def test_a_rejection_is_one_line_with_the_visitors_file_names_and_leaves_nothing(
     sessions: Sessions, files: tuple[Path, Path], refusal, line: str
 ):
-    def refuse(video: Path, speech: Path, options: LipsyncOptions) -> None:
+    def refuse(video: Path, voices: Voices, options: LipsyncOptions) -> None:
         raise refusal(video)
 
     cast(Any, sessions.service).check = refuse
-    job = sessions.start_lipsync(*files, OPTIONS)
+    job = start(sessions, files)
     assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
     assert line in job.error
     assert str(sessions.folders.root) not in job.error
@@ -138,7 +241,7 @@ def test_a_rejection_is_one_line_with_the_visitors_file_names_and_leaves_nothing
 
 def test_a_removed_upload_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
     files[1].unlink()
-    job = sessions.start_lipsync(*files, OPTIONS)
+    job = start(sessions, files)
     assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
     assert job.error == "my voice.wav is not among the uploads: upload it again"
 
@@ -146,7 +249,7 @@ def test_a_removed_upload_is_one_line(sessions: Sessions, files: tuple[Path, Pat
 def test_a_removed_work_folder_is_one_line(sessions: Sessions, files: tuple[Path, Path]):
     shutil.rmtree(sessions.folders.root)
     with pytest.raises(InputError, match=UNEXPECTED):
-        sessions.start_lipsync(*files, OPTIONS)
+        start(sessions, files)
 
 
 def test_finding_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path]):

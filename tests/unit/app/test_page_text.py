@@ -57,3 +57,8 @@ def test_options_are_listed():
     assert "steps 7" in line
     assert "seed 3" in line
     assert "timestep spacing leading, guided from 0 to 1, face 1," in line
+
+
+def test_the_options_of_several_voices_name_their_faces():
+    line = options_line(LipsyncOptions(), ["left", "100,50"])
+    assert "faces left and 100,50, 25 frames per second" in line

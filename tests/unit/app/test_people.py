@@ -4,7 +4,10 @@ from PIL import Image
 
 from latentsync.app.people import IMAGE_SIZE, face_image, find_people, list_people
 from latentsync.errors import InputError
+from latentsync.face.appearance import ColourHistograms
 from latentsync.face.detection import Detection
+from latentsync.face.face_tracks import FaceTracks
+from latentsync.face.identity import identified
 from latentsync.face.tracker import FaceTracker, select_track
 from latentsync.media.writer import VideoWriter
 
@@ -16,31 +19,51 @@ def detection(box: tuple[int, ...]) -> Detection:
     return Detection(np.array(box, dtype=np.float32), 0.9, np.zeros((3, 2), dtype=np.float32))
 
 
-def tracks(scenes: list[list[tuple[int, ...]]]):
+RED, GREEN, BLUE = np.eye(3, dtype=np.float32)
+
+
+def tracks(scenes: list[dict[tuple[int, ...], np.ndarray]]) -> FaceTracks:
+    """Return ten frames of each scene, given the boxes and the appearance of the faces."""
     tracker = FaceTracker()
-    for boxes in scenes:
+    for faces in scenes:
         for i in range(10):
-            tracker.add([detection(box) for box in boxes], is_cut=i == 0)
-    return tracker.tracks()
+            tracker.add([detection(box) for box in faces], i == 0, list(faces.values()))
+    return FaceTracks(identified(tracker.tracks(), ColourHistograms()), tracker.num_frames, SIZE)
 
 
 def test_in_one_scene_a_person_is_a_point_of_the_face():
-    found = tracks([[RIGHT, LEFT]])
-    people = list_people(found, SIZE)
+    found = tracks([{RIGHT: RED, LEFT: GREEN}])
+    people = list_people(found)
     assert [person.caption for person in people] == ["person 1 (0.0-0.4 s)", "person 2 (0.0-0.4 s)"]
-    chosen = [select_track(found, person.selector, SIZE) for person in people]
+    chosen = [select_track(found.tracks, person.selector, SIZE) for person in people]
     assert [tuple(track.last_box) for track in chosen if track is not None] == [LEFT, RIGHT]
     assert all("," in person.selector for person in people)
 
 
 def test_in_several_scenes_people_are_counted_from_the_left():
-    people = list_people(tracks([[RIGHT, LEFT], [MIDDLE]]), SIZE)
+    people = list_people(tracks([{RIGHT: RED, LEFT: GREEN}, {MIDDLE: BLUE}]))
     assert [(person.selector, person.caption) for person in people] == [
         ("0", "person 1, scene 1 (0.0-0.4 s)"),
         ("1", "person 2, scene 1 (0.0-0.4 s)"),
         ("0", "person 1, scene 2 (0.4-0.8 s)"),
     ]
     assert people[2].frame == 15
+
+
+def test_a_voice_selects_the_person_of_the_first_image_across_cuts():
+    """Green and red change places; blue is new at a place where the selectors by index meet green before."""
+    found = tracks([{LEFT: GREEN, RIGHT: RED}, {LEFT: RED, MIDDLE: BLUE, RIGHT: GREEN}])
+    people = list_people(found)
+    assert [person.voice for person in people] == ["0", "1", None, "155,100", None]
+    followed = [found.follow_person(voice)[0] for voice in ("0", "1", "155,100")]
+    assert [{track.person for track in tracks} for tracks in followed] == [{0}, {1}, {2}]
+    assert [len(tracks) for tracks in followed] == [2, 2, 1]
+
+
+def test_a_person_whom_no_selector_reaches_has_no_voice():
+    """Both selectors of red meet green first."""
+    people = list_people(tracks([{LEFT: GREEN}, {LEFT: RED}]))
+    assert [(person.selector, person.voice) for person in people] == [("0", "0"), ("0", None)]
 
 
 def test_an_image_shows_the_face_and_is_square_at_the_border_too():

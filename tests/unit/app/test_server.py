@@ -107,7 +107,14 @@ def test_only_page_controls_and_server_import_gradio():
     knowing = [
         path.name for path in sorted(package.rglob("*.py")) if "import gradio" in path.read_text(encoding="utf-8")
     ]
-    assert knowing == ["adapt_tab.py", "page.py", "page_events.py", "sampling_controls.py", "server.py"]
+    assert knowing == [
+        "adapt_tab.py",
+        "page.py",
+        "page_events.py",
+        "sampling_controls.py",
+        "server.py",
+        "voice_rows.py",
+    ]
 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")

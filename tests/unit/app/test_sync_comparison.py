@@ -1,13 +1,24 @@
 import wave
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
-from latentsync.app.sync_comparison import FaceCollector, NamedSyncScorer, compare_sync, frames_at_25, load_scorer
+from latentsync.app.sync_comparison import (
+    FaceCollector,
+    NamedSyncScorer,
+    compare_sync,
+    frames_at_25,
+    load_scorer,
+    spoken_frames,
+)
 from latentsync.errors import InputError
 from latentsync.judges.sync_score import SyncScore
+from latentsync.pipelines.windows import FaceInterval
 
 CPU = torch.device("cpu")
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], dtype=np.float32)
@@ -35,6 +46,23 @@ def test_the_longest_interval_with_the_face_is_kept():
 def test_no_more_is_kept_than_allowed():
     start, crops = collect([False] + [True] * 9, max_frames=4).longest()
     assert (start, len(crops)) == (1, 4)
+
+
+def test_frames_of_other_people_are_not_taken():
+    faces = FaceCollector(32, 100, CPU)
+    faces.take_only(np.array([False, True, True, False]))
+    for i in range(4):
+        faces(i, frame(i), frame(100 + i), IDENTITY)
+    start, crops = faces.longest()
+    assert (start, len(crops)) == (1, 2)
+
+
+def test_the_first_person_is_measured_where_the_mouth_is_generated_and_the_speech_lasts():
+    voice = SimpleNamespace(samples=SimpleNamespace(num_samples=12 * 640))
+    job = cast(Any, SimpleNamespace(num_frames=20, fps=Fraction(25)))
+    intervals = [FaceInterval(0, 4, False), FaceInterval(4, 20, True)]
+    shown = spoken_frames(job, cast(Any, SimpleNamespace(voice=voice)), intervals)
+    assert np.flatnonzero(shown).tolist() == list(range(4, 12))
 
 
 def test_large_crops_are_kept_small():
