@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from latentsync.app.adapt_service import AdaptService
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import ServerSettings, serving
@@ -37,7 +38,7 @@ from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSIT
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-WIDTH, HEIGHT = 1280, 910
+WIDTH, HEIGHT = 1280, 1014
 MOMENT_S = 1.4
 TIMEOUT_MS = 1_800_000
 
@@ -65,9 +66,10 @@ def screenshot(arguments: argparse.Namespace) -> int:
     service = LipsyncService.load(build, "demo, which know synthetic people only", Limits())
     with tempfile.TemporaryDirectory() as folder:
         settings = ServerSettings(port=0, work_dir=Path(folder) / "work", grace_seconds=600)
-        with serving(service, settings) as served, sync_playwright() as playwright:
+        adapter = AdaptService.load(device, build.detector, Limits())
+        with serving(service, settings, adapter) as served, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
+            page = browser.new_page(viewport={"width": WIDTH, "height": 1100})
             page.set_default_timeout(TIMEOUT_MS)
             page.goto(served.url)
             run_example(page, arguments.steps)
