@@ -26,7 +26,7 @@ from latentsync.device import resolve_device
 from latentsync.errors import InputError
 from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector
-from latentsync.face.identity import Person
+from latentsync.face.identity import TrackedPerson
 from latentsync.judges.active_speaker import StreamingSyncNet
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.face_pass import find_tracks, followed_plan
@@ -105,7 +105,7 @@ def followed_turns(truth: dict[str, Any], followed: np.ndarray) -> tuple[list[bo
     return turns, np.concatenate(frames) if frames else np.zeros(0, dtype=bool)
 
 
-def is_mixed(person: Person, truth: np.ndarray) -> bool:
+def is_mixed(person: TrackedPerson, truth: np.ndarray) -> bool:
     """Return True if the detections of a tracked person are of two people."""
     owners = np.concatenate([nearest_person(track.anchors, truth[:, track.frames]) for track in person.tracks])
     share = float((owners == 0).mean())

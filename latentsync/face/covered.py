@@ -32,29 +32,19 @@ def covered_frames(followed: Sequence[Track], tracks: Sequence[Track], num_frame
     covered = np.zeros(num_frames, dtype=bool)
     others = [track for track in tracks if not any(track is own for own in followed)]
     for own in followed:
-        first, boxes = _held_boxes(own)
-        is_found = np.zeros(len(boxes), dtype=bool)
-        is_found[own.frames - first] = True
+        is_found = np.zeros(num_frames, dtype=bool)
+        is_found[own.frames] = True
         for other in others:
-            if other.scene != own.scene:
+            start, last = max(own.frames[0], other.frames[0]), min(own.last_frame, other.last_frame)
+            if other.scene != own.scene or start > last:
                 continue
-            start, others_boxes = _held_boxes(other)
-            low, high = max(first, start), min(first + len(boxes), start + len(others_boxes))
-            if low >= high:
-                continue
-            mine, theirs = boxes[low - first : high - first], others_boxes[low - start : high - start]
-            is_behind = ~is_found[low - first : high - first] | (_areas(theirs) > _areas(mine))
+            span = np.arange(start, last + 1)
+            mine, theirs = own.boxes_at(span), other.boxes_at(span)
+            is_behind = ~is_found[span] | (_areas(theirs) > _areas(mine))
             overlaps = _share_inside(_part(mine, _MOUTH), _part(theirs, _HEAD)) > _SMALLEST_SHARE
             if overlaps.mean() <= _LARGEST_TIME:
-                covered[low:high] |= is_behind & overlaps
+                covered[span] |= is_behind & overlaps
     return covered
-
-
-def _held_boxes(track: Track) -> tuple[int, NDArray[np.floating]]:
-    """Return the first frame, and the boxes (n, 4) from the first to the last frame, interpolated in between."""
-    frames, boxes = track.frames, track.boxes
-    span = np.arange(frames[0], frames[-1] + 1)
-    return int(frames[0]), np.stack([np.interp(span, frames, column) for column in boxes.T], axis=1)
 
 
 def _part(boxes: NDArray[np.floating], shares: tuple[float, float, float, float]) -> NDArray[np.floating]:

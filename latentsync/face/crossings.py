@@ -99,7 +99,7 @@ def _held_boxes(track: Track) -> tuple[int, np.ndarray]:
     """Return the first frame and the enlarged boxes (k, 4) of a track; its ends are held while it may be hidden."""
     first = int(track.frames[0]) - _HIDDEN_FRAMES
     span = np.arange(first, track.last_frame + _HIDDEN_FRAMES + 1)
-    boxes = np.stack([np.interp(span, track.frames, column) for column in track.boxes.T], axis=1)
+    boxes = track.boxes_at(span)
     margin = (_ENLARGED - 1) / 2 * (boxes[:, 2:] - boxes[:, :2])
     return first, np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
 

@@ -13,7 +13,7 @@ from latentsync.errors import InputError
 from latentsync.face.appearance import AppearanceDescriber, ColourHistograms
 from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import Detection, FaceDetector
-from latentsync.face.identity import Person, identified, others_of
+from latentsync.face.identity import TrackedPerson, identified, others_of
 from latentsync.face.identity import people_of as identified_people
 from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
 from latentsync.face.tracker import FaceTracker, Track, continuations, people_of, select_track
@@ -85,7 +85,7 @@ class FaceTracks:
             shown = {track.person for track in candidates}
             number = next((person for person in own if person in shown), None)
             if number is None:
-                chosen = select_track(candidates, selector, self.frame_size)
+                chosen = select_track(_firsts(candidates), selector, self.frame_size)
                 if chosen is not None and chosen.person not in known:
                     number = chosen.person
                     by_place += [track for track in candidates if own and track.person == number]
@@ -96,7 +96,7 @@ class FaceTracks:
             raise _matches_nobody(selector)
         return followed, by_place
 
-    def people(self) -> list[Person]:
+    def people(self) -> list[TrackedPerson]:
         """Return the people of all scenes, from left to right in the order of their first scenes."""
         return identified_people(self.tracks)
 
@@ -175,6 +175,14 @@ class _LookSampling:
         is_sampled = is_cut or len(faces) != self._num_faces or self._since >= interval
         self._num_faces, self._since = len(faces), 1 if is_sampled else self._since + 1
         return self._describer.describe(frame, faces) if is_sampled and faces else None
+
+
+def _firsts(tracks: Sequence[Track]) -> list[Track]:
+    """Return the first track of each person of a scene, whose place counts if people change sides later."""
+    firsts: dict[int, Track] = {}
+    for track in sorted(tracks, key=lambda track: track.frames[0]):
+        firsts.setdefault(track.person, track)
+    return list(firsts.values())
 
 
 def _matches_nobody(selector: str) -> InputError:

@@ -14,7 +14,7 @@ _TOGETHER_FRAMES = 12
 
 
 @dataclass(frozen=True)
-class Person:
+class TrackedPerson:
     """One person of a video.
 
     Attributes:
@@ -28,13 +28,6 @@ class Person:
     def scenes(self) -> dict[int, list[Track]]:
         """Return the tracks by scene."""
         return {scene: [t for t in self.tracks if t.scene == scene] for scene in sorted({t.scene for t in self.tracks})}
-
-    def visible(self, num_frames: int) -> np.ndarray:
-        """Return (num_frames,) bool: True from the first to the last frame of each track."""
-        visible = np.zeros(num_frames, dtype=bool)
-        for track in self.tracks:
-            visible[track.frames[0] : track.last_frame + 1] = True
-        return visible
 
 
 def identified(tracks: Sequence[Track], describer: AppearanceDescriber | None) -> list[Track]:
@@ -65,13 +58,13 @@ def identified(tracks: Sequence[Track], describer: AppearanceDescriber | None) -
     return result
 
 
-def people_of(tracks: Iterable[Track]) -> list[Person]:
+def people_of(tracks: Iterable[Track]) -> list[TrackedPerson]:
     """Return the people of identified tracks, by number."""
     by_number: dict[int, list[Track]] = {}
     for track in tracks:
         by_number.setdefault(track.person, []).append(track)
     return [
-        Person(number, tuple(sorted(by_number[number], key=lambda track: track.frames[0])))
+        TrackedPerson(number, tuple(sorted(by_number[number], key=lambda track: track.frames[0])))
         for number in sorted(by_number)
     ]
 

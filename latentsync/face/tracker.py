@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -87,6 +87,10 @@ class Track:
     def anchors(self) -> np.ndarray:
         """(k, 3, 2) float32 anchors of those frames."""
         return np.array(self._rows, dtype=np.float32).reshape(-1, _ROW)[:, 4:].reshape(-1, 3, 2)
+
+    def boxes_at(self, frames: np.ndarray) -> np.ndarray:
+        """Return the boxes (k, 4) float64 in given frames (k,), interpolated in gaps and held beyond both ends."""
+        return np.stack([np.interp(frames, self.frames, column) for column in self.boxes.T], axis=1)
 
     @property
     def last_frame(self) -> int:
@@ -270,6 +274,14 @@ def _link(tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int,
             linked[i] = tracks[number]
             used.add(number)
     return linked
+
+
+def shown_in(tracks: Iterable[Track], num_frames: int) -> np.ndarray:
+    """Return (num_frames,) bool: True from the first to the last frame of each track."""
+    shown = np.zeros(num_frames, dtype=bool)
+    for track in tracks:
+        shown[track.frames[0] : track.last_frame + 1] = True
+    return shown
 
 
 def intersection_over_union(first: np.ndarray, second: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from latentsync.face.face_plan import FacePlan
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.fading import faded_strength
 from latentsync.face.head_pose import turn_strength, yaw_degrees
-from latentsync.face.tracker import Track
+from latentsync.face.tracker import Track, shown_in
 from latentsync.pipelines.face_pass import followed_plan
 from latentsync.pipelines.lipsync_job import LipsyncJob, OpenVoice
 from latentsync.pipelines.report import COVERED, OCCLUDED, TURNED_AWAY
@@ -111,11 +111,3 @@ def select_people(
         covered = covered_frames(tracks, found.tracks, found.num_frames)
         people.append(person if exact else person.with_covered(covered, fps))
     return people
-
-
-def shown_in(tracks: Sequence[Track], num_frames: int) -> np.ndarray:
-    """Return (num_frames,) bool: True from the first to the last frame of each track."""
-    shown = np.zeros(num_frames, dtype=bool)
-    for track in tracks:
-        shown[track.frames[0] : track.last_frame + 1] = True
-    return shown

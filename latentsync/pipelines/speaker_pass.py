@@ -18,8 +18,8 @@ from latentsync.face.covered import covered_frames
 from latentsync.face.face_plan import interpolated_anchors, smooth_anchors
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.frames import reduced_size
-from latentsync.face.identity import Person
-from latentsync.face.tracker import Track
+from latentsync.face.identity import TrackedPerson
+from latentsync.face.tracker import Track, shown_in
 from latentsync.judges.active_speaker import (
     MIN_CONFIDENCE,
     NOBODY,
@@ -152,7 +152,7 @@ def follow_speakers(
         with AudioSamples.decode(video.path, folder) as samples:
             people, confidences = score_people(video, fps, found, load_network(), samples, progress)
         if confident_level(confidences, WINDOWS_PER_SECOND) >= MIN_CONFIDENCE:
-            visible = np.stack([person.visible(found.num_frames) for person in people])
+            visible = np.stack([shown_in(person.tracks, found.num_frames) for person in people])
             path = spoken_frames(confidences, visible, fps)
             turns = list(_turns(path, people))
             return Speakers(turn_tracks(turns, people), turns)
@@ -167,7 +167,7 @@ def score_people(
     network: StreamingSyncNet,
     samples: SampleSource,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Person], np.ndarray]:
+) -> tuple[list[TrackedPerson], np.ndarray]:
     """Score every person over time; memory holds a few frames, one window of each visible face, and numbers.
 
     Returns:
@@ -212,7 +212,7 @@ def spoken_frames(confidences: np.ndarray, visible: np.ndarray, fps: Fraction) -
     return path[nearest]
 
 
-def turn_tracks(turns: Sequence[Turn], people: Sequence[Person]) -> list[Track]:
+def turn_tracks(turns: Sequence[Turn], people: Sequence[TrackedPerson]) -> list[Track]:
     """Return the parts of the tracks of these turns, in time order."""
     followed: list[Track] = []
     for turn in turns:
@@ -279,7 +279,7 @@ class _MovingFaces:
 
 
 def _by_person(
-    people: Sequence[Person], tracks: Sequence[Track], scores: dict[int, FaceScores], num_windows: int
+    people: Sequence[TrackedPerson], tracks: Sequence[Track], scores: dict[int, FaceScores], num_windows: int
 ) -> np.ndarray:
     """Return the confidences (people, num_windows); short unknown ends of a track take over its nearest score."""
     confidences = np.full((len(people), num_windows), np.nan, dtype=np.float32)
@@ -293,7 +293,7 @@ def _by_person(
     return confidences
 
 
-def _turns(path: np.ndarray, people: Sequence[Person]) -> Iterator[Turn]:
+def _turns(path: np.ndarray, people: Sequence[TrackedPerson]) -> Iterator[Turn]:
     """Yield the turns of a path of person indices."""
     starts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist()]
     for start, stop in zip(starts, [*starts[1:], len(path)], strict=True):

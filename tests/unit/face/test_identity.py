@@ -6,7 +6,7 @@ import pytest
 from latentsync.face.appearance import ColourHistograms
 from latentsync.face.face_tracks import track_faces
 from latentsync.face.identity import identified, people_of
-from latentsync.face.tracker import FaceTracker, continuations
+from latentsync.face.tracker import FaceTracker, continuations, shown_in
 from tests.unit.face.faces import ScriptedDetector, detection
 
 LOOKS = {name: np.eye(4, dtype=np.float32)[i] * 0.6 for i, name in enumerate("abcd")}
@@ -87,7 +87,7 @@ def test_people_keep_their_identity_across_a_cut_that_exchanges_their_sides():
     people = people_of(identified(tracked(first + second, cuts=(20,)), ColourHistograms()))
     assert [{name for track in person.tracks for name in names_of(track)} for person in people] == [{"a"}, {"b"}, {"c"}]
     assert [[track.scene for track in person.tracks] for person in people] == [[0, 1], [0, 1], [1]]
-    assert people[2].visible(40).tolist() == [False] * 20 + [True] * 20
+    assert shown_in(people[2].tracks, 40).tolist() == [False] * 20 + [True] * 20
 
 
 def test_an_ambiguous_appearance_is_a_new_person():

@@ -13,7 +13,7 @@ from latentsync.face.appearance import ColourHistograms
 from latentsync.face.detection import Detection
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.identity import identified
-from latentsync.face.tracker import FaceTracker
+from latentsync.face.tracker import FaceTracker, Track
 from latentsync.pipelines.lipsync_job import OpenVoice
 from latentsync.pipelines.people import BY_PLACE, select_people
 from latentsync.pipelines.voices import EVERYONE, SPEAKER, Voice, Voices
@@ -96,6 +96,20 @@ def test_people_who_swap_sides_at_a_cut_keep_their_voices():
     assert left.notes == right.notes == {}
     (selected,) = select_people(found, [voice("left")], Fraction(25), keep_people=False)
     assert selected.plan.anchors[[5, 15, 25], 0, 0].tolist() == pytest.approx([115, 65, 215])
+
+
+def test_people_who_change_sides_within_a_scene_are_named_by_their_first_place():
+    parts = [(0, 100, 0, 10), (1, 400, 0, 10), (0, 450, 12, 30), (1, 50, 12, 30)]
+    tracks = []
+    for person, x, start, stop in parts:
+        track = Track(0)
+        track.person = person
+        for frame in range(start, stop):
+            track.append(frame, face_at(x))
+        tracks.append(track)
+    left, right = select_people(FaceTracks(tracks, 30, (640, 360)), [voice("left"), voice("right")], Fraction(25))
+    assert left.plan.anchors[[5, 20], 0, 0].tolist() == pytest.approx([115, 465])
+    assert right.plan.anchors[[5, 20], 0, 0].tolist() == pytest.approx([415, 65])
 
 
 @pytest.mark.parametrize(("faces", "words"), [(("left", "0"), "same person"), (("left", "7"), "'7' matches none")])
