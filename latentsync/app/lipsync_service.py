@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from latentsync.app.adapt_service import AdaptedPipelines, AdaptOutcome, AdaptRequest, AdaptService
@@ -34,6 +35,7 @@ from latentsync.pipelines.people import Person as DubbedPerson
 from latentsync.pipelines.person_stages import person_intervals
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.report import LipsyncReport
+from latentsync.pipelines.speaker_pass import load_speaker_network
 from latentsync.pipelines.voices import EVERYONE, Voices
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
 
@@ -186,7 +188,10 @@ class LipsyncService:
 
         def work(job: Job) -> list[tuple[Person, Path]]:
             detector = self.pipeline.detector
-            return find_people(video, detector, job.folder, max_frames, lambda done, n: job.report("people", done, n))
+            network = self.pipeline.speaker_network or partial(load_speaker_network, self.pipeline.device)
+            return find_people(
+                *(video, detector, job.folder, max_frames), lambda done, n: job.report("people", done, n), network
+            )
 
         return work
 

@@ -12,9 +12,11 @@ from latentsync.errors import InputError
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.tracker import Track, select_track
+from latentsync.judges.active_speaker import StreamingSyncNet
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.face_pass import find_tracks
+from latentsync.pipelines.speaker_pass import Turn, follow_speakers
 
 FRAMES_PER_SECOND = 25
 IMAGE_SIZE = 192
@@ -30,7 +32,7 @@ class Person:
 
     Attributes:
         selector: value for `LipsyncOptions.face`.
-        caption: caption of the image: number, scene and time.
+        caption: caption of the image: number, scene, time, and the share of it in which the person speaks.
         frame: index of the frame for the image, at 25 frames per second.
         box: (4,) face box in that frame.
         voice: selector for `latentsync.pipelines.voices.Voice`, at the first image of each person; None at the
@@ -45,7 +47,12 @@ class Person:
 
 
 def find_people(
-    video: Path, detector: FaceDetector, folder: Path, max_frames: int, progress: Callable[[int, int], None]
+    video: Path,
+    detector: FaceDetector,
+    folder: Path,
+    max_frames: int,
+    progress: Callable[[int, int], None],
+    speaker_network: Callable[[], StreamingSyncNet] | None = None,
 ) -> list[tuple[Person, Path]]:
     """Return the people of a video, scene by scene from left to right, and write an image of each.
 
@@ -55,13 +62,17 @@ def find_people(
         folder: folder for the PNG files.
         max_frames: frames to search, from the start of the video.
         progress: called with (frames done, total frames).
+        speaker_network: loads the SyncNet that finds who speaks; None: this is not found.
 
     Raises:
         InputError: no face is found, or the video cannot be decoded.
     """
     rate = Fraction(FRAMES_PER_SECOND)
     found = find_tracks(probe_video(video), rate, detector, max_frames=max_frames, progress=progress)
-    people = list_people(found)[:_MAX_PEOPLE]
+    turns: Sequence[Turn] = ()
+    if speaker_network is not None and len(found.people()) > 1:
+        turns = follow_speakers(probe_video(video), rate, found, speaker_network, folder, progress).turns
+    people = list_people(found, turns)[:_MAX_PEOPLE]
     frame_indices = {person.frame for person in people}
     paths = [folder / f"person_{number}.png" for number in range(len(people))]
     with VideoReader(video, rate, max_frames=max(frame_indices) + 1) as frames:
@@ -72,8 +83,8 @@ def find_people(
     return list(zip(people, paths, strict=True))
 
 
-def list_people(found: FaceTracks) -> list[Person]:
-    """Return the people of every scene.
+def list_people(found: FaceTracks, turns: Sequence[Turn] = ()) -> list[Person]:
+    """Return the people of every scene; `turns` is who speaks when, empty if unknown.
 
     In a video of one scene the selector is a point of the face. With several scenes a point is ambiguous, so the
     selector is the index from the left, which the pipeline counts in every scene. A voice follows its person across
@@ -91,7 +102,7 @@ def list_people(found: FaceTracks) -> list[Person]:
             numbers.add(track.person)
             place = f"person {index + 1}" + (f", scene {number + 1}" if len(scenes) > 1 else "")
             frame = len(track) // 2
-            caption = f"{place} ({_seconds(track)})"
+            caption = f"{place} ({_seconds(track)})" + (f", speaks {_share(track, turns):.0%}" if turns else "")
             people.append(Person(selector, caption, int(track.frames[frame]), track.boxes[frame], voice))
             index += 1
     return people
@@ -105,6 +116,14 @@ def face_image(frame: np.ndarray, box: np.ndarray) -> Image.Image:
     right, bottom = np.minimum(np.ceil(centre + half), (width, height)).astype(int)
     cut = Image.fromarray(np.ascontiguousarray(frame[top : max(bottom, top + 1), left : max(right, left + 1)]))
     return ImageOps.pad(cut, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
+
+
+def _share(track: Track, turns: Sequence[Turn]) -> float:
+    """Return the share of a track's time in which its person speaks."""
+    start, stop = int(track.frames[0]), track.last_frame + 1
+    own = (turn for turn in turns if turn.person == track.person)
+    spoken = sum(max(min(turn.stop, stop) - max(turn.start, start), 0) for turn in own)
+    return spoken / (stop - start)
 
 
 def _voice(found: FaceTracks, track: Track, selectors: Sequence[str | None]) -> str | None:

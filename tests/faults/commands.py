@@ -23,6 +23,7 @@ from latentsync.app.job_folders import JobFolders
 from latentsync.app.job_queue import JobQueue
 from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService, Sessions
+from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.cli import run_command
 from latentsync.config import load_config
 from latentsync.errors import LatentSyncError
@@ -60,7 +61,7 @@ def run_app_job(arguments: Sequence[str]) -> int:
         service = LipsyncService(tiny_pipeline(), None, options, "tiny", Limits())
         with JobFolders(work_dir) as folders, JobQueue(folders) as queue:
             video, speech = (_uploaded(path, folders.uploads) for path in files)
-            job = Sessions(service, queue, folders).start_lipsync(video, speech, options)
+            job = Sessions(service, queue, folders).start_lipsync(video, SpeechUploads(speech), options)
             while not (view := queue.view(job)).state.is_over:
                 time.sleep(0.01)
         if view.state is not JobState.DONE:

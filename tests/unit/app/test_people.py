@@ -10,6 +10,7 @@ from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.identity import identified
 from latentsync.face.tracker import FaceTracker, select_track
 from latentsync.media.writer import VideoWriter
+from latentsync.pipelines.speaker_pass import Turn
 
 SIZE = (320, 240)
 LEFT, RIGHT, MIDDLE = (20, 60, 80, 130), (220, 70, 290, 150), (120, 60, 190, 140)
@@ -38,6 +39,13 @@ def test_in_one_scene_a_person_is_a_point_of_the_face():
     chosen = [select_track(found.tracks, person.selector, SIZE) for person in people]
     assert [tuple(track.last_box) for track in chosen if track is not None] == [LEFT, RIGHT]
     assert all("," in person.selector for person in people)
+
+
+def test_captions_tell_how_long_each_person_speaks():
+    found = tracks([{RIGHT: RED, LEFT: GREEN}, {LEFT: RED}])
+    left = next(track.person for track in found.tracks if tuple(track.last_box) == LEFT)
+    people = list_people(found, [Turn(left, 0, 4), Turn(1 - left, 4, 15)])
+    assert [person.caption.partition("), ")[2] for person in people] == ["speaks 40%", "speaks 60%", "speaks 50%"]
 
 
 def test_in_several_scenes_people_are_counted_from_the_left():
