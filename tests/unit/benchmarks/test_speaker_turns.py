@@ -1,7 +1,7 @@
 import numpy as np
 
 from benchmarks.speaker_turns import SceneResult, followed_turns, is_mixed, nearest_person, table
-from latentsync.face.identity import Person
+from latentsync.face.identity import TrackedPerson
 from latentsync.face.tracker import FaceTracker
 from tests.unit.face.faces import detection
 
@@ -35,7 +35,7 @@ def test_the_nearest_person_is_found_and_a_mixture_reported():
     still = np.stack([np.full((60, 3, 2), 100.0), np.full((60, 3, 2), 400.0)])
     moved = still.copy()
     moved[0, 40:], moved[1, 40:] = 400.0, 130.0
-    assert [is_mixed(Person(0, (track,)), truth) for truth in (still, moved)] == [False, True]
+    assert [is_mixed(TrackedPerson(0, (track,)), truth) for truth in (still, moved)] == [False, True]
 
 
 def test_the_table_has_a_row_for_each_kind_and_all():
