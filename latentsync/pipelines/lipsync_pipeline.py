@@ -16,7 +16,6 @@ the length of the video. With `LipsyncOptions.concurrent_stages` encoding, denoi
 and on a CUDA card a stream each.
 """
 
-import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -59,8 +58,6 @@ from latentsync.pipelines.voice_features import speech_edges
 from latentsync.pipelines.voices import MANY_TRACKS, SPEAKER, Voices
 from latentsync.pipelines.window_stages import JobFrame
 from latentsync.prefetch import prefetch
-
-logger = logging.getLogger(__name__)
 
 NO_EXACT_DETECTOR = (
     "exact uses the published anchors from face-alignment's landmarks, whose weights are missing: "

@@ -48,7 +48,7 @@ def voice_features(
     Raises:
         InputError: the audio is shorter than 20 ms.
     """
-    heard = samples if speech is None else SpeechOnly(samples, speech)
-    rows = WhisperFeatures(encoder, PaddedSamples(heard, num_samples), options.exact)
+    driving = samples if speech is None else SpeechOnly(samples, speech)
+    rows = WhisperFeatures(encoder, PaddedSamples(driving, num_samples), options.exact)
     edges = closed_mouth_edges(samples, speech, options, num_samples)
     return rows if edges is None else ClosedMouthRows(rows, silence_row(encoder), edges)
