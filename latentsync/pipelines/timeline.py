@@ -56,7 +56,8 @@ def write_timeline(people: Sequence[PersonReport], num_frames: int, fps: float, 
     for seconds in _ticks(num_frames / fps):
         x = LABEL_WIDTH + seconds * fps * scale
         draw.line((x, MARGIN, x, bottom), fill=_AXIS)
-        draw.text((x + 2, bottom), f"{seconds:g} s", fill=_TEXT, font=font)
+        if x + 2 + font.getlength(f"{seconds:g} s") <= WIDTH:
+            draw.text((x + 2, bottom), f"{seconds:g} s", fill=_TEXT, font=font)
     x = LABEL_WIDTH
     for name, colour in {"generated": _SYNCED, "unchanged": _ABSENT, **colours}.items():
         draw.rectangle((x, bottom + ROW_HEIGHT, x + 12, bottom + ROW_HEIGHT + 12), fill=colour)
