@@ -15,7 +15,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,7 @@ def footage_video(index: int, folder: Path) -> Path:
 
 
 def person_truth(index: int, folder: Path, resolution: int) -> Truth:
-    """Return what a person's result is compared with, aligned as in `adapt.sh`; rendered mouths are stored."""
+    """Return what a person's result is compared with, aligned as in `adapt.sh`; crops and mouths are stored."""
     own, other = talking(index), talking(index + 1)
     foreign = talking(index, other.samples)
     first = FOOTAGE_S * FPS
@@ -118,12 +118,21 @@ def person_truth(index: int, folder: Path, resolution: int) -> Truth:
 
     for clip in (own, foreign):
         clip.states = clip.states[first:]
-    frames = list(own.frames())
-    matrices = alignment_matrices(plan_face(frames, build_detector("mtcnn")).anchors, resolution)
-    both = (crop_faces(video, matrices, resolution) for video in (frames, list(foreign.frames())))
-    footage, rendered = (to_crops(crops) for crops in both)
+    stored = ArrayCache(folder)
+
+    @cache
+    def aligned() -> tuple[list[np.ndarray], np.ndarray]:
+        frames = list(own.frames())
+        return frames, alignment_matrices(plan_face(frames, build_detector("mtcnn")).anchors, resolution)
+
+    def crops() -> np.ndarray:
+        frames, matrices = aligned()
+        both = (crop_faces(video, matrices, resolution) for video in (frames, list(foreign.frames())))
+        return np.stack([to_crops(crops) for crops in both])
+
+    footage, rendered = stored.get(cache_key("adaptation truth", 2, index, resolution), crops)
     key = cache_key("mouths of the adaptation truth", 1, index, resolution)
-    mouths = ArrayCache(folder).get(key, lambda: render_mouths(foreign, matrices, resolution))
+    mouths = stored.get(key, lambda: render_mouths(foreign, aligned()[1], resolution))
     return Truth(footage, rendered, mouths, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], speech_opening, footage_opening)
 
 

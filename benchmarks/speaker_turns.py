@@ -4,8 +4,8 @@
     python -m benchmarks.speaker_turns runs/people
 
 A turn of 1.5 s and more is right if the right person is followed in most of its frames in which nobody else has the
-word and the face is visible; "frames" is the share of all such frames. An identity switch is a tracked person of whom
-more than a tenth of the detections are of another one.
+word and the face is visible; "frames" is the share of all such frames. An identity switch is a tracked person with
+more than a tenth of its detections on somebody else.
 """
 
 import argparse

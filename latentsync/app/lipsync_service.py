@@ -36,7 +36,7 @@ from latentsync.pipelines.person_stages import person_intervals
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.speaker_pass import load_speaker_network
-from latentsync.pipelines.voices import EVERYONE, Voices
+from latentsync.pipelines.voices import Voices
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
 
 SERVER_WEIGHTS = "server"
@@ -131,8 +131,8 @@ class LipsyncService:
             )
         if options.exact and self.vae != "full":
             raise InputError(f"this server has loaded the {self.vae} VAE, which contradicts exact")
-        if options.exact and any(voice.face == EVERYONE for voice in voices.voices):
-            raise InputError(f"a face is {EVERYONE}, which contradicts exact: choose one face, or omit exact")
+        if options.exact:
+            voices.check_exact()
         self.pipeline.check_options(options)
         info = self.limits.check_video(video)
         seconds = {path: self.limits.check_speech(path) for path in voices.files()}

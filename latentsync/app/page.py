@@ -310,7 +310,7 @@ class _Page:
         yield [images, [person.selector for person, _ in job.result], status_html(job.view()), job.id]
 
     def show_voices(self, job_id: str) -> list[Update]:
-        """Show a row for each person whom a job found."""
+        """Show a row for each person that a job found."""
         job = self.sessions.queue.find(job_id or "")
         return self.voices.shown(job.result if job is not None and isinstance(job.result, list) else [])
 

@@ -8,7 +8,7 @@ from latentsync.errors import InputError
 from latentsync.pipelines.voices import Voice, Voices
 
 MAX_VOICES = 4
-"""People whom a visitor can give an own speech."""
+"""Number of people who can have a speech of their own."""
 
 
 @dataclass(frozen=True)

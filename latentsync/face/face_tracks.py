@@ -13,10 +13,9 @@ from latentsync.errors import InputError
 from latentsync.face.appearance import AppearanceDescriber, ColourHistograms
 from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import Detection, FaceDetector
-from latentsync.face.identity import TrackedPerson, identified, others_of
-from latentsync.face.identity import people_of as identified_people
+from latentsync.face.identity import TrackedPerson, identified, others_of, people_of
 from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
-from latentsync.face.tracker import FaceTracker, Track, continuations, people_of, select_track
+from latentsync.face.tracker import FaceTracker, Track, continuations, select_track, without_bystanders
 from latentsync.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
@@ -98,14 +97,14 @@ class FaceTracks:
 
     def people(self) -> list[TrackedPerson]:
         """Return the people of all scenes, from left to right in the order of their first scenes."""
-        return identified_people(self.tracks)
+        return people_of(self.tracks)
 
     def everyone(self) -> list[list[Track]]:
         """Return the tracks of all people but bystanders, in as few lists as possible without overlaps in time."""
         lists: list[list[Track]] = []
         for candidates in self.scenes():
-            for person in people_of(candidates):
-                parts = continuations(person, candidates)
+            for person in people_of(without_bystanders(candidates)):
+                parts = list(person.tracks)
                 free = (chosen for chosen in lists if chosen[-1].last_frame < parts[0].frames[0])
                 if (chosen := next(free, None)) is None:
                     lists.append(parts)

@@ -184,8 +184,13 @@ def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, 
 
 def people_of(tracks: Sequence[Track]) -> list[Track]:
     """Return the people of a scene but bystanders, from left to right: the longest track of each."""
+    return _people_from_left(without_bystanders(tracks))
+
+
+def without_bystanders(tracks: Sequence[Track]) -> list[Track]:
+    """Return the tracks of a scene whose faces are not small beside that of the largest one."""
     smallest = _BYSTANDER_AREA * max(tracks, key=lambda track: track.area * len(track)).area
-    return _people_from_left([track for track in tracks if track.area >= smallest])
+    return [track for track in tracks if track.area >= smallest]
 
 
 def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:

@@ -36,11 +36,9 @@ class HeldReference:
             crops: (n, 3, R, R) that follow those of the previous call.
         """
         references = [self._reference(start + i, crop) for i, crop in enumerate(crops)]
-        return (
-            None
-            if all(one is None for one in references)
-            else torch.stack([crop if one is None else one for one, crop in zip(references, crops, strict=True)])
-        )
+        if all(one is None for one in references):
+            return None
+        return torch.stack([crop if one is None else one for one, crop in zip(references, crops, strict=True)])
 
     def _reference(self, frame: int, crop: Tensor) -> Tensor | None:
         if not self._is_silent(frame):

@@ -171,6 +171,7 @@ class LipsyncJob:
         masks: masks of things before the faces, or None.
         xseg: finds things before the faces, or None.
         cancelled: set when the consumer of the frames has stopped; the denoising loop polls it.
+        has_silent_end: silence follows the sound up to `duration_s`.
     """
 
     video: VideoInfo
@@ -191,7 +192,6 @@ class LipsyncJob:
     xseg: "XSegOccluder | None" = None
     cancelled: Event = field(default_factory=Event)
     has_silent_end: bool = False
-    """Silence follows the sound up to `duration_s`."""
 
     def fit(self, num_source_frames: int) -> "LipsyncJob":
         """Return the job with the length that its `sync_mode` gives the result.

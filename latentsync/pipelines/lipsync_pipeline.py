@@ -27,7 +27,7 @@ import torch
 
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
-from latentsync.errors import CheckpointError, ConfigError, InputError
+from latentsync.errors import CheckpointError, InputError
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.head_pose import NOSE_DEPTH_68_POINTS, NOSE_DEPTH_FIVE_POINTS
@@ -200,7 +200,10 @@ class LipsyncPipeline:
         options = options or LipsyncOptions()
         self.check_options(options)
         voices = Voices.of(audio_path, options.face)
-        self._check_speaker(voices, options)
+        if options.exact:
+            voices.check_exact()
+        if self.speaker_network is None and SPEAKER in [voice.face for voice in voices.voices]:
+            check_speaker_network()
         files = Path(video_path), voices, Path(video_out_path)
         temp_dir = None if temp_dir is None else Path(temp_dir)
         return open_job(*files, options, self.model_fps, temp_dir, progress, frame_callback)
@@ -213,14 +216,6 @@ class LipsyncPipeline:
         """
         if options.exact and self.exact_detector is None:
             raise CheckpointError(NO_EXACT_DETECTOR)
-
-    def _check_speaker(self, voices: Voices, options: LipsyncOptions) -> None:
-        if SPEAKER not in [voice.face for voice in voices.voices]:
-            return
-        if options.exact:
-            raise ConfigError(f"face is {SPEAKER}, which contradicts exact: choose one face, or omit exact")
-        if self.speaker_network is None:
-            check_speaker_network()
 
     def find_people(self, job: LipsyncJob) -> list[Person]:
         """Detect and track the faces (first pass); return the people to generate.

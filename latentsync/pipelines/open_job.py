@@ -58,11 +58,11 @@ def open_job(
         decoded = {
             path: stack.enter_context(AudioSamples.decode(path, folder)) for path in dict.fromkeys(voices.speeches)
         }
-        longest = max(decoded.values(), key=lambda samples: samples.num_samples)
+        speech, longest = max(decoded.items(), key=lambda pair: pair[1].num_samples)
         num_frames = round(longest.duration_s * fps)
         if options.exact:
             num_frames = published_length(longest.num_samples, model_fps)
-        check_length(voices.speeches[0], longest.duration_s, num_frames)
+        check_length(speech, longest.duration_s, num_frames)
         activity = {} if options.silence == "off" else _find_speech(decoded)
         yield LipsyncJob(
             video=checked.video,

@@ -58,9 +58,9 @@ class Person:
             covered: (n,) from `latentsync.face.covered.covered_frames`.
             fps: frames per second of the plan.
         """
-        return (
-            self._faded(faded_strength(covered, self.plan.segments(), float(fps)), COVERED) if covered.any() else self
-        )
+        if covered.any():
+            return self._faded(faded_strength(covered, self.plan.segments(), float(fps)), COVERED)
+        return self
 
     def _faded(self, strength: NDArray[np.float32], what: str) -> "Person":
         before = self.plan.strength
@@ -80,7 +80,7 @@ PeopleCallback = Callable[[LipsyncJob, Sequence[Person]], None]
 def select_people(
     found: FaceTracks, voices: Sequence[OpenVoice], fps: Fraction, *, keep_people: bool = True, exact: bool = False
 ) -> list[Person]:
-    """Return the person of each voice; with `EVERYONE` all people, of whom two that never meet count as one.
+    """Return the person of each voice; with `EVERYONE` all people, and those that never appear together as one.
 
     A mouth is faded out where a nearer person's head covers it, except with `exact`.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.face.tracker import parse_selector
 
 EVERYONE = "all"
@@ -84,6 +84,16 @@ class Voices:
             InputError: a pair is not of that form, or see above.
         """
         return cls(tuple(_parse(pair, folder) for pair in pairs), sound)
+
+    def check_exact(self) -> None:
+        """Check that the published system could follow these faces.
+
+        Raises:
+            ConfigError: one of them is that of no single track.
+        """
+        for voice in self.voices:
+            if voice.face in MANY_TRACKS:
+                raise ConfigError(f"a face is {voice.face}, which contradicts exact: choose one face, or omit exact")
 
     @property
     def speeches(self) -> list[Path]:

@@ -98,8 +98,8 @@ def test_people_who_swap_sides_at_a_cut_keep_their_voices():
     assert selected.plan.anchors[[5, 15, 25], 0, 0].tolist() == pytest.approx([115, 65, 215])
 
 
-def test_people_who_change_sides_within_a_scene_are_named_by_their_first_place():
-    parts = [(0, 100, 0, 10), (1, 400, 0, 10), (0, 450, 12, 30), (1, 50, 12, 30)]
+def tracks_of(*parts: tuple[int, float, int, int]) -> FaceTracks:
+    """Return identified tracks: person, column, first frame and the frame after the last one of each."""
     tracks = []
     for person, x, start, stop in parts:
         track = Track(0)
@@ -107,9 +107,21 @@ def test_people_who_change_sides_within_a_scene_are_named_by_their_first_place()
         for frame in range(start, stop):
             track.append(frame, face_at(x))
         tracks.append(track)
-    left, right = select_people(FaceTracks(tracks, 30, (640, 360)), [voice("left"), voice("right")], Fraction(25))
+    return FaceTracks(tracks, max(part[3] for part in parts), (640, 360))
+
+
+def test_people_who_change_sides_within_a_scene_are_named_by_their_first_place():
+    found = tracks_of((0, 100, 0, 10), (1, 400, 0, 10), (0, 450, 12, 30), (1, 50, 12, 30))
+    left, right = select_people(found, [voice("left"), voice("right")], Fraction(25))
     assert left.plan.anchors[[5, 20], 0, 0].tolist() == pytest.approx([115, 465])
     assert right.plan.anchors[[5, 20], 0, 0].tolist() == pytest.approx([415, 65])
+
+
+def test_everyone_is_generated_once_where_people_stand_close():
+    found = tracks_of((0, 100, 0, 10), (1, 130, 12, 30), (0, 100, 12, 30))
+    people = select_people(found, [voice(EVERYONE)], Fraction(25))
+    shown = sum((person.plan.segment >= 0).astype(int) for person in people)
+    assert [int(shown[frame]) for frame in (5, 20)] == [1, 2]
 
 
 @pytest.mark.parametrize(("faces", "words"), [(("left", "0"), "same person"), (("left", "7"), "'7' matches none")])
