@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from eval.face_geometry import FRAMES_PER_SECOND, FaceGeometry, find_geometry
+from eval.pairs import Pair
+from eval.source_order import repeat_of, shown_frame
 from latentsync.audio.sample_source import SAMPLE_RATE
 from latentsync.errors import InputError, NotMeasured
 from latentsync.face.align import alignment_matrices, crop_faces
@@ -25,7 +27,7 @@ from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.judges.crop_measures import to_crops
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.reader import VideoReader
-from latentsync.media.repeated_reader import source_index
+from latentsync.media.repeated_reader import Repeat
 from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
 from latentsync.storage.temporary_files import temporary_folder
 
@@ -149,32 +151,40 @@ class FaceClips:
         self._geometries.move_to_end(key)
         return self._geometries[key]
 
-    def crops(self, video: Path, like: Path | None = None) -> FaceClip:
+    def crops(self, video: Path, like: Path | None = None, repeat: Repeat | None = None) -> FaceClip:
         """Return the aligned crops of a video at 25 frames per second.
 
         Args:
             video: the file.
-            like: the video whose face positions are used (the pair's source); by default the video itself. If it is
-                shorter, it is played backwards and forwards, as in the pipeline.
+            like: the video whose face positions are used (the pair's source); by default the video itself.
+            repeat: how `like` is repeated if it is shorter; None if that is unknown.
 
         Raises:
             InputError: a video cannot be read.
-            NotMeasured: no frame contains the face.
+            NotMeasured: no frame contains the face, or `like` is shorter and `repeat` unknown.
         """
         like = video if like is None else like
-        key = cache_key(self.content_key(video), self.content_key(like))
+        key = cache_key(self.content_key(video), self.content_key(like), str(repeat))
         if key not in self._clips:
             geometry = self.geometry(like)
             if not geometry.valid.any():
                 raise NotMeasured(f"no face was found in {like.name}")
             path = self._scratch / key
-            self._clips[key] = (path, self._crop(video, geometry, path))
+            self._clips[key] = (path, self._crop(video, geometry, repeat, path))
             while len(self._clips) > self._max_clips:
                 self._clips.popitem(last=False)[1][0].unlink()
         self._clips.move_to_end(key)
         return self._clips[key][1]
 
-    def _crop(self, video: Path, geometry: FaceGeometry, path: Path) -> FaceClip:
+    def of_result(self, pair: Pair) -> FaceClip:
+        """Return the crops of a pair's result, see `crops`."""
+        return self.crops(pair.result, pair.source, repeat_of(pair))
+
+    def of_reference(self, pair: Pair) -> FaceClip:
+        """Return the crops of what the result is compared with frame by frame: the reference, else the source."""
+        return self.crops(pair.reference_or_source, pair.source, repeat_of(pair))
+
+    def _crop(self, video: Path, geometry: FaceGeometry, repeat: Repeat | None, path: Path) -> FaceClip:
         """Write raw crops batch by batch, then map the file into memory."""
         matrices = alignment_matrices(geometry.anchors, self.resolution)
         shape = (self.resolution, self.resolution, 3)
@@ -183,7 +193,7 @@ class FaceClips:
             iterator = iter(frames)
             while batch := list(islice(iterator, _CROP_BATCH)):
                 first = len(used)
-                used += [source_index(first + i, len(matrices)) for i in range(len(batch))]
+                used += [shown_frame(first + i, len(matrices), repeat) for i in range(len(batch))]
                 chosen = matrices[used[first:]]
                 crops = np.full((len(batch), *shape), _GREY, dtype=np.uint8)
                 valid = np.flatnonzero(~np.isnan(chosen).any(axis=(1, 2)))

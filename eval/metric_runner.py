@@ -14,6 +14,7 @@ from eval.frechet import FeatureStatistics
 from eval.metrics.metric import AnyMetric, LoadedMetric, LoadedSetMetric, Metric, SetMetric, missing_weights
 from eval.pairs import Pair
 from eval.results import MetricRecord, SetRecord
+from eval.source_order import repeat_of
 from eval.stored_results import ResultStore, Values
 from latentsync.errors import CheckpointError, LatentSyncError, NotMeasured
 from latentsync.storage.content_cache import ArrayCache, cache_key
@@ -103,7 +104,7 @@ class MetricRunner:
         files = [pair.result, pair.source, pair.audio, pair.reference]
         files.append(pair.report if "report" in self._needs else None)
         keys = [self._clips.content_key(path) if path is not None and path.is_file() else "-" for path in files]
-        return cache_key(self._metric_key, *keys)
+        return cache_key(self._metric_key, *keys, _repeat_key(pair))
 
     def stored(self, key: str) -> tuple[Values, str | None] | None:
         """Return the stored values and reason, or None."""
@@ -217,6 +218,14 @@ def _load(metric, device: torch.device):
 
 def _array_keys(key: str) -> tuple[str, str]:
     return cache_key(key, "generated"), cache_key(key, "real")
+
+
+def _repeat_key(pair: Pair) -> str:
+    """Return the part of a key that tells how the source was repeated."""
+    try:
+        return str(repeat_of(pair))
+    except NotMeasured as error:
+        return str(error)
 
 
 def _shown(path: Path) -> str:

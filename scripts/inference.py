@@ -132,10 +132,7 @@ def run_one(arguments: argparse.Namespace) -> int:
     probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
     outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline)
-    options = chosen.options
-    job = check_job(
-        *(video, voices, outputs, options.video_fps, arguments.temp_dir, chosen.files()), occluder=options.occluder
-    )
+    job = check_job(video, voices, outputs, chosen.options, arguments.temp_dir, chosen.files())
     pipeline = load(chosen)
     if arguments.dry_run:
         print(description(job))
@@ -164,10 +161,8 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     def check(job: VideoJob) -> CheckedJob:
         outputs, choice = job_outputs(job, chosen.options), choice_of(job)
-        voices, fps = Voices.of(job.audio, chosen.options.face), chosen.options.video_fps
-        return check_job(
-            *(job.video, voices, outputs, fps, arguments.temp_dir, choice.files()), occluder=choice.options.occluder
-        )
+        voices = Voices.of(job.audio, chosen.options.face)
+        return check_job(job.video, voices, outputs, choice.options, arguments.temp_dir, choice.files())
 
     networks = LoadedNetworks()
     if arguments.dry_run:

@@ -51,7 +51,7 @@ def _build(files: tuple[Path, ...], device: torch.device) -> LoadedMetric:
 
     @torch.inference_mode()
     def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
-        result, source = clips.crops(pair.result, pair.source), clips.crops(pair.source)
+        result, source = clips.of_result(pair), clips.crops(pair.source)
         similarities = []
         for crops in paired_batches(result, source, _BATCH, STRIDE_FRAMES):
             ours, theirs = (network(_network_input(part, device)) for part in crops)

@@ -41,8 +41,8 @@ def flicker(clip: FaceClip) -> float:
 
 
 def _measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
-    ours = flicker(clips.crops(pair.result, pair.source))
-    theirs = flicker(clips.crops(pair.reference_or_source, pair.source))
+    ours = flicker(clips.of_result(pair))
+    theirs = flicker(clips.of_reference(pair))
     ratio = {"flicker_ratio": ours / theirs} if theirs > 0 else {}
     return {"flicker": ours} | ratio
 

@@ -18,7 +18,7 @@ def _build(files: tuple[Path, ...], device: torch.device) -> LoadedMetric:
     scorer = QualityScorer(load_hyperiqa(files[0], device))
 
     def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
-        clip = clips.crops(pair.result, pair.source)
+        clip = clips.of_result(pair)
         valid = np.flatnonzero(clip.valid)
         return {"hyperiqa": scorer.score(clip.crops[valid[list(scored_frames(len(valid)))]])}
 

@@ -12,6 +12,7 @@ from eval.face_geometry import FaceGeometry
 from eval.metrics.command import run_command
 from eval.metrics.metric import LoadedMetric, Metric, Quantity
 from eval.pairs import Pair
+from eval.source_order import repeat_of, shown_frame
 from latentsync.errors import NotMeasured
 from latentsync.face.landmarks68 import (
     LandmarkNetworks,
@@ -20,7 +21,6 @@ from latentsync.face.landmarks68 import (
     load_landmark_networks,
     missing_weights,
 )
-from latentsync.media.repeated_reader import source_index
 from latentsync.weights import CHECKPOINTS
 
 STRIDE_FRAMES = 5
@@ -93,10 +93,10 @@ def lmd_with(networks: LandmarkNetworks) -> LoadedMetric:
     def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
         reference = pair.required_reference()
         boxes = tracked_boxes(clips.geometry(pair.source))
-        distances = []
+        repeat, distances = repeat_of(pair), []
         with clips.frames(pair.result) as ours, clips.frames(reference) as theirs:
             for number, (first, second) in enumerate(zip(ours, theirs, strict=False)):
-                box = boxes[source_index(number, len(boxes))]
+                box = boxes[shown_frame(number, len(boxes), repeat)]
                 if number % STRIDE_FRAMES == 0 and np.isfinite(box).all():
                     points = [networks.landmarks(frame, box[None])[0] for frame in (first, second)]
                     distances.append(mouth_distance(*points))

@@ -222,8 +222,8 @@ class FrechetDistance:
 
     def features(self, pair: Pair, clips: FaceClips) -> tuple[np.ndarray, np.ndarray]:
         """See `LoadedSetMetric`."""
-        generated = self.features_of(clips.crops(pair.result, pair.source))
-        return generated, self.features_of(clips.crops(pair.reference_or_source, pair.source))
+        generated = self.features_of(clips.of_result(pair))
+        return generated, self.features_of(clips.of_reference(pair))
 
     def values(self, generated: FeatureStatistics, real: FeatureStatistics) -> SetValues:
         """See `LoadedSetMetric`."""
@@ -233,8 +233,8 @@ class FrechetDistance:
 
 def crops_with_reference(pair: Pair, clips: FaceClips) -> tuple[FaceClip, FaceClip]:
     """Return the face crops of a pair's result and of its reference; raise NotMeasured without a reference."""
-    result = clips.crops(pair.result, pair.source)
-    return result, clips.crops(pair.required_reference(), pair.source)
+    pair.required_reference()
+    return clips.of_result(pair), clips.of_reference(pair)
 
 
 def missing_weights(metric: AnyMetric) -> list[Path]:

@@ -12,9 +12,10 @@ from eval.face_geometry import FRAMES_PER_SECOND
 from eval.metrics.command import run_command
 from eval.metrics.metric import FunctionMetric, Quantity
 from eval.pairs import Pair
+from eval.source_order import repeat_of
 from latentsync.errors import NotMeasured
 from latentsync.face.mask import keep_mask
-from latentsync.media.repeated_reader import RepeatedReader
+from latentsync.media.repeated_reader import Repeat, RepeatedReader
 
 _MARGIN_SHARE = 0.04
 """Margin around the generated region, as a share of the crop: codecs smear, and detectors are off by 1 or 2 pixels."""
@@ -41,12 +42,12 @@ def outside_changes(pair: Pair, clips: FaceClips) -> Iterator[float]:
     Raises:
         NotMeasured: result and source differ in size.
     """
-    clip = clips.crops(pair.result, pair.source)
+    clip = clips.of_result(pair)
     num_source = len(clips.geometry(pair.source))
-    rate = Fraction(FRAMES_PER_SECOND)
+    rate, repeat = Fraction(FRAMES_PER_SECOND), repeat_of(pair) or Repeat.FREEZE
     with (
         clips.frames(pair.result) as results,
-        RepeatedReader(pair.source, rate, num_source, len(clip)) as sources,
+        RepeatedReader(pair.source, rate, num_source, len(clip), repeat=repeat) as sources,
     ):
         for matrix, valid, result, (_, source) in zip(clip.matrices, clip.valid, results, sources, strict=False):
             if result.shape != source.shape:

@@ -40,7 +40,7 @@ def settled_silence(silent: np.ndarray) -> np.ndarray:
 
 
 def _measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
-    clip = clips.crops(pair.result, pair.source)
+    clip = clips.of_result(pair)
     motion = mouth_motion(clip, order=1)
     silent = silent_frames(clips.samples(pair.audio, len(clip)), len(clip))
     measured = np.isfinite(motion)

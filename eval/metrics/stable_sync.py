@@ -47,7 +47,7 @@ class StableSyncMetric(Metric):
         scorer = load_stable_sync_scorer(self.config, self.checkpoint, device)
 
         def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
-            clip = clips.crops(pair.result, pair.source)
+            clip = clips.of_result(pair)
             span = max(clip.valid_spans(), key=lambda one: one.stop - one.start)
             samples = clips.samples(pair.audio, len(clip))
             spoken = samples[span.start * SAMPLES_PER_FRAME : span.stop * SAMPLES_PER_FRAME]

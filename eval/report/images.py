@@ -87,7 +87,7 @@ def draw_sheet(pair: Pair, clips: FaceClips, path: Path) -> bool:
         False if there is no face to show.
     """
     try:
-        rows = [clips.crops(video, pair.source).crops for video in (pair.reference_or_source, pair.result)]
+        rows = [clip.crops for clip in (clips.of_reference(pair), clips.of_result(pair))]
     except LatentSyncError as error:
         logger.warning("no contact sheet of %s: %s", pair.name, error)
         return False

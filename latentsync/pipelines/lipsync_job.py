@@ -231,10 +231,9 @@ def check_job(
     video: Path,
     voices: Voices,
     outputs: LipsyncOutputs,
-    video_fps: str = "25",
+    options: LipsyncOptions,
     temp_dir: Path | None = None,
     also_read: Iterable[Path] = (),
-    occluder: str | None = None,
 ) -> CheckedJob:
     """Check the files of a job without writing anything; a dry run does the same checks as a real one.
 
@@ -242,22 +241,24 @@ def check_job(
         video: source video.
         voices: speech and sound.
         outputs: files that the job writes.
-        video_fps: frame rate of the result, ``25`` or ``source``.
+        options: of the job.
         temp_dir: parent folder for temporary files; None for the system default.
         also_read: other files that must not be overwritten, such as the weights.
-        occluder: masks of things before the faces, see `LipsyncOptions`.
 
     Raises:
+        ConfigError: voices and options contradict each other.
         InputError: an input or an output cannot be used.
     """
+    if options.exact:
+        voices.check_exact()
     video_info, speeches = probe_video(video), tuple(probe_audio(path) for path in voices.speeches)
-    fps = video_info.fps if video_fps == "source" else Fraction(video_fps)
+    fps = video_info.fps if options.video_fps == "source" else Fraction(options.video_fps)
     longest = max(speeches, key=lambda speech: speech.duration_s)
     if all(speech.duration_s > 0 for speech in speeches):
         check_length(longest.path, longest.duration_s, round(longest.duration_s * fps))
     for audio in (*speeches, *([] if voices.sound is None else [probe_audio(voices.sound)])):
         check_finite_samples(audio)
-    masks = check_occluder(occluder, video_info, fps)
+    masks = check_occluder(options.occluder, video_info, fps)
     outputs.check((video, *voices.files(), *([] if masks is None else masks.files), *also_read))
     _check_temp_dir(temp_dir)
     return CheckedJob(video_info, speeches, outputs, masks)

@@ -49,7 +49,15 @@ from latentsync.pipelines.open_job import open_job
 from latentsync.pipelines.options import LipsyncOptions, memory_remedy
 from latentsync.pipelines.people import PeopleCallback, Person, select_people
 from latentsync.pipelines.person_stages import DECODED_AHEAD, PersonStages, person_intervals
-from latentsync.pipelines.report import LipsyncReport, PersonReport, peak_device_memory_mb, peak_memory_mb, spans_of
+from latentsync.pipelines.report import (
+    MIN_SILENCE_S,
+    NO_SPEECH,
+    LipsyncReport,
+    PersonReport,
+    peak_device_memory_mb,
+    peak_memory_mb,
+    spans_of,
+)
 from latentsync.pipelines.speaker_pass import check_speaker_network, follow_speakers, load_speaker_network
 from latentsync.pipelines.sync_mode import max_source_frames, repeat_of
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
@@ -200,8 +208,6 @@ class LipsyncPipeline:
         options = options or LipsyncOptions()
         self.check_options(options)
         voices = Voices.of(audio_path, options.face)
-        if options.exact:
-            voices.check_exact()
         if self.speaker_network is None and SPEAKER in [voice.face for voice in voices.voices]:
             check_speaker_network()
         files = Path(video_path), voices, Path(video_out_path)
@@ -268,8 +274,9 @@ class LipsyncPipeline:
         order = [source_index(i, len(person.plan), repeat) for i in range(job.num_frames)]
         notes = {what: flags[order] for what, flags in person.notes.items()}
         if (edges := speech_edges(voice.samples, voice.activity, job.options, job.num_samples)) is not None:
-            notes["no speech"] = ~edges.is_speech(np.arange(job.num_frames) / float(job.fps))
-        spans = {what: spans_of(flags.tolist()) for what, flags in notes.items()}
+            notes[NO_SPEECH] = ~edges.is_speech(np.arange(job.num_frames) / float(job.fps))
+        shortest = {NO_SPEECH: MIN_SILENCE_S * float(job.fps)}
+        spans = {what: spans_of(flags.tolist(), shortest.get(what, 1)) for what, flags in notes.items()}
         return PersonReport(person.name, person.voice.speech, person_intervals(job, person), spans)
 
     def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:

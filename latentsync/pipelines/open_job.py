@@ -47,7 +47,7 @@ def open_job(
     `LipsyncPipeline.__call__`; `model_fps` is the frame rate of the result unless it is that of the source.
     """
     outputs = LipsyncOutputs.of(video_out_path, options.compare, timeline=options.timeline)
-    checked = check_job(video_path, voices, outputs, options.video_fps, temp_dir, (), options.occluder)
+    checked = check_job(video_path, voices, outputs, options, temp_dir)
     fps = Fraction(model_fps) if options.video_fps == "25" else checked.video.fps
     with (
         temporary_folder(temp_dir) as folder,

@@ -23,7 +23,11 @@ Span = tuple[int, int]
 TURNED_AWAY = "turned away, faded to the source"
 COVERED = "covered by another head, faded to the source"
 OCCLUDED = "something before the mouth, kept from the source"
+NO_SPEECH = "no speech"
 """Notes of a person's frames."""
+
+MIN_SILENCE_S = 0.1
+"""Shorter parts without speech are not reported: they lie between two hangovers, and the mouth barely moves."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +147,12 @@ class LipsyncReport:
         return ", ".join(f"{start / self.fps:.2f}-{stop / self.fps:.2f} s" for start, stop in spans)
 
 
-def spans_of(flags: Iterable[bool]) -> list[Span]:
-    """Return the parts (start, stop) of a sequence that are true, stop excluded."""
+def spans_of(flags: Iterable[bool], min_length: float = 1) -> list[Span]:
+    """Return the parts (start, stop) of a sequence that are true, stop excluded, and of a length of at least that."""
     spans, start = [], 0
     for flag, group in groupby(flags):
         stop = start + sum(1 for _ in group)
-        if flag:
+        if flag and stop - start >= min_length:
             spans.append((start, stop))
         start = stop
     return spans

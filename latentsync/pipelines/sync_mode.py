@@ -1,14 +1,23 @@
 """Lengths of video and speech that differ (`LipsyncOptions.sync_mode`): which frames are read, repeated and written."""
 
 from latentsync.media.repeated_reader import Repeat
-from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.options import SYNC_MODES, LipsyncOptions
+
+_REPEATS = dict.fromkeys(SYNC_MODES, Repeat.BOUNCE) | {"loop": Repeat.LOOP, "freeze": Repeat.FREEZE}
 
 
 def repeat_of(options: LipsyncOptions) -> Repeat:
     """Return what follows the last frame of a video that is shorter than the speech."""
-    if options.exact:
-        return Repeat.BOUNCE_TWICE
-    return {"loop": Repeat.LOOP, "freeze": Repeat.FREEZE}.get(options.sync_mode, Repeat.BOUNCE)
+    return repeat_by_name(options.sync_mode, options.exact)
+
+
+def repeat_by_name(sync_mode: str, exact: bool) -> Repeat:
+    """Return `repeat_of` for the values of the two options, such as those of a record.
+
+    Raises:
+        KeyError: there is no such mode.
+    """
+    return Repeat.BOUNCE_TWICE if exact else _REPEATS[sync_mode]
 
 
 def max_source_frames(options: LipsyncOptions, num_speech_frames: int) -> int | None:

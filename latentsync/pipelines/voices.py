@@ -86,11 +86,13 @@ class Voices:
         return cls(tuple(_parse(pair, folder) for pair in pairs), sound)
 
     def check_exact(self) -> None:
-        """Check that the published system could follow these faces.
+        """Check that the published system, which generates one face, could follow these faces.
 
         Raises:
-            ConfigError: one of them is that of no single track.
+            ConfigError: there are several, or one is that of no single track.
         """
+        if len(self.voices) > 1:
+            raise ConfigError(f"{len(self.voices)} voices contradict exact: give one, or omit exact")
         for voice in self.voices:
             if voice.face in MANY_TRACKS:
                 raise ConfigError(f"a face is {voice.face}, which contradicts exact: choose one face, or omit exact")

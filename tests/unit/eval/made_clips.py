@@ -1,5 +1,6 @@
 """Face clips made of arrays, and tiny lossless videos, for the metrics' tests."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,12 @@ class MadeClips:
     def crops(self, video: Path, like: Path | None = None) -> FaceClip:
         return self._crops[video.name]
 
+    def of_result(self, pair: Pair) -> FaceClip:
+        return self.crops(pair.result)
+
+    def of_reference(self, pair: Pair) -> FaceClip:
+        return self.crops(pair.reference_or_source)
+
     def geometry(self, video: Path) -> FaceGeometry:
         return self._geometry[video.name]
 
@@ -77,6 +84,13 @@ class MadeClips:
 def pair_of(reference: str | None = "reference") -> Pair:
     """A pair whose files exist by name only."""
     return Pair("one", Path("result"), Path("source"), Path("audio"), Path(reference) if reference else None)
+
+
+def record_of(folder: Path, settings: object) -> Path:
+    """Write the record of a generation."""
+    path = folder / "record.json"
+    path.write_text(json.dumps({"settings": settings}))
+    return path
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 25) -> Path:

@@ -8,6 +8,7 @@ import pytest
 from eval.face_clips import FaceClips, common_frames, paired_batches
 from latentsync.errors import InputError, NotMeasured
 from latentsync.face.align import alignment_matrices, crop_faces
+from latentsync.media.repeated_reader import Repeat
 from tests.tiny_pipeline import ANCHORS, ToldDetector
 from tests.unit.eval.made_clips import SIZE, clip_of, textured, write_video
 
@@ -52,10 +53,12 @@ def test_a_result_is_cropped_where_the_source_has_its_face(clips, videos):
     assert source.crops.shape == (20, SIZE, SIZE, 3)
     assert source.valid_spans() == [slice(0, 5), slice(9, 20)]
     assert (source.crops[5:9] == 127).all()
-    result = clips.crops(videos["result"], like=videos["source"])
+    result = clips.crops(videos["result"], videos["source"], Repeat.BOUNCE)
     assert len(result) == 30
     # beyond the source's 20 frames it is played backwards: frame 20 shows where the face is in frame 18
     np.testing.assert_array_equal(result.matrices[20:], source.matrices[18:8:-1])
+    looped = clips.crops(videos["result"], videos["source"], Repeat.LOOP)
+    np.testing.assert_array_equal(looped.matrices[20:], source.matrices[:10])
     frames = textured(30, 128, seed=3)
     matrices = alignment_matrices(np.tile(ANCHORS, (30, 1, 1)), SIZE)
     expected = ((crop_faces(list(frames), matrices, SIZE) + 1) * 127.5).permute(0, 2, 3, 1).numpy()
@@ -103,7 +106,7 @@ def test_crops_on_disk_are_bounded_and_go_at_the_end(tmp_path, videos):
         kept = clips.crops(videos["source"])
         for like in ("result", "black"):
             for name in ("source", "result"):
-                clips.crops(videos[name], like=videos[like])
+                clips.crops(videos[name], videos[like], Repeat.LOOP)
         assert len([path for path in scratch.rglob("*") if path.is_file()]) == 3
         assert kept.crops[3].any()  # still readable by who holds it
     assert not list(scratch.iterdir())

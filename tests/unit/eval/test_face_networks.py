@@ -12,7 +12,7 @@ import eval.metrics.hyperiqa as hyperiqa
 from eval.metrics.lmd import lmd_with, mouth_distance, tracked_boxes
 from eval.metrics.mouth_reader import METRIC as MOUTH_READER
 from latentsync.errors import CheckpointError, NotMeasured
-from tests.unit.eval.made_clips import BOX, MadeClips, clip_of, geometry_of, pair_of, textured
+from tests.unit.eval.made_clips import BOX, MadeClips, clip_of, geometry_of, pair_of, record_of, textured
 
 CPU = torch.device("cpu")
 
@@ -59,18 +59,21 @@ class ToldLandmarks:
         return points[None]
 
 
-def test_lmd_measures_whole_frames_where_the_source_has_the_face():
+def test_lmd_measures_whole_frames_where_the_source_has_the_face(tmp_path):
     def grey(level):
         return np.full((12, 8, 8, 3), level, np.uint8)
 
     clips = MadeClips(
-        frames={"result": grey(50), "reference": grey(20)}, geometry={"source": geometry_of(7, missing=(5,))}
+        frames={"result": grey(50), "reference": grey(20)}, geometry={"source": geometry_of(7, missing=(3, 5))}
     )
     networks = ToldLandmarks()
-    assert lmd_with(networks)(pair_of(), clips) == pytest.approx({"lmd_mouth": 6})
-    # frames 0, 5 and 10; frame 5 has no face, and frame 10 shows the source's frame 2 (7 frames, played back)
-    assert len(networks.boxes) == 4
-    nobody = MadeClips(frames={"result": grey(1), "reference": grey(1)}, geometry={"source": geometry_of(1, (0,))})
+    looped = replace(pair_of(), report=record_of(tmp_path, {"options": {"sync_mode": "loop"}}))
+    assert lmd_with(networks)(looped, clips) == pytest.approx({"lmd_mouth": 6})
+    # frames 0, 5 and 10; frame 5 has no face, and frame 10 shows the source's frame 3, neither (7 frames, looped)
+    assert len(networks.boxes) == 2
+    nobody = MadeClips(
+        frames={"result": grey(1), "reference": grey(1)}, geometry={"source": geometry_of(12, tuple(range(12)))}
+    )
     with pytest.raises(NotMeasured, match="no face"):
         lmd_with(networks)(pair_of(), nobody)
 

@@ -11,7 +11,7 @@ from latentsync.errors import NotMeasured
 from latentsync.face.align import alignment_matrices
 from latentsync.face.mask import keep_mask
 from tests.tiny_pipeline import ToldDetector
-from tests.unit.eval.made_clips import ANCHORS, SIZE, textured, write_video
+from tests.unit.eval.made_clips import ANCHORS, SIZE, record_of, textured, write_video
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,18 @@ def test_only_what_changes_outside_counts(tmp_path, matrix):
     source = textured(8, 128)
     generated_area = generated_pixels(matrix, SIZE, 128, 128)
     inside, outside = np.tile(source, (2, 1, 1, 1))[:12], source.copy()
-    inside[8:] = source[[6, 5, 4, 3]]  # longer than the source, which is then played backwards
+    inside[8:] = source[:4]  # longer than the source, which starts again
     inside[:, generated_area] ^= 255
     outside[4, ~generated_area] = outside[4, ~generated_area] // 2 + 5
     videos = {
         name: write_video(tmp_path / f"{name}.mkv", frames)
         for name, frames in {"source": source, "inside": inside, "outside": outside, "small": source[:, :64]}.items()
     }
+    record = record_of(tmp_path, {"options": {"sync_mode": "loop"}})
     measure = METRIC.load(torch.device("cpu"))
     with FaceClips(tmp_path / "c", resolution=SIZE, detector=ToldDetector(lambda _: True), detector_name="t") as clips:
         values = {
-            name: measure(Pair(name, videos[name], videos["source"], videos[name]), clips)
+            name: measure(Pair(name, videos[name], videos["source"], videos[name], report=record), clips)
             for name in ("source", "inside", "outside")
         }
         assert values["source"] == values["inside"] == {"outside_change": 0, "outside_worst": 0}

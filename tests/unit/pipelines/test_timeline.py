@@ -1,5 +1,6 @@
 """The timeline picture and the spans of the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,15 @@ from PIL import Image
 
 from latentsync.pipelines.lipsync_job import LipsyncOutputs
 from latentsync.pipelines.report import LipsyncReport, PersonReport, spans_of
-from latentsync.pipelines.timeline import LABEL_WIDTH, MARGIN, ROW_HEIGHT, WIDTH, write_timeline
+from latentsync.pipelines.timeline import (
+    BAR_HEIGHT,
+    LABEL_WIDTH,
+    LANE_HEIGHT,
+    MARGIN,
+    WIDTH,
+    row_tops,
+    write_timeline,
+)
 from latentsync.pipelines.windows import FaceInterval
 
 LEFT = PersonReport(
@@ -21,6 +30,7 @@ RIGHT = PersonReport("right", Path("b.wav"), [FaceInterval(0, 100, True)], {"sil
 
 def test_spans_are_the_true_parts():
     assert spans_of([True, True, False, True]) == [(0, 2), (3, 4)]
+    assert spans_of([True, True, False, True], 1.5) == [(0, 2)]
     assert spans_of([]) == spans_of([False]) == []
 
 
@@ -31,13 +41,29 @@ def test_every_person_has_a_row_with_gaps_and_spans(tmp_path: Path):
     assert picture.shape[1] == WIDTH
     scale = (WIDTH - LABEL_WIDTH - MARGIN) / 100
 
-    def colour(row: int, frame: float, height: float) -> tuple[int, ...]:
-        return tuple(picture[round(MARGIN + (row + height) * ROW_HEIGHT), round(LABEL_WIDTH + frame * scale)])
+    tops = row_tops([LEFT, RIGHT])
 
-    generated, absent = colour(0, 30.5, 0.3), colour(0, 60.5, 0.3)
-    assert generated == colour(1, 60.5, 0.3) != absent
-    assert colour(0, 15.5, 0.7) != colour(0, 5.5, 0.7) == (255, 255, 255)
-    assert colour(1, 15.5, 0.7) not in (colour(0, 15.5, 0.7), (255, 255, 255))
+    def colour(row: int, frame: float, y: int = 5) -> tuple[int, ...]:
+        return tuple(picture[tops[row] + y, round(LABEL_WIDTH + frame * scale)])
+
+    generated, absent = colour(0, 30.5), colour(0, 60.5)
+    assert generated == colour(1, 60.5) != absent
+    lane = BAR_HEIGHT + 4
+    assert colour(0, 15.5, lane) != colour(0, 5.5, lane) == (255, 255, 255)
+    assert colour(1, 15.5, lane) not in (colour(0, 15.5, lane), (255, 255, 255))
+
+
+def test_spans_that_overlap_have_lanes_of_their_own_and_a_legend_within_the_image(tmp_path: Path):
+    kinds = [f"something long that happens to a person, number {number}" for number in range(6)]
+    busy = replace(LEFT, spans={kind: [(10, 60)] for kind in kinds})
+    path = tmp_path / "timeline.png"
+    write_timeline([busy], 100, 25.0, path)
+    image = np.asarray(Image.open(path))
+    x = round(LABEL_WIDTH + 30.5 * (WIDTH - LABEL_WIDTH - MARGIN) / 100)
+    top = row_tops([busy])[0] + BAR_HEIGHT + 4
+    assert len({tuple(image[top + lane * LANE_HEIGHT, x]) for lane in range(6)}) == 6
+    assert (image[:, -MARGIN // 2 :] == 255).all()
+    assert (image[-MARGIN:] == 255).all()
 
 
 def test_the_timeline_replaces_only_a_file_of_this_program(tmp_path: Path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentsync.audio.sample_source import ArraySamples
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.face.appearance import ColourHistograms
 from latentsync.face.detection import Detection
 from latentsync.face.face_tracks import FaceTracks
@@ -40,6 +40,16 @@ def test_pairs_name_people_and_files():
 def test_voices_that_contradict_are_refused(pairs: list[str], words: str):
     with pytest.raises(InputError, match=words):
         Voices.parse(pairs)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [(["left=a.wav", "right=b.wav"], "2 voices contradict exact"), (["all=a.wav"], "a face is all, which contradicts")],
+)
+def test_exact_generates_one_face(pairs: list[str], words: str):
+    Voices.parse(["left=a.wav"]).check_exact()
+    with pytest.raises(ConfigError, match=words):
+        Voices.parse(pairs).check_exact()
 
 
 def test_one_speech_belongs_to_the_chosen_face():

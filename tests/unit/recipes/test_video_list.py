@@ -99,6 +99,7 @@ def test_lines_name_faces_voices_and_sound(tmp_path: Path):
         "v.mp4,left=a.wav; right=b c.wav,3.mp4,,mix.wav",
         "v.mp4,a=b.wav,4.mp4,,",
         "v.mp4,a.wav,5.mp4,,mix.wav",
+        "v.mp4,a.wav,6.mp4,speaker,",
     )
     assert jobs[0].audio == tmp_path / "a.wav"
     assert jobs[1].audio == Voices.of_selected("left", tmp_path / "a.wav")
@@ -106,6 +107,7 @@ def test_lines_name_faces_voices_and_sound(tmp_path: Path):
     assert jobs[2].audio == Voices(two, tmp_path / "mix.wav")
     assert jobs[3].audio == tmp_path / "a=b.wav"
     assert jobs[4].audio == Voices.of_selected("largest", tmp_path / "a.wav", tmp_path / "mix.wav")
+    assert jobs[5].audio == Voices.of_selected("speaker", tmp_path / "a.wav")
 
 
 def test_lines_name_occluders_which_no_job_overwrites(tmp_path: Path):
