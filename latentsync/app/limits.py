@@ -6,12 +6,14 @@ containers are accepted, and durations are measured by decoding instead of being
 
 import logging
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from latentsync.errors import ConfigError, InputError, ToolError
 from latentsync.media import audio_samples
 from latentsync.media.ffmpeg_tools import MissingToolError
 from latentsync.media.probe import VideoInfo, probe_audio, probe_streams, probe_video
+from latentsync.media.reader import VideoReader
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,16 @@ MAX_PEOPLE = 8
 
 _MEGABYTE = 1024 * 1024
 
+_COUNTED_FPS, _COUNTED_SIZE = 25, (16, 16)
+"""Frame rate and size at which the frames of a video are counted."""
+
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of one job.
 
     Attributes:
-        max_seconds: duration of the driving audio, and so of the result.
+        max_seconds: duration of the driving audio, and so of the result; of a video that is shown to its end too.
         max_megabytes: size of each file, in MiB.
         max_side: longer side of the video, in pixels.
         max_steps: number of denoising steps.
@@ -66,6 +71,21 @@ class Limits:
         info = probe_video(path)
         self._check_side(path, info.width, info.height)
         return info
+
+    def check_length(self, video: VideoInfo) -> float:
+        """Check the length of a video that is shown to its end, and return it in seconds.
+
+        Raises:
+            InputError: it is too long, or cannot be decoded.
+        """
+        max_frames = int(self.max_seconds * _COUNTED_FPS)
+        with VideoReader(video.path, Fraction(_COUNTED_FPS), max_frames + 1, _COUNTED_SIZE, info=video) as frames:
+            num_frames = sum(1 for _ in frames)
+        if num_frames > max_frames:
+            raise InputError(
+                f"{video.path} lasts longer than {self.max_seconds:g} s: cut it, or use another sync mode than silence"
+            )
+        return num_frames / _COUNTED_FPS
 
     def check_speech(self, path: Path) -> float:
         """Check driving audio and return its duration in seconds.

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from latentsync.app.sync_comparison import (
     spoken_frames,
 )
 from latentsync.app.visible_text import error_line
-from latentsync.errors import InputError
+from latentsync.errors import CheckpointError, InputError
+from latentsync.face.xseg import require_xseg
 from latentsync.media.probe import probe_video
 from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.pipelines.lipsync_job import LipsyncJob
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.occluders import AUTO, check_occluder
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.people import Person as DubbedPerson
 from latentsync.pipelines.person_stages import person_intervals
@@ -37,7 +40,7 @@ from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.speaker_pass import load_speaker_network
 from latentsync.pipelines.voices import Voices
-from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline
+from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, check_silence
 
 SERVER_WEIGHTS = "server"
 """Choice of the weights that the server was started with."""
@@ -77,6 +80,7 @@ class LipsyncService:
         presets: default options with the sampling of each preset.
         vae: loaded VAE, ``full`` or ``tiny``.
         adapted: loads weights that visitors adapted; None: only those of the server can be used.
+        finds_occluders: XSeg is on this machine, and finds things before faces.
     """
 
     pipeline: LipsyncPipeline
@@ -88,6 +92,7 @@ class LipsyncService:
     presets: Mapping[str, LipsyncOptions] = field(default_factory=dict)
     vae: str = "full"
     adapted: AdaptedPipelines | None = None
+    finds_occluders: bool = False
 
     @classmethod
     def load(
@@ -115,7 +120,7 @@ class LipsyncService:
         presets = {name: limited(name) for name in PRESETS}
         pipeline, scorer = build_pipeline(build), load_scorer(build.device)
         sampling = (limited(preset), weights, limits, preset, presets)
-        return cls(pipeline, scorer, *sampling, build.vae, AdaptedPipelines(build))
+        return cls(pipeline, scorer, *sampling, build.vae, AdaptedPipelines(build), _has_xseg())
 
     def check(self, video: Path, voices: Voices, options: LipsyncOptions) -> None:
         """Check inputs and options against the limits before the work starts.
@@ -123,7 +128,8 @@ class LipsyncService:
         With `EVERYONE` the number of people is checked when they are found.
 
         Raises:
-            InputError: an input exceeds a limit or cannot be read.
+            InputError: an input exceeds a limit, cannot be read, or does not fit the others.
+            CheckpointError: the weights of an option are missing.
         """
         if options.num_inference_steps > self.limits.max_steps:
             raise InputError(
@@ -134,10 +140,17 @@ class LipsyncService:
         if options.exact:
             voices.check_exact()
         self.pipeline.check_options(options)
+        check_silence(options)
         info = self.limits.check_video(video)
         seconds = {path: self.limits.check_speech(path) for path in voices.files()}
         longest = max(seconds[path] for path in voices.speeches)
+        if options.sync_mode == "silence":
+            longest = max(longest, self.limits.check_length(info))
         self.limits.check_frames(info, longest, options.video_fps, len(voices.voices))
+        if (masks := _mask_video(options)) is not None:
+            self.limits.check_video(masks)
+        fps = info.fps if options.video_fps == "source" else Fraction(FRAMES_PER_SECOND)
+        check_occluder(options.occluder, info, fps)
 
     def lipsync(
         self, video: Path, voices: Voices, options: LipsyncOptions, adapted: AdaptOutcome | None = None
@@ -172,7 +185,11 @@ class LipsyncService:
             )
             shutil.rmtree(job.folder / "work", ignore_errors=True)
             names = [voice.face for voice in voices.voices]
-            lines = [*_with_names(report, job).lines()[1:], f"weights: {weights}", options_line(options, names)]
+            lines = [
+                *_with_names(report, job).lines()[1:],
+                f"weights: {weights}",
+                options_line(_with_name(options, job), names),
+            ]
             if len(report.people) > 1:
                 lines.append(f"the sync is that of face {report.people[0].name} with {_name(voices.speeches[0], job)}")
             comparison, sheet = report.extra_files
@@ -222,7 +239,7 @@ class Sessions:
         Args:
             video: upload.
             speech: uploads with the sound.
-            options: of the pipeline.
+            options: of the pipeline; masks of occluders are an upload.
             weights: `SERVER_WEIGHTS`, or the id of a finished adaptation.
 
         Raises:
@@ -231,13 +248,16 @@ class Sessions:
         """
         adapted = None if weights == SERVER_WEIGHTS else self.adaptation(weights)
         uploads = {"video": required(video, "video"), **speech.files()}
+        if (masks := _mask_video(options)) is not None:
+            uploads["occluder"] = masks
         speech.voices(options.face, uploads)  # before a file is copied
 
         def prepare(job: Job) -> Work:
             files = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in uploads.items()}
             voices = speech.voices(options.face, files)
-            self.service.check(files["video"], voices, options)
-            return self.service.lipsync(files["video"], voices, options, adapted)
+            chosen = options if masks is None else replace(options, occluder=str(files["occluder"]))
+            self.service.check(files["video"], voices, chosen)
+            return self.service.lipsync(files["video"], voices, chosen, adapted)
 
         return self._submit(prepare, uploads)
 
@@ -301,6 +321,25 @@ class Sessions:
 
 def _name(path: Path, job: Job) -> str:
     return job.names.get(path, path.name)
+
+
+def _mask_video(options: LipsyncOptions) -> Path | None:
+    """Return the masks of occluders, None if there are none to read."""
+    return None if options.occluder in (None, AUTO) else Path(options.occluder)
+
+
+def _with_name(options: LipsyncOptions, job: Job) -> LipsyncOptions:
+    """Return the options with the masks as the visitor named them."""
+    masks = _mask_video(options)
+    return options if masks is None else replace(options, occluder=_name(masks, job))
+
+
+def _has_xseg() -> bool:
+    try:
+        require_xseg()
+    except CheckpointError:
+        return False
+    return True
 
 
 def _with_names(report: LipsyncReport, job: Job) -> LipsyncReport:

@@ -14,9 +14,10 @@ from gradio_client.utils import is_http_url_like
 from latentsync.app.adapt_tab import AdaptTab
 from latentsync.app.job import Job, JobState
 from latentsync.app.lipsync_service import SERVER_WEIGHTS, LipsyncOutcome, Sessions
-from latentsync.app.page_events import Update, event_error, finite_number, given_path, integer
+from latentsync.app.page_events import Update, event_error, finite_number, given_path, integer, optional_number
 from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
 from latentsync.app.sampling_controls import SamplingControls
+from latentsync.app.scene_controls import SceneControls, occluder_option
 from latentsync.app.visible_text import error_line, without_paths
 from latentsync.app.voice_rows import VoiceRows, speech_uploads
 from latentsync.errors import InputError
@@ -99,6 +100,7 @@ class _Page:
     def __init__(self, sessions: Sessions, example: Example) -> None:
         self.sessions, self.example = sessions, example
         self.sampling = SamplingControls(sessions.service)
+        self.scene = SceneControls(sessions.service)
         self.adapt_tab = AdaptTab(sessions)
         self.voices = VoiceRows()
 
@@ -161,6 +163,8 @@ class _Page:
             )
         with gr.Accordion("One voice per person", open=False, elem_id="voices"):
             self.voices.build()
+        with gr.Accordion("Silence, length, things before the mouth", open=False, elem_id="scene"):
+            self.scene.build()
         with gr.Accordion("Advanced", open=False):
             self.seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)
             self.video_fps = gr.Radio(list(VIDEO_FPS), value=defaults.video_fps, label="Frames per second")
@@ -197,7 +201,7 @@ class _Page:
         follow: dict[str, Any] = dict(show_progress="hidden", concurrency_limit=None)
         self.run_button.click(
             self.lipsync,
-            [self.video, self.speech, *options, *self.voices.inputs],
+            [self.video, self.speech, *options, *self.voices.inputs, *self.scene.inputs],
             outputs,
             api_name="lipsync",
             trigger_mode="once",
@@ -246,6 +250,11 @@ class _Page:
         face_4: str | None = None,
         speech_4: str | None = None,
         sound: str | None = None,
+        silence: str = "off",
+        sync_mode: str = "bounce",
+        max_yaw: float | None = None,
+        occluder: str | None = None,
+        find_occluders: bool = False,
     ) -> AsyncGenerator[list[Update], None]:
         """Generate a video whose lips follow the speech, or those of several people each their own."""
         nothing = [None, None, None, "", None]
@@ -262,6 +271,10 @@ class _Page:
                 timestep_spacing="leading" if exact else timestep_spacing,
                 guidance_interval=(0.0, 1.0) if exact else interval,
                 exact=bool(exact),
+                silence=silence,
+                sync_mode=sync_mode,
+                max_yaw=optional_number("max_yaw", max_yaw),
+                occluder=occluder_option(occluder, find_occluders),
             )
             rows = (face_1, speech_1, face_2, speech_2, face_3, speech_3, face_4, speech_4)
             files = (given_path(video), speech_uploads(speech, rows, sound))

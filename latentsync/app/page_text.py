@@ -6,6 +6,7 @@ from html import escape
 from latentsync.app.job import JobState, JobView
 from latentsync.app.sync_comparison import SyncComparison
 from latentsync.app.visible_text import without_paths
+from latentsync.pipelines.occluders import AUTO
 from latentsync.pipelines.options import LipsyncOptions
 
 CANCELLED = "cancelled; nothing was kept"
@@ -91,8 +92,20 @@ def options_line(options: LipsyncOptions, faces: Sequence[str] = ()) -> str:
         f"steps {options.num_inference_steps}, guidance {options.guidance_scale:g}, seed {options.seed}, "
         f"scheduler {options.scheduler}, timestep spacing {options.timestep_spacing}, guided from {low:g} to {high:g}, "
         f"{followed}, {options.video_fps} frames per second, "
-        f"overlap {options.overlap_frames}{', exact' if options.exact else ''}"
+        f"overlap {options.overlap_frames}{', exact' if options.exact else ''}{_scene_options(options)}"
     )
+
+
+def _scene_options(options: LipsyncOptions) -> str:
+    """Return the options of `SceneControls` that differ from their defaults, each after a comma."""
+    defaults = LipsyncOptions()
+    named = {
+        "silence": options.silence if options.silence != defaults.silence else None,
+        "sync mode": options.sync_mode if options.sync_mode != defaults.sync_mode else None,
+        "largest turn of the head": None if options.max_yaw is None else f"{options.max_yaw:g} degrees",
+        "things before the face": "found by XSeg" if options.occluder == AUTO else options.occluder,
+    }
+    return "".join(f", {name} {value}" for name, value in named.items() if value is not None)
 
 
 def summary_markdown(sync: SyncComparison, lines: list[str]) -> str:

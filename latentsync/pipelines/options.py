@@ -19,6 +19,8 @@ TIMESTEP_SPACINGS = ("leading", "trailing")
 VIDEO_FPS = ("25", "source")
 SYNC_MODES = ("bounce", "loop", "cut", "freeze", "silence")
 SILENCE = ("off", "keep", "close")
+MAX_YAW = (10.0, 90.0)
+"""Range of the limit of the head's yaw in degrees."""
 PUBLISHED = {
     "overlap_frames": 0,
     "scheduler": "ddim",
@@ -126,7 +128,7 @@ class LipsyncOptions:
         if self.exact and self.face in MANY_TRACKS:
             raise ConfigError(f"face is {self.face}, which contradicts exact: choose one face, or omit exact")
         if self.max_yaw is not None:
-            _check_range("max_yaw", self.max_yaw, 10, 90)
+            _check_range("max_yaw", self.max_yaw, *MAX_YAW)
         if self.exact and (self.max_yaw, self.occluder) != (None, None):
             name = "max_yaw" if self.occluder is None else "occluder"
             raise ConfigError(f"{name} contradicts exact: omit one of them")

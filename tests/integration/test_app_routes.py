@@ -31,6 +31,8 @@ OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False, "leading", 0, 1, "s
 """Arguments of the event `lipsync` after the two files."""
 NO_VOICES = (None,) * 9
 """Face and speech of four people, and the sound."""
+SCENE = ("off", "bounce", None, None, False)
+"""Silence, sync mode, largest yaw, masks, and whether things before the face are found."""
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +247,9 @@ def test_gradio_runs_no_tool_on_an_upload(served: Served, tmp_path: Path, monkey
     monkeypatch.setattr(served.sessions, "start_lipsync", refuse)
     with logged_in(served) as visitor:
         film, speech = upload(visitor, "film.avi", b"film"), upload(visitor, "speech.amr", b"speech")
-        answer = call(visitor, "lipsync", file_data(film), file_data(speech), *OPTIONS, *NO_VOICES)
+        answer = call(visitor, "lipsync", file_data(film), file_data(speech), *OPTIONS, *NO_VOICES, *SCENE)
         voices = ("left", file_data(speech), *NO_VOICES[2:])
-        with_voices = call(visitor, "lipsync", file_data(film), None, *OPTIONS, *voices)
+        with_voices = call(visitor, "lipsync", file_data(film), None, *OPTIONS, *voices, *SCENE)
     assert "refused here" in answer
     assert "refused here" in with_voices
     assert not (tmp_path / "called").exists()
@@ -297,6 +299,40 @@ def test_the_client_gives_people_their_voices_after_the_other_arguments(
     assert people.sound.read_text() == "mix.wav"
     assert single.speech is not None
     assert (single.people, single.sound) == ((), None)
+
+
+def test_the_client_sets_silence_length_and_what_is_before_the_face(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    given: list[LipsyncOptions] = []
+
+    def start(video: Path, speech: SpeechUploads, options: LipsyncOptions, weights: str) -> None:
+        given.append(options)
+        refuse()
+
+    monkeypatch.setattr(served.sessions, "start_lipsync", start)
+    for name in ("film.mp4", "anna.wav", "hand.mkv"):
+        (tmp_path / name).write_text(name)
+    film, anna, hand = (handle_file(tmp_path / name) for name in ("film.mp4", "anna.wav", "hand.mkv"))
+    client = Client(served.url, verbose=False, auth=("me", "secret"))
+    chosen: dict[str, Any] = dict(silence="close", sync_mode="cut", max_yaw=35, occluder=hand)
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
+        (chosen, "refused here"),
+        ({"find_occluders": True}, "refused here"),
+        ({**chosen, "find_occluders": True}, "also to be found: choose one of both"),
+        ({"max_yaw": 5}, "max_yaw is 5: it must be between 10 and 90"),
+        ({"exact": True, "silence": "keep"}, "silence is keep, which contradicts exact"),
+        ({"sync_mode": "stretch"}, "stretch"),
+    )
+    for settings, line in refused:
+        with pytest.raises(AppError, match=line):
+            client.predict(film, anna, **settings, api_name="/lipsync")
+    client.close()
+    first, second = given
+    assert (first.silence, first.sync_mode, first.max_yaw) == ("close", "cut", 35)
+    assert first.occluder is not None
+    assert Path(first.occluder).read_text() == "hand.mkv"
+    assert second == LipsyncOptions(occluder="auto")
 
 
 def refuse(*inputs: object) -> None:

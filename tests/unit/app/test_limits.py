@@ -53,6 +53,14 @@ def test_large_frames_are_rejected_before_one_is_decoded(
     assert not (tmp_path / "decoded").exists()
 
 
+def test_the_length_of_a_video_is_counted_in_its_frames(files: Path):
+    video = Limits().check_video(files / "video.mp4")
+    assert Limits().check_length(video) == pytest.approx(0.4)
+    assert Limits(max_seconds=0.4).check_length(video) == pytest.approx(0.4)
+    with pytest.raises(InputError, match=r"longer than 0.36 s: cut it, or use another sync mode"):
+        Limits(max_seconds=0.36).check_length(video)
+
+
 def test_a_speech_over_the_length_is_refused(files: Path):
     with pytest.raises(InputError, match="longer than 1 s"):
         Limits(max_seconds=1).check_speech(files / "speech.wav")

@@ -1,11 +1,13 @@
 import asyncio
 import shutil
+import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.app.visible_text import UNEXPECTED
 from latentsync.errors import InputError
+from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.voices import Voice, Voices
 
@@ -184,6 +187,31 @@ def test_a_voice_that_is_no_upload_is_refused(sessions: Sessions, uploaded: Uplo
     assert secret.read_text() == "secret"
 
 
+def test_masks_are_copied_and_named_as_the_visitor_named_them(sessions: Sessions, uploaded: Uploaded):
+    options = replace(OPTIONS, occluder=str(uploaded.mix))
+    job = sessions.start_lipsync(uploaded.video, SpeechUploads(uploaded.anna), options)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.DONE
+    own = job.folder / "occluder.flac"
+    assert job.result[2] == replace(OPTIONS, occluder=str(own))
+    assert own.read_text() == "mix.flac"
+    assert job.names[own] == "mix.flac"
+
+
+def test_masks_that_are_no_upload_are_refused(sessions: Sessions, uploaded: Uploaded, tmp_path: Path):
+    (tmp_path / "secret.mkv").write_text("secret")
+    options = replace(OPTIONS, occluder=str(tmp_path / "secret.mkv"))
+    job = sessions.start_lipsync(uploaded.video, SpeechUploads(uploaded.anna), options)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.FAILED
+    assert job.error == "secret.mkv is not among the uploads: upload it again"
+
+
+def test_things_that_are_found_are_no_file(sessions: Sessions, uploaded: Uploaded):
+    options = replace(OPTIONS, occluder="auto")
+    job = sessions.start_lipsync(uploaded.video, SpeechUploads(uploaded.anna), options)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.DONE
+    assert job.result[2] is options
+
+
 class Recorded:
     """Limits that record what is checked; a speech lasts as many seconds as its name says."""
 
@@ -202,6 +230,9 @@ class Recorded:
     def check_frames(self, *arguments: object) -> None:
         self.checked.append(arguments)
 
+    def check_length(self, video: object) -> float:
+        return 7.0
+
 
 def test_every_file_and_the_number_of_people_are_checked():
     limits = Recorded()
@@ -210,6 +241,8 @@ def test_every_file_and_the_number_of_people_are_checked():
     voices = Voices((Voice("left", Path("3.wav")), Voice("right", Path("5.wav"))), Path("9.wav"))
     service.check(Path("v.mp4"), voices, LipsyncOptions())
     assert limits.checked == [Path("3.wav"), Path("5.wav"), Path("9.wav"), ("info", 5.0, "25", 2)]
+    service.check(Path("v.mp4"), voices, LipsyncOptions(sync_mode="silence"))
+    assert limits.checked[-1] == ("info", 7.0, "25", 2), "the result is as long as the video"
     exact = LipsyncOptions(exact=True, overlap_frames=0)
     with pytest.raises(InputError, match="a face is all, which contradicts exact"):
         service.check(Path("v.mp4"), Voices((Voice("all", Path("3.wav")),)), exact)
@@ -256,3 +289,29 @@ def test_finding_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path
     job = sessions.start_people(files[0])
     asyncio.run(states(sessions, job))
     assert job.result == job.folder / "video.mov"
+
+
+def test_masks_are_checked_like_the_video_and_against_it(tmp_path: Path):
+    for name, size in (("v.mp4", 64), ("masks.mkv", 48)):
+        with VideoWriter(tmp_path / name, size, size, 25) as writer:
+            for _ in range(5):
+                writer.write(np.zeros((size, size, 3), dtype=np.uint8))
+    with wave.open(str(tmp_path / "speech.wav"), "wb") as speech:
+        speech.setparams((1, 2, 16000, 0, "NONE", ""))
+        speech.writeframes(bytes(2 * 3200))
+    pipeline = SimpleNamespace(check_options=lambda options: None)
+    voices = Voices.of_selected("largest", tmp_path / "speech.wav")
+
+    def check(masks: Path | str, limits: Limits) -> None:
+        service = LipsyncService(cast(Any, pipeline), None, LipsyncOptions(), "demo", limits)
+        service.check(tmp_path / "v.mp4", voices, LipsyncOptions(occluder=str(masks)))
+
+    check(tmp_path / "v.mp4", Limits())
+    with pytest.raises(InputError, match=r"masks\.mkv has frames of 48 x 48 pixels.*give masks of the video's size"):
+        check(tmp_path / "masks.mkv", Limits())
+    with pytest.raises(InputError, match=r"speech\.wav has no video stream"):
+        check(tmp_path / "speech.wav", Limits())
+    with VideoWriter(tmp_path / "large.mkv", 256, 64, 25) as writer:
+        writer.write(np.zeros((64, 256, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"large\.mkv has 256x64 pixels: scale it to at most 100"):
+        check(tmp_path / "large.mkv", Limits(max_side=100))

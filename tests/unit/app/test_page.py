@@ -1,13 +1,29 @@
 import pytest
 
 from latentsync.app.page import names_address
-from latentsync.app.page_events import finite_number, integer
+from latentsync.app.page_events import finite_number, integer, optional_number
+from latentsync.app.scene_controls import occluder_option
 from latentsync.errors import InputError
 
 
 def test_numbers_of_the_page():
     assert integer("seed", 3.0) == 3
     assert finite_number("guidance", 1.5) == 1.5
+
+
+def test_an_optional_field_may_be_empty():
+    assert optional_number("max_yaw", None) is None
+    assert optional_number("max_yaw", 35) == 35
+    with pytest.raises(InputError, match="max_yaw is empty"):
+        optional_number("max_yaw", float("inf"))
+
+
+def test_masks_are_given_or_found_and_not_both():
+    assert occluder_option(None, False) is None
+    assert occluder_option("hand.mkv", False) == "hand.mkv"
+    assert occluder_option(None, True) == "auto"
+    with pytest.raises(InputError, match="choose one of both"):
+        occluder_option("hand.mkv", True)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "3"])

@@ -112,6 +112,7 @@ def test_only_page_controls_and_server_import_gradio():
         "page.py",
         "page_events.py",
         "sampling_controls.py",
+        "scene_controls.py",
         "server.py",
         "voice_rows.py",
     ]

@@ -1,0 +1,75 @@
+"""The controls of the page for silence, for lengths that differ, and for what is before or beside the mouth."""
+
+from typing import Any
+
+import gradio as gr
+
+from latentsync.app.lipsync_service import LipsyncService
+from latentsync.errors import InputError
+from latentsync.pipelines.occluders import AUTO
+from latentsync.pipelines.options import MAX_YAW, SILENCE, SYNC_MODES
+
+
+class SceneControls:
+    """Components for silence, length, occluders and turned heads; they do not depend on a preset."""
+
+    def __init__(self, service: LipsyncService) -> None:
+        self.service = service
+
+    def build(self) -> None:
+        """Create the components."""
+        defaults, (low, high) = self.service.defaults, MAX_YAW
+        self.silence = gr.Radio(
+            list(SILENCE),
+            value=defaults.silence,
+            label="Silence",
+            info="keep: music, breath and noise between speech do not move the mouth; close: it is closed there too",
+            elem_id="silence",
+        )
+        self.sync_mode = gr.Radio(
+            list(SYNC_MODES),
+            value=defaults.sync_mode,
+            label="Sync mode",
+            info="a video shorter than the speech is played back and forth (bounce), repeated (loop) or held (freeze); "
+            "cut ends with the shorter of both, silence with the longer",
+            elem_id="sync_mode",
+        )
+        self.max_yaw = gr.Number(
+            defaults.max_yaw,
+            label="Largest turn of the head",
+            info=f"degrees, {low:g} to {high:g}: a face that turns further fades to the source; empty: no limit",
+            elem_id="max_yaw",
+        )
+        self.occluder = gr.Video(
+            label="Masks of things before the face (white is in front)",
+            sources=["upload"],
+            height=180,
+            elem_id="occluder",
+        )
+        self.find_occluders = gr.Checkbox(
+            False,
+            label="Find things before the face",
+            info="with XSeg, instead of masks",
+            visible=self.service.finds_occluders,
+            elem_id="find_occluders",
+        )
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Components that a lip-sync job takes."""
+        return [self.silence, self.sync_mode, self.max_yaw, self.occluder, self.find_occluders]
+
+
+def occluder_option(masks: str | None, is_automatic: bool) -> str | None:
+    """Return the value of `LipsyncOptions.occluder`.
+
+    Args:
+        masks: uploaded mask video.
+        is_automatic: things before the face are to be found.
+
+    Raises:
+        InputError: both are given.
+    """
+    if masks and is_automatic:
+        raise InputError("there are masks of things before the face, which are also to be found: choose one of both")
+    return AUTO if is_automatic else masks or None
