@@ -29,13 +29,14 @@ from latentsync.cli import OneLineParser, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
+from latentsync.executors.base import Executor, Failed
+from latentsync.executors.local import LocalExecutor
 from latentsync.media.probe import probe_video
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 from preprocess.config import PreprocessConfig, build_steps
-from preprocess.executors.base import Executor, Failed, Task
-from preprocess.executors.local import LocalExecutor
 from preprocess.step import Clip, Done, Output, Step, StepResult
+from preprocess.step_work import StepWork, Task
 
 RAW_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm"}
 
@@ -176,7 +177,7 @@ def rate(executor: Executor, step: Step, clips: Sequence[Clip], folder: Path, nu
     if len(clips) < 2 * num_workers:
         return None
     ends = []
-    for finished in executor.run(step, (Task(clip.key, clip, folder / clip.key) for clip in clips)):
+    for finished in executor.run(StepWork(step), (Task(clip.key, clip, folder / clip.key) for clip in clips)):
         if isinstance(finished.result, Failed):
             raise LatentSyncError(f"step {step.number}: {finished.task.clip.path}: {finished.result.detail}")
         ends.append(time.monotonic())

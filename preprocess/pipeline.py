@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
+from latentsync.executors.arguments import LOCAL, ExecutorArguments, positive_integer
 from latentsync.storage.content_cache import content_key
 from latentsync.weights import REPOSITORY_ROOT
 from preprocess.file_lists import write_file_lists
@@ -27,13 +27,14 @@ from preprocess.store.manifest import Manifest
 from preprocess.store.workspace import LOG_FOLDER, check_output, open_workspace
 
 if TYPE_CHECKING:  # these import torch, which --help does without
+    from latentsync.executors.base import Executor
     from preprocess.config import PreprocessConfig
-    from preprocess.executors.base import Executor
     from preprocess.plan import PlannedStep
     from preprocess.step import Step
 
 _DEFAULT_CONFIG = REPOSITORY_ROOT / "configs" / "preprocess" / "default.yaml"
 _WHEN_STOPPED = "the same command resumes"
+WORKERS = ExecutorArguments("clip", "--num_workers", default=LOCAL, timeout_s=1800.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,32 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--sync_scorer", choices=("syncnet_v2", "stable_syncnet"), help="scorer of step 7 (key sync.scorer)")
     add("--skip_steps", metavar="STEPS", help="steps that pass all clips unchanged, e.g. 8 (key skip_steps)")
     add("--steps", default="1-8", help="run only these, e.g. 3-6 or 5; earlier steps must have been run")
-    add("--limit", type=_positive_int, metavar="N", help="process the first N raw files only")
+    add("--limit", type=positive_integer, metavar="N", help="process the first N raw files only")
     add("--retry_failed", action="store_true", help="process clips again that failed in an earlier run")
     add("--dry_run", action="store_true", help="check the input, print what would run, and stop")
     add("--debug", action="store_true", help="show the traceback of an error")
-    workers = parser.add_argument_group("workers")
-    add = workers.add_argument
-    add("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")
-    add("--ray_address", help="address of the cluster (default: the one Ray finds)")
-    add("--num_workers", type=_positive_int, help="default: one per core, or one per GPU for steps that use one")
-    add("--clip_timeout_s", type=_positive, default=1800.0, help="time limit per clip (default: %(default)g)")
-    add("--memory_limit_gb", type=_positive, help="memory limit per clip in GiB (default: none)")
+    WORKERS.add_to(parser)
     return parser
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
 
 
 @dataclass(frozen=True)
@@ -144,7 +125,8 @@ def check(options: argparse.Namespace) -> CheckedRun:
     for step in steps:
         if step.number not in config.skip_steps:
             find_weights(step)
-    executor = _build_executor(options, root / LOG_FOLDER)
+    executor = WORKERS.build(options, root / LOG_FOLDER)
+    assert executor is not None  # there is a default
     check_output(root)
     return CheckedRun(config, numbers, steps, raw_files, num_raw_files, root, executor)
 
@@ -218,18 +200,6 @@ def _describe_skipped(source: FolderScan | FileList) -> str:
     if source.unreadable:
         text += f"; {len(source.unreadable)} folders cannot be read, such as {source.unreadable[0]}"
     return text
-
-
-def _build_executor(options: argparse.Namespace, logs: Path) -> Executor:
-    from preprocess.executors.local import LocalExecutor
-
-    limits = (options.num_workers, options.clip_timeout_s, options.memory_limit_gb)
-    if options.executor == "local":
-        return LocalExecutor(logs, *limits)
-    from preprocess.executors.ray_executor import RayExecutor, import_ray
-
-    import_ray()  # Ray is an optional extra: fail now, not at the first task
-    return RayExecutor(logs, options.ray_address, *limits)
 
 
 def _list_clips(planned: PlannedStep, root: Path, config: PreprocessConfig) -> None:

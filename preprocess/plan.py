@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentsync.errors import CheckpointError, InputError
-from preprocess.executors.base import FinishedTask, Task
 from preprocess.step import Done, Output, Step
+from preprocess.step_work import FinishedClip, StepWork, Task
 from preprocess.store.keys import FIRST_CHAIN, chain_key, hash_of, plain_config, settings_key
 from preprocess.store.manifest import Manifest, is_manifest, manifest_path
 from preprocess.store.records import Counts, StepRecord
@@ -115,10 +115,10 @@ def parse_numbers(text: str, highest: int) -> tuple[int, ...]:
 class PassThrough:
     """Executor of a skipped step: every clip passes through unchanged."""
 
-    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
+    def run(self, work: StepWork, tasks: Iterable[Task]) -> Iterator[FinishedClip]:
         """Yield every task as done; see `Executor`."""
         for task in tasks:
-            yield FinishedTask(task, Done((Output(),)), 0.0)
+            yield FinishedClip(task, Done((Output(),)), 0.0)
 
 
 def describe_plan(plan: Sequence[PlannedStep], numbers: Sequence[int], root: Path) -> list[str]:

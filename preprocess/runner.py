@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import cast
 
 from latentsync.errors import InputError, LatentSyncError
-from preprocess.executors.base import Executor, Failed, FinishedTask, Task
+from latentsync.executors.base import Executor, Failed
 from preprocess.plan import PassThrough, PlannedStep
 from preprocess.progress import Progress
 from preprocess.raw_videos import raw_clip
 from preprocess.step import Clip, Rejected
+from preprocess.step_work import DISK, NO_SPACE, FinishedClip, StepWork, Task
 from preprocess.store.content_keys import ContentKeys, keys_path
 from preprocess.store.keys import input_record_key, record_key
 from preprocess.store.manifest import Manifest, is_manifest
@@ -26,7 +27,7 @@ from preprocess.store.workspace import Workspace
 
 DUPLICATE = "duplicate"
 UNREADABLE = "unreadable"
-DISK_ERRORS = {"no_space": "the disk is full: make room", "disk": "the disk cannot be written to: have it repaired"}
+DISK_ERRORS = {NO_SPACE: "the disk is full: make room", DISK: "the disk cannot be written to: have it repaired"}
 """Failures that stop the run, with the remedy."""
 
 
@@ -130,7 +131,7 @@ class StepRun:
         self._manifest.begin(self._planned.to_record())
         with self._progress.step(self._planned.title, num_clips):
             # An executor starts no worker before it has a task.
-            results = cast(Generator[FinishedTask, None, None], self._executor.run(self._planned.step, tasks))
+            results = cast(Generator[FinishedClip, None, None], self._executor.run(StepWork(self._planned.step), tasks))
             with closing(results):
                 for finished in results:
                     self._save(finished)
@@ -175,14 +176,14 @@ class StepRun:
         self._progress.count_recorded(row.status)
         return True
 
-    def _save(self, finished: FinishedTask) -> None:
+    def _save(self, finished: FinishedClip) -> None:
         """Move the outputs to their places, record the result, and remove the work folder."""
         key = finished.task.record_key
         self._record(replace(self._to_row(finished), seconds=finished.seconds))
         del self._inputs[key]
         self._workspace.clear_work(key)
 
-    def _to_row(self, finished: FinishedTask) -> Row:
+    def _to_row(self, finished: FinishedClip) -> Row:
         clip, key, result = finished.task.clip, finished.task.record_key, finished.result
         if isinstance(result, Failed):
             if result.reason in DISK_ERRORS:

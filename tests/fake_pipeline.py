@@ -6,10 +6,10 @@ from functools import partial
 from unittest.mock import patch
 
 import preprocess.config
+from latentsync.executors import local
+from latentsync.executors.local import LocalExecutor
 from preprocess import pipeline
 from preprocess.config import PreprocessConfig
-from preprocess.executors import local
-from preprocess.executors.local import LocalExecutor
 from tests.fake_steps import CheckStep, SplitStep, StampStep, fake_steps
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from latentsync.executors.base import Executor
+from latentsync.executors.local import LocalExecutor
 from latentsync.storage.owned_folder import LOCK, MARKER
-from preprocess.executors.base import Executor
-from preprocess.executors.local import LocalExecutor
 from preprocess.plan import plan_steps
 from preprocess.progress import Progress
 from preprocess.raw_videos import scan_folder

@@ -1,8 +1,5 @@
 """Three fast steps over text files, for tests of the runner and the executors. The text decides what happens."""
 
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from preprocess.step import Clip, CpuStep, Done, Output, Rejected, StepResult
-
-HOG_BYTES = 1 << 30
-"""Memory allocated by a clip that says hog; above the tests' limit."""
+from tests.fake_work import misbehave
 
 
 @dataclass(frozen=True)
@@ -84,28 +79,12 @@ class StampStep(_FakeStep):
     def process(self, clip: Clip, work: Path) -> StepResult:
         time.sleep(self.config.pause_s)
         text = clip.path.read_text()
-        misbehave(text, work)
+        misbehave(text, work.parent / "child")
         if "keep" in text:
             return Done((Output(facts={"kept": True}),))
         stamped = work / "stamped.mp4"
         stamped.write_text(f"{text} {self.config.word} {Path(str(clip.facts['note'])).read_text()}")
         return Done((Output(stamped),))
-
-
-def misbehave(text: str, work: Path) -> None:
-    """Raise, crash, hang with a child process, or allocate memory, if the text says so."""
-    if "raise" in text:
-        raise ValueError("bad\nclip")
-    if "crash" in text:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if "hang" in text:
-        child = subprocess.Popen(["sleep", "600"])
-        (work.parent / "child").write_text(str(child.pid))
-        time.sleep(600)
-    if "hog" in text:
-        hog = b"x" * HOG_BYTES
-        time.sleep(600)
-        del hog
 
 
 def fake_steps(word: str = "word", pause_s: float = 0.0) -> Sequence[CheckStep | SplitStep | StampStep]:

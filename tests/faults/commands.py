@@ -27,13 +27,13 @@ from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.cli import run_command
 from latentsync.config import load_config
 from latentsync.errors import LatentSyncError
+from latentsync.executors import local
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import PROGRAM, read_adapted
 from latentsync.storage.owned_folder import claim_folder
 from preprocess import pipeline as data_pipeline
-from preprocess.executors import local
 from scripts import adapt, inference
 from tests.integration.tiny_training import TinyStep, fit, mean_output
 from tests.tiny_pipeline import tiny_pipeline

@@ -11,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from preprocess.executors.base import Failed, FinishedTask, Task
-from preprocess.executors.ray_executor import RayExecutor
+from latentsync.executors.base import Failed, Limits
+from latentsync.executors.ray_executor import RayExecutor
 from preprocess.step import Clip, Done, Rejected
+from preprocess.step_work import FinishedClip, StepWork, Task
 from tests.fake_ray_steps import FakeConfig, FakeStep
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install --editable '.[cluster]')")
@@ -28,7 +29,7 @@ class OneRun:
 
     folder: Path
     assigned: list[str] = field(default_factory=list)
-    finished: list[FinishedTask] = field(default_factory=list)
+    finished: list[FinishedClip] = field(default_factory=list)
     max_in_progress: int = 0
     is_lost: bool = False
 
@@ -47,7 +48,7 @@ class OneRun:
         clip = Clip(f"key-{name}", "source", name, self.folder / name)
         return Task(f"record-{name}", clip, self.folder / ".work" / f"record-{name}")
 
-    def end(self, name: str) -> FinishedTask:
+    def end(self, name: str) -> FinishedClip:
         (finished,) = [finished for finished in self.finished if finished.task.clip.name == name]
         return finished
 
@@ -63,8 +64,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
     cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         doomed = cluster.add_node(num_cpus=1, env_vars={"DOOMED": "1"})
-        executor = RayExecutor(run.folder / "logs", cluster.address, clip_timeout_s=5.0)
-        for finished in executor.run(FakeStep(FakeConfig(str(run.folder))), run.tasks()):
+        executor = RayExecutor(run.folder / "logs", cluster.address, limits=Limits(5.0))
+        for finished in executor.run(StepWork(FakeStep(FakeConfig(str(run.folder)))), run.tasks()):
             run.finished.append(finished)
             if not run.is_lost and list(run.folder.glob("begun-*")):
                 cluster.remove_node(doomed, allow_graceful=False)
@@ -76,12 +77,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
         patch.undo()
 
 
-def process_of(finished: FinishedTask) -> int:
+def process_of(finished: FinishedClip) -> int:
     assert isinstance(finished.result, Done), finished.result
     return int(str(finished.result.outputs[0].facts["process"]))
 
 
-def failure_of(finished: FinishedTask) -> Failed:
+def failure_of(finished: FinishedClip) -> Failed:
     assert isinstance(finished.result, Failed)
     return finished.result
 

@@ -3,14 +3,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from latentsync.errors import InputError, LatentSyncError
-from preprocess.executors.base import Failed, FinishedTask, Task, run_task
-from preprocess.step import Clip, Done, Output, ProcessClip, Step, StepResult
+from latentsync.executors.base import Failed, run_task
+from preprocess.step import Clip, Done, Output, ProcessClip, StepResult
+from preprocess.step_work import FinishedClip, StepWork, Task, process_task
 from preprocess.store.manifest import Manifest
 from preprocess.store.records import Row
 from preprocess.store.workspace import open_workspace
@@ -25,12 +27,12 @@ class HereExecutor:
     broken: dict[str, Failed] = field(default_factory=dict)
     tasks: list[tuple[int, str]] = field(default_factory=list)
 
-    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
-        process = step.load(torch.device("cpu"))
+    def run(self, work: StepWork, tasks: Iterable[Task]) -> Iterator[FinishedClip]:
+        process = work.load(torch.device("cpu"))
         for task in tasks:
-            self.tasks.append((step.number, task.clip.name))
+            self.tasks.append((work.step.number, task.clip.name))
             failure = next((failure for name, failure in self.broken.items() if name in task.clip.name), None)
-            yield run_task(process, task) if failure is None else FinishedTask(task, failure, 0.0)
+            yield run_task(process, task) if failure is None else FinishedClip(task, failure, 0.0)
 
     def count(self) -> list[int]:
         """Return the numbers of tasks of steps 1, 2 and 3 since the last call."""
@@ -317,4 +319,4 @@ def test_exceptions_become_failures_with_a_reason(tmp_path: Path) -> None:
         ),
     ]
     for error, failure in cases:
-        assert run_task(process_that(error), task).result == failure
+        assert run_task(partial(process_task, process_that(error)), task).result == failure

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from latentsync.errors import CheckpointError, InputError, LatentSyncError
-from preprocess.executors import ray_pool
-from preprocess.executors.base import Failed, FinishedTask, Task
-from preprocess.executors.local import LocalExecutor
-from preprocess.executors.ray_executor import import_ray
-from preprocess.executors.ray_pool import MAX_ATTEMPTS, MAX_FAILED_STARTS, RayPool
-from preprocess.step import Clip, Done
+from latentsync.executors import ray_pool
+from latentsync.executors.base import Failed, FinishedTask
+from latentsync.executors.local import LocalExecutor
+from latentsync.executors.ray_executor import import_ray
+from latentsync.executors.ray_pool import MAX_ATTEMPTS, MAX_FAILED_STARTS, RayPool
+from tests.fake_work import TextWork
 
 
 class RayError(Exception):
@@ -41,11 +41,12 @@ class FakeRay:
         scheduling_strategies=SimpleNamespace(NodeAffinitySchedulingStrategy=lambda node, soft: (node, soft))
     )
 
-    def __init__(self, ends: Callable[[Task], FinishedTask], **machines: dict[str, float]) -> None:
+    def __init__(self, ends: Callable[[str], FinishedTask], **machines: dict[str, float]) -> None:
         self.machines = machines
         self.ends = ends
         self.starts: Callable[[str], bool] = lambda machine: True
         self.started: list[dict[str, Any]] = []
+        self.executors: list[LocalExecutor] = []
         self.killed: list[Any] = []
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -60,6 +61,7 @@ class FakeRay:
     def _options(self, **options: Any) -> Any:
         def start(*arguments: Any) -> Any:
             self.started.append(options)
+            self.executors.append(arguments[1])
             machine = options["scheduling_strategy"][0]
             ready = SimpleNamespace(remote=lambda: _reference(lambda: self._start(machine)))
             return SimpleNamespace(
@@ -82,18 +84,17 @@ def _reference(call: Callable[[], Any]) -> Any:
     return SimpleNamespace(future=lambda: future)
 
 
-def done(task: Task) -> FinishedTask:
-    return FinishedTask(task, Done(()), 0.0)
+def done(task: str) -> FinishedTask:
+    return FinishedTask(task, "done", 0.0)
 
 
-def pool(ray: FakeRay, num_workers: int | None = None, uses_device: bool = False) -> RayPool:
-    step: Any = SimpleNamespace(number=5, name="faces", uses_device=uses_device)
-    return RayPool(ray, step, LocalExecutor(Path("logs"), 1), num_workers)
+def pool(ray: FakeRay, num_workers: int | None = None, work: TextWork | None = None) -> RayPool:
+    return RayPool(ray, work or TextWork(), LocalExecutor(Path("logs"), 1), num_workers)
 
 
-def tasks(number: int) -> Iterator[Task]:
+def tasks(number: int) -> Iterator[str]:
     for index in range(number):
-        yield Task(f"r{index}", Clip(f"k{index}", "s", f"clip {index}", Path("clip")), Path(".work") / f"r{index}")
+        yield f"r{index}"
 
 
 @pytest.fixture(autouse=True)
@@ -104,21 +105,40 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_worker_a_core() -> None:
     ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0, "GPU": 2.0})
     ends = list(pool(ray).run(tasks(20)))
-    assert Counter(end.task.record_key for end in ends) == Counter(f"r{index}" for index in range(20))
+    assert Counter(end.task for end in ends) == Counter(f"r{index}" for index in range(20))
     assert [(each["num_cpus"], each["num_gpus"]) for each in ray.started] == [(1, 0), (4, 0)]
     assert [each["scheduling_strategy"] for each in ray.started] == [("small", False), ("large", False)]
 
 
-def test_one_actor_a_gpu_where_the_step_uses_one() -> None:
+class DeviceWork(TextWork):
+    """Runs a network."""
+
+    uses_device = True
+
+
+class LargeWork(DeviceWork):
+    """Has a large network."""
+
+    one_per_machine = True
+
+
+def test_one_worker_a_machine_for_large_networks_without_gpus() -> None:
+    ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0})
+    assert len(list(pool(ray, work=LargeWork()).run(tasks(9)))) == 9
+    assert [(each["num_cpus"], each["max_concurrency"]) for each in ray.started] == [(1, 2), (4, 2)]
+    assert [executor.num_threads for executor in ray.executors] == [1, 4]
+
+
+def test_one_actor_a_gpu_where_the_work_uses_one() -> None:
     ray = FakeRay(done, small={"CPU": 1.0}, large={"CPU": 4.0, "GPU": 2.0})
-    assert len(list(pool(ray, uses_device=True).run(tasks(5)))) == 5
+    assert len(list(pool(ray, work=DeviceWork()).run(tasks(5)))) == 5
     places = [(each["scheduling_strategy"][0], each["num_cpus"], each["num_gpus"]) for each in ray.started]
     assert places == [("large", 1, 1), ("large", 1, 1)]
 
 
 def test_cores_do_where_there_is_no_gpu() -> None:
     ray = FakeRay(done, one={"CPU": 2.0})
-    assert len(list(pool(ray, uses_device=True).run(tasks(5)))) == 5
+    assert len(list(pool(ray, work=DeviceWork()).run(tasks(5)))) == 5
     assert [(each["num_cpus"], each["num_gpus"]) for each in ray.started] == [(2, 0)]
 
 
@@ -137,7 +157,7 @@ def test_nothing_is_started_for_no_tasks() -> None:
 def test_tasks_are_taken_when_workers_are_free() -> None:
     taken: list[int] = []
 
-    def endless() -> Iterator[Task]:
+    def endless() -> Iterator[str]:
         for index in count():
             taken.append(index)
             yield next(tasks(1))
@@ -150,19 +170,18 @@ def test_tasks_are_taken_when_workers_are_free() -> None:
 
 
 def test_a_task_that_was_lost_runs_elsewhere() -> None:
-    lost: list[Path] = []
+    lost: list[str] = []
 
-    def lose_once(task: Task) -> FinishedTask:
-        if task.record_key == "r2" and not lost:
-            lost.append(task.work)
+    def lose_once(task: str) -> FinishedTask:
+        if task == "r2" and not lost:
+            lost.append(task)
             raise RayError("the machine is gone")
         return done(task)
 
     ray = FakeRay(lose_once, one={"CPU": 1.0})
-    ends = {end.task.record_key: end for end in pool(ray).run(tasks(4))}
-    assert sorted(ends) == ["r0", "r1", "r2", "r3"]
+    ends = {end.task: end for end in pool(ray).run(tasks(4))}
+    assert sorted(ends) == ["r0", "r1", "r2, attempt 2", "r3"]  # as the work changes a task for another attempt
     assert not any(isinstance(end.result, Failed) for end in ends.values())
-    assert ends["r2"].task.work == lost[0].with_name("r2-2")  # a lost machine may still write into the old one
     assert len(ray.started) == 2
     assert len(ray.killed) == 1
 
@@ -170,16 +189,18 @@ def test_a_task_that_was_lost_runs_elsewhere() -> None:
 def test_a_task_that_is_always_lost_fails() -> None:
     attempts: Counter[str] = Counter()
 
-    def lose(task: Task) -> FinishedTask:
-        attempts[task.record_key] += 1
-        if task.record_key == "r1":
+    def lose(task: str) -> FinishedTask:
+        name = task.partition(",")[0]
+        attempts[name] += 1
+        if name == "r1":
             raise RayError("the machine is gone")
         return done(task)
 
-    ends = {end.task.record_key: end for end in pool(FakeRay(lose, one={"CPU": 1.0})).run(tasks(3))}
-    assert sorted(ends) == ["r0", "r1", "r2"]
+    ends = {end.task: end for end in pool(FakeRay(lose, one={"CPU": 1.0})).run(tasks(3))}
+    lost = f"r1, attempt {MAX_ATTEMPTS}"
+    assert sorted(ends) == ["r0", lost, "r2"]
     assert attempts["r1"] == MAX_ATTEMPTS
-    result = ends["r1"].result
+    result = ends[lost].result
     assert isinstance(result, Failed)
     assert result.reason == "crashed"
     assert "the machine is gone" in result.detail
@@ -207,12 +228,12 @@ def test_a_machine_where_nothing_starts_is_left_alone() -> None:
 def test_where_nothing_starts_anywhere_the_run_stops() -> None:
     ray = FakeRay(done, bad={"CPU": 1.0})
     ray.starts = lambda machine: False
-    with pytest.raises(LatentSyncError, match=r"5 \(faces\)"):
+    with pytest.raises(LatentSyncError, match="the texts: Ray cannot start"):
         list(pool(ray).run(tasks(1)))
 
 
-def test_a_step_that_cannot_be_loaded_stops_the_run() -> None:
-    def cannot_load(task: Task) -> FinishedTask:
+def test_work_that_cannot_be_loaded_stops_the_run() -> None:
+    def cannot_load(task: str) -> FinishedTask:
         raise RayTaskError(CheckpointError("no weights"))
 
     with pytest.raises(CheckpointError, match="no weights"):

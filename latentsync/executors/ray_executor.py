@@ -1,6 +1,6 @@
-"""Run steps on a Ray cluster whose machines share a file system. Ray is an optional package.
+"""Run tasks on a Ray cluster whose machines share a file system. Ray is an optional package.
 
-Every machine runs one actor with one worker per core, or one actor per GPU for a step that runs a network (see
+Every machine runs one actor with one worker per core, or one actor per GPU for work that runs a network (see
 `ray_pool`). The main process gives each worker one task at a time. If an actor is lost with its machine, its tasks are
 run again elsewhere. Machines that join the cluster receive tasks.
 """
@@ -10,15 +10,14 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from latentsync.errors import InputError
-from preprocess.executors.base import FinishedTask, Task
-from preprocess.executors.local import LocalExecutor
-from preprocess.executors.ray_pool import RayPool
-from preprocess.step import Step
+from latentsync.executors.base import FinishedTask, Limits, ResultT, TaskT, Work
+from latentsync.executors.local import LocalExecutor
+from latentsync.executors.ray_pool import RayPool
 
 
 @dataclass(frozen=True)
@@ -26,34 +25,28 @@ class RayExecutor:
     """Executor on a Ray cluster.
 
     Attributes:
-        log_folder: receives one folder per worker with everything it prints; on the shared file system.
+        log_folder: receives one folder per worker with everything it prints; on the shared file system. None: workers
+            print into Ray's own logs.
         address: address of the cluster; see `connect`.
-        num_workers: maximum number of workers. None: one per core of the cluster, or one per GPU for steps that run a
-            network.
-        clip_timeout_s, memory_limit_gb: as in `LocalExecutor`.
+        num_workers: maximum number of workers. None: one per GPU of the cluster for work that runs a network; without
+            GPUs one per core, or one per machine (`Work.one_per_machine`).
+        limits: limits of one task.
     """
 
-    log_folder: Path
+    log_folder: Path | None = None
     address: str | None = None
     num_workers: int | None = None
-    clip_timeout_s: float = 1800.0
-    memory_limit_gb: float | None = None
+    limits: Limits = field(default_factory=Limits)
 
-    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
+    def run(self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT]) -> Iterator[FinishedTask[TaskT, ResultT]]:
         """Yield every task when it finishes; see `Executor`.
 
         Raises:
             InputError: Ray is not installed, or no cluster answers.
-            LatentSyncError: the step cannot be loaded, or no machine can start a worker.
+            LatentSyncError: the work cannot be loaded, or no machine can start a worker.
         """
-        local = LocalExecutor(
-            log_folder=self.log_folder,
-            num_workers=1,
-            clip_timeout_s=self.clip_timeout_s,
-            memory_limit_gb=self.memory_limit_gb,
-            num_threads=1,  # Ray counts one core per worker, with or without a GPU
-        )
-        pool = RayPool(connect(self.address), step, local, self.num_workers)
+        local = LocalExecutor(self.log_folder, num_workers=1, limits=self.limits)
+        pool = RayPool(connect(self.address), work, local, self.num_workers)
         try:
             yield from pool.run(iter(tasks))
         finally:

@@ -1,7 +1,7 @@
-"""Worker process of the local executor: load a step once, then run tasks one by one.
+"""Worker process of the local executor: load the work once, then run tasks one by one.
 
 The process receives its `WorkerSettings` as an argument. Over its pipe it sends `Ready` or `LoadFailed`, then answers
-each `Task` with a `FinishedTask`. Any other message, such as None, ends it.
+each task with a `FinishedTask`. The message None ends it.
 """
 
 import multiprocessing
@@ -11,12 +11,12 @@ import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from latentsync.device import worker_device
-from preprocess.executors.base import FinishedTask, Task, describe_error, limit_threads, run_task
-from preprocess.step import Step
+from latentsync.executors.base import Work, describe_error, run_task
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,22 @@ class WorkerSettings:
     """Settings of a worker process.
 
     Attributes:
-        step: the step to load.
+        work: the work to load.
         index: number of the worker, which selects its accelerator.
         num_threads: threads of its numeric libraries.
-        log: file that receives the output of the worker and of the programs it starts.
+        log: file that receives the output of the worker and of the programs it starts; None: the output of the main
+            process.
     """
 
-    step: Step
+    work: Work[Any, Any]
     index: int
     num_threads: int
-    log: Path
+    log: Path | None
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Message: the step is loaded.
+    """Message: the work is loaded.
 
     Attributes:
         restart_after_error: True if the process must be replaced after a failed task, because an error may leave the
@@ -50,7 +51,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """Message: the step cannot be loaded, by this or any other worker."""
+    """Message: the work cannot be loaded, by this or any other worker."""
 
     message: str
 
@@ -63,18 +64,28 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_main_process, daemon=True).start()
-    _redirect_output(settings.log)
+    _redirect(0, os.devnull)
+    if settings.log is not None:
+        settings.log.parent.mkdir(parents=True, exist_ok=True)
+        _redirect(1, settings.log)
+        _redirect(2, settings.log)
     limit_threads(settings.num_threads)
     try:
-        device = worker_device(settings.index) if settings.step.uses_device else torch.device("cpu")
-        process = settings.step.load(device)
+        device = worker_device(settings.index) if settings.work.uses_device else torch.device("cpu")
+        process = settings.work.load(device)
     except Exception as error:
         connection.send(LoadFailed(describe_error(error)))
         return
     connection.send(Ready(restart_after_error=device.type != "cpu"))
-    while isinstance(task := connection.recv(), Task):
-        finished: FinishedTask = run_task(process, task)
-        connection.send(finished)
+    while (task := connection.recv()) is not None:
+        connection.send(run_task(process, task))
+
+
+def limit_threads(num_threads: int) -> None:
+    """Limit the threads of this process's numeric libraries, and of those in processes that it starts."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(num_threads)
+    torch.set_num_threads(num_threads)
 
 
 def _exit_with_main_process() -> None:
@@ -85,10 +96,8 @@ def _exit_with_main_process() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _redirect_output(log: Path) -> None:
-    """Connect standard input to the null device, and standard output and error to the log file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
-        file = os.open(os.devnull if number == 0 else log, flags | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(file, number)
-        os.close(file)
+def _redirect(number: int, path: Path | str) -> None:
+    """Connect standard input (0), output (1) or error (2) to a file."""
+    file = os.open(path, (os.O_WRONLY if number else os.O_RDONLY) | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, number)
+    os.close(file)

@@ -1,6 +1,6 @@
-"""Actors of one step on a Ray cluster, and the assignment of tasks to their workers.
+"""Actors for one kind of work on a Ray cluster, and the assignment of tasks to their workers.
 
-An actor runs no step itself. It supervises worker processes with `LocalExecutor`, so that time limits, memory limits
+An actor runs no task itself. It supervises worker processes with `LocalExecutor`, so that time limits, memory limits
 and crashes are handled as without Ray. Ray only places the actors and reports when one is lost.
 """
 
@@ -14,16 +14,15 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from latentsync.errors import LatentSyncError
-from preprocess.executors.base import Failed, FinishedTask, Task
-from preprocess.executors.local import LocalExecutor
-from preprocess.step import Step
+from latentsync.executors.base import CRASHED, Failed, FinishedTask, Work
+from latentsync.executors.local import LocalExecutor
 
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 """A task fails after it was lost with its actor this often. (A task that kills its worker process fails at once.)"""
 MAX_FAILED_STARTS = 3
-"""A machine is not used for the rest of the step after this many failed starts of an actor in a row."""
+"""A machine is not used for the rest of the run after this many failed starts of an actor in a row."""
 POLL_INTERVAL_S = 5.0
 """Time between two queries of the cluster's machines."""
 
@@ -46,50 +45,57 @@ class _Actor:
 
 
 @dataclass(frozen=True)
+class _Attempt:
+    """An attempt, numbered from 1, to run a task."""
+
+    task: Any
+    number: int = 1
+
+
+@dataclass(frozen=True)
 class _Call:
-    """A pending call of an actor: of `ready` if `task` is None, else of `run`, started at time `since`."""
+    """A pending call of an actor: of `ready` if `attempt` is None, else of `run`, started at time `since`."""
 
     actor: _Actor
-    task: Task | None = None
+    attempt: _Attempt | None = None
     since: float = 0.0
 
 
 class RayPool:
-    """Runs the tasks of one step. It holds one task per worker, and one more that waits.
+    """Runs tasks. It holds one task per worker, and one more that waits.
 
     Args:
         ray: the module, connected to a cluster.
-        step: the step.
+        work: the work.
         local: executor that runs one worker on its machine.
         num_workers: maximum number of workers; None: as many as the cluster has room for.
     """
 
-    def __init__(self, ray: Any, step: Step, local: LocalExecutor, num_workers: int | None) -> None:
+    def __init__(self, ray: Any, work: Work[Any, Any], local: LocalExecutor, num_workers: int | None) -> None:
         self._ray = ray
-        self._step = step
+        self._work = work
         self._local = local
         self._num_workers = num_workers
-        self._waiting: deque[Task] = deque()
+        self._waiting: deque[_Attempt] = deque()
         self._actors: list[_Actor] = []
         self._calls: dict[Future, _Call] = {}
         """Pending calls."""
         self._completed: SimpleQueue[Future] = SimpleQueue()
-        self._num_attempts: Counter[str] = Counter()
         self._num_failed_starts: Counter[str] = Counter()
         self._num_started = 0
         self._next_query = 0.0
 
-    def run(self, tasks: Iterator[Task]) -> Iterator[FinishedTask]:
+    def run(self, tasks: Iterator[Any]) -> Iterator[FinishedTask[Any, Any]]:
         """Yield every task when it finishes."""
         while True:
             self._assign_tasks(tasks)
             if self._waiting and time.monotonic() >= self._next_query:
                 self._start_actors()
                 self._next_query = time.monotonic() + POLL_INTERVAL_S
-            if not self._waiting and all(call.task is None for call in self._calls.values()):
+            if not self._waiting and all(call.attempt is None for call in self._calls.values()):
                 return
             if not self._calls:
-                logger.warning("the Ray cluster has no machine for step %s: waiting for one", self._step.name)
+                logger.warning("the Ray cluster has no machine for %s: waiting for one", self._work.title)
                 time.sleep(POLL_INTERVAL_S)
                 continue
             try:
@@ -107,20 +113,24 @@ class RayPool:
             self._ray.kill(actor.handle)
         self._actors, self._calls = [], {}
 
-    def _assign_tasks(self, tasks: Iterator[Task]) -> None:
+    def _assign_tasks(self, tasks: Iterator[Any]) -> None:
         """Give every free worker a task. One more task is fetched, which shows that more workers would help."""
         while self._waiting or self._fetch(tasks):
             actor = next((actor for actor in self._actors if actor.num_free > 0), None)
             if actor is None:
                 return
-            task = self._waiting.popleft()
+            attempt = self._waiting.popleft()
             actor.num_free -= 1
-            self._register(actor.handle.run.remote(task), _Call(actor, task, time.monotonic()))
+            call = _Call(actor, attempt, time.monotonic())
+            self._register(actor.handle.run.remote(self._task_of(attempt)), call)
 
-    def _fetch(self, tasks: Iterator[Task]) -> bool:
+    def _task_of(self, attempt: _Attempt) -> Any:
+        return attempt.task if attempt.number == 1 else self._work.retried(attempt.task, attempt.number)
+
+    def _fetch(self, tasks: Iterator[Any]) -> bool:
         task = next(tasks, None)
         if task is not None:
-            self._waiting.append(task)
+            self._waiting.append(_Attempt(task))
         return task is not None
 
     def _start_actors(self) -> None:
@@ -130,37 +140,42 @@ class RayPool:
         usable = [node for node in nodes if self._num_failed_starts[node["NodeID"]] < MAX_FAILED_STARTS]
         if nodes and not usable and not self._actors:
             raise LatentSyncError(
-                f"step {self._step.number} ({self._step.name}): Ray cannot start a worker on any machine; "
-                "see the warnings above, and Ray's own logs"
+                f"{self._work.title}: Ray cannot start a worker on any machine; see the warnings above, and Ray's own "
+                "logs"
             )
-        num_gpus_of = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in usable}
-        with_gpus = self._step.uses_device and any(num_gpus_of.values())
+        with_gpus = self._work.uses_device and any(node["Resources"].get("GPU", 0) >= 1 for node in usable)
+        one_per_machine = self._work.one_per_machine and not with_gpus and self._num_workers is None
         for node in usable:
-            name = node["NodeID"]
-            room = num_gpus_of[name] if with_gpus else int(node["Resources"]["CPU"])
+            name, num_cores = node["NodeID"], int(node["Resources"]["CPU"])
+            room = int(node["Resources"].get("GPU", 0)) if with_gpus else 1 if one_per_machine else num_cores
             room -= sum(actor.num_workers for actor in self._actors if actor.node == name)
             room = room if num_left is None else min(room, num_left)
             if room <= 0:
                 continue
-            for num_workers in [1] * room if with_gpus else [room]:
-                self._start(name, num_workers, int(with_gpus))
+            if with_gpus:
+                for _ in range(room):
+                    self._start(name, num_workers=1, num_cores=1, num_gpus=1)
+            else:
+                self._start(name, num_workers=room, num_cores=num_cores if one_per_machine else room)
             num_left = None if num_left is None else num_left - room
 
     def _count_workers(self) -> int:
         return sum(actor.num_workers for actor in self._actors)
 
-    def _start(self, node: str, num_workers: int, num_gpus: int) -> None:
+    def _start(self, node: str, num_workers: int, num_cores: int, num_gpus: int = 0) -> None:
+        """Start an actor whose workers share the cores equally."""
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         remote = self._ray.remote(RayWorkers).options(
-            num_cpus=num_workers,
+            num_cpus=num_cores,
             num_gpus=num_gpus,
             max_restarts=0,
             max_concurrency=num_workers + 1,
             scheduling_strategy=strategy,
         )
-        local = replace(self._local, log_folder=self._local.log_folder / f"actor_{self._num_started}")
+        folder = self._local.log_folder and self._local.log_folder / f"actor_{self._num_started}"
+        local = replace(self._local, log_folder=folder, num_threads=num_cores // num_workers)
         self._num_started += 1
-        actor = _Actor(remote.remote(self._step, local, num_workers), node, num_workers)
+        actor = _Actor(remote.remote(self._work, local, num_workers), node, num_workers)
         self._actors.append(actor)
         self._register(actor.handle.ready.remote(), _Call(actor))
 
@@ -169,40 +184,36 @@ class RayPool:
         self._calls[future] = call
         future.add_done_callback(self._completed.put)
 
-    def _handle_reply(self, future: Future, call: _Call) -> FinishedTask | None:
-        """ProcessClip the reply of an actor: it has started, finished a task, or is lost. Return a finished task."""
+    def _handle_reply(self, future: Future, call: _Call) -> FinishedTask[Any, Any] | None:
+        """Process the reply of an actor: it has started, finished a task, or is lost. Return a finished task."""
         try:
             finished = future.result()
-        except self._ray.exceptions.RayTaskError as error:  # raised by the method itself: the step cannot be loaded
+        except self._ray.exceptions.RayTaskError as error:  # raised by the method itself: the work cannot be loaded
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
             return self._handle_loss(call, (str(error).strip().splitlines() or [type(error).__name__])[0])
-        if call.task is None:
+        if call.attempt is None:
             self._num_failed_starts[call.actor.node] = 0
             call.actor.num_free = call.actor.num_workers
             return None
         call.actor.num_free += 1
         return finished
 
-    def _handle_loss(self, call: _Call, cause: str) -> FinishedTask | None:
+    def _handle_loss(self, call: _Call, cause: str) -> FinishedTask[Any, Any] | None:
         """Remove a lost actor; queue its task again, or return it as failed after `MAX_ATTEMPTS`."""
         if call.actor in self._actors:
-            logger.warning("step %s lost the workers of machine %s: %s", self._step.name, call.actor.node[:8], cause)
+            logger.warning("%s lost the workers of machine %s: %s", self._work.title, call.actor.node[:8], cause)
             self._actors.remove(call.actor)
             self._ray.kill(call.actor.handle)
             self._next_query = 0.0
-        task = call.task
-        if task is None:
+        attempt = call.attempt
+        if attempt is None:
             self._num_failed_starts[call.actor.node] += 1
             return None
-        self._num_attempts[task.record_key] += 1
-        num_attempts = self._num_attempts[task.record_key]
-        if num_attempts >= MAX_ATTEMPTS:
-            failed = Failed("crashed", f"lost with its machine or worker {num_attempts} times: {cause}")
-            return FinishedTask(task, failed, time.monotonic() - call.since)
-        # A new work folder, because a machine that is only disconnected may still write into the old one.
-        work = task.work.with_name(f"{task.record_key}-{num_attempts + 1}")
-        self._waiting.appendleft(replace(task, work=work))
+        if attempt.number >= MAX_ATTEMPTS:
+            failed = Failed(CRASHED, f"lost with its machine or worker {attempt.number} times: {cause}")
+            return FinishedTask(self._task_of(attempt), failed, time.monotonic() - call.since)
+        self._waiting.appendleft(replace(attempt, number=attempt.number + 1))
         return None
 
 
@@ -210,39 +221,39 @@ class RayPool:
 class _Slot:
     """One worker of an actor. Its executor takes a task from the queue when the next result is requested."""
 
-    tasks: SimpleQueue[Task]
-    results: Iterator[FinishedTask] = field(init=False)
+    tasks: SimpleQueue[Any]
+    results: Iterator[FinishedTask[Any, Any]] = field(init=False)
 
-    def begin(self, step: Step, executor: LocalExecutor) -> None:
+    def begin(self, work: Work[Any, Any], executor: LocalExecutor) -> None:
         """Create the executor's iterator; the worker process starts with the first task."""
-        self.results = iter(executor.run(step, iter(self.tasks.get, None)))
+        self.results = iter(executor.run(work, iter(self.tasks.get, None)))
 
 
 class RayWorkers:
-    """Ray actor with the workers of one machine for one step. A worker loads the step with its first task.
+    """Ray actor with the workers of one machine. A worker loads the work with its first task.
 
     Args:
-        step: the step.
+        work: the work.
         executor: executor that runs one worker; every worker gets its own log folder.
         num_workers: number of workers, and of threads that may call `run` at a time.
     """
 
-    def __init__(self, step: Step, executor: LocalExecutor, num_workers: int) -> None:
+    def __init__(self, work: Work[Any, Any], executor: LocalExecutor, num_workers: int) -> None:
         self._free: SimpleQueue[_Slot] = SimpleQueue()
         for index in range(num_workers):
             slot = _Slot(SimpleQueue())
-            folder = executor.log_folder / f"worker_{index}"
-            slot.begin(step, replace(executor, log_folder=folder, num_workers=1))
+            folder = executor.log_folder and executor.log_folder / f"worker_{index}"
+            slot.begin(work, replace(executor, log_folder=folder, num_workers=1))
             self._free.put(slot)
 
     def ready(self) -> None:
         """Return when the actor has started."""
 
-    def run(self, task: Task) -> FinishedTask:
+    def run(self, task: Any) -> FinishedTask[Any, Any]:
         """Run a task on a free worker and return it with its result.
 
         Raises:
-            LatentSyncError: the step cannot be loaded.
+            LatentSyncError: the work cannot be loaded.
         """
         slot = self._free.get()
         slot.tasks.put(task)

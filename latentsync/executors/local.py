@@ -1,4 +1,4 @@
-"""Run steps in worker processes on this machine, with limits of time and memory per clip.
+"""Run tasks in worker processes on this machine, with limits of time and memory per task.
 
 Workers are forked from a server process that has imported torch but used no accelerator, so a replacement starts
 quickly. Every worker has its own pipe, because a dying worker could keep the lock of a shared queue, and its own
@@ -12,20 +12,30 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import psutil
 
 from latentsync.device import count_accelerators
 from latentsync.errors import LatentSyncError
-from preprocess.executors.base import Failed, FailureReason, FinishedTask, Task
-from preprocess.executors.local_worker import LoadFailed, Ready, WorkerSettings, serve
-from preprocess.step import Step
+from latentsync.executors.base import (
+    CRASHED,
+    MEMORY,
+    TIMEOUT,
+    Failed,
+    FinishedTask,
+    Limits,
+    ResultT,
+    TaskT,
+    Work,
+    count_cores,
+)
+from latentsync.executors.local_worker import LoadFailed, Ready, WorkerSettings, serve
 
 _POLL_INTERVAL_S = 0.5
 """Longest time between two checks of the limits."""
@@ -41,29 +51,29 @@ class LocalExecutor:
     """Executor with worker processes on this machine.
 
     Attributes:
-        log_folder: receives one file per worker with everything the worker prints.
-        num_workers: maximum number of workers. None: one per core, or one per accelerator for steps that use one.
-        clip_timeout_s: time limit per clip in seconds.
-        memory_limit_gb: limit in GiB for a worker together with the processes it started; None: no limit.
+        log_folder: receives one file per worker with everything the worker prints; None: workers print where this
+            process does.
+        num_workers: maximum number of workers. None: one per accelerator for work that uses one, else one per core,
+            or a single one (`Work.one_per_machine`).
+        limits: limits of one task.
         start_method: start method of multiprocessing.
         num_threads: threads of each worker's numeric libraries; None: its share of the cores.
     """
 
-    log_folder: Path
+    log_folder: Path | None = None
     num_workers: int | None = None
-    clip_timeout_s: float = 1800.0
-    memory_limit_gb: float | None = None
+    limits: Limits = field(default_factory=Limits)
     start_method: Literal["forkserver", "spawn", "fork"] = "forkserver"
     num_threads: int | None = None
 
-    def run(self, step: Step, tasks: Iterable[Task]) -> Iterator[FinishedTask]:
+    def run(self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT]) -> Iterator[FinishedTask[TaskT, ResultT]]:
         """Yield every task when it finishes; see `Executor`. A worker is started with its first task.
 
         Raises:
-            LatentSyncError: the step cannot be loaded.
+            LatentSyncError: the work cannot be loaded.
         """
         pending = iter(tasks)
-        workers = self._create_workers(step)
+        workers = self._create_workers(work)
         try:
             while True:
                 for worker in workers:
@@ -81,27 +91,20 @@ class LocalExecutor:
             for worker in workers:
                 worker.kill()
 
-    def count_workers(self, step: Step) -> int:
-        """Return the maximum number of workers for a step."""
-        num_accelerators = count_accelerators() if step.uses_device else 0
-        return self.num_workers or num_accelerators or count_cores()
+    def count_workers(self, work: Work[Any, Any]) -> int:
+        """Return the maximum number of workers for some work."""
+        num_accelerators = count_accelerators() if work.uses_device else 0
+        return self.num_workers or num_accelerators or (1 if work.one_per_machine else count_cores())
 
-    def _create_workers(self, step: Step) -> list["_Worker"]:
+    def _create_workers(self, work: Work[Any, Any]) -> list["_Worker"]:
         context = cast(Context, multiprocessing.get_context(self.start_method))
         if self.start_method == "forkserver":
-            context.set_forkserver_preload(["preprocess.executors.local_worker"])
-        num_workers = self.count_workers(step)
+            context.set_forkserver_preload([serve.__module__])
+        num_workers = self.count_workers(work)
         num_threads = self.num_threads or max(1, count_cores() // num_workers)
-        logs = [self.log_folder / f"{step.number}_{step.name}_{index}.txt" for index in range(num_workers)]
-        settings = [WorkerSettings(step, index, num_threads, log) for index, log in enumerate(logs)]
-        return [_Worker(each, context, self.clip_timeout_s, self.memory_limit_gb) for each in settings]
-
-
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        logs = [self.log_folder and self.log_folder / f"{work.name}_{index}.txt" for index in range(num_workers)]
+        settings = [WorkerSettings(work, index, num_threads, log) for index, log in enumerate(logs)]
+        return [_Worker(each, context, self.limits) for each in settings]
 
 
 class _Worker:
@@ -109,15 +112,12 @@ class _Worker:
 
     connection: Connection
 
-    def __init__(
-        self, settings: WorkerSettings, context: Context, clip_timeout_s: float, memory_limit_gb: float | None
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, context: Context, limits: Limits) -> None:
         self._settings = settings
         self._context = context
-        self._clip_timeout_s = clip_timeout_s
-        self._memory_limit_gb = memory_limit_gb
+        self._limits = limits
         self._process: BaseProcess | None = None
-        self._task: Task | None = None
+        self._task: Any = None
         self._ready: Ready | None = None
         self._num_load_attempts = 0
         self._started_at = self._memory_checked_at = 0.0
@@ -127,7 +127,7 @@ class _Worker:
         """True if the worker has no task."""
         return self._task is None
 
-    def assign(self, task: Task) -> None:
+    def assign(self, task: Any) -> None:
         """Give the worker a task; start its process if it is not running."""
         self._task = task
         if self._process is not None and self._process.is_alive():
@@ -135,7 +135,7 @@ class _Worker:
         else:
             self._start()
 
-    def poll(self) -> FinishedTask | None:
+    def poll(self) -> FinishedTask[Any, Any] | None:
         """Return the finished task, or None while it is running.
 
         A task also finishes, as failed, when the process dies or exceeds a limit.
@@ -149,7 +149,7 @@ class _Worker:
             self._num_load_attempts = 0
             self._send()
         elif isinstance(message, LoadFailed):
-            raise LatentSyncError(f"step {self._step_title} cannot start: {message.message}")
+            raise LatentSyncError(f"{self._settings.work.title} cannot start: {message.message}")
         elif isinstance(message, FinishedTask):
             return self._accept(message)
         return self._check_limits()
@@ -158,16 +158,16 @@ class _Worker:
         """Kill the process and all processes that it started."""
         if self._process is None or self._process.pid is None:
             return
+        started = [each for each in self._processes() if each.pid != self._process.pid]
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
+        for process in started:  # some lead a group of their own
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.connection.close()
         self._process = self._ready = None
-
-    @property
-    def _step_title(self) -> str:
-        return f"{self._settings.step.number} ({self._settings.step.name})"
 
     def _start(self) -> None:
         self.kill()
@@ -184,57 +184,60 @@ class _Worker:
         with suppress(BrokenPipeError):  # the process died; the next `poll` reports it
             self.connection.send(self._task)
 
-    def _accept(self, finished: FinishedTask) -> FinishedTask:
+    def _accept(self, finished: FinishedTask[Any, Any]) -> FinishedTask[Any, Any]:
         self._task = None
         if isinstance(finished.result, Failed) and self._ready is not None and self._ready.restart_after_error:
             self.kill()
         return finished
 
-    def _handle_death(self) -> FinishedTask | None:
+    def _handle_death(self) -> FinishedTask[Any, Any] | None:
         process, is_ready = self._process, self._ready is not None
         assert process is not None
         process.join()
         cause = _describe_exit(process.exitcode)
         if is_ready:
-            return self._fail("crashed", f"its worker {cause}")
+            return self._fail(CRASHED, f"its worker {cause}")
         if self._num_load_attempts >= _MAX_LOAD_ATTEMPTS:
-            raise LatentSyncError(f"step {self._step_title} cannot start: a worker {cause}; see {self._settings.log}")
+            where = "" if self._settings.log is None else f"; see {self._settings.log}"
+            raise LatentSyncError(f"{self._settings.work.title} cannot start: a worker {cause}{where}")
         self._start()
         return None
 
-    def _check_limits(self) -> FinishedTask | None:
-        now = time.monotonic()
+    def _check_limits(self) -> FinishedTask[Any, Any] | None:
+        now, limits = time.monotonic(), self._limits
         if self._ready is None:
             if now - self._started_at > _LOAD_TIMEOUT_S:
-                raise LatentSyncError(f"step {self._step_title} did not load in {_LOAD_TIMEOUT_S:g} s")
+                raise LatentSyncError(f"{self._settings.work.title} did not load in {_LOAD_TIMEOUT_S:g} s")
             return None
-        if now - self._started_at > self._clip_timeout_s:
-            return self._fail("timeout", f"not finished after {self._clip_timeout_s:g} s (--clip_timeout_s)")
-        if self._memory_limit_gb is None or now - self._memory_checked_at < _POLL_INTERVAL_S:
+        if limits.timeout_s is not None and now - self._started_at > limits.timeout_s:
+            return self._fail(TIMEOUT, f"not finished after {limits.timeout_s:g} s ({limits.timeout_option})")
+        if limits.memory_gb is None or now - self._memory_checked_at < _POLL_INTERVAL_S:
             return None
         self._memory_checked_at = now
         used_gib = self._memory_bytes() / _BYTES_PER_GIB
-        if used_gib > self._memory_limit_gb:
-            limit = f"limit {self._memory_limit_gb:g} (--memory_limit_gb)"
-            return self._fail("memory", f"{used_gib:.1f} GiB used, {limit}")
+        if used_gib > limits.memory_gb:
+            limit = f"limit {limits.memory_gb:g} (--memory_limit_gb)"
+            return self._fail(MEMORY, f"{used_gib:.1f} GiB used, {limit}")
         return None
 
     def _memory_bytes(self) -> int:
         """Return the resident memory of the process and of all processes that it started."""
-        assert self._process is not None
-        try:
-            worker = psutil.Process(self._process.pid)
-            processes = [worker, *worker.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return 0
         total = 0
-        for process in processes:
+        for process in self._processes():
             with suppress(psutil.NoSuchProcess):
                 total += process.memory_info().rss
         return total
 
-    def _fail(self, reason: FailureReason, detail: str) -> FinishedTask:
-        assert self._task is not None
+    def _processes(self) -> list[psutil.Process]:
+        """Return the process and all processes that it started; none if it has ended."""
+        assert self._process is not None
+        try:
+            worker = psutil.Process(self._process.pid)
+            return [worker, *worker.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _fail(self, reason: str, detail: str) -> FinishedTask[Any, Any]:
         task, self._task = self._task, None
         seconds = time.monotonic() - self._started_at
         self.kill()
