@@ -95,7 +95,7 @@ def encode_frames(
         **options: ffmpeg options of the output.
 
     Raises:
-        ToolError: ffmpeg failed or could not write the whole file.
+        ToolError: ffmpeg failed or could not write the whole file. An error of `frames` is raised unchanged.
     """
     with atomic_write(target) as temporary:
         audio = [] if audio_path is None else [media_input(audio_path)["a:0"]]
@@ -105,12 +105,17 @@ def encode_frames(
             assert process.stdin is not None
             assert process.stderr is not None
             stderr = StderrTail(process.stderr)
-            with contextlib.suppress(BrokenPipeError):
-                for frame in frames:
-                    process.stdin.write(np.ascontiguousarray(frame).data)
-                process.stdin.close()
-            process.wait()
-            reason = stderr.finish()
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    for frame in frames:
+                        process.stdin.write(np.ascontiguousarray(frame).data)
+                    process.stdin.close()
+                process.wait()
+            except BaseException:  # of the frames: ffmpeg would wait for the next one
+                process.kill()
+                raise
+            finally:
+                reason = stderr.finish()
         if process.returncode != 0 or stderr.is_cut_short:
             raise ToolError(f"ffmpeg could not write {target}: {reason or 'no message'}")
 

@@ -17,7 +17,7 @@ and on a CUDA card a stream each.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ class LipsyncPipeline:
             num_source_frames = len(people[0].plan)
             job = job.fit(num_source_frames)
             frames = pipeline.read(job, num_source_frames)
-            for person in people:
+            for person in people:  # `generate` does these steps
                 stages = pipeline.stages(job, person)
                 latents = stages.denoise(stages.encode(stages.align(frames)))
                 frames = stages.paste(stages.decode(latents))
@@ -100,6 +100,7 @@ class LipsyncPipeline:
         exact_detector: face detector for the option `exact`; None rejects that option.
         files: weight files of the networks, for error messages.
         speaker_network: loads the SyncNet of the face ``speaker``; by default `speaker_pass.load_speaker_network`.
+        default_options: options of a job that names none; by default `LipsyncOptions()`.
 
     Raises:
         ConfigError: the networks do not fit together.
@@ -117,6 +118,7 @@ class LipsyncPipeline:
         exact_detector: FaceDetector | None = None,
         files: WeightFiles | None = None,
         speaker_network: Callable[[], StreamingSyncNet] | None = None,
+        default_options: LipsyncOptions | None = None,
     ) -> None:
         self.synthesizer = WindowSynthesizer(unet, codec, resolution, files)
         self.audio_encoder = audio_encoder
@@ -125,6 +127,7 @@ class LipsyncPipeline:
         self.num_frames = num_frames
         self.model_fps = model_fps
         self.speaker_network = speaker_network
+        self.default_options = default_options or LipsyncOptions()
 
     @property
     def device(self) -> torch.device:
@@ -148,9 +151,9 @@ class LipsyncPipeline:
             video_path: source video; its own audio is ignored.
             audio_path: driving audio, or a video with an audio stream; or the speech of several people.
             video_out_path: the result (.mp4, .mov or .mkv); it appears only when it is complete.
-            options: see `LipsyncOptions`.
+            options: see `LipsyncOptions`; by default `default_options`.
             temp_dir: parent of a folder for temporary files, which is removed at the end.
-            progress: receives the number of finished frames.
+            progress: receives the number of finished frames; an exception that it raises ends the job.
             frame_callback: receives every finished frame, see `lipsync_job.FrameCallback`.
             people_callback: receives the people before their mouths are generated, see `people.PeopleCallback`.
 
@@ -160,7 +163,7 @@ class LipsyncPipeline:
             NonFiniteError: a network returned NaN or infinity.
             CheckpointError: `exact` is set and the pipeline has no detector for it.
         """
-        options = options or LipsyncOptions()
+        options = options or self.default_options
         remedy = memory_remedy(self.device, self.synthesizer.unet.dtype, self.resolution, options)
         with (
             self.open_job(video_path, audio_path, video_out_path, options, temp_dir, progress, frame_callback) as job,
@@ -169,14 +172,10 @@ class LipsyncPipeline:
             started = time.monotonic()
             people = self.find_people(job)
             detected = time.monotonic()
-            num_source_frames = len(people[0].plan)
-            job = job.fit(num_source_frames)
+            job = job.fit(len(people[0].plan))
             if people_callback is not None:
                 people_callback(job, people)
-            frames = self.read(job, num_source_frames)
-            for person in people:
-                frames = self.stages(job, person, reports_progress=person is people[-1])(frames)
-            extra_files = self.write(job, frames)
+            extra_files = self.write(job, self.generate(job, people))
             reports = [self.report(job, person) for person in people]
             if job.outputs.timeline is not None:
                 with writing(job.outputs.timeline):
@@ -205,7 +204,7 @@ class LipsyncPipeline:
         frame_callback: FrameCallback | None = None,
     ) -> AbstractContextManager[LipsyncJob]:
         """Check the options and return `open_job` of the arguments, which are those of `__call__`."""
-        options = options or LipsyncOptions()
+        options = options or self.default_options
         self.check_options(options)
         voices = Voices.of(audio_path, options.face)
         if self.speaker_network is None and SPEAKER in [voice.face for voice in voices.voices]:
@@ -278,6 +277,13 @@ class LipsyncPipeline:
         shortest = {NO_SPEECH: MIN_SILENCE_S * float(job.fps)}
         spans = {what: spans_of(flags.tolist(), shortest.get(what, 1)) for what, flags in notes.items()}
         return PersonReport(person.name, person.voice.speech, person_intervals(job, person), spans)
+
+    def generate(self, job: LipsyncJob, people: Sequence[Person]) -> Generator[JobFrame, None, None]:
+        """Read the source again and generate the mouth of each person, one after the other (second pass)."""
+        frames = self.read(job, len(people[0].plan))
+        for person in people:
+            frames = self.stages(job, person, reports_progress=person is people[-1])(frames)
+        return frames
 
     def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:
         """Read the source again, in the order of the result.

@@ -13,6 +13,7 @@ import latentsync
 from latentsync.audio.silero_network import silero_weights
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
+from latentsync.device import resolve_device, resolve_dtype
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, ConfigError, InputError
 from latentsync.face.detection import FaceDetector
@@ -140,6 +141,31 @@ class LipsyncBuild:
     vae: str = "full"
     compile: bool = False
     decoder: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        weights: ChosenWeights,
+        device: str = "auto",
+        dtype: str = "auto",
+        detector: str = "auto",
+        vae: str = "full",
+        compile: bool = False,
+    ) -> "LipsyncBuild":
+        """Return the build of chosen weights.
+
+        Args:
+            weights: the choice.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+            dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+            detector, vae, compile: see the attributes.
+
+        Raises:
+            InputError: the device or the dtype cannot be used.
+        """
+        files = weights.unet_config, weights.unet_checkpoint
+        chosen = resolve_device(device)
+        return cls(*files, chosen, resolve_dtype(dtype, chosen), detector, vae, compile, weights.decoder)
 
     @property
     def used_decoder(self) -> Path | None:

@@ -178,22 +178,14 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
 
 def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncBuild]:
     """Return the weights and build settings of `add_weight_arguments` and `add_device_arguments`."""
-    from latentsync.device import resolve_device, resolve_dtype
     from latentsync.recipes.lipsync import LipsyncBuild, choose_weights
 
     weights = choose_weights(arguments.unet_config_path, arguments.inference_ckpt_path, arguments.adapted)
-    device = resolve_device(arguments.device)
-    dtype = resolve_dtype(arguments.dtype, device)
-    return weights, LipsyncBuild(
-        weights.unet_config,
-        weights.unet_checkpoint,
-        device,
-        dtype,
-        detector=arguments.detector,
-        vae=arguments.vae or VAES[0],
-        compile=arguments.compile,
-        decoder=weights.decoder,
+    vae = arguments.vae or VAES[0]
+    build = LipsyncBuild.of(
+        weights, arguments.device, arguments.dtype, arguments.detector, vae=vae, compile=arguments.compile
     )
+    return weights, build
 
 
 def chosen_options(arguments: argparse.Namespace, build: LipsyncBuild, preset: str | None) -> LipsyncOptions:
