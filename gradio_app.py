@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import latentsync  # noqa: F401  (first: it makes torchvision importable beside a CPU-only torch)
-from latentsync.app.job_folders import APP_FOLDER, default_work_dir
-from latentsync.app.limits import Limits
+from latentsync.app.app_folders import APP_FOLDER, default_work_dir
 from latentsync.app.server import TWO_WAYS, VARIABLE, ServerSettings, check_server, credentials, serving
 from latentsync.cli import OneLineParser, Stopped, run_command
+from latentsync.jobs.limits import Limits
 from latentsync.recipes.lipsync_arguments import add_device_arguments, add_weight_arguments, chosen_build
 from latentsync.weights import REPOSITORY_ROOT
 

@@ -24,12 +24,12 @@ import numpy as np
 from PIL import Image
 
 from latentsync.app.adapt_service import AdaptService
-from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import ServerSettings, serving
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import ToolError
+from latentsync.jobs.limits import Limits
 from latentsync.media.reader import VideoReader
 from latentsync.recipes.lipsync import LipsyncBuild
 from latentsync.storage.output_file import atomic_output, check_output_file

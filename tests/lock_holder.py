@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LOCKED = "from latentsync.storage.owned_folder import locked as hold\narguments = ['wait']\n"
-LOCKED_BY_APP = "from latentsync.app.job_folders import JobFolders as hold\narguments = []\n"
+LOCKED_BY_APP = "from latentsync.app.app_folders import AppFolders as hold\narguments = []\n"
 _HOLD = """
 import sys
 from pathlib import Path

@@ -15,10 +15,10 @@ from latentsync.adaptation.adapt import Adaptation
 from latentsync.adaptation.footage import FPS
 from latentsync.adaptation.report import SHEET, AdaptationReport
 from latentsync.adaptation.settings import AdaptationSettings, check_settings
-from latentsync.app.job import Job
-from latentsync.app.limits import Limits
 from latentsync.config import load_config
 from latentsync.errors import InputError
+from latentsync.jobs.job import Job
+from latentsync.jobs.limits import Limits
 from latentsync.pipelines.contact_sheet import NUM_COLUMNS, write_crop_sheet
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions

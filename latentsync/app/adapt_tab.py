@@ -11,11 +11,11 @@ import gradio as gr
 from latentsync.adaptation.audio_modes import AUDIO_MODES
 from latentsync.adaptation.report import ROWS
 from latentsync.app.adapt_service import AdaptOutcome, AdaptRequest, TrainingView
-from latentsync.app.job import Job, JobState
 from latentsync.app.lipsync_service import SERVER_WEIGHTS, Sessions
 from latentsync.app.page_events import Update, event_error, finite_number, given_path
 from latentsync.app.page_text import CANCELLED, error_html, report_markdown, status_html
 from latentsync.errors import InputError
+from latentsync.jobs.job import Job, JobState
 
 _CONSENT = """Upload a video of one person, who looks and speaks as in the video that you will dub, for at least three
 seconds; the video to be dubbed itself is the best one. The training continues the weights on it, so that the generated

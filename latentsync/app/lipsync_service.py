@@ -9,10 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from latentsync.app.adapt_service import AdaptedPipelines, AdaptOutcome, AdaptRequest, AdaptService
-from latentsync.app.job import Job, JobView, Work
-from latentsync.app.job_folders import JobFolders
-from latentsync.app.job_queue import JobQueue
-from latentsync.app.limits import Limits
+from latentsync.app.app_folders import AppFolders
 from latentsync.app.page_text import options_line, summary_text
 from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
 from latentsync.app.speech_uploads import SpeechUploads, required
@@ -25,9 +22,13 @@ from latentsync.app.sync_comparison import (
     load_scorer,
     spoken_frames,
 )
-from latentsync.app.visible_text import error_line
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.xseg import require_xseg
+from latentsync.jobs.job import Job, JobView, Work
+from latentsync.jobs.limits import Limits
+from latentsync.jobs.queue import JobQueue
+from latentsync.jobs.store import JobStoreError
+from latentsync.jobs.visible_text import error_line
 from latentsync.media.probe import probe_video
 from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.pipelines.lipsync_job import LipsyncJob
@@ -131,22 +132,14 @@ class LipsyncService:
             InputError: an input exceeds a limit, cannot be read, or does not fit the others.
             CheckpointError: the weights of an option are missing.
         """
-        if options.num_inference_steps > self.limits.max_steps:
-            raise InputError(
-                f"inference_steps is {options.num_inference_steps}: the maximum is {self.limits.max_steps}"
-            )
+        self.limits.check_steps(options)
         if options.exact and self.vae != "full":
             raise InputError(f"this server has loaded the {self.vae} VAE, which contradicts exact")
         if options.exact:
             voices.check_exact()
         self.pipeline.check_options(options)
         check_silence(options)
-        info = self.limits.check_video(video)
-        seconds = {path: self.limits.check_speech(path) for path in voices.files()}
-        longest = max(seconds[path] for path in voices.speeches)
-        if options.sync_mode == "silence":
-            longest = max(longest, self.limits.check_length(info))
-        self.limits.check_frames(info, longest, options.video_fps, len(voices.voices))
+        info = self.limits.check_files(video, voices, options)
         if (masks := _mask_video(options)) is not None:
             self.limits.check_video(masks)
         fps = info.fps if options.video_fps == "source" else Fraction(FRAMES_PER_SECOND)
@@ -227,7 +220,7 @@ class Sessions:
 
     service: LipsyncService
     queue: JobQueue
-    folders: JobFolders
+    folders: AppFolders
     grace_seconds: float = 30.0
     adapter: AdaptService | None = None
 
@@ -310,7 +303,7 @@ class Sessions:
     def _submit(self, prepare: Callable[[Job], Work], uploads: dict[str, Path]) -> Job:
         try:
             folder = self.folders.new()
-        except OSError as error:
+        except (OSError, JobStoreError) as error:
             raise InputError(error_line(error, {})) from error
         adopted = {self.folders.adopted_path(path, folder, stem): path.name for stem, path in uploads.items()}
         names = {**adopted, **{path: path.name for path in uploads.values()}, folder: "the job's folder"}

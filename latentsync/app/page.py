@@ -12,15 +12,15 @@ import gradio as gr
 from gradio_client.utils import is_http_url_like
 
 from latentsync.app.adapt_tab import AdaptTab
-from latentsync.app.job import Job, JobState
 from latentsync.app.lipsync_service import SERVER_WEIGHTS, LipsyncOutcome, Sessions
 from latentsync.app.page_events import Update, event_error, finite_number, given_path, integer, optional_number
 from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
 from latentsync.app.sampling_controls import SamplingControls
 from latentsync.app.scene_controls import SceneControls, occluder_option
-from latentsync.app.visible_text import error_line, without_paths
 from latentsync.app.voice_rows import VoiceRows, speech_uploads
 from latentsync.errors import InputError
+from latentsync.jobs.job import Job, JobState
+from latentsync.jobs.visible_text import error_line, without_paths
 from latentsync.pipelines.options import VIDEO_FPS, LipsyncOptions
 
 logger = logging.getLogger(__name__)

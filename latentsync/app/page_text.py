@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from latentsync.app.job import JobState, JobView
 from latentsync.app.sync_comparison import SyncComparison
-from latentsync.app.visible_text import without_paths
+from latentsync.jobs.job import JobState, JobView
+from latentsync.jobs.visible_text import without_paths
 from latentsync.pipelines.occluders import AUTO
 from latentsync.pipelines.options import LipsyncOptions
 
@@ -31,7 +31,7 @@ _NEXT = {"faces": ", then generating lips"}
 
 def status_html(view: JobView) -> str:
     """Return state, progress and remaining time of a job."""
-    if view.state is JobState.WAITING:
+    if view.state is JobState.QUEUED:
         return status_line("waiting", waiting_text(view.ahead))
     if view.state is JobState.RUNNING:
         return status_line("running", running_text(view), progress_fraction(view))

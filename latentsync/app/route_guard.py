@@ -18,7 +18,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.routing import compile_path
 
-from latentsync.app.visible_text import error_line, without_paths
+from latentsync.jobs.visible_text import error_line, without_paths
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

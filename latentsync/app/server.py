@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentsync.app.job_folders import JobFolders, default_work_dir
+from latentsync.app.app_folders import AppFolders, default_work_dir
 from latentsync.errors import ConfigError, InputError
+from latentsync.storage.private_file import read_private_text
 from latentsync.weights import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
@@ -95,7 +95,8 @@ def credentials(auth_file: Path | None, environment: MutableMapping[str, str] = 
     """
     text = environment.pop(VARIABLE, None)
     if auth_file is not None:
-        return parse_credentials(_read_line(auth_file), str(auth_file))
+        text_of_file = read_private_text(auth_file, _MAX_AUTH_BYTES, TWO_WAYS)
+        return parse_credentials(text_of_file.rstrip("\r\n"), str(auth_file))
     return None if text is None else parse_credentials(text, VARIABLE)
 
 
@@ -111,34 +112,13 @@ def parse_credentials(text: str, source: str) -> tuple[str, str]:
     return user.strip(), password  # gradio strips the user name of the login form
 
 
-def _read_line(path: Path) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path} is not a regular file: {TWO_WAYS}")
-            if os.name == "posix" and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise InputError(f"{path} can be read or changed by other users: chmod 600 {path}")
-            content = file.read(_MAX_AUTH_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): {TWO_WAYS}") from error
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {TWO_WAYS}") from error
-    if len(content) > _MAX_AUTH_BYTES:
-        raise InputError(f"{path} is longer than {_MAX_AUTH_BYTES} bytes: {TWO_WAYS}")
-    return text.removeprefix("\ufeff").rstrip("\r\n")
-
-
 def check_server(settings: ServerSettings) -> None:
     """Check work folder and port before any network is loaded; leave nothing behind.
 
     Raises:
         InputError: the work folder belongs to another user or is in use, or the port is taken.
     """
-    JobFolders(settings.work_dir, settings.keep_hours).check_unused()
+    AppFolders(settings.work_dir, settings.keep_hours).check_unused()
     if settings.port:
         try:
             with socket.socket(_family(settings.host)) as probe:
@@ -161,10 +141,10 @@ def serving(service: LipsyncService, settings: ServerSettings, adapter: AdaptSer
     Raises:
         InputError: the work folder or the port cannot be used.
     """
-    from latentsync.app.job_queue import JobQueue  # imports torch, which --help does without
+    from latentsync.jobs.queue import JobQueue  # imports torch, which --help does without
 
     with (
-        JobFolders(settings.work_dir, settings.keep_hours) as folders,
+        AppFolders(settings.work_dir, settings.keep_hours) as folders,
         JobQueue(folders, settings.max_waiting) as queue,
         _gradio_environment(folders.uploads),
     ):

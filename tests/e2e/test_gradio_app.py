@@ -20,12 +20,12 @@ import torch
 from gradio_client import Client, handle_file
 
 from latentsync.app.adapt_service import CONFIG, AdaptService
-from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import Served, ServerSettings, serving
 from latentsync.app.sync_comparison import load_scorer
 from latentsync.config import load_config
 from latentsync.errors import InputError
+from latentsync.jobs.limits import Limits
 from latentsync.media.probe import probe_video
 from latentsync.pipelines.presets import PRESETS
 from latentsync.recipes.adaptation_run import AdaptationRun

@@ -18,16 +18,16 @@ from latentsync.adaptation.audio_choice import LipAgreement
 from latentsync.adaptation.report import AdaptationReport, TrainedPart
 from latentsync.adaptation.result import write_result
 from latentsync.adaptation.settings import REMEDY, AdaptationSettings
-from latentsync.app.job import JobState
-from latentsync.app.job_folders import JobFolders
-from latentsync.app.job_queue import JobQueue
-from latentsync.app.limits import Limits
+from latentsync.app.app_folders import AppFolders
 from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.cli import run_command
 from latentsync.config import load_config
 from latentsync.errors import LatentSyncError
 from latentsync.executors import local
+from latentsync.jobs.job import JobState
+from latentsync.jobs.limits import Limits
+from latentsync.jobs.queue import JobQueue
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
 from latentsync.recipes.adaptation_run import AdaptationRun
@@ -59,7 +59,7 @@ def run_app_job(arguments: Sequence[str]) -> int:
     def work() -> int:
         options = LipsyncOptions(num_inference_steps=1, compare=True)
         service = LipsyncService(tiny_pipeline(), None, options, "tiny", Limits())
-        with JobFolders(work_dir) as folders, JobQueue(folders) as queue:
+        with AppFolders(work_dir) as folders, JobQueue(folders) as queue:
             video, speech = (_uploaded(path, folders.uploads) for path in files)
             job = Sessions(service, queue, folders).start_lipsync(video, SpeechUploads(speech), options)
             while not (view := queue.view(job)).state.is_over:

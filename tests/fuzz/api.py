@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 from hypothesis import strategies as st
 
-from latentsync.app.job_folders import APP_FOLDER
-from latentsync.app.limits import Limits
+from latentsync.app.app_folders import APP_FOLDER
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import ServerSettings, serving
+from latentsync.jobs.limits import Limits
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT

@@ -13,14 +13,14 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError, AuthenticationError
 
-from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.page import UNUSABLE, Example, build_page
 from latentsync.app.route_guard import REFUSED, SERVED
 from latentsync.app.server import Served, ServerSettings, serving
 from latentsync.app.speech_uploads import SpeechUploads
-from latentsync.app.visible_text import UNEXPECTED, without_paths
 from latentsync.errors import InputError
+from latentsync.jobs.limits import Limits
+from latentsync.jobs.visible_text import UNEXPECTED, without_paths
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -131,7 +131,7 @@ def test_after_logging_out_the_session_is_over(served: Served):
 
 FILES = ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/file/", "/gradio_api/file%3D", "/gradio_api/file%2F",
          "/gradio_api//file=", "/GRADIO_API/FILE=", "/gradio_api/./file=", "/gradio_api/x/../file=")  # fmt: skip
-PLACES = ("{user}/notes.txt", "{root}/.latentsync.json", "{root}/.latentsync.lock", "{root}/jobs.json",
+PLACES = ("{user}/notes.txt", "{root}/.latentsync.json", "{root}/.latentsync.lock", "{root}/jobs.sqlite",
           "{root}/jobs/letter.txt", "{root}/uploads/letter.txt", "{root}/uploads/../../notes.txt",
           "{root}/uploads/%2e%2e/%2e%2e/notes.txt", "{link}", "/etc/passwd")  # fmt: skip
 
@@ -184,7 +184,7 @@ def test_messages_use_the_name_of_the_upload(served: Served):
     ("data", "said"),
     [
         ([file_data("/etc/passwd")], UNUSABLE),
-        ([file_data("{root}/jobs.json")], UNUSABLE),
+        ([file_data("{root}/jobs.sqlite")], UNUSABLE),
         ([file_data("{root}/uploads/letter.txt")], "upload it again"),
         ([{"path": 3}], UNUSABLE),
         (["/etc/passwd"], UNUSABLE),

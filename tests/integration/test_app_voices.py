@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.app.job import Job
-from latentsync.app.limits import Limits
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.sync_comparison import NamedSyncScorer
 from latentsync.errors import InputError
+from latentsync.jobs.job import Job
+from latentsync.jobs.limits import Limits
 from latentsync.judges.sync_score import SyncScore
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.voices import Voice, Voices

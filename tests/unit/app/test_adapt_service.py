@@ -17,13 +17,13 @@ from latentsync.adaptation.settings import AdaptationSettings
 from latentsync.app import adapt_service
 from latentsync.app.adapt_service import AdaptOutcome, AdaptRequest, AdaptService, TrainingView
 from latentsync.app.adapt_tab import AdaptTab
-from latentsync.app.job import Job, JobState
-from latentsync.app.job_folders import JobFolders
-from latentsync.app.job_queue import JobQueue
-from latentsync.app.limits import Limits
+from latentsync.app.app_folders import AppFolders
 from latentsync.app.lipsync_service import SERVER_WEIGHTS, LipsyncService, Sessions
 from latentsync.app.speech_uploads import SpeechUploads
 from latentsync.errors import InputError
+from latentsync.jobs.job import Job, JobState
+from latentsync.jobs.limits import Limits
+from latentsync.jobs.queue import JobQueue
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.voices import Voices
 from latentsync.weights import REPOSITORY_ROOT
@@ -70,7 +70,7 @@ def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessio
     monkeypatch.setattr(AdaptService, "settings", _settings_without_checks)
     service = LipsyncService(cast(Any, None), None, LipsyncOptions(), "demo", LIMITS)
     adapter = AdaptService(cast(Any, None), CPU, "mtcnn", LIMITS)
-    with JobFolders(tmp_path / "work") as folders, JobQueue(folders) as queue:
+    with AppFolders(tmp_path / "work") as folders, JobQueue(folders) as queue:
         yield Sessions(service, queue, folders, adapter=adapter)
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from latentsync.app.job import Job, JobState
-from latentsync.app.job_folders import JobFolders
-from latentsync.app.job_queue import JobQueue
-from latentsync.app.limits import Limits
+from latentsync.app.app_folders import AppFolders
 from latentsync.app.lipsync_service import LipsyncService, Sessions
 from latentsync.app.speech_uploads import SpeechUploads
-from latentsync.app.visible_text import UNEXPECTED
 from latentsync.errors import InputError
+from latentsync.jobs.job import Job, JobState
+from latentsync.jobs.limits import Limits
+from latentsync.jobs.queue import JobQueue
+from latentsync.jobs.visible_text import UNEXPECTED
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.voices import Voice, Voices
@@ -82,7 +82,7 @@ class FakeService:
 
 @pytest.fixture
 def sessions(tmp_path: Path) -> Iterator[Sessions]:
-    with JobFolders(tmp_path / "work") as folders, JobQueue(folders) as queue:
+    with AppFolders(tmp_path / "work") as folders, JobQueue(folders) as queue:
         yield Sessions(cast(Any, FakeService()), queue, folders)
 
 
@@ -216,6 +216,7 @@ class Recorded:
     """Limits that record what is checked; a speech lasts as many seconds as its name says."""
 
     max_steps = 100
+    check_steps, check_files = Limits.check_steps, Limits.check_files
 
     def __init__(self) -> None:
         self.checked: list[object] = []

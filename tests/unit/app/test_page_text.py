@@ -1,8 +1,8 @@
 import pytest
 
-from latentsync.app.job import JobState, JobView, StageProgress
 from latentsync.app.page_text import duration, error_html, options_line, status_html, summary_markdown, sync_lines
 from latentsync.app.sync_comparison import SyncComparison
+from latentsync.jobs.job import JobState, JobView, StageProgress
 from latentsync.judges.sync_score import SyncScore
 from latentsync.pipelines.options import LipsyncOptions
 
@@ -16,8 +16,8 @@ def test_running_shows_stage_progress_and_remaining_time():
 
 
 def test_waiting_shows_the_number_of_jobs_ahead():
-    assert "1 job ahead" in status_html(JobView(JobState.WAITING, ahead=1))
-    assert "3 jobs ahead" in status_html(JobView(JobState.WAITING, ahead=3))
+    assert "1 job ahead" in status_html(JobView(JobState.QUEUED, ahead=1))
+    assert "3 jobs ahead" in status_html(JobView(JobState.QUEUED, ahead=3))
 
 
 def test_text_of_visitors_is_escaped_and_in_one_line():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from latentsync.app.route_guard import RouteGuard
-from latentsync.app.visible_text import A_FILE
+from latentsync.jobs.visible_text import A_FILE
 
 READABLE = Path("/srv/uploads/0a/video.mp4").absolute()
 APP = SimpleNamespace(cookie_id="c", tokens={"right": "me"})

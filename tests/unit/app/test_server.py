@@ -7,7 +7,7 @@ import pytest
 
 import latentsync
 from gradio_app import build_parser, main
-from latentsync.app.job_folders import APP_FOLDER, JobFolders
+from latentsync.app.app_folders import APP_FOLDER, AppFolders
 from latentsync.app.lipsync_service import LipsyncService
 from latentsync.app.server import VARIABLE, ServerSettings, credentials, parse_credentials
 from latentsync.errors import InputError
@@ -58,7 +58,7 @@ def test_the_owner_of_the_folder_is_checked_before_anything_is_loaded(
     (tmp_path / APP_FOLDER).mkdir()
     (tmp_path / APP_FOLDER / "letter.txt").write_text("dear")
     assert "name another --work_dir" in one_line(capsys, ["--port", "0", "--work_dir", str(tmp_path)])
-    with JobFolders(tmp_path / "work") as folders:
+    with AppFolders(tmp_path / "work") as folders:
         error = one_line(capsys, ["--port", "0", "--work_dir", str(tmp_path / "work")])
         assert f"{folders.root} is in use by process {os.getpid()}" in error
 

@@ -7,18 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from latentsync.app.job import Job, JobState
-from latentsync.app.job_folders import JobFolders
-from latentsync.app.job_queue import NUM_CHECKS, JobQueue, QueueFullError
-from latentsync.app.visible_text import A_FILE, UNEXPECTED
 from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
+from latentsync.jobs.folders import JobFolders
+from latentsync.jobs.job import Job, JobState
+from latentsync.jobs.queue import KILLED, MAX_STARTS, NUM_CHECKS, JobQueue, QueueFullError
+from latentsync.jobs.store import JobRecord
+from latentsync.jobs.visible_text import A_FILE, UNEXPECTED
 
 PATIENCE = 30
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Iterator[JobFolders]:
-    with JobFolders(tmp_path / "work") as folders:
+    with JobFolders(tmp_path / "work", keep_hours=1) as folders:
         yield folders
 
 
@@ -33,10 +34,12 @@ def make_job(folders: JobFolders, work: Callable[[Job], Any], names: dict[Path, 
     return Job(folder.name, folder, work, None, names or {}, grace_seconds=1000)
 
 
-def wait_for_end(job: Job, queue: JobQueue) -> None:
+def wait_for_end(job: Job, queue: JobQueue, is_same: bool = True) -> None:
+    """Wait for a job; `is_same`: of this queue, and not of that of an earlier process."""
     done = threading.Event()
     for _ in range(PATIENCE * 100):
-        if job.state.is_over and queue.find(job.id) is job:
+        found = queue.find(job.id)
+        if found is not None and found.state.is_over and (found is job or not is_same):
             return
         done.wait(0.01)
     raise AssertionError(job.state)
@@ -81,7 +84,7 @@ def test_jobs_run_one_after_the_other_in_order(queue: JobQueue, folders: JobFold
         queue.submit(job)
     assert blocked.begun.wait(PATIENCE)
     assert [queue.view(job).ahead for job in jobs] == [0, 1, 2]
-    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.WAITING, JobState.WAITING]
+    assert [job.state for job in jobs] == [JobState.RUNNING, JobState.QUEUED, JobState.QUEUED]
     blocked.go.set()
     wait_for_end(jobs[2], queue)
     assert order == [0, 1]
@@ -142,7 +145,7 @@ def test_other_jobs_overtake_a_long_check(queue: JobQueue, folders: JobFolders):
     queue.submit(slow)
     queue.submit(quick)
     wait_for_end(quick, queue)
-    assert (quick.result, slow.state) == ("quick", JobState.WAITING)
+    assert (quick.result, slow.state) == ("quick", JobState.QUEUED)
     checks.go.set()
     wait_for_end(slow, queue)
 
@@ -233,6 +236,86 @@ def test_a_job_that_fails_leaves_one_line_and_the_next_one_runs(
     assert "/secret" not in failed.error
     assert not failed.folder.exists()
     assert following.result == 1
+
+
+def test_a_job_is_recorded_from_its_folder_to_its_end(queue: JobQueue, folders: JobFolders):
+    blocked = Blocked()
+    job = make_job(folders, blocked)
+    assert stored(folders, job).state is JobState.RECEIVING
+    queue.submit(job)
+    assert blocked.begun.wait(PATIENCE)
+    assert stored(folders, job).state is JobState.RUNNING
+    blocked.go.set()
+    wait_for_end(job, queue)
+    assert (stored(folders, job).state, stored(folders, job).has_files) == (JobState.DONE, True)
+
+
+def stored(folders: JobFolders, job: Job) -> JobRecord:
+    record = folders.store.get(job.id)
+    assert record is not None
+    return record
+
+
+def submit_durable(queue: JobQueue, folders: JobFolders, number: int) -> Job:
+    record = folders.store.get(folders.new("count", "me").name)
+    assert record is not None
+    job = queue.job_of(record, {"number": number, "names": {"video.mp4": "holiday.mp4"}})
+    queue.submit(job)
+    return job
+
+
+def test_durable_jobs_of_a_stopped_program_run_again_in_order_and_others_are_cancelled(tmp_path: Path):
+    blocked = Blocked()
+    with JobFolders(tmp_path, keep_hours=1) as folders:
+        with JobQueue(folders, handlers={"count": blocked}) as queue:
+            jobs = [submit_durable(queue, folders, number) for number in range(3)]
+            page = make_job(folders, idle)
+            queue.submit(page)
+            assert blocked.begun.wait(PATIENCE)
+        assert [stored(folders, job).state for job in jobs] == [JobState.QUEUED] * 3
+        assert (stored(folders, page).state, page.folder.exists()) == (JobState.CANCELLED, False)
+    done: list[int] = []
+
+    def work(job: Job) -> dict[str, int]:
+        done.append(job.request["number"])
+        return {"square": job.request["number"] ** 2}
+
+    with JobFolders(tmp_path, keep_hours=1) as folders:
+        ended: list[str] = []
+        with JobQueue(folders, handlers={"count": work}, on_end=lambda job: ended.append(job.id)) as queue:
+            for job in jobs:
+                wait_for_end(job, queue, is_same=False)
+        assert done == [0, 1, 2]
+        assert ended == [job.id for job in jobs]
+        assert [stored(folders, job).result for job in jobs] == [{"square": 0}, {"square": 1}, {"square": 4}]
+        assert [stored(folders, job).num_starts for job in jobs] == [1, 1, 1]
+
+
+def test_a_job_that_kills_the_program_again_and_again_fails(tmp_path: Path):
+    with JobFolders(tmp_path, keep_hours=1) as folders:
+        name = folders.new("count").name
+        folders.store.enqueue(name, {})
+        for _ in range(MAX_STARTS):
+            folders.store.start(name)
+            folders.store.recover(name)
+        with JobQueue(folders, handlers={"count": idle}) as queue:
+            assert queue.active() == []
+        record = folders.store.get(name)
+        assert record is not None
+        assert (record.state, record.error) == (JobState.FAILED, KILLED)
+        assert not folders.of(name).exists()
+
+
+def test_names_in_messages_survive_a_restart(tmp_path: Path):
+    def fail(job: Job) -> None:
+        raise InputError(f"{job.folder / 'video.mp4'} has no face")
+
+    with JobFolders(tmp_path, keep_hours=1) as folders:
+        with JobQueue(folders, handlers={"count": Blocked()}) as queue:
+            job = submit_durable(queue, folders, 1)
+        with JobQueue(folders, handlers={"count": fail}) as queue:
+            wait_for_end(job, queue, is_same=False)
+        assert stored(folders, job).error == "holiday.mp4 has no face"
 
 
 def test_closing_stops_running_and_waiting_jobs(folders: JobFolders):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.app.limits import Limits, check_container, decoded_seconds
 from latentsync.errors import ConfigError, InputError
+from latentsync.jobs.limits import Limits, check_container, decoded_seconds
 
 
 def ffmpeg(*arguments: str | Path) -> None:

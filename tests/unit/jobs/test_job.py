@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.app.job import Job, JobState, JobStopped
+from latentsync.jobs.job import Job, JobState, JobStopped
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""A job of the queue: its state for the page, and its progress and cancellation for the work."""
+"""A job of the queue: its state for who waits, and its progress and cancellation for the work."""
 
 import threading
 import time
@@ -10,11 +10,15 @@ from typing import Any
 
 Work = Callable[["Job"], Any]
 
+PAGE = "page"
+"""Kind of the jobs that a page follows; they end with their process."""
+
 
 class JobState(Enum):
-    """State of a job."""
+    """State of a job; one that is receiving its files is not in the queue yet."""
 
-    WAITING = "waiting"
+    RECEIVING = "receiving"
+    QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -27,7 +31,7 @@ class JobState(Enum):
 
 
 class JobStopped(Exception):
-    """The job was cancelled, or no page polls it any more."""
+    """The job was cancelled, no page polls it any more, or the program is being stopped."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class JobView:
-    """Snapshot of a job for the page.
+    """Snapshot of a job for who waits.
 
     Attributes:
         state: state of the job.
@@ -88,7 +92,10 @@ class Job:
         names: names to show for files in messages, by path.
         grace_seconds: the job stops if no page has polled it for this time.
         clock: monotonic clock in seconds.
+        kind: what is to be done.
+        request: what was asked for, as JSON.
         live: what the work shows while it runs, besides its progress.
+        stage_seconds: time of each stage so far, by name.
     """
 
     id: str
@@ -98,21 +105,24 @@ class Job:
     names: Mapping[Path, str] = field(default_factory=dict)
     grace_seconds: float = 30.0
     clock: Callable[[], float] = time.monotonic
-    state: JobState = JobState.WAITING
+    kind: str = PAGE
+    request: Mapping[str, Any] = field(default_factory=dict)
+    state: JobState = JobState.QUEUED
     result: Any = None
     error: str = ""
     ended: float | None = None
     live: Any = None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._cancelled, self._finishing = threading.Event(), threading.Event()
+        self._cancelled, self._interrupted, self._finishing = (threading.Event() for _ in range(3))
         self._progress: StageProgress | None = None
         self._started: float | None = None
-        self._last_seen = self.clock()
+        self._last_seen = self._reported = self.clock()
 
     def begin(self) -> None:
         """Set the state to running."""
-        self._started = self.clock()
+        self._started = self._reported = self.clock()
         self.state = JobState.RUNNING
 
     def end(self, state: JobState, result: Any = None, error: str = "") -> None:
@@ -123,6 +133,15 @@ class Job:
     def cancel(self) -> None:
         """Request the work to stop; it stops at its next progress report."""
         self._cancelled.set()
+
+    def interrupt(self) -> None:
+        """Request the work to stop, because the program is being stopped; a later process may do it again."""
+        self._interrupted.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True after `cancel`."""
+        return self._cancelled.is_set()
 
     def finish(self) -> None:
         """Request the work to end early with a result, if it can."""
@@ -139,8 +158,9 @@ class Job:
 
     @property
     def is_wanted(self) -> bool:
-        """True unless the job was cancelled or has not been polled for `grace_seconds`."""
-        return not self._cancelled.is_set() and self.clock() - self._last_seen <= self.grace_seconds
+        """True unless the job was cancelled or interrupted, or has not been polled for `grace_seconds`."""
+        is_stopped = self._cancelled.is_set() or self._interrupted.is_set()
+        return not is_stopped and self.clock() - self._last_seen <= self.grace_seconds
 
     def report(self, stage: str, done: float, total: float) -> None:
         """Report progress of the work; a `latentsync.pipelines.lipsync_job.Progress`.
@@ -151,6 +171,8 @@ class Job:
         if not self.is_wanted:
             raise JobStopped
         now, last = self.clock(), self._progress
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + now - self._reported
+        self._reported = now
         if last is None or last.stage != stage:
             previous_end = last.reported if last is not None else self._started
             self._progress = StageProgress(stage, done, total, now if previous_end is None else previous_end, now)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from latentsync.app.visible_text import A_FILE, without_paths
+from latentsync.jobs.visible_text import A_FILE, without_paths
 
 
 @pytest.mark.parametrize(

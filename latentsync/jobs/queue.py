@@ -1,17 +1,25 @@
 """The job queue: one job runs at a time, a limited number waits, further ones are rejected.
 
 Uploads are inspected in the queue too: a few waiting jobs are checked at a time.
+
+Every job is recorded on disk (`store`). A job of a kind that has a handler survives the process: after a restart it
+waits again at its place, also if it was running. A job of another kind, whose work is a function of the process and
+whose page has to poll it, is cancelled when the process ends.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from latentsync.app.job import Job, JobState, JobStopped, JobView
-from latentsync.app.job_folders import JobFolders
-from latentsync.app.visible_text import error_line
 from latentsync.errors import InputError
+from latentsync.jobs.folders import JobFolders
+from latentsync.jobs.job import Job, JobState, JobStopped, JobView, Work
+from latentsync.jobs.store import JobRecord, JobStoreError
+from latentsync.jobs.visible_text import error_line
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +33,12 @@ _CHECKS_JOIN_TIMEOUT_S = 5.0
 """Time to wait for running checks at the end; they call external tools and cannot be interrupted."""
 
 
+MAX_STARTS = 3
+"""A job during which the process was killed this often fails, so that one that kills it cannot block the queue."""
+
+KILLED = f"the program was killed {MAX_STARTS} times during this job: its log may tell why"
+
+
 class QueueFullError(InputError):
     """The queue is full."""
 
@@ -35,11 +49,21 @@ class JobQueue:
     Args:
         folders: folders of the jobs.
         max_waiting: maximum number of waiting jobs, including those being checked, while one runs.
+        handlers: work of the kinds of jobs that survive the process; what it returns is recorded as JSON.
+        on_end: called with every job that has ended, in the thread that ended it.
     """
 
-    def __init__(self, folders: JobFolders, max_waiting: int = 8) -> None:
+    def __init__(
+        self,
+        folders: JobFolders,
+        max_waiting: int = 8,
+        handlers: Mapping[str, Work] | None = None,
+        on_end: Callable[[Job], None] | None = None,
+    ) -> None:
         self.max_waiting = max_waiting
         self._folders = folders
+        self._handlers = dict(handlers or {})
+        self._on_end = on_end
         self._waiting: deque[Job] = deque()
         self._checking: set[Job] = set()
         self._running: Job | None = None
@@ -53,6 +77,8 @@ class JobQueue:
         ]
 
     def __enter__(self) -> "JobQueue":
+        for record in self._folders.store.unfinished():
+            self._recover(record)
         for thread in (self._thread, *self._checkers):
             thread.start()
         return self
@@ -61,11 +87,11 @@ class JobQueue:
         self.close()
 
     def close(self) -> None:
-        """Stop the running job, drop the waiting ones, and join the threads."""
+        """Stop the running job, drop the waiting ones from memory, and join the threads."""
         with self._changed:
             self._is_closed = True
             for job in self._active():
-                job.cancel()
+                job.interrupt()
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
@@ -79,20 +105,39 @@ class JobQueue:
 
         Raises:
             QueueFullError: too many jobs are waiting; the folder of the job is removed.
+            JobStoreError: the job cannot be recorded; likewise.
         """
         with self._changed:
             for stale in [waiting for waiting in self._waiting if not waiting.is_wanted]:
                 self._drop(stale)
             is_full = len(self._active()) > self.max_waiting
             if not is_full and not self._is_closed:
-                self._waiting.append(job)
-                self._changed.notify_all()
+                self._enqueue(job)
                 return
-        self._folders.remove(job.folder)
+        self._folders.discard(job.folder)
         raise QueueFullError(
             "the program is being stopped: try again later"
             if self._is_closed
             else f"one job is running and {self.max_waiting} are waiting: try again later"
+        )
+
+    def job_of(self, record: JobRecord, request: Mapping[str, Any] | None = None) -> Job:
+        """Return the job of a record, whose kind has a handler.
+
+        Args:
+            record: the job on disk.
+            request: what is asked for; None: as recorded. Its ``names`` are those of files of the folder in messages.
+        """
+        request, folder = record.request if request is None else request, self._folders.of(record.id)
+        names = {folder / file: name for file, name in request.get("names", {}).items()}
+        return Job(
+            record.id,
+            folder,
+            self._handlers[record.kind],
+            names={**names, folder: "the job's folder"},
+            grace_seconds=math.inf,
+            kind=record.kind,
+            request=request,
         )
 
     def find(self, job_id: str) -> Job | None:
@@ -132,6 +177,31 @@ class JobQueue:
         """Return the running job and the waiting ones, in order."""
         with self._changed:
             return self._active()
+
+    @property
+    def is_alive(self) -> bool:
+        """True while jobs are run."""
+        return self._thread.is_alive() and not self._is_closed
+
+    def _enqueue(self, job: Job) -> None:
+        try:
+            self._folders.store.enqueue(job.id, job.request)
+        except JobStoreError:
+            self._folders.discard(job.folder)
+            raise
+        self._waiting.append(job)
+        self._changed.notify_all()
+
+    def _recover(self, record: JobRecord) -> None:
+        """Let a job of an earlier process wait again, or end it."""
+        store = self._folders.store
+        if record.kind in self._handlers and record.num_starts < MAX_STARTS:
+            store.recover(record.id)
+            self._waiting.append(self.job_of(record))
+            return
+        is_lost = record.kind not in self._handlers
+        store.end(record.id, JobState.CANCELLED if is_lost else JobState.FAILED, error="" if is_lost else KILLED)
+        self._folders.remove(self._folders.of(record.id))
 
     def _active(self) -> list[Job]:
         return [*([] if self._running is None else [self._running]), *self._waiting]
@@ -195,10 +265,11 @@ class JobQueue:
         if job.is_wanted and job.work is not None:
             job.begin()
             try:
+                self._folders.store.start(job.id)
                 result = job.work(job)
                 state = JobState.DONE
             except JobStopped:
-                logger.info("job stopped: cancelled, or no page polled it")
+                logger.info("job stopped: cancelled, no page polled it, or the program is being stopped")
             except Exception as error:  # an error in one job must not stop the thread
                 state, line = JobState.FAILED, error_line(error, job.names)
         with self._changed:
@@ -206,11 +277,23 @@ class JobQueue:
             self._end(job, state, result, line)
 
     def _end(self, job: Job, state: JobState, result: object = None, line: str = "") -> None:
-        if state is JobState.DONE:
-            self._folders.release(job.folder)
-        else:
+        if state is JobState.CANCELLED and job.kind in self._handlers and not job.is_cancelled:
+            self._record(self._folders.store.interrupt, job.id)  # a later process does it
+            return
+        recorded = result if job.kind in self._handlers else None
+        self._record(self._folders.store.end, job.id, state, recorded, line)
+        if state is not JobState.DONE:
             self._folders.remove(job.folder)
         job.end(state, result, line)
         self._over[job.id] = job
         while len(self._over) > _KEPT_JOBS:
             self._over.popitem(last=False)
+        if self._on_end is not None:
+            self._on_end(job)
+
+    def _record(self, change: Callable[..., bool], job_id: str, *values: object) -> None:
+        """Record a change; if the disk is full, the queue goes on, and a restarted process does the job again."""
+        try:
+            change(job_id, *values)
+        except JobStoreError as error:
+            logger.error("the end of job %s was not recorded: %s", job_id, error)

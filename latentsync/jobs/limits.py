@@ -14,6 +14,8 @@ from latentsync.media import audio_samples
 from latentsync.media.ffmpeg_tools import MissingToolError
 from latentsync.media.probe import VideoInfo, probe_audio, probe_streams, probe_video
 from latentsync.media.reader import VideoReader
+from latentsync.pipelines.options import LipsyncOptions
+from latentsync.pipelines.voices import Voices
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +101,27 @@ class Limits:
         if seconds > self.max_seconds:
             raise InputError(f"{path} lasts longer than {self.max_seconds:g} s: cut it into shorter parts")
         return seconds
+
+    def check_steps(self, options: LipsyncOptions) -> None:
+        """Raise InputError for too many denoising steps."""
+        if options.num_inference_steps > self.max_steps:
+            raise InputError(f"inference_steps is {options.num_inference_steps}: the maximum is {self.max_steps}")
+
+    def check_files(self, video: Path, voices: Voices, options: LipsyncOptions) -> VideoInfo:
+        """Check the files of a lip-sync job; return the properties of the source video.
+
+        With `voices.EVERYONE` the number of people is checked when they are found.
+
+        Raises:
+            InputError: a file exceeds a limit or cannot be read.
+        """
+        info = self.check_video(video)
+        seconds = {path: self.check_speech(path) for path in voices.files()}
+        longest = max(seconds[path] for path in voices.speeches)
+        if options.sync_mode == "silence":
+            longest = max(longest, self.check_length(info))
+        self.check_frames(info, longest, options.video_fps, len(voices.voices))
+        return info
 
     def check_frames(self, video: VideoInfo, seconds: float, video_fps: str, num_people: int = 1) -> None:
         """Check the number of frames of the result, and the people in them.

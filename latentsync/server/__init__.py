@@ -1,0 +1,1 @@
+"""The service: an HTTP API for lip-sync jobs. `python -m latentsync.server` starts it."""
