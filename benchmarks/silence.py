@@ -38,7 +38,7 @@ from latentsync.models.vae import load_vae
 from latentsync.pipelines.crop_dubber import CropDubber
 from latentsync.pipelines.options import SILENCE
 from latentsync.pipelines.synthesis import WindowSynthesizer
-from latentsync.pipelines.voice_features import closed_mouth_edges, voice_features
+from latentsync.pipelines.voice_features import speech_edges, voice_features
 from latentsync.recipes.lipsync import SECTIONS
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT, find_vae, locate
@@ -72,7 +72,7 @@ class Dubber:
         options, samples = replace(self._options, silence=silence), ArraySamples(sound)
         speech = None if silence == "off" else find_speech(samples)
         rows = voice_features(self._encoder, samples, speech, options, samples.num_samples)
-        edges = closed_mouth_edges(samples, speech, options, samples.num_samples)
+        edges = speech_edges(samples, speech, options, samples.num_samples)
         is_silent = None if edges is None else lambda frame: not edges.is_speech(frame / FPS)
         # sounds without any speech give equal results
         key = (crops.tobytes(), sound.tobytes() if speech != [] else b"", silence)

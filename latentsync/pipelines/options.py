@@ -66,7 +66,8 @@ class LipsyncOptions:
             ``cut``: the shorter of both. ``silence``: the longer of both; beyond the speech there is silence and a
             closed mouth, and a video that ends before is played backwards and forwards.
         silence: what moves the mouth where the audio contains no speech, as found by Silero VAD: ``off``, any sound;
-            ``keep``, nothing, as in digital silence; ``close``, nothing, and the mouth is closed.
+            ``keep``, nothing, as in digital silence, and neither does the source's mouth (`held_reference`); ``close``,
+            in addition the mouth is closed.
         crf: x264 constant rate factor, 0 (lossless) to 51.
         face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels,
             ``all``: every face says the same, or ``speaker``: who speaks in the source. Ignored where `voices.Voices`

@@ -21,7 +21,7 @@ from latentsync.pipelines.occluders import FaceOccluders
 from latentsync.pipelines.people import Person
 from latentsync.pipelines.sync_mode import repeat_of
 from latentsync.pipelines.synthesis import WindowSynthesizer
-from latentsync.pipelines.voice_features import closed_mouth_edges, voice_features
+from latentsync.pipelines.voice_features import speech_edges, voice_features
 from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
 from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows
 from latentsync.prefetch import prefetch
@@ -66,7 +66,7 @@ class PersonStages:
         """Crop the face: yield windows of aligned crops, and frames without the face."""
         job, person = self.job, self.person
         start_interval = interval_matrices(person.plan, self.resolution, job.options.exact)
-        edges = closed_mouth_edges(person.voice.samples, person.voice.activity, job.options, job.num_samples)
+        edges = speech_edges(person.voice.samples, person.voice.activity, job.options, job.num_samples)
         with closing(prefetch(frames, DECODED_AHEAD)) as ahead:
             for interval in person_intervals(job, person):
                 if interval.has_face:

@@ -14,7 +14,7 @@ from latentsync.pipelines.options import LipsyncOptions
 def speech_edges(
     samples: SampleSource, speech: Sequence[SpeechInterval] | None, options: LipsyncOptions, num_samples: int
 ) -> SpeechEdges | None:
-    """Return the edges of the sound that moves the mouth; None if all of it does.
+    """Return the edges of the sound that moves the mouth, outside of which the reference image is held; or None.
 
     Args:
         samples: the voice.
@@ -27,13 +27,6 @@ def speech_edges(
     if options.sync_mode == "silence" and num_samples > samples.num_samples:
         return SpeechEdges([SpeechInterval(0, samples.num_samples)], num_samples)
     return None
-
-
-def closed_mouth_edges(
-    samples: SampleSource, speech: Sequence[SpeechInterval] | None, options: LipsyncOptions, num_samples: int
-) -> SpeechEdges | None:
-    """Return the edges of the sound outside of which the mouth is closed, or None; arguments as above."""
-    return speech_edges(samples, speech if options.silence == "close" else None, options, num_samples)
 
 
 def voice_features(
@@ -50,5 +43,5 @@ def voice_features(
     """
     driving = samples if speech is None else SpeechOnly(samples, speech)
     rows = WhisperFeatures(encoder, PaddedSamples(driving, num_samples), options.exact)
-    edges = closed_mouth_edges(samples, speech, options, num_samples)
+    edges = speech_edges(samples, speech if options.silence == "close" else None, options, num_samples)
     return rows if edges is None else ClosedMouthRows(rows, silence_row(encoder), edges)

@@ -14,7 +14,7 @@ from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import WhisperEncoder, encoder_dimensions
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.pipelines.options import PUBLISHED, LipsyncOptions
-from latentsync.pipelines.voice_features import closed_mouth_edges, voice_features
+from latentsync.pipelines.voice_features import speech_edges, voice_features
 
 RATE = 16000
 
@@ -44,7 +44,7 @@ def test_default_options_change_nothing(encoder: WhisperEncoder, speech_and_chor
     for options in (LipsyncOptions(), LipsyncOptions(exact=True, **PUBLISHED)):  # type: ignore[arg-type]
         rows = voice_features(encoder, samples, None, options, samples.num_samples)
         assert torch.equal(all_rows(rows), all_rows(WhisperFeatures(encoder, samples, options.exact)))
-        assert closed_mouth_edges(samples, None, options, samples.num_samples) is None
+        assert speech_edges(samples, None, options, samples.num_samples) is None
 
 
 def test_keep_makes_music_equal_to_silence(encoder: WhisperEncoder, speech_and_chords: NDArray[np.float32]) -> None:
@@ -56,7 +56,9 @@ def test_keep_makes_music_equal_to_silence(encoder: WhisperEncoder, speech_and_c
     off, silent = (all_rows(WhisperFeatures(encoder, ArraySamples(one))) for one in (speech_and_chords, cut))
     kept, later = all_rows(voice_features(encoder, samples, speech, options, length)), slice(130, None)
     assert (kept[later] - silent[later]).abs().mean() < 0.02 * (off[later] - silent[later]).abs().mean()
-    assert closed_mouth_edges(samples, speech, options, length) is None
+    edges = speech_edges(samples, speech, options, length)
+    assert edges is not None
+    assert [edges.is_speech(time_s) for time_s in (1.0, 5.0)] == [True, False]
 
 
 def test_close_ends_in_the_features_of_silence(encoder: WhisperEncoder, speech_and_chords: NDArray[np.float32]) -> None:
@@ -65,7 +67,7 @@ def test_close_ends_in_the_features_of_silence(encoder: WhisperEncoder, speech_a
     rows, row = voice_features(encoder, samples, speech, options, length), silence_row(encoder)
     assert torch.equal(rows.rows(150, 300), row.expand(150, -1, -1))
     assert (rows.rows(20, 60) - row).abs().mean() > 0.01
-    edges = closed_mouth_edges(samples, speech, options, length)
+    edges = speech_edges(samples, speech, options, length)
     assert edges is not None
     assert [edges.is_speech(time_s) for time_s in (1.0, 5.0)] == [True, False]
 
@@ -76,7 +78,7 @@ def test_no_speech_at_all(encoder: WhisperEncoder, speech_and_chords: NDArray[np
     assert find_speech(chords) == []
     rows = voice_features(encoder, chords, [], options, 4 * RATE)
     assert torch.equal(all_rows(rows), silence_row(encoder).expand(200, -1, -1))
-    edges = closed_mouth_edges(chords, [], options, 4 * RATE)
+    edges = speech_edges(chords, [], options, 4 * RATE)
     assert edges is not None
     assert not any(edges.is_speech(frame / 25) for frame in range(100))
 
@@ -91,7 +93,7 @@ def test_the_mouth_is_closed_after_the_end_of_the_sound(
     rows = voice_features(encoder, samples, speech, options, 5 * RATE)
     assert rows.num_rows == 250
     assert torch.equal(rows.rows(120, 250), silence_row(encoder).expand(130, -1, -1))
-    edges = closed_mouth_edges(samples, speech, options, 5 * RATE)
+    edges = speech_edges(samples, speech, options, 5 * RATE)
     assert edges is not None
     assert [edges.is_speech(time_s) for time_s in (1.0, 2.3)] == [True, False]
 
