@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a thing that moves before the mouth of one person; its true mask becomes a lossless video",
     )  # fmt: skip
     people.add_argument("--mask_images", action="store_true", help="write the masks as a folder of images too")
+    people.add_argument("--turn", type=float, default=None, help="degrees by which one person turns away for a while")
     clip = commands.add_parser("clip", help="one full-frame video with its speech")
     clip.add_argument("--out", type=Path, required=True, help="the .mp4 to write")
     clip.add_argument("--seed", type=int, default=0)
@@ -102,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
     elif options.command == "people":
         make_people_scenes(PeopleConfig(
             options.out, options.count, options.seed, options.kind, options.seconds, options.occluder,
-            options.mask_images,
+            options.mask_images, options.turn,
         ))  # fmt: skip
     elif options.command == "clip":
         check_output_file(options.out, [options.speech] if options.speech else [], suffixes=(".mp4",))

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from demo.synthetic.clip import FPS, smooth_walk
 from demo.synthetic.drawing import Bytes, Floats
+from demo.synthetic.head_rotation import rotated
 from demo.synthetic.occluder_drawing import OccluderKind, draw_occluder
 from demo.synthetic.person import Person
 from demo.synthetic.renderer import State
@@ -105,6 +106,7 @@ class Occluder:
             half = np.array([person.mouth_width, 0.5 * (person.upper_lip + person.lower_lip)])
             centre = np.array([0.0, person.mouth_y])
             corners = np.stack([centre - half, centre + half]) + 0.8 * np.array(state.turn)
+            corners = rotated(corners, state.yaw_degrees)
             (x0, y0), (x1, y1) = corners @ state.head[:, :2].T + state.head[:, 2]
             columns = slice(max(0, round(x0)), min(width, round(x1) + 1))
             rows = slice(max(0, round(y0)), min(height, round(y1) + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from demo.synthetic.clip import FPS
 from demo.synthetic.conversation import Kind, has_turn, overlaps, random_turns, random_voice
 from demo.synthetic.drawing import Bytes, Floats
+from demo.synthetic.head_rotation import rotated
+from demo.synthetic.head_turn import HeadTurn
 from demo.synthetic.occluder import Occluder
 from demo.synthetic.occluder_drawing import OccluderKind
 from demo.synthetic.person import Person
@@ -23,6 +25,7 @@ from demo.synthetic.scene import BACKGROUNDS, Scene
 from demo.synthetic.speech import SAMPLE_RATE, Speech
 from demo.synthetic.staging import random_staging
 from latentsync.audio.mouth_track import mouth_track, sample_track
+from latentsync.face.head_pose import yaw_degrees
 
 FRAME_SIZE = (768, 432)
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -49,7 +52,8 @@ class PersonTruth:
         opening, width: (f,) of the mouth, in [0, 1]; a width of 0.5 is neutral.
         speaking: (f,) True in the person's own turns, whatever the mouth says.
         visible_share: (f,) share of the head that the other person does not hide.
-        yaw: (f,) shift of the front of the face to the right, in face units.
+        yaw: (f,) in degrees, positive to the right, as `head_pose.yaw_degrees` reads it from the anchors. It is that of
+            a `HeadTurn`, and a few degrees of the smaller motion that all people have.
     """
 
     anchors: Floats
@@ -85,6 +89,7 @@ class PeopleScene:
         speech: samples (s,) in [-1, 1] at 16 kHz by person, in place of the person's own voice, cut or filled up with
             silence to the length of the scene. Only the mouth of that person changes; it no longer smiles.
         frame_size: (w, h) in pixels.
+        turn_degrees: yaw to which one person turns the head for a second or two, up to `MAX_YAW_DEGREES`; None: nobody.
 
     Attributes:
         people: two different people; person 0 is on the left in the first frame.
@@ -92,12 +97,13 @@ class PeopleScene:
         turns: who has the word, by start time.
         voices: samples (s,) at 16 kHz of each person.
         staging: motion of the people.
+        head_turn: who turns the head when, or None.
         states: of each person in each frame.
     """
 
     def __init__(
         self, seed: int, index: int, kind: Kind, duration_s: float, speech: Mapping[int, Floats] | None = None,
-        frame_size: tuple[int, int] = FRAME_SIZE,
+        frame_size: tuple[int, int] = FRAME_SIZE, turn_degrees: float | None = None,
     ) -> None:  # fmt: skip
         self.seed, self.index, self.kind, self.duration_s, self.frame_size = seed, index, kind, duration_s, frame_size
         appearance, move, talk = (self._rng(part) for part in range(3))
@@ -108,6 +114,7 @@ class PeopleScene:
         self._times = np.arange(self.num_frames, dtype=np.float32) / FPS
         listens = np.stack([~has_turn(self.turns, person, self._times) for person in range(2)])
         self.staging = random_staging(move, kind, frame_size, listens)
+        self.head_turn = None if turn_degrees is None else HeadTurn.random(self._rng(5), turn_degrees, duration_s)
         self._other_speech = dict(speech or {})
         self._own: list[Speech | None] = [None if k in self._other_speech else self._own_voice(k) for k in range(2)]
         self.voices = [self._samples(person) for person in range(2)]
@@ -156,10 +163,15 @@ class PeopleScene:
             ],
             "overlaps_s": np.round(overlaps(self.turns), 3).tolist(),
             "cuts_s": [frame / FPS for frame in self.cuts],
+            "head_turn": self._turn_description(),
             "crossings_s": [[frame / FPS for frame in crossing]] if crossing else [],
             "scene": self.scene.as_dict(),
             "people": {SIDES[person]: self._person_description(person) for person in range(2)},
         }  # fmt: skip
+
+    def _turn_description(self) -> dict[str, Any] | None:
+        turn = self.head_turn
+        return None if turn is None else asdict(turn) | {"person": SIDES[turn.person]}
 
     def _person_description(self, person: int) -> dict[str, Any]:
         own = self._own[person]
@@ -186,10 +198,12 @@ class PeopleScene:
         track = sample_track(mouth_track(self.voices[person]), self._times)
         if person not in self._other_speech:
             track[:, 1] = np.clip(track[:, 1] + self.staging.smiles[person], 0.0, 1.0)
-        rest = self.staging.states[person]
+        turn, yaw = self.head_turn, np.zeros(self.num_frames)
+        if turn is not None and turn.person == person:
+            yaw = turn.yaw_at(self._times)
         return [
-            replace(state, opening=float(opening), width=float(width))
-            for state, (opening, width) in zip(rest, track, strict=True)
+            replace(state, opening=float(opening), width=float(width), yaw_degrees=float(degrees))
+            for state, (opening, width), degrees in zip(self.staging.states[person], track, yaw, strict=True)
         ]
 
     def _shot_scenes(self) -> list[Scene]:
@@ -207,14 +221,15 @@ class PeopleScene:
 
     def _truth(self, person: int) -> PersonTruth:
         looks, states = self.people[person], self.states[person]
+        points = np.stack([anchors(looks, state) for state in states])
         return PersonTruth(
-            anchors=np.stack([anchors(looks, state) for state in states]),
+            anchors=points,
             boxes=np.stack([_face_box(looks, state) for state in states]),
             opening=np.array([state.opening for state in states], dtype=np.float32),
             width=np.array([state.width for state in states], dtype=np.float32),
             speaking=has_turn(self.turns, person, self._times),
             visible_share=self._visible_shares[person],
-            yaw=np.array([state.turn[0] for state in states], dtype=np.float32),
+            yaw=yaw_degrees(points),
         )
 
     @cached_property
@@ -257,7 +272,8 @@ def _eye_distance(state: State) -> float:
 def _face_box(person: Person, state: State) -> Floats:
     """Return x0, y0, x1, y1 of the face below the hairline, in pixels."""
     outline = head_outline(person)
-    points = np.maximum(outline, [-np.inf, _HAIRLINE_Y]) @ state.head[:, :2].T + state.head[:, 2]
+    outline = rotated(np.maximum(outline, [-np.inf, _HAIRLINE_Y]), state.yaw_degrees)
+    points = outline @ state.head[:, :2].T + state.head[:, 2]
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
 
 
@@ -274,7 +290,7 @@ def _coverage(renderer: Renderer, state: State, frame_size: tuple[int, int]) -> 
 def _head_mask(person: Person, state: State, frame_size: tuple[int, int]) -> Bytes:
     """Return the head's area (h, w) at the resolution of `_coverage`."""
     width, height = (round(side * _HIDDEN_SCALE) for side in frame_size)
-    points = (head_outline(person) @ state.head[:, :2].T + state.head[:, 2]) * _HIDDEN_SCALE
+    points = (rotated(head_outline(person), state.yaw_degrees) @ state.head[:, :2].T + state.head[:, 2]) * _HIDDEN_SCALE
     mask = np.zeros((height, width), dtype=np.uint8)
     cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 255)
     return mask

@@ -15,6 +15,7 @@ from typing import Any
 
 from demo.synthetic.clip import FPS
 from demo.synthetic.conversation import Kind
+from demo.synthetic.head_rotation import MAX_YAW_DEGREES
 from demo.synthetic.occluder import OCCLUDERS, Occluder, write_mask_images, write_mask_video
 from demo.synthetic.occluder_drawing import OccluderKind
 from demo.synthetic.people_scene import KINDS, SIDES, PeopleScene
@@ -44,6 +45,7 @@ class PeopleConfig:
         seconds: length of a scene.
         occluder: a thing that moves before the mouth of one person, or None.
         mask_images: also write its masks as images.
+        turn: yaw in degrees to which one person turns the head, or None.
     """
 
     out: Path
@@ -53,6 +55,7 @@ class PeopleConfig:
     seconds: float = 8.0
     occluder: OccluderKind | None = None
     mask_images: bool = False
+    turn: float | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -62,13 +65,17 @@ class PeopleConfig:
         if self.mask_images and self.occluder is None:
             raise InputError(f"--mask_images without --occluder: there is no mask; add --occluder {OCCLUDERS[0]}")
 
+        if self.turn is not None and not 0.0 < self.turn <= MAX_YAW_DEGREES:
+            raise InputError(f"--turn {self.turn:g}: choose up to {MAX_YAW_DEGREES:g} degrees")
+
     def kind_of(self, index: int) -> Kind:
         """Return the kind of a scene."""
         return self.kind or KINDS[index % len(KINDS)]
 
     def settings_of(self, index: int) -> dict[str, Any]:
         """Return what a scene is a function of, as plain values."""
-        chosen = {"occluder": self.occluder, "mask_images": self.mask_images} if self.occluder else {}
+        chosen: dict[str, Any] = {"occluder": self.occluder, "mask_images": self.mask_images} if self.occluder else {}
+        chosen |= {} if self.turn is None else {"turn": self.turn}
         return {
             "seed": self.seed, "index": index, "kind": self.kind_of(index), "seconds": self.seconds, **chosen,
         }  # fmt: skip
@@ -105,7 +112,9 @@ def _is_complete(path: Path, settings: dict[str, Any]) -> bool:
 
 
 def _write_scene(path: Path, settings: dict[str, Any]) -> None:
-    scene = PeopleScene(settings["seed"], settings["index"], settings["kind"], settings["seconds"])
+    scene = PeopleScene(
+        settings["seed"], settings["index"], settings["kind"], settings["seconds"], turn_degrees=settings.get("turn")
+    )
     occluder = scene.occluder(settings["occluder"]) if "occluder" in settings else None
     video = path.with_suffix(".mp4")
     files = {"video": video.name}

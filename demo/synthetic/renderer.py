@@ -12,6 +12,7 @@ from demo.synthetic.body import draw_body, draw_hair
 from demo.synthetic.drawing import Bytes, Floats, Layer, bump, ramp
 from demo.synthetic.face_parts import EYE_X, JAW_DROP, EyeRenderer, MouthRenderer
 from demo.synthetic.head import draw_glasses, draw_head
+from demo.synthetic.head_rotation import rotated, unrotated
 from demo.synthetic.person import Person
 from demo.synthetic.scene import BACKGROUND_SIZE, Scene, draw_background
 
@@ -34,7 +35,8 @@ class State:
         opening, width: of the mouth, in [0, 1]; a width of 0.5 is neutral.
         blink: 0 (open eyes) to 1 (closed).
         gaze: direction (x, y) in face units.
-        turn: horizontal and vertical shift (yaw, pitch) of the front of the face in face units.
+        turn: horizontal and vertical shift of the front of the face in face units, as of a small yaw and pitch.
+        yaw_degrees: rotation about the vertical axis, positive to the right of the image (`head_rotation`).
         brow: lift of the brows in face units.
         head, body: 2x3 matrices from face units to pixels of the full frame.
     """
@@ -44,6 +46,7 @@ class State:
     blink: float = 0.0
     gaze: tuple[float, float] = (0.0, 0.0)
     turn: tuple[float, float] = (0.0, 0.0)
+    yaw_degrees: float = 0.0
     brow: float = 0.0
     head: Floats = field(default_factory=_upright)
     body: Floats = field(default_factory=_upright)
@@ -55,6 +58,7 @@ def anchors(person: Person, state: State) -> Floats:
     eyes = _turned(np.array([[-EYE_X, 0.0], [EYE_X, 0.0]], dtype=np.float32), state.turn)
     nose = _turned(np.array([[0.0, person.nose_tip_y]], dtype=np.float32), state.turn)
     points = np.concatenate([eyes + np.array([[-out, up], [out, up]]), nose - np.array([[0.0, NOSE_ANCHOR_LIFT]])])
+    points = rotated(points, state.yaw_degrees)
     return (points @ state.head[:, :2].T + state.head[:, 2]).astype(np.float32)
 
 
@@ -111,18 +115,18 @@ class Renderer:
     def draw(self, image: Bytes, state: State, camera: Floats) -> None:
         """Draw the person onto an image (h, w, 3) in place, without the scene's background and colour grade."""
         head, body = _chain(camera, state.head), _chain(camera, state.body)
-        turn = state.turn
+        pose = _Pose(head, state.turn, state.yaw_degrees)
         if self._back_hair is not None:
-            _put(image, self._back_hair, head, (turn[0] * 0.1, 0.0), None)
-        _put(image, self._body, body, (0.0, 0.0), None)
-        _put(image, self._head, head, turn, self._soft_parts(state))
-        _put(image, self._mouth.draw(state.opening, state.width), head, turn, None)
+            _put(image, self._back_hair, _Pose(head, (state.turn[0] * 0.1, 0.0)), None)
+        _put(image, self._body, _Pose(body), None)
+        _put(image, self._head, pose, self._soft_parts(state))
+        _put(image, self._mouth.draw(state.opening, state.width), pose, None)
         for eye in self._eyes:
-            _put(image, eye.draw(state.blink, state.gaze), head, turn, None)
+            _put(image, eye.draw(state.blink, state.gaze), pose, None)
         if self._glasses is not None:
-            _put(image, self._glasses, head, turn, None)
+            _put(image, self._glasses, pose, None)
         if self._front_hair is not None:
-            _put(image, self._front_hair, head, turn, None)
+            _put(image, self._front_hair, pose, None)
 
     def _soft_parts(self, state: State) -> tuple[float, float, float]:
         return state.opening * JAW_DROP, self.person.mouth_y, state.brow
@@ -197,13 +201,21 @@ def _chain(outer: Floats, inner: Floats) -> Floats:
     return (outer @ full).astype(np.float32)
 
 
-def _put(
-    image: Bytes, layer: Layer, matrix: Floats, turn: tuple[float, float], soft: tuple[float, float, float] | None
-) -> None:
+@dataclass(frozen=True)
+class _Pose:
+    """Place of a layer: its matrix from face units to pixels, and the turns of the head, see `State`."""
+
+    matrix: Floats
+    turn: tuple[float, float] = (0.0, 0.0)
+    yaw_degrees: float = 0.0
+
+
+def _put(image: Bytes, layer: Layer, pose: _Pose, soft: tuple[float, float, float] | None) -> None:
     """Draw `layer` onto `image` in place; `soft` is (jaw drop, mouth y, brow lift) for the skin."""
-    canvas = layer.canvas
+    canvas, matrix = layer.canvas, pose.matrix
     corners = np.array([[canvas.x0, canvas.y0], [canvas.x1, canvas.y0], [canvas.x0, canvas.y1], [canvas.x1, canvas.y1]])
-    reach = corners + np.array([[-0.15, -0.15], [0.15, -0.15], [-0.15, 0.15], [0.15, 0.15]])
+    wide = 0.15 + 1.2 * abs(np.sin(np.radians(pose.yaw_degrees)))
+    reach = corners + np.array([[-wide, -0.15], [wide, -0.15], [-wide, 0.15], [wide, 0.15]])
     pixels = reach @ matrix[:, :2].T + matrix[:, 2]
     low = np.maximum(np.floor(pixels.min(axis=0)).astype(int), 0)
     high = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + 1, [image.shape[1], image.shape[0]])
@@ -214,7 +226,9 @@ def _put(
     rows = np.arange(low[1], high[1], dtype=np.float32)[:, None]
     x = back[0, 0] * columns + back[0, 1] * rows + back[0, 2]
     y = back[1, 0] * columns + back[1, 1] * rows + back[1, 2]
-    x, y = _unturn(x, y, turn)
+    if pose.yaw_degrees != 0.0:
+        x = x + _smooth_field(lambda u, v: unrotated(u, v, pose.yaw_degrees) - u, x, y)
+    x, y = _unturn(x, y, pose.turn)
     if soft is not None:
         y = _unstretch(x, y, *soft)
     top = layer.sample(x, y)

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from demo.synthetic.people_scene import SIDES, PeopleScene
 from latentsync.errors import InputError
 from latentsync.face.detection import Detection
+from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.report import OCCLUDED, TURNED_AWAY
 from latentsync.pipelines.synthesis import WindowSynthesizer
@@ -18,6 +21,7 @@ from tests.integration.test_several_people import Collector
 from tests.tiny_pipeline import ANCHORS, tiny_pipeline
 
 NUM_FRAMES = 40
+TURN_DEGREES, MAX_YAW = 35.0, 20.0
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +165,56 @@ def test_a_face_that_is_turned_away_fades_to_the_source_and_back(tmp_path: Path)
     pipeline.detector = TurningFace()
     usual = pipeline(video, speech, tmp_path / "usual.mp4", QUICK)
     assert (usual.num_synced, usual.people[0].spans) == (60, {})
+
+
+class TrueFaces:
+    """Detector of the people of a rendered scene, with an error of the anchors of 1 % of the distance of the eyes."""
+
+    def __init__(self, scene: PeopleScene) -> None:
+        rng = np.random.default_rng(0)
+        self._faces = [
+            [
+                Detection(
+                    box, 0.99, (points + rng.normal(0, 0.01 * (points[1, 0] - points[0, 0]), (3, 2))).astype("f4")
+                )
+                for box, points in ((truth.boxes[frame], truth.anchors[frame]) for truth in scene.truth)
+            ]
+            for frame in range(scene.num_frames)
+        ]
+        self._num_frames = 0
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[list[Detection]]:
+        start = self._num_frames
+        self._num_frames += len(frames)
+        return self._faces[start : self._num_frames]
+
+
+def test_a_rendered_person_who_turns_away_keeps_the_source_for_once(pipeline: LipsyncPipeline, tmp_path: Path):
+    silence = {person: np.zeros(0, dtype=np.float32) for person in range(2)}
+    scene = PeopleScene(3, 0, "still", 4.0, silence, (256, 144), TURN_DEGREES)
+    assert scene.head_turn is not None
+    with VideoWriter(tmp_path / "v.mp4", 256, 144, Fraction(25), crf=0) as writer:
+        for frame in scene.frames(supersample=1.0):
+            writer.write(frame)
+    frames, people = Collector(), []
+    options = replace(QUICK, max_yaw=MAX_YAW, face=SIDES[scene.head_turn.person])
+    pipeline.detector = TrueFaces(scene)
+    report = pipeline(
+        *(tmp_path / "v.mp4", make_speech(tmp_path / "s.wav", 4.0), tmp_path / "out.mp4", options),
+        frame_callback=frames,
+        people_callback=lambda job, found: people.extend(found),
+    )
+    yaw = np.abs(scene.truth[scene.head_turn.person].yaw)
+    strength = people[0].plan.strength
+    assert (strength[yaw > MAX_YAW + 2] == 0).all()
+    assert (strength[yaw < MAX_YAW - 10][[0, -1]] == 1).all()
+    kept = np.flatnonzero(strength == 0)
+    assert len(kept) == kept[-1] - kept[0] + 1 >= 25  # one part
+    assert np.abs(np.diff(strength)).max() < 0.2001  # a fade of four frames at least
+    assert (np.diff(strength)[: kept[0]] <= 0).all()
+    assert (np.diff(strength)[kept[-1] :] >= 0).all()
+    changed = frames.changed().any(axis=(1, 2))
+    assert changed.tolist() == (strength > 0).tolist()
+    ((start, stop),) = report.people[0].spans[TURNED_AWAY]
+    assert (start, stop) == (kept[0] - 4, kept[-1] + 5)
+    assert f"turned away, faded to the source: {start / 25:.2f}-{stop / 25:.2f} s" in "\n".join(report.lines())

@@ -35,10 +35,11 @@ def people(monkeypatch: pytest.MonkeyPatch) -> Command:
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes videos")
 def test_a_scene_is_written_with_its_ground_truth(people: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ("--kind", "overlap", "--seed", 4, "--occluder", "mug", "--mask_images")
+    options = ("--kind", "overlap", "--seed", 4, "--occluder", "mug", "--mask_images", "--turn", 30)
     assert people("--out", out, "--count", 1, *options) == 0
     truth = json.loads((out / "scene_000.json").read_text())
-    scene = PeopleScene(4, 0, "overlap", 1.0)
+    scene = PeopleScene(4, 0, "overlap", 1.0, turn_degrees=30.0)
+    assert abs(truth["head_turn"]["yaw_degrees"]) == truth["settings"]["turn"] == 30
     assert truth["files"] == {
         "video": "scene_000.mp4", "left": "scene_000_left.wav", "right": "scene_000_right.wav",
         "mask": "scene_000_mask.mkv", "mask_images": "scene_000_mask",
@@ -102,6 +103,7 @@ def test_scenes_of_other_settings_are_refused(
     [
         (("--mask_images",), "--mask_images without --occluder: there is no mask; add --occluder hand"),
         (("--count", 0), "--count 0: use at least 1"),
+        (("--turn", 60), "--turn 60: choose up to 40 degrees"),
         (("--seconds", 0.5), "--seconds 0.5: choose between 1 and 600"),
     ],
 )
