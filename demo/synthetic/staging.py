@@ -21,7 +21,7 @@ _LEFT_X = (0.25, 0.28)
 _Y = (0.40, 0.43)
 _CROSSING_S = 2.4
 _TOWARDS = 0.07
-"""Yaw of a head that is turned to the other person."""
+"""Shift of the front of a face that is turned to the other person, in face units."""
 _SMILE_MARGIN_S = 0.5
 """Shortest time between a smile and the person's own turn; its fade takes 0.48 s."""
 
@@ -103,8 +103,9 @@ def _facing(states: list[State], others: list[State]) -> list[State]:
     return [_turned(state, sign * _TOWARDS) for state, sign in zip(states, signs, strict=True)]
 
 
-def _turned(state: State, yaw: float) -> State:
-    return replace(state, turn=(state.turn[0] + yaw, state.turn[1]), gaze=(state.gaze[0] + 0.3 * yaw, state.gaze[1]))
+def _turned(state: State, shift: float) -> State:
+    turn, gaze = state.turn, state.gaze
+    return replace(state, turn=(turn[0] + shift, turn[1]), gaze=(gaze[0] + 0.3 * shift, gaze[1]))
 
 
 def _walked(

@@ -85,8 +85,11 @@ def test_every_mode_gives_its_frames_and_its_sound(
     assert report.people[0].spans.get("no speech") == ([(12, 18)] if len(expected) > SPEECH_FRAMES else None)
 
 
-def test_beyond_the_speech_the_sources_mouth_moves_nothing(pipeline: LipsyncPipeline, tmp_path: Path) -> None:
-    """The first frame without sound, 12, is the reference image of those that follow."""
+@pytest.mark.parametrize(("silence", "first"), [("off", SPEECH_FRAMES), ("keep", 0), ("close", 0)])
+def test_without_speech_the_sources_mouth_moves_nothing(
+    pipeline: LipsyncPipeline, tmp_path: Path, silence: str, first: int
+) -> None:
+    """The first frame beyond the sound, or without speech if that is searched, is the reference image of the rest."""
     video, sound = make_video(tmp_path / "v.mp4", LONGER), make_sound(tmp_path / "s.wav", SPEECH_FRAMES)
     has_other_reference: list[bool] = []
     encode = pipeline.synthesizer.encode
@@ -98,8 +101,8 @@ def test_beyond_the_speech_the_sources_mouth_moves_nothing(pipeline: LipsyncPipe
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.synthesizer, "encode", spy)
-        pipeline(video, sound, tmp_path / "out.mp4", LipsyncOptions(1, 1.0, sync_mode="silence"))
-    assert has_other_reference == [False] * 13 + [True] * 5
+        pipeline(video, sound, tmp_path / "out.mp4", LipsyncOptions(1, 1.0, sync_mode="silence", silence=silence))
+    assert has_other_reference == [False] * (first + 1) + [True] * (LONGER - first - 1)
 
 
 def test_sound_without_speech_is_as_silence(
