@@ -9,8 +9,8 @@ from pathlib import Path
 from latentsync.weights import DEFAULT_VERSION, REPOSITORY_ROOT, VERSIONS, published_files, record_version
 
 FOLDERS = (
-    ".ci", "assets", "benchmarks", "checkpoints/demo", "configs", "demo", "docs", "eval", "latentsync", "preprocess",
-    "scripts", "tests",
+    ".ci", "assets", "benchmarks", "checkpoints/demo", "configs", "demo", "docs", "eval", "integrations", "latentsync",
+    "preprocess", "scripts", "tests",
 )  # fmt: skip
 STAND_IN = bytes(4096)
 """Content of a stand-in for published weights: zeros, which no program can load."""

@@ -1,0 +1,1 @@
+"""Stand-in for the parts of ComfyUI that `integrations/comfyui/` uses, with their signatures."""
