@@ -6,6 +6,7 @@
 #
 #   --torch BUILD    install another build of PyTorch than pip's default: cpu, cuda (of the package index), auto (matches
 #                    the driver), a version such as cu126 or rocm6.4, or the address of a package index
+#   --runtime        install what the commands need and nothing else: no development tools, no weights (for the Dockerfile)
 #   --wheels DIR     install from the wheels in DIR without network access (docs/installation.md describes how to fill it)
 #   other options    are passed to scripts/download_weights.py: --training, --version 1.5|1.6
 #
@@ -39,6 +40,7 @@ root="$(cd -- "$(dirname -- "$0")" >/dev/null && pwd -P)" || exit 1
 
 torch_build=""
 wheels=""
+packages=".[dev]"
 download_options=()
 
 main() {
@@ -58,6 +60,7 @@ main() {
         say "weights are not downloaded with --wheels: checkpoints/README.md lists which files to copy to which folder"
         return 0
     fi
+    [ "$packages" != . ] || return 0
     "$environment/bin/python" -m scripts.download_weights ${download_options[@]+"${download_options[@]}"}
 }
 
@@ -69,6 +72,10 @@ read_options() {
                 if [ "$1" = --torch ]; then torch_build="$2"; else wheels="$2"; fi
                 shift 2
                 ;;
+            --runtime)
+                packages="."
+                shift
+                ;;
             *)
                 download_options+=("$1")
                 shift
@@ -79,6 +86,7 @@ read_options() {
         "" | cpu | cuda | auto | cu[0-9]* | rocm[0-9]* | xpu | *://*) ;;
         *) fail "--torch $torch_build: use cpu, cuda, auto, a version such as cu126, or the address of an index" ;;
     esac
+    [ "$packages" != . ] || [ ${#download_options[@]} = 0 ] || fail "${download_options[0]} downloads weights, which --runtime does not"
     [ -n "$wheels" ] || return 0
     [ -z "$torch_build" ] || fail "--torch and --wheels exclude each other: the folder holds the build of torch to install"
     [ ${#download_options[@]} = 0 ] || fail "${download_options[0]} needs the network, which --wheels does not use"
@@ -126,7 +134,7 @@ install_package() {
     stamp="$environment/.latentsync-installed"
     [ ! -f "$stamp" ] || installed_build="$(sed -n 's/^torch //p' "$stamp")"
     torch_build="${torch_build:-$installed_build}"
-    wanted="$(cd -- "$root" && cksum pyproject.toml constraints.txt && printf '%s\n' "$root" && "$environment/bin/python" --version && printf 'torch %s\n' "$torch_build")" || return 1
+    wanted="$(cd -- "$root" && cksum pyproject.toml constraints.txt && printf '%s\n' "$root" "$packages" && "$environment/bin/python" --version && printf 'torch %s\n' "$torch_build")" || return 1
     if [ -f "$stamp" ] && [ "$(cat -- "$stamp")" = "$wanted" ]; then
         return 0
     fi
@@ -139,7 +147,7 @@ install_package() {
     fi
     say "installing latentsync and its dependencies into $environment (takes minutes the first time)"
     [ ! -t 1 ] || quiet=--progress-bar=on
-    install "$environment" "$quiet" --editable '.[dev]' || fail "installing the packages failed (see above)"
+    install "$environment" "$quiet" --editable "$packages" || fail "installing the packages failed (see above)"
     mend_opencv "$environment" || fail "OpenCV cannot be imported: $("$environment/bin/python" -c 'import cv2' 2>&1 | tail -n 1)"
     printf '%s\n' "$wanted" >"$stamp"
 }

@@ -84,6 +84,17 @@ def test_sourcing_activates_and_leaves_the_shell_as_it_was(sandbox: Sandbox, she
     assert downloaded == "-m scripts.download_weights"
 
 
+def test_the_packages_of_an_image_are_installed_without_tools_and_weights(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    assert sandbox.run("'my copy/setup_env.sh' --runtime --torch cpu").returncode == 0
+    calls = sandbox.calls()
+    assert calls[-1] == "-m pip install --quiet --editable . --constraint constraints.txt"
+    assert any("--torch-backend cpu" in call for call in calls)
+    assert not any("scripts.download_weights" in call for call in calls)
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+    assert sandbox.calls()[0] == "-m pip install --quiet --editable .[dev] --constraint constraints.txt"
+
+
 def test_a_second_run_installs_nothing_until_the_pins_change(sandbox: Sandbox):
     sandbox.add_ffmpeg()
     assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
@@ -181,6 +192,7 @@ def test_a_build_that_cannot_be_installed_stops_the_set_up(sandbox: Sandbox):
         ("--wheels nowhere", "--wheels nowhere: the folder does not exist"),
         ("--wheels 'my copy'", "the folder has no wheels; docs/installation.md describes how to fill it"),
         ("--wheels 'my copy' --torch cpu", "--torch and --wheels exclude each other"),
+        ("--runtime --training", "--training downloads weights, which --runtime does not"),
         ("--wheels 'my copy' --training", "--training needs the network, which --wheels does not use"),
     ],
 )
