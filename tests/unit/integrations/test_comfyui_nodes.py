@@ -18,7 +18,7 @@ import torch
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from latentsync.weights import REPOSITORY_ROOT
-from tests.fake_service import FakeService, fake_service
+from tests.service_stand_in import ServiceStandIn, service_stand_in
 
 NODES = REPOSITORY_ROOT / "integrations" / "comfyui" / "latentsync_nodes.py"
 STAND_IN = REPOSITORY_ROOT / "tests" / "comfyui_stand_in"
@@ -27,8 +27,8 @@ RATE = 16000
 
 
 @pytest.fixture
-def service() -> Iterator[FakeService]:
-    with fake_service() as running:
+def service() -> Iterator[ServiceStandIn]:
+    with service_stand_in() as running:
         yield running
 
 
@@ -60,7 +60,7 @@ def audio(seconds: float, channels: int = 2) -> dict[str, Any]:
     return {"waveform": torch.linspace(-0.5, 0.5, round(seconds * RATE)).repeat(1, channels, 1), "sample_rate": RATE}
 
 
-def test_images_and_speech_arrive_at_the_server_and_its_video_comes_back(nodes: ModuleType, service: FakeService):
+def test_images_and_speech_arrive_at_the_server_and_its_video_comes_back(nodes: ModuleType, service: ServiceStandIn):
     given = images()
     got, sound, fps = nodes.LatentSyncImages().lipsync(given, 29.97, audio(0.1), service.url, **OPTIONS, face="left")
     assert fps == pytest.approx(29.97)
@@ -81,7 +81,7 @@ def test_images_and_speech_arrive_at_the_server_and_its_video_comes_back(nodes: 
 
 
 def test_the_upload_is_read_by_the_pipelines_reader_without_a_shift_of_colours(
-    nodes: ModuleType, service: FakeService, tmp_path: Path
+    nodes: ModuleType, service: ServiceStandIn, tmp_path: Path
 ):
     given = images(4, 64, 80)
     nodes.LatentSyncImages().lipsync(given, 25.0, audio(0.1), service.url, **OPTIONS)
@@ -94,7 +94,7 @@ def test_the_upload_is_read_by_the_pipelines_reader_without_a_shift_of_colours(
 
 
 def test_the_colours_of_a_result_are_those_that_the_library_wrote(
-    nodes: ModuleType, service: FakeService, tmp_path: Path
+    nodes: ModuleType, service: ServiceStandIn, tmp_path: Path
 ):
     frames = (images(4, 48, 62) * 255).round().byte().numpy()
     with VideoWriter(tmp_path / "result.mp4", 62, 48, Fraction(25), crf=0) as writer:
@@ -109,7 +109,7 @@ def test_the_colours_of_a_result_are_those_that_the_library_wrote(
     assert np.abs(got.numpy() - expected).mean() < 0.01
 
 
-def test_the_path_variant_writes_into_the_output_folder(nodes: ModuleType, service: FakeService, tmp_path: Path):
+def test_the_path_variant_writes_into_the_output_folder(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path):
     (tmp_path / "input" / "talk.mov").write_bytes(b"a video")
     paths = []
     for _ in range(2):
@@ -128,13 +128,13 @@ def test_the_path_variant_writes_into_the_output_folder(nodes: ModuleType, servi
     nodes.LatentSyncVideo().lipsync(str(tmp_path / "input" / "talk.mov"), "x", audio(0.1), service.url, **OPTIONS)
 
 
-def run(nodes: ModuleType, service: FakeService, tmp_path: Path, **changes: Any) -> None:
+def run(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path, **changes: Any) -> None:
     (tmp_path / "input" / "talk.mp4").write_bytes(b"a video")
     given = dict(video_path="talk.mp4", filename_prefix="out", audio=audio(0.1), server=service.url, **OPTIONS)
     nodes.LatentSyncVideo().lipsync(**(given | changes))
 
 
-def test_the_progress_is_shown(nodes: ModuleType, service: FakeService, tmp_path: Path):
+def test_the_progress_is_shown(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path):
     run(nodes, service, tmp_path)
     assert nodes.comfy.utils.ProgressBar.last.values == [0, 250, 750, 1000]
 
@@ -147,7 +147,7 @@ NUM_PARTS = 8
     ("num_checks", "cancelled"), [(1, []), (NUM_PARTS, ["job1"]), (NUM_PARTS + 3, ["job1"]), (NUM_PARTS + 4, [])]
 )
 def test_an_interrupt_cancels_the_job_and_leaves_no_file(
-    nodes: ModuleType, service: FakeService, tmp_path: Path, num_checks: int, cancelled: list[str]
+    nodes: ModuleType, service: ServiceStandIn, tmp_path: Path, num_checks: int, cancelled: list[str]
 ):
     manager = nodes.comfy.model_management
     manager.checks_until_interrupt = num_checks
@@ -157,7 +157,7 @@ def test_an_interrupt_cancels_the_job_and_leaves_no_file(
     assert list((tmp_path / "output").iterdir()) == []
 
 
-def test_the_line_of_a_failed_job_is_shown(nodes: ModuleType, service: FakeService, tmp_path: Path):
+def test_the_line_of_a_failed_job_is_shown(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path):
     service.failure = "no face was found in video.mp4"
     with pytest.raises(nodes.LatentSyncError, match=r"^LatentSync: no face was found in video\.mp4$"):
         run(nodes, service, tmp_path)
@@ -165,7 +165,7 @@ def test_the_line_of_a_failed_job_is_shown(nodes: ModuleType, service: FakeServi
 
 
 def test_a_key_is_sent_from_the_input_or_the_environment(
-    nodes: ModuleType, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: ModuleType, service: ServiceStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     service.key = "secret"
     with pytest.raises(nodes.LatentSyncError, match=r"\(401\): the API key is missing or wrong$") as caught:
@@ -177,7 +177,7 @@ def test_a_key_is_sent_from_the_input_or_the_environment(
 
 
 def test_a_server_that_restarts_is_waited_for_and_one_that_is_gone_is_named(
-    nodes: ModuleType, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nodes: ModuleType, service: ServiceStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     service.num_dropped = 3
     run(nodes, service, tmp_path)
@@ -194,7 +194,7 @@ def test_a_server_that_restarts_is_waited_for_and_one_that_is_gone_is_named(
     [({"video_path": "absent.mp4"}, "'absent.mp4' is not a file"), ({"server": "localhost:8000"}, "server is 'localh")],
 )
 def test_unusable_inputs_are_refused_before_the_upload(
-    nodes: ModuleType, service: FakeService, tmp_path: Path, changes: dict, message: str
+    nodes: ModuleType, service: ServiceStandIn, tmp_path: Path, changes: dict, message: str
 ):
     with pytest.raises(nodes.LatentSyncError, match=message):
         run(nodes, service, tmp_path, **changes)

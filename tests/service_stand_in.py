@@ -14,7 +14,7 @@ STATES = (("queued", 0.0), ("running", 0.25), ("running", 0.75), ("done", 1.0))
 
 
 @dataclass
-class FakeService:
+class ServiceStandIn:
     """What the server received, and how it answers.
 
     Attributes:
@@ -41,9 +41,9 @@ class FakeService:
 
 
 @contextmanager
-def fake_service() -> Iterator[FakeService]:
+def service_stand_in() -> Iterator[ServiceStandIn]:
     """Serve on a free port until the block ends."""
-    service = FakeService()
+    service = ServiceStandIn()
 
     class Handler(_Handler):
         state = service
@@ -61,7 +61,7 @@ def fake_service() -> Iterator[FakeService]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    state: FakeService
+    state: ServiceStandIn
 
     def do_POST(self) -> None:
         size = int(self.headers["Content-Length"])
