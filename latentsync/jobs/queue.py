@@ -195,13 +195,14 @@ class JobQueue:
     def _recover(self, record: JobRecord) -> None:
         """Let a job of an earlier process wait again, or end it."""
         store = self._folders.store
-        if record.kind in self._handlers and record.num_starts < MAX_STARTS:
+        if record.kind not in self._handlers:
+            store.end(record.id, JobState.CANCELLED)
+            self._folders.remove(self._folders.of(record.id))
+        elif record.num_starts < MAX_STARTS:
             store.recover(record.id)
             self._waiting.append(self.job_of(record))
-            return
-        is_lost = record.kind not in self._handlers
-        store.end(record.id, JobState.CANCELLED if is_lost else JobState.FAILED, error="" if is_lost else KILLED)
-        self._folders.remove(self._folders.of(record.id))
+        else:
+            self._end(self.job_of(record), JobState.FAILED, line=KILLED)
 
     def _active(self) -> list[Job]:
         return [*([] if self._running is None else [self._running]), *self._waiting]
