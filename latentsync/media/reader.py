@@ -49,8 +49,9 @@ class VideoReader:
         max_frames: number of frames after which reading stops.
         size: (width, height) to which frames are scaled.
         scale_flags: settings of ffmpeg's `scale` filter.
-        first_frame: first frame of the grid to return, found by seeking. A file with unusual timestamps may begin at
-            another frame (`RepeatedReader` detects this).
+        first_frame: first frame of the grid to return.
+        seek: find that frame by seeking. A file with unusual timestamps may begin at another frame (`RepeatedReader`
+            detects this). False: decode everything before it, too.
         info: result of `probe_video`, if already known.
         buffers: memory of the frames.
 
@@ -71,6 +72,7 @@ class VideoReader:
         size: tuple[int, int] | None = None,
         *,
         first_frame: int = 0,
+        seek: bool = True,
         info: VideoInfo | None = None,
         scale_flags: str = SCALE_FLAGS,
         buffers: FrameBuffers | None = None,
@@ -81,6 +83,7 @@ class VideoReader:
         self.num_read = 0
         self._max_frames = max_frames
         self._first_frame = first_frame
+        self._seek = seek
         self._scale_flags = scale_flags
         self._buffers = buffers or FrameBuffers()
         self._process: subprocess.Popen[bytes] | None = None
@@ -153,7 +156,7 @@ class VideoReader:
             )
 
     def _command(self) -> list[str]:
-        seek = seek_before(float(self._first_frame / self.fps)) if self._first_frame > 0 else {}
+        seek = seek_before(float(self._first_frame / self.fps)) if self._seek and self._first_frame > 0 else {}
         source = media_input(self.info.path, threads=min(_MAX_THREADS, os.cpu_count() or 1), **seek)
         limit = {} if self._max_frames is None else {"vframes": self._max_frames}
         output = self._filtered(source["V:0"]).output("pipe:1", format="rawvideo", pix_fmt="rgb24", **limit)
@@ -164,8 +167,8 @@ class VideoReader:
         start = "STARTPTS" if self.info.start_pts is None else str(self.info.start_pts)
         video = video.filter("setpts", f"PTS-({start})")
         video = video.filter("fps", f"{self.fps.numerator}/{self.fps.denominator}")
-        if self._first_frame > 0:
-            video = video.filter("trim", start_pts=self._first_frame)
+        if self._first_frame > 0:  # frames are counted unless a seek has skipped some
+            video = video.filter("trim", **{"start_pts" if self._seek else "start_frame": self._first_frame})
         video = video.filter("setpts", "PTS-STARTPTS")
         matrix = {} if self.info.color_space != "unknown" else {"in_color_matrix": default_matrix(self.info)}
         return video.filter("scale", self.width, self.height, flags=self._scale_flags, **matrix).filter("setsar", 1)

@@ -89,6 +89,7 @@ class RepeatedReader:
         folder: folder of the temporary file; None is the system's.
         block_bytes: largest size of the temporary file, or one frame if that is larger.
         repeat: what follows the last frame.
+        first_frame: frame of the output to start with, instead of the first one.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class RepeatedReader:
         folder: Path | None = None,
         block_bytes: int = _BLOCK_BYTES,
         repeat: Repeat = Repeat.BOUNCE,
+        first_frame: int = 0,
     ) -> None:
         if num_source_frames < 1 or num_frames < 0:
             raise ValueError(f"cannot show {num_frames} frames of {num_source_frames}")
@@ -108,7 +110,8 @@ class RepeatedReader:
         self.width, self.height = self._info.width, self._info.height
         self._num_source = num_source_frames
         self._num_frames = num_frames
-        self._num_left = num_frames
+        self._num_left = num_frames - first_frame
+        self._first_frame = first_frame
         self._first_checked = max(0, 2 * num_source_frames - 1 - num_frames)
         self._folder = folder
         self._repeat = repeat
@@ -137,36 +140,52 @@ class RepeatedReader:
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield the frames. Raises InputError if the video has fewer than `num_source_frames`."""
-        for indexed_frame in islice(self._frames, self._num_frames):
+        for indexed_frame in islice(self._frames, self._num_left):
             self._num_left -= 1
             yield indexed_frame
 
     def _cycle(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
         if self._repeat is Repeat.FREEZE:
             yield from self._forward_and_hold()
-        yield from self._forward(0)
-        turns_once = self._repeat is Repeat.BOUNCE and self._num_source > 1
+        num_skipped = self._first_frame
+        for is_forward, indices in self._passes():
+            if num_skipped < len(indices):
+                yield from self._forward(indices[num_skipped]) if is_forward else self._backward(indices[num_skipped:])
+            elif self._needs_checksums:
+                yield from self._forward(self._num_source)
+            num_skipped = max(0, num_skipped - len(indices))
+
+    def _passes(self) -> Iterator[tuple[bool, range]]:
+        """Yield all passes, endless in number: True for a forward one, and the source frames that it shows."""
+        last, turns_once = self._num_source - 1, self._repeat is Repeat.BOUNCE and self._num_source > 1
+        yield True, range(last + 1)
         while True:
             if self._repeat.is_backward:
-                yield from self._backward()
-            yield from self._forward(1 if turns_once else 0)
+                yield False, range(last if self._repeat is Repeat.BOUNCE_TWICE else last - 1, -1, -1)
+            yield True, range(1 if turns_once else 0, last + 1)
 
     def _forward_and_hold(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield all frames, and then endless copies of the last one."""
         last: tuple[int, NDArray[np.uint8]] | None = None
-        for last in self._forward(0):
+        for last in self._forward(min(self._first_frame, self._num_source - 1)):
             yield last
         assert last is not None  # or InputError was raised
         index, frame = last
         while True:
             yield index, self._buffers.copy(frame)
 
+    @property
+    def _needs_checksums(self) -> bool:
+        """True until the first forward pass of a video that is read backwards later."""
+        return self._repeat.is_backward and self._num_frames > self._num_source and not self._checksums
+
     def _forward(self, start: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        will_turn = self._repeat.is_backward and self._num_frames > self._num_source
-        needs_checksums = will_turn and not self._checksums
-        with self._reader() as reader:
-            index = -1
-            for index, frame in enumerate(reader):
+        """Yield the frames from `start` on; the first pass stores checksums if they are needed."""
+        needs_checksums = self._needs_checksums
+        first = 0 if needs_checksums else start
+        with self._reader(first, self._num_source - first, seek=False) as reader:
+            index = first - 1
+            for index, frame in enumerate(reader, first):
                 if needs_checksums and index >= self._first_checked:
                     self._checksums.append(zlib.crc32(frame.data))
                 if index >= start:
@@ -177,8 +196,8 @@ class RepeatedReader:
                 f"{self._info.path} ended after {index + 1} of {self._num_source} frames: did it change during the job?"
             )
 
-    def _backward(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        for index in range(self._num_source - (1 if self._repeat is Repeat.BOUNCE_TWICE else 2), -1, -1):
+    def _backward(self, indices: range) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for index in indices:
             if index not in self._block_range:
                 self._fill_block(max(0, index + 1 - min(self._block_frames, self._num_left)), index + 1)
             assert self._block is not None
@@ -204,10 +223,8 @@ class RepeatedReader:
             self._block = self._resources.enter_context(file)
         self._block.seek(0)
         index = start - 1
-        with self._reader(start if seek else 0, stop - start if seek else stop) as reader:
-            for index, frame in enumerate(reader, start if seek else 0):
-                if index < start:
-                    continue
+        with self._reader(start, stop - start, seek=seek) as reader:
+            for index, frame in enumerate(reader, start):
                 if zlib.crc32(frame.data) != self._checksums[index - self._first_checked]:
                     return False
                 self._write(frame)
@@ -227,12 +244,13 @@ class RepeatedReader:
                 f"{self._block_frames * self._frame_bytes >> 20} MiB or name another with --temp_dir"
             ) from error
 
-    def _reader(self, first_frame: int = 0, max_frames: int | None = None) -> VideoReader:
+    def _reader(self, first_frame: int, max_frames: int, *, seek: bool) -> VideoReader:
         return VideoReader(
             self._info.path,
             self.fps,
-            max_frames=self._num_source if max_frames is None else max_frames,
+            max_frames=max_frames,
             first_frame=first_frame,
+            seek=seek,
             info=self._info,
             buffers=self._buffers,
         )

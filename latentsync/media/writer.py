@@ -18,6 +18,7 @@ from latentsync.media.ffmpeg_tools import (
     STALL_TIMEOUT_S,
     StallGuard,
     StderrTail,
+    Stream,
     ffmpeg_command,
     file_url,
     media_input,
@@ -246,18 +247,29 @@ class VideoWriter:
         streams = [rgb_to_bt709(raw_video_input(width, height, self.fps))]
         options: dict[str, Any] = {**_VIDEO_OPTIONS, "crf": self._crf}
         if self._audio is not None:
-            limit = {} if self._audio_duration_s is None else {"t": f"{self._audio_duration_s:.6f}"}
-            audio = media_input(self._audio.path, **limit)["a:0"]
-            if self._pad_audio:
-                audio = audio.filter("apad", whole_dur=f"{self._audio_duration_s or 0:.6f}")
+            audio, audio_options = sound_track(self._audio, temporary.suffix, self._audio_duration_s, self._pad_audio)
             streams.append(audio)
-            options.update(_audio_options(self._audio, temporary.suffix, must_encode=self._pad_audio))
-        if temporary.suffix != ".mkv":
-            options["movflags"] = "+faststart"
-        if self._comment is not None:
-            options["metadata"] = f"comment={self._comment}"
+            options.update(audio_options)
+        options.update(file_options(temporary.suffix, self._comment))
         output = ffmpeg.output(*streams, file_url(temporary), **options)
         return tool_command(ffmpeg_command(output, options=["-y", "-filter_complex_threads", _ENCODER_THREADS]))
+
+
+def sound_track(
+    audio: AudioInfo, suffix: str, duration_s: float | None = None, pad: bool = False
+) -> tuple[Stream, dict[str, Any]]:
+    """Return the sound of a file with that suffix as a stream, and the options of its codec; see `VideoWriter`."""
+    limit = {} if duration_s is None else {"t": f"{duration_s:.6f}"}
+    stream = media_input(audio.path, **limit)["a:0"]
+    if pad:
+        stream = stream.filter("apad", whole_dur=f"{duration_s or 0:.6f}")
+    return stream, _audio_options(audio, suffix, must_encode=pad)
+
+
+def file_options(suffix: str, comment: str | None = None) -> dict[str, Any]:
+    """Return the options of a file with that suffix and comment."""
+    options = {} if suffix == ".mkv" else {"movflags": "+faststart"}
+    return options if comment is None else {**options, "metadata": f"comment={comment}"}
 
 
 def _audio_options(audio: AudioInfo, suffix: str, must_encode: bool = False) -> dict[str, Any]:

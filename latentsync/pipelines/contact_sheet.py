@@ -1,6 +1,7 @@
 """PNG contact sheets: frames of source and result, or rows of aligned crops, side by side."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ class ContactSheet:
 
     def __init__(self, num_frames: int, resolution: int) -> None:
         columns = min(NUM_COLUMNS, num_frames)
-        self._indices = {int((column + 0.5) * num_frames / columns) for column in range(columns)}
+        self._columns = {int((column + 0.5) * num_frames / columns): column for column in range(columns)}
         self._resolution = resolution
         self._tiles: list[Image.Image] = []
 
@@ -41,9 +42,9 @@ class ContactSheet:
             matrices: (2, 3) frame to crop, one for each generated face; they are shown in turn. A frame without a face
                 is shown in full.
         """
-        if index not in self._indices:
+        if (column := self._columns.get(index)) is None:
             return
-        matrix = matrices[len(self._tiles) % len(matrices)] if matrices else None
+        matrix = matrices[column % len(matrices)] if matrices else None
         rows, columns = self._visible_region(source.shape, matrix)
         tile = Image.new("RGB", (TILE_WIDTH, 2 * TILE_HEIGHT))
         for row, frame in enumerate((source, result)):
@@ -53,14 +54,9 @@ class ContactSheet:
         self._tiles.append(tile)
 
     def write(self, path: Path) -> None:
-        """Write the sheet atomically."""
-        sheet = Image.new("RGB", (TILE_WIDTH * len(self._tiles), 2 * TILE_HEIGHT))
-        for column, tile in enumerate(self._tiles):
-            sheet.paste(tile, (TILE_WIDTH * column, 0))
-        note = PngInfo()
-        note.add_text("Software", MADE_BY)
-        with atomic_write(path) as beside:
-            sheet.save(beside, "PNG", pnginfo=note)
+        """Write the tiles atomically; no file if there are none, as in a short segment of the result."""
+        if self._tiles:
+            _write_row(self._tiles, path)
 
     def _visible_region(self, shape: tuple[int, ...], matrix: np.ndarray | None) -> tuple[slice, slice]:
         """Return the rows and columns of the frame around the face, or the whole frame."""
@@ -74,6 +70,25 @@ class ContactSheet:
             return slice(None), slice(None)
         left, top, right, bottom = box
         return slice(top, bottom), slice(left, right)
+
+
+def join_sheets(sheets: Sequence[Path], path: Path) -> None:
+    """Write the sheets of segments side by side into one, atomically."""
+    with ExitStack() as stack:
+        _write_row([stack.enter_context(Image.open(sheet)) for sheet in sheets], path)
+
+
+def _write_row(images: Sequence[Image.Image], path: Path) -> None:
+    """Write images side by side as one PNG of this program."""
+    sheet = Image.new("RGB", (sum(image.width for image in images), 2 * TILE_HEIGHT))
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width
+    note = PngInfo()
+    note.add_text("Software", MADE_BY)
+    with atomic_write(path) as beside:
+        sheet.save(beside, "PNG", pnginfo=note)
 
 
 def write_crop_sheet(rows: Sequence[np.ndarray], path: Path, tile: int = 192) -> None:

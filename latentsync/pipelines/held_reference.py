@@ -40,6 +40,18 @@ class HeldReference:
             return None
         return torch.stack([crop if one is None else one for one, crop in zip(references, crops, strict=True)])
 
+    def held_from(self, start: int, frame: int) -> int:
+        """Return the frame whose crop is the reference image of a frame; reading may start there with equal results.
+
+        Args:
+            start: first frame of the interval.
+            frame: a frame of the interval.
+        """
+        first = frame
+        while first > start and self._is_silent(first) and self._is_silent(first - 1):
+            first -= 1
+        return frame - (frame - first) % self._max_frames
+
     def _reference(self, frame: int, crop: Tensor) -> Tensor | None:
         if not self._is_silent(frame):
             self._held = None

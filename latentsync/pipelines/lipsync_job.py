@@ -157,7 +157,7 @@ class LipsyncJob:
         video: source video.
         voices: speech of each person.
         keep_people: see `Voices`.
-        sound: audio file with the sound of the result.
+        sound: audio file with the sound of the result; None for a segment of one.
         duration_s: length of that sound in the result.
         num_samples: length of the speech in samples, with the silence that follows it.
         outputs: files to write.
@@ -177,7 +177,7 @@ class LipsyncJob:
     video: VideoInfo
     voices: tuple[OpenVoice, ...]
     keep_people: bool
-    sound: Path
+    sound: Path | None
     duration_s: float
     num_samples: int
     outputs: LipsyncOutputs

@@ -58,6 +58,7 @@ from latentsync.pipelines.report import (
     peak_memory_mb,
     spans_of,
 )
+from latentsync.pipelines.segments import Segment
 from latentsync.pipelines.speaker_pass import check_speaker_network, follow_speakers, load_speaker_network
 from latentsync.pipelines.sync_mode import max_source_frames, repeat_of
 from latentsync.pipelines.synthesis import WeightFiles, WindowSynthesizer
@@ -144,6 +145,7 @@ class LipsyncPipeline:
         progress: Progress | None = None,
         frame_callback: FrameCallback | None = None,
         people_callback: PeopleCallback | None = None,
+        second_pass: "SecondPass | None" = None,
     ) -> LipsyncReport:
         """Generate the video, as long as the longest driving audio, and a contact sheet beside it.
 
@@ -156,6 +158,8 @@ class LipsyncPipeline:
             progress: receives the number of finished frames; an exception that it raises ends the job.
             frame_callback: receives every finished frame, see `lipsync_job.FrameCallback`.
             people_callback: receives the people before their mouths are generated, see `people.PeopleCallback`.
+            second_pass: generates the mouths and writes the video, such as `segment_workers.SegmentWorkers`; by default
+                this process.
 
         Raises:
             InputError: an input cannot be used, no face is found, or the output cannot be written.
@@ -164,10 +168,9 @@ class LipsyncPipeline:
             CheckpointError: `exact` is set and the pipeline has no detector for it.
         """
         options = options or self.default_options
-        remedy = memory_remedy(self.device, self.synthesizer.unet.dtype, self.resolution, options)
         with (
             self.open_job(video_path, audio_path, video_out_path, options, temp_dir, progress, frame_callback) as job,
-            naming_memory_errors("lip-sync", self.device, remedy),
+            self.naming_memory_errors(options),
         ):
             started = time.monotonic()
             people = self.find_people(job)
@@ -175,7 +178,10 @@ class LipsyncPipeline:
             job = job.fit(len(people[0].plan))
             if people_callback is not None:
                 people_callback(job, people)
-            extra_files = self.write(job, self.generate(job, people))
+            if second_pass is None:
+                extra_files = self.write(job, self.generate(job, people))
+            else:
+                extra_files = second_pass(self, job, people)
             reports = [self.report(job, person) for person in people]
             if job.outputs.timeline is not None:
                 with writing(job.outputs.timeline):
@@ -212,6 +218,11 @@ class LipsyncPipeline:
         files = Path(video_path), voices, Path(video_out_path)
         temp_dir = None if temp_dir is None else Path(temp_dir)
         return open_job(*files, options, self.model_fps, temp_dir, progress, frame_callback)
+
+    def naming_memory_errors(self, options: LipsyncOptions) -> AbstractContextManager[None]:
+        """Return a context that turns out-of-memory errors into a `DeviceMemoryError` with options to change."""
+        remedy = memory_remedy(self.device, self.synthesizer.unet.dtype, self.resolution, options)
+        return naming_memory_errors("lip-sync", self.device, remedy)
 
     def check_options(self, options: LipsyncOptions) -> None:
         """Check that the pipeline supports the options.
@@ -285,17 +296,21 @@ class LipsyncPipeline:
             frames = self.stages(job, person, reports_progress=person is people[-1])(frames)
         return frames
 
-    def read(self, job: LipsyncJob, num_source_frames: int) -> Generator[JobFrame, None, None]:
+    def read(
+        self, job: LipsyncJob, num_source_frames: int, shown: Segment | None = None
+    ) -> Generator[JobFrame, None, None]:
         """Read the source again, in the order of the result.
 
         Args:
             job: the job.
             num_source_frames: number of frames counted in the first pass.
+            shown: frames of the result to read; None: all.
         """
+        first, stop = (0, job.num_frames) if shown is None else (shown.start, shown.stop)
 
         def open_reader(path: Path) -> RepeatedReader:
             return RepeatedReader(
-                *(path, job.fps, num_source_frames, job.num_frames, job.folder), repeat=repeat_of(job.options)
+                *(path, job.fps, num_source_frames, stop, job.folder), repeat=repeat_of(job.options), first_frame=first
             )
 
         with open_reader(job.video.path) as reader:
@@ -311,8 +326,8 @@ class LipsyncPipeline:
         networks = self.synthesizer, self.audio_encoder, self.resolution, self.num_frames
         return PersonStages(*networks, job, person, reports_progress)
 
-    def write(self, job: LipsyncJob, frames: Iterator[JobFrame]) -> list[Path]:
-        """Encode the result with its sound; return the files written beside it."""
+    def write(self, job: LipsyncJob, frames: Iterator[JobFrame], first_frame: int = 0) -> list[Path]:
+        """Encode the result with its sound, or a segment of it from `first_frame` on; return the files beside it."""
         sheet = ContactSheet(job.num_frames, self.resolution)
         with ExitStack() as stack:
             comparison = None
@@ -320,7 +335,7 @@ class LipsyncPipeline:
                 comparison = stack.enter_context(job.open_writer(job.outputs.comparison, 2 * job.video.width, MADE_BY))
             writer = stack.enter_context(job.open_writer(job.outputs.video, job.video.width))
             ahead = stack.enter_context(closing(prefetch(frames, DECODED_AHEAD, stop=job.cancelled)))
-            for i, (_, source, result, matrices, _) in enumerate(ahead):
+            for i, (_, source, result, matrices, _) in enumerate(ahead, first_frame):
                 writer.write(result)
                 if comparison is not None:
                     comparison.write(np.concatenate((source, result), axis=1))
@@ -332,6 +347,10 @@ class LipsyncPipeline:
             sheet.write(job.staged.path_of(job.outputs.sheet))
         extra = (job.outputs.comparison, job.outputs.sheet)
         return [path for path in extra if path is not None]
+
+
+SecondPass = Callable[[LipsyncPipeline, LipsyncJob, Sequence[Person]], list[Path]]
+"""Generate the mouths of the people of a job and write its video; return the files written beside it."""
 
 
 @contextmanager

@@ -19,11 +19,12 @@ from latentsync.pipelines.held_reference import HeldReference
 from latentsync.pipelines.lipsync_job import Cancelled, LipsyncJob
 from latentsync.pipelines.occluders import FaceOccluders
 from latentsync.pipelines.people import Person
+from latentsync.pipelines.segments import Segment, WindowRange
 from latentsync.pipelines.sync_mode import repeat_of
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.pipelines.voice_features import speech_edges, voice_features
 from latentsync.pipelines.window_stages import Chunk, JobFrame, Window, decode_windows, denoise_windows, encode_windows
-from latentsync.pipelines.windows import FaceInterval, find_intervals, plan_windows
+from latentsync.pipelines.windows import FaceInterval, PlannedWindow, find_intervals, windows_of
 from latentsync.prefetch import prefetch
 
 DECODED_AHEAD = 8
@@ -48,6 +49,8 @@ class PersonStages:
         job: the job.
         person: the person whose mouth is generated.
         reports_progress: False for all but the last of several people, whose windows come last.
+        shown: frames of the result that are read; None: all.
+        windows: what is computed of them; frames of other windows pass unchanged. None: everything.
     """
 
     synthesizer: WindowSynthesizer
@@ -57,6 +60,8 @@ class PersonStages:
     job: LipsyncJob
     person: Person
     reports_progress: bool = True
+    shown: Segment | None = None
+    windows: WindowRange | None = None
 
     def __call__(self, frames: Generator[JobFrame, None, None]) -> Generator[JobFrame, None, None]:
         """Yield the frames with the generated mouth, in order."""
@@ -64,44 +69,72 @@ class PersonStages:
 
     def align(self, frames: Generator[JobFrame, None, None]) -> Generator[Chunk, None, None]:
         """Crop the face: yield windows of aligned crops, and frames without the face."""
-        job, person = self.job, self.person
-        start_interval = interval_matrices(person.plan, self.resolution, job.options.exact)
-        edges = speech_edges(person.voice.samples, person.voice.activity, job.options, job.num_samples)
+        shown = Segment(0, self.job.num_frames) if self.shown is None else self.shown
+        start_interval = interval_matrices(self.person.plan, self.resolution, self.job.options.exact)
         with closing(prefetch(frames, DECODED_AHEAD)) as ahead:
-            for interval in person_intervals(job, person):
-                if interval.has_face:
-                    held = None if edges is None else HeldReference(lambda i: not edges.is_speech(i / float(job.fps)))
-                    yield from self._align_interval(interval, ahead, start_interval(), held)
+            for interval in person_intervals(self.job, self.person):
+                num_frames = len(shown.overlap(interval.start, interval.stop))
+                if interval.has_face and num_frames > 0:
+                    yield from self._align_interval(interval, shown, ahead, start_interval())
                 else:
-                    for frame in islice(ahead, len(interval)):
+                    for frame in islice(ahead, num_frames):
                         yield Chunk([frame])
 
     def _align_interval(
-        self,
-        interval: FaceInterval,
-        frames: Iterator[JobFrame],
-        matrix_of: MatrixOf,
-        held: HeldReference | None,
+        self, interval: FaceInterval, shown: Segment, frames: Iterator[JobFrame], matrix_of: MatrixOf
     ) -> Generator[Chunk, None, None]:
         """Yield the windows of one interval; every frame is cropped once."""
-        job = self.job
-        options = job.options
-        crop = crop_faces_as_published if options.exact else crop_faces
-        in_front = FaceOccluders(job.xseg, self.person)
-        num_read = 0
-        for span in plan_windows(len(interval), self.num_frames, options.overlap_frames, options.exact):
-            new = list(islice(frames, span.stop - num_read))
-            if len(new) != span.stop - num_read:
+        job, person = self.job, self.person
+        chosen = self.windows or WindowRange.whole(job.num_frames)
+        crop = crop_faces_as_published if job.options.exact else crop_faces
+        in_front, held = FaceOccluders(job.xseg, person), self._held_reference(chosen.first_crop)
+        for i in range(interval.start, shown.start):  # the smoothed correction follows all frames of the interval
+            matrix_of(source_index(i, len(person.plan), repeat_of(job.options)))
+        for window in windows_of(interval, *window_shape(job, self.num_frames)):
+            place = shown.overlap(window.first_new, window.stop)
+            if len(place) == 0:
+                continue
+            new = in_front.find(list(islice(frames, len(place))))
+            if len(new) != len(place):
                 raise InputError(f"{job.video.path} has fewer frames on second reading: is it still being written?")
-            new = in_front.find(new)
             matrices = np.stack([matrix_of(frame.index) for frame in new])
+            if not chosen.crops(window):
+                yield Chunk(new)
+                continue
             crops = crop([frame.source for frame in new], matrices, self.resolution, self.synthesizer.device)
             crops = in_front.remove(crops, new, matrices)
-            references = None if held is None else held(interval.start + num_read, crops)
-            start = interval.start + span.start
-            window = Window(start, crops, num_read - span.start, span.settled - span.start, references)
-            num_read = span.stop
-            yield Chunk(new, window, matrices)
+            references = None if held is None else held(place.start, crops)
+            if not chosen.encodes(window):
+                yield Chunk(new)
+                continue
+            num_shared, num_settled = window.first_new - window.start, window.settled - window.start
+            is_generated = chosen.generates(window)
+            given = Window(window.start, crops, num_shared, num_settled, references, is_generated=is_generated)
+            yield Chunk(new, given, matrices)
+
+    def windows_in(self, segment: Segment) -> WindowRange:
+        """Return what is computed for a segment of the result, so that its frames equal those of the whole job.
+
+        The reference image of a frame without speech is that of an earlier frame, and crops without the things before
+        the face depend on all earlier ones of their interval.
+        """
+        job, held = self.job, self._held_reference()
+
+        def first_remembered(interval: FaceInterval, frame: int) -> int:
+            if job.masks is not None or job.xseg is not None:
+                return interval.start
+            return frame if held is None else held.held_from(interval.start, frame)
+
+        windows = person_windows(job, self.person, self.num_frames)
+        return WindowRange.of(segment, windows, job.options.batch_windows or 1, first_remembered)
+
+    def _held_reference(self, first_frame: int = 0) -> HeldReference | None:
+        """Return the reference images of the frames without speech from `first_frame` on; None if there are none."""
+        job, voice = self.job, self.person.voice
+        edges = speech_edges(voice.samples, voice.activity, job.options, job.num_samples)
+        if edges is None:
+            return None
+        return HeldReference(lambda i: i >= first_frame and not edges.is_speech(i / float(job.fps)))
 
     def encode(self, chunks: Iterator[Chunk]) -> Generator[Chunk, None, None]:
         """Encode the crops of each window to the constant channels of the U-Net."""
@@ -134,12 +167,15 @@ class PersonStages:
         with closing(prefetch(chunks, 1)) as ahead:
             for chunk in ahead:
                 if chunk.generated is None or chunk.matrices is None:
+                    while pending:  # the windows that would settle them are not generated
+                        yield pending.popleft()[0]
                     yield from chunk.frames
                     continue
                 pending.extend(zip(chunk.frames, chunk.matrices, strict=True))
                 for crop in chunk.generated:
                     frame, matrix = pending.popleft()
                     yield frame._replace(result=paste(frame, crop, matrix), matrices=(*frame.matrices, matrix))
+            yield from (frame for frame, _ in pending)
 
 
 def person_intervals(job: LipsyncJob, person: Person) -> list[FaceInterval]:
@@ -150,6 +186,18 @@ def person_intervals(job: LipsyncJob, person: Person) -> list[FaceInterval]:
         segments = np.where((plan.strength == 0) & (segments >= 0), _KEPT_SEGMENT, segments)
     repeat = repeat_of(job.options)
     return find_intervals(segments.tolist(), job.num_frames, lambda i: source_index(i, len(plan), repeat))
+
+
+def window_shape(job: LipsyncJob, num_frames: int) -> tuple[int, int, bool]:
+    """Return the arguments of `windows_of` for windows of `num_frames` frames."""
+    return num_frames, job.options.overlap_frames, job.options.exact
+
+
+def person_windows(job: LipsyncJob, person: Person, num_frames: int) -> list[PlannedWindow]:
+    """Return all windows of a person, of `num_frames` frames each."""
+    shape = window_shape(job, num_frames)
+    faces = (interval for interval in person_intervals(job, person) if interval.has_face)
+    return [window for interval in faces for window in windows_of(interval, *shape)]
 
 
 def interval_matrices(plan: FacePlan, resolution: int, exact: bool = False) -> Callable[[], MatrixOf]:

@@ -52,6 +52,7 @@ class Window:
         references: (n, 3, R, R) in [-1, 1]: reference images of the crops, or None for the crops themselves.
         conditioning: (f, 1 + 2 L, h, w) constant channels of the U-Net, once encoded.
         latents: (f, L, h, w) generated latents, once denoised.
+        is_generated: False for a window that is only encoded, for the windows that share its frames (`segments`).
     """
 
     start: int
@@ -61,6 +62,7 @@ class Window:
     references: Tensor | None = None
     conditioning: Tensor | None = None
     latents: Tensor | None = None
+    is_generated: bool = True
 
     def __len__(self) -> int:
         return self.num_shared + len(self.crops)
@@ -96,7 +98,7 @@ def encode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], opti
             if previous is not None and window.num_shared > 0:
                 conditioning = torch.cat((previous[-window.num_shared :], conditioning))
         previous = conditioning
-        yield replace(chunk, window=replace(window, conditioning=conditioning))
+        yield replace(chunk, window=replace(window, conditioning=conditioning) if window.is_generated else None)
 
 
 def denoise_windows(
@@ -144,19 +146,25 @@ def denoise_windows(
 
 
 def decode_windows(synthesizer: WindowSynthesizer, chunks: Iterable[Chunk], options: LipsyncOptions) -> Iterator[Chunk]:
-    """Blend the latents of overlapping windows, then decode every frame once, when no later window changes it."""
+    """Blend the latents of overlapping windows, then decode every frame once, when no later window changes it.
+
+    Frames that the first window shares with windows that are not generated are decoded with the others, so that batches
+    and thus roundings are those of a whole job, and dropped.
+    """
     blender = WindowBlender()
     stream = StageStream(synthesizer.device, options.concurrent_stages)
-    pending: deque[Tensor] = deque()
+    pending: deque[Tensor | None] = deque()  # None for frames to drop
     for chunk in chunks:
         if (window := chunk.window) is None or window.latents is None:
             yield chunk
             continue
+        pending.extend([None] * (window.num_shared - len(pending)))
         pending.extend(window.crops)
         with stream():
             latents = torch.stack(list(blender.add(window.latents, window.num_settled)))
-            crops = torch.stack([pending.popleft() for _ in latents])
-            generated = synthesizer.decode(latents, crops, options)
+            settled = [pending.popleft() for _ in latents]
+            crops = torch.stack([window.crops[0] if crop is None else crop for crop in settled])
+            generated = synthesizer.decode(latents, crops, options)[settled.count(None) :]
         yield replace(chunk, window=None, generated=generated)
 
 

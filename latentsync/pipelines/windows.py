@@ -81,6 +81,36 @@ def plan_windows(length: int, size: int, overlap: int, short_last: bool = False)
         yield WindowSpan(start, stop, min(following, stop))
 
 
+@dataclass(frozen=True)
+class PlannedWindow:
+    """A window at its place in the result; all frames are frames of the result.
+
+    Attributes:
+        interval: the interval that it belongs to.
+        start, stop: its frames ``start <= i < stop``.
+        first_new: first frame that no earlier window contains.
+        settled: first frame that the next window contains too; `stop` if there is no such frame.
+    """
+
+    interval: FaceInterval
+    start: int
+    stop: int
+    first_new: int
+    settled: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def windows_of(interval: FaceInterval, size: int, overlap: int, short_last: bool = False) -> Iterator[PlannedWindow]:
+    """Yield the windows of an interval; other arguments as for `plan_windows`."""
+    first_new = interval.start
+    for span in plan_windows(len(interval), size, overlap, short_last):
+        start, stop, settled = (interval.start + frame for frame in (span.start, span.stop, span.settled))
+        yield PlannedWindow(interval, start, stop, first_new, settled)
+        first_new = stop
+
+
 def published_length(num_samples: int, fps: int) -> int:
     """Return the number of frames that the published system generates for an audio file.
 

@@ -40,6 +40,21 @@ def test_every_mode_returns_the_frames_of_its_order(
     assert shown == [(index, expected[index]) for index in order]
 
 
+@pytest.mark.parametrize("repeat", Repeat)
+@pytest.mark.parametrize(("count", "first", "total"), [(1, 3, 5), (7, 4, 7), (7, 6, 9), (7, 9, 12), (7, 14, 26)])
+def test_reading_may_start_anywhere(
+    make_clip: MakeClip, tmp_path: Path, repeat: Repeat, count: int, first: int, total: int
+) -> None:
+    path = make_clip("modes.mp4", num_frames=count, fps="25", options=[])
+    with VideoReader(path, Fraction(25)) as reader:
+        expected = [zlib.crc32(frame) for frame in reader]
+    shape = tmp_path, 3 * FRAME_BYTES, repeat
+    with RepeatedReader(path, Fraction(25), count, total, *shape, first_frame=first) as reader:
+        shown = [(index, zlib.crc32(frame)) for index, frame in reader]
+    order = [source_index(index, count, repeat) for index in range(first, total)]
+    assert shown == [(index, expected[index]) for index in order]
+
+
 @pytest.mark.parametrize("repeat", [Repeat.LOOP, Repeat.FREEZE])
 def test_modes_without_backward_reading_need_no_disk(
     make_clip: MakeClip, tmp_path: Path, repeat: Repeat, monkeypatch: pytest.MonkeyPatch

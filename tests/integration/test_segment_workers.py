@@ -1,0 +1,146 @@
+"""One video generated in segments by workers: the joined files, progress, workers that die, and Ctrl-C."""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from latentsync.errors import LatentSyncError
+from latentsync.executors.base import CRASHED, ERROR, Failed, FinishedTask, run_task
+from latentsync.executors.local import LocalExecutor
+from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.probe import probe_streams, video_packets
+from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.segment_workers import MAX_ATTEMPTS, SegmentTask, SegmentWork, SegmentWorkers
+from tests.integration.test_front_of_faces import write_masks
+from tests.integration.test_lipsync_pipeline import QUICK, face_is_shown, make_speech, make_video, read
+from tests.tiny_pipeline import tiny_pipeline
+
+OPTIONS = replace(QUICK, guidance_scale=1.0, compare=True)
+NUM_FRAMES = 40
+
+
+class InThisProcess:
+    """Executor without processes; the given results come before those of the work."""
+
+    def __init__(self, *first: Failed | BaseException) -> None:
+        self.first = list(first)
+
+    def run(self, work: SegmentWork, tasks: Iterable[SegmentTask]) -> Iterator[FinishedTask]:
+        process = work.load(torch.device("cpu"))
+        for task in tasks:
+            result = self.first.pop(0) if self.first else None
+            if isinstance(result, BaseException):
+                raise result
+            yield run_task(process, task) if result is None else FinishedTask(task, result, 0.0)
+
+
+def load(device: torch.device, fatal: Path | None = None) -> LipsyncPipeline:
+    """Build the tiny networks; a worker that finds the file `fatal` removes it, and dies in its first segment."""
+    pipeline = tiny_pipeline(face_is_shown)
+    if fatal is not None and fatal.exists():
+        fatal.unlink()
+        pipeline.synthesizer.denoise = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+    return pipeline
+
+
+def workers(executor, num_workers: int = 3, load: Callable[[torch.device], LipsyncPipeline] = load) -> SegmentWorkers:
+    return SegmentWorkers(executor, num_workers, load, on_accelerators=False, min_frames=1)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> LipsyncPipeline:
+    return tiny_pipeline(face_is_shown)
+
+
+def content(path: Path) -> tuple:
+    """Return what a player shows: frames, timestamps and sound."""
+    with AudioSamples.decode(path) as samples:
+        sound = samples.read(0, samples.num_samples)
+    streams = probe_streams(path)["streams"]
+    kinds = [(stream["codec_name"], stream.get("time_base"), stream.get("profile")) for stream in streams]
+    return read(path), sorted(time or 0 for time, _ in video_packets(path)), sound, kinds
+
+
+def assert_equal_results(folder: Path, name: str, other: str, suffix: str = ".mp4") -> None:
+    for stem, other_stem in ((name, other), (f"{name}_compare", f"{other}_compare")):
+        expected, joined = content(folder / f"{stem}{suffix}"), content(folder / f"{other_stem}{suffix}")
+        np.testing.assert_array_equal(joined[0], expected[0])
+        assert joined[1] == expected[1]
+        np.testing.assert_array_equal(joined[2], expected[2])
+        assert joined[3] == expected[3]
+    sheets = [np.asarray(Image.open(folder / f"{each}_sheet.png")) for each in (name, other)]
+    np.testing.assert_array_equal(*sheets)
+
+
+def test_two_processes_one_of_which_dies_give_the_result_of_one(pipeline: LipsyncPipeline, tmp_path: Path, caplog):
+    video, speech = make_video(tmp_path / "v.mp4", NUM_FRAMES, range(17, 20)), make_speech(tmp_path / "s.wav", 1.6)
+    whole = pipeline(video, speech, tmp_path / "whole.mp4", OPTIONS)
+    (fatal := tmp_path / "fatal").touch()
+    done: list[tuple[str, float, int]] = []
+    parallel = workers(LocalExecutor(num_workers=2), 2, partial(load, fatal=fatal))
+    report = pipeline(
+        *(video, speech, tmp_path / "joined.mp4", OPTIONS, tmp_path / "temporary"),
+        progress=lambda *given: done.append(given),
+        second_pass=parallel,
+    )
+    assert not fatal.exists()
+    assert "run again: its worker was killed by SIGKILL" in caplog.text
+    assert_equal_results(tmp_path, "whole", "joined")
+    assert [path.name for path in report.extra_files] == ["joined_compare.mp4", "joined_sheet.png"]
+    assert replace(report, **{name: getattr(whole, name) for name in UNEQUAL}) == whole
+    assert done[-1] == ("lips", NUM_FRAMES, NUM_FRAMES)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+UNEQUAL = ("video", "extra_files", "detection_seconds", "synthesis_seconds", "peak_memory_mb")
+
+
+@pytest.mark.parametrize(("suffix", "fps"), [(".mkv", "25"), (".mov", "source")])
+def test_three_segments_in_other_containers_and_with_masks(
+    pipeline: LipsyncPipeline, tmp_path: Path, suffix: str, fps: str
+):
+    """At 24 frames per second; the sound of a longer video is padded."""
+    video, speech = make_video(tmp_path / "v.mp4", NUM_FRAMES, fps=24), make_speech(tmp_path / "s.wav", 1.3)
+    masks = str(write_masks(tmp_path / "masks", 42 if fps == "25" else NUM_FRAMES))
+    options = replace(OPTIONS, video_fps=fps, sync_mode="silence", occluder=masks)
+    whole = pipeline(video, speech, tmp_path / f"whole{suffix}", options)
+    joined = pipeline(
+        video, speech, tmp_path / f"joined{suffix}", options, second_pass=workers(InThisProcess(Failed(CRASHED, "")))
+    )
+    assert_equal_results(tmp_path, "whole", "joined", suffix)
+    assert [person.spans for person in joined.people] == [person.spans for person in whole.people]
+    assert len(joined.people[0].spans) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ([Failed(ERROR, "the masks have changed")], "the masks have changed"),
+        ([Failed(CRASHED, "its worker was killed")] * 3 * MAX_ATTEMPTS, "its worker was killed"),
+        ([KeyboardInterrupt("stop")], "stop"),
+    ],
+)
+def test_failures_and_ctrl_c_leave_nothing(pipeline: LipsyncPipeline, tmp_path: Path, first: list, message: str):
+    video, speech = make_video(tmp_path / "v.mp4", NUM_FRAMES), make_speech(tmp_path / "s.wav", 1.6)
+    error = KeyboardInterrupt if message == "stop" else LatentSyncError
+    with pytest.raises(error, match=message):
+        pipeline(
+            *(video, speech, tmp_path / "out.mp4", OPTIONS, tmp_path / "temporary"),
+            second_pass=workers(InThisProcess(*first)),
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.wav", "temporary", "v.mp4"]
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_video_that_is_too_short_is_not_cut(pipeline: LipsyncPipeline, tmp_path: Path):
+    video, speech = make_video(tmp_path / "v.mp4", 20), make_speech(tmp_path / "s.wav", 0.8)
+    alone = SegmentWorkers(InThisProcess(KeyboardInterrupt()), 4, load, on_accelerators=False)
+    assert pipeline(video, speech, tmp_path / "out.mp4", QUICK, second_pass=alone).num_frames == 20
