@@ -13,10 +13,10 @@ from gradio_client.utils import is_http_url_like
 
 from latentsync.app.adapt_tab import AdaptTab
 from latentsync.app.lipsync_service import SERVER_WEIGHTS, LipsyncOutcome, Sessions
-from latentsync.app.page_events import Update, event_error, finite_number, given_path, integer, optional_number
+from latentsync.app.page_events import Update, event_error, finite_number, given_path, integer
 from latentsync.app.page_text import CANCELLED, error_html, status_html, summary_markdown
 from latentsync.app.sampling_controls import SamplingControls
-from latentsync.app.scene_controls import SceneControls, occluder_option
+from latentsync.app.scene_controls import SceneControls, occluder_option, yaw_option
 from latentsync.app.voice_rows import VoiceRows, speech_uploads
 from latentsync.errors import InputError
 from latentsync.jobs.job import Job, JobState
@@ -31,6 +31,7 @@ CSS = """
 .job-status[data-state="failed"] { color: #b91c1c; font-weight: 600; }
 .job-status .bar { height: 8px; border-radius: 4px; background: var(--border-color-primary); margin-top: 0.4em; }
 .job-status .bar div { height: 100%; border-radius: 4px; background: var(--color-accent); transition: width 0.3s; }
+#people .caption-label { white-space: normal; max-width: 100%; }
 #adapt_summary th, #adapt_summary td { word-break: normal; overflow-wrap: normal; }
 """
 # The id of the last job belongs to the browser tab and survives a reload.
@@ -140,9 +141,10 @@ class _Page:
         self.weights = self.adapt_tab.add_weights()
         self.sampling.add_main()
         with gr.Accordion("Whom to follow", open=False):
-            self.people_button = gr.Button("Look for people in the video", size="sm", elem_id="look")
+            self.people_button = gr.Button("Look for people in the video, then click one", size="sm", elem_id="look")
             self.people = gr.Gallery(
-                label="Click a person",
+                label="People",
+                show_label=False,
                 columns=3,
                 fit_columns=False,
                 object_fit="contain",
@@ -156,7 +158,8 @@ class _Page:
             self.face = gr.Textbox(
                 defaults.face,
                 label="Face",
-                info="largest, left, right, an index from the left, x,y in pixels, all (same speech), or speaker",
+                info="largest, left, right, an index from the left, x,y in pixels, person1 (found above), "
+                "all (same speech), or speaker",
                 max_lines=1,
                 max_length=40,
                 elem_id="face",
@@ -252,7 +255,7 @@ class _Page:
         sound: str | None = None,
         silence: str = "off",
         sync_mode: str = "bounce",
-        max_yaw: float | None = None,
+        max_yaw: float = 90,
         occluder: str | None = None,
         find_occluders: bool = False,
     ) -> AsyncGenerator[list[Update], None]:
@@ -273,7 +276,7 @@ class _Page:
                 exact=bool(exact),
                 silence=silence,
                 sync_mode=sync_mode,
-                max_yaw=optional_number("max_yaw", max_yaw),
+                max_yaw=yaw_option(finite_number("max_yaw", max_yaw)),
                 occluder=occluder_option(occluder, find_occluders),
             )
             rows = (face_1, speech_1, face_2, speech_2, face_3, speech_3, face_4, speech_4)
@@ -319,7 +322,7 @@ class _Page:
                 yield [None, [], status_html(view), job.id]
         if job.state is not JobState.DONE:
             raise event_error(job.error or CANCELLED)
-        images = [(str(path), f"{person.caption}: {person.selector}") for person, path in job.result]
+        images = [(str(path), person.caption) for person, path in job.result]
         yield [images, [person.selector for person, _ in job.result], status_html(job.view()), job.id]
 
     def show_voices(self, job_id: str) -> list[Update]:

@@ -24,11 +24,6 @@ def finite_number(name: str, value: float | None) -> float:
     return value
 
 
-def optional_number(name: str, value: float | None) -> float | None:
-    """Return a number of the page, None for an empty field; raise InputError if it is infinite or no number."""
-    return None if value is None else finite_number(name, value)
-
-
 def integer(name: str, value: float | None) -> int:
     """Return an integer of the page; raise InputError if the field is empty or not an integer."""
     given = finite_number(name, value)

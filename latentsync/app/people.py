@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from latentsync.errors import InputError
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_tracks import FaceTracks
-from latentsync.face.tracker import Track, select_track
+from latentsync.face.identity import TrackedPerson
+from latentsync.face.tracker import PersonSelector, without_bystanders
 from latentsync.judges.active_speaker import StreamingSyncNet
 from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
@@ -31,19 +31,16 @@ class Person:
     """A person whom the pipeline can follow.
 
     Attributes:
-        selector: value for `LipsyncOptions.face`.
-        caption: caption of the image: number, scene, time, and the share of it in which the person speaks.
+        selector: value for `LipsyncOptions.face` and `latentsync.pipelines.voices.Voice`, in all scenes.
+        caption: caption of the image: selector, time, number of scenes, and the share of the time of speech.
         frame: index of the frame for the image, at 25 frames per second.
         box: (4,) face box in that frame.
-        voice: selector for `latentsync.pipelines.voices.Voice`, at the first image of each person; None at the
-            others, and if no selector reaches this person.
     """
 
     selector: str
     caption: str
     frame: int
     box: np.ndarray
-    voice: str | None = None
 
 
 def find_people(
@@ -54,7 +51,7 @@ def find_people(
     progress: Callable[[int, int], None],
     speaker_network: Callable[[], StreamingSyncNet] | None = None,
 ) -> list[tuple[Person, Path]]:
-    """Return the people of a video, scene by scene from left to right, and write an image of each.
+    """Return the people of a video, in the order in which they appear, and write an image of each.
 
     Args:
         video: the video.
@@ -74,7 +71,7 @@ def find_people(
         turns = follow_speakers(probe_video(video), rate, found, speaker_network, folder, progress).turns
     people = list_people(found, turns)[:_MAX_PEOPLE]
     frame_indices = {person.frame for person in people}
-    paths = [folder / f"person_{number}.png" for number in range(len(people))]
+    paths = [folder / f"{person.selector}.png" for person in people]
     with VideoReader(video, rate, max_frames=max(frame_indices) + 1) as frames:
         for i, frame in enumerate(frames):
             for person, path in zip(people, paths, strict=True):
@@ -84,27 +81,19 @@ def find_people(
 
 
 def list_people(found: FaceTracks, turns: Sequence[Turn] = ()) -> list[Person]:
-    """Return the people of every scene; `turns` is who speaks when, empty if unknown.
+    """Return the people of all scenes but bystanders; `turns` is who speaks when, empty if unknown.
 
-    In a video of one scene the selector is a point of the face. With several scenes a point is ambiguous, so the
-    selector is the index from the left, which the pipeline counts in every scene. A voice follows its person across
-    cuts: its selector may be a point of the scene in which the person appears first.
+    The image of a person is from the middle of the longest track.
     """
-    scenes, frame_size = found.scenes(), found.frame_size
-    people: list[Person] = []
-    numbers: set[int] = set()
-    for number, candidates in enumerate(scenes):
-        index = 0
-        while (track := select_track(candidates, str(index), frame_size)) is not None:
-            point = _point(track, candidates, frame_size)
-            selector = str(index) if len(scenes) > 1 else point or str(index)
-            voice = None if track.person in numbers else _voice(found, track, [selector, point])
-            numbers.add(track.person)
-            place = f"person {index + 1}" + (f", scene {number + 1}" if len(scenes) > 1 else "")
-            frame = len(track) // 2
-            caption = f"{place} ({_seconds(track)})" + (f", speaks {_share(track, turns):.0%}" if turns else "")
-            people.append(Person(selector, caption, int(track.frames[frame]), track.boxes[frame], voice))
-            index += 1
+    near = {id(track) for candidates in found.scenes() for track in without_bystanders(candidates)}
+    people = []
+    for person in found.people():
+        if shown := [track for track in person.tracks if id(track) in near]:
+            track = max(shown, key=len)
+            middle = len(track) // 2
+            selector = str(PersonSelector(person.id))
+            caption = f"{selector} ({_time(person)})" + (f", speaks {_share(person, turns):.0%}" if turns else "")
+            people.append(Person(selector, caption, int(track.frames[middle]), track.boxes[middle]))
     return people
 
 
@@ -118,36 +107,20 @@ def face_image(frame: np.ndarray, box: np.ndarray) -> Image.Image:
     return ImageOps.pad(cut, (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
 
 
-def _share(track: Track, turns: Sequence[Turn]) -> float:
-    """Return the share of a track's time in which its person speaks."""
-    start, stop = int(track.frames[0]), track.last_frame + 1
-    own = (turn for turn in turns if turn.person == track.person)
-    spoken = sum(max(min(turn.stop, stop) - max(turn.start, start), 0) for turn in own)
-    return spoken / (stop - start)
+def _share(person: TrackedPerson, turns: Sequence[Turn]) -> float:
+    """Return the share of a person's time on screen in which that person speaks."""
+    own = [turn for turn in turns if turn.person == person.id]
+    shown = spoken = 0
+    for track in person.tracks:
+        start, stop = int(track.frames[0]), track.last_frame + 1
+        shown += stop - start
+        spoken += sum(max(min(turn.stop, stop) - max(turn.start, start), 0) for turn in own)
+    return spoken / shown
 
 
-def _voice(found: FaceTracks, track: Track, selectors: Sequence[str | None]) -> str | None:
-    """Return the first selector with which a voice follows the person of a track, if possible nobody else, or None."""
-    followed = {selector: _people_followed(found, selector) for selector in selectors if selector is not None}
-    alone = (selector for selector, numbers in followed.items() if set(numbers) == {track.person})
-    first = (selector for selector, numbers in followed.items() if numbers[:1] == [track.person])
-    return next(alone, next(first, None))
-
-
-def _people_followed(found: FaceTracks, selector: str) -> list[int]:
-    """Return the number of the person of each track that a voice follows."""
-    try:
-        return [track.person for track in found.follow_person(selector)[0]]
-    except InputError:  # it selects only people who are visible in an earlier scene
-        return []
-
-
-def _point(track: Track, candidates: list[Track], frame_size: tuple[int, int]) -> str | None:
-    """Return a point that selects this track, or None if it selects another one."""
-    x, y = np.clip(np.round(track.centre), 0, np.array(frame_size) - 1).astype(int)
-    selector = f"{x},{y}"
-    return selector if select_track(candidates, selector, frame_size) is track else None
-
-
-def _seconds(track: Track) -> str:
-    return f"{track.frames[0] / FRAMES_PER_SECOND:.1f}-{(track.last_frame + 1) / FRAMES_PER_SECOND:.1f} s"
+def _time(person: TrackedPerson) -> str:
+    """Return the time from the first to the last frame of a person, and the number of scenes if there are several."""
+    start, stop = person.tracks[0].frames[0], person.tracks[-1].last_frame + 1
+    num_scenes = len(person.scenes())
+    scenes = f" in {num_scenes} scenes" if num_scenes > 1 else ""
+    return f"{start / FRAMES_PER_SECOND:.1f}-{stop / FRAMES_PER_SECOND:.1f} s{scenes}"

@@ -34,16 +34,19 @@ class SceneControls:
             "cut ends with the shorter of both, silence with the longer",
             elem_id="sync_mode",
         )
-        self.max_yaw = gr.Number(
-            defaults.max_yaw,
+        self.max_yaw = gr.Slider(
+            low,
+            high,
+            high if defaults.max_yaw is None else defaults.max_yaw,
+            step=1,
             label="Largest turn of the head",
-            info=f"degrees, {low:g} to {high:g}: a face that turns further fades to the source; empty: no limit",
+            info=f"degrees; a face that turns further fades to the source; {high:g}: no limit",
             elem_id="max_yaw",
         )
-        self.occluder = gr.Video(
-            label="Masks of things before the face (white is in front)",
-            sources=["upload"],
-            height=180,
+        self.occluder = gr.File(  # gr.Video shows an error for codecs that browsers lack, such as lossless ones
+            label="Mask video of things before the face (white is in front)",
+            type="filepath",
+            height=140,
             elem_id="occluder",
         )
         self.find_occluders = gr.Checkbox(
@@ -58,6 +61,11 @@ class SceneControls:
     def inputs(self) -> list[Any]:
         """Components that a lip-sync job takes."""
         return [self.silence, self.sync_mode, self.max_yaw, self.occluder, self.find_occluders]
+
+
+def yaw_option(degrees: float) -> float | None:
+    """Return the value of `LipsyncOptions.max_yaw`; the upper end of the slider is no limit."""
+    return None if degrees == MAX_YAW[1] else degrees
 
 
 def occluder_option(masks: str | None, is_automatic: bool) -> str | None:

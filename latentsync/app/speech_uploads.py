@@ -35,7 +35,7 @@ class SpeechUploads:
             names = " and ".join(voice.face for voice in self.people)
             raise InputError(f"there is a speech for one face, and one of the person {names}: remove one of both")
         if self.people:
-            files = {_stem(index): voice.speech for index, voice in enumerate(self.people)}
+            files = {self._stem(voice): voice.speech for voice in self.people}
         else:
             files = {"speech": required(self.speech, "speech")}
         return files if self.sound is None else {**files, "sound": self.sound}
@@ -53,7 +53,11 @@ class SpeechUploads:
         sound = files.get("sound")
         if not self.people:
             return Voices.of_selected(face, files["speech"], sound)
-        return Voices(tuple(Voice(each.face, files[_stem(index)]) for index, each in enumerate(self.people)), sound)
+        return Voices(tuple(Voice(voice.face, files[self._stem(voice)]) for voice in self.people), sound)
+
+    def _stem(self, voice: Voice) -> str:
+        """Return the name of a person's speech; people with the same file share it, so that it is mixed once."""
+        return f"voice_{[other.speech for other in self.people].index(voice.speech) + 1}"
 
 
 def required(path: Path | None, what: str) -> Path:
@@ -61,7 +65,3 @@ def required(path: Path | None, what: str) -> Path:
     if path is None:
         raise InputError(f"there is no {what} yet: upload one, or use the example")
     return path
-
-
-def _stem(index: int) -> str:
-    return f"voice_{index + 1}"

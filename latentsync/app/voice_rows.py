@@ -69,9 +69,9 @@ class VoiceRows:
         return [*self._rows, *self._images, *self._faces, *self._speeches]
 
     def shown(self, people: Sequence[tuple[Person, Path]]) -> list[Update]:
-        """Return the updates of `outputs` that show a row for each of the first people who can have a voice."""
-        given = [(person.voice, person.caption, str(path)) for person, path in people if person.voice is not None]
-        rows = given[:MAX_VOICES] + [None] * (MAX_VOICES - len(given))
+        """Return the updates of `outputs` that show a row for each of the first people."""
+        given = [(person.selector, person.caption, str(path)) for person, path in people[:MAX_VOICES]]
+        rows = given + [None] * (MAX_VOICES - len(given))
         return [
             *(gr.update(visible=row is not None) for row in rows),
             *(None if row is None else row[2] for row in rows),

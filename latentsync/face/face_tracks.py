@@ -15,7 +15,15 @@ from latentsync.face.cuts import CutDetector
 from latentsync.face.detection import Detection, FaceDetector
 from latentsync.face.identity import TrackedPerson, identified, others_of, people_of
 from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
-from latentsync.face.tracker import FaceTracker, Track, continuations, select_track, without_bystanders
+from latentsync.face.tracker import (
+    FaceTracker,
+    PersonSelector,
+    Track,
+    continuations,
+    parse_selector,
+    select_track,
+    without_bystanders,
+)
 from latentsync.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
@@ -48,11 +56,14 @@ class FaceTracks:
     def follow(self, selector: str) -> list[Track]:
         """Return the tracks of the selected face, scene by scene (see `tracker.select_track`).
 
-        They do not overlap in time. The list is empty if the video shows no face.
+        A person who is selected by number is recognized in every scene. The tracks do not overlap in time. The list is
+        empty if the video shows no face.
 
         Raises:
             InputError: the selector is invalid, or selects none of the faces.
         """
+        if isinstance(parse_selector(selector), PersonSelector):
+            return self.follow_person(selector)[0]
         followed: list[Track] = []
         for candidates in self.scenes():
             chosen = select_track(candidates, selector, self.frame_size)
@@ -96,7 +107,7 @@ class FaceTracks:
         return followed, by_place
 
     def people(self) -> list[TrackedPerson]:
-        """Return the people of all scenes, from left to right in the order of their first scenes."""
+        """Return the people of all scenes, in the order of `identity.TrackedPerson.id`."""
         return people_of(self.tracks)
 
     def everyone(self) -> list[list[Track]]:

@@ -12,13 +12,17 @@ from latentsync.face.tracker import Track, continuations
 _TOGETHER_FRAMES = 12
 """Frames in which two faces are visible at the same time from which they are two people for certain."""
 
+_AT_ONCE_FRAMES = 12
+"""Frames after the first face of a scene within which people count as visible from its start."""
+
 
 @dataclass(frozen=True)
 class TrackedPerson:
     """One person of a video.
 
     Attributes:
-        id: number, from left to right and in the order of the scenes in which people appear first.
+        id: number in the order in which people appear, from left to right if they do so at once, so that the start of
+            a video gives the same numbers as the whole; false detections, never described, come last in their scene.
         tracks: of this person, in time order; they do not overlap in time.
     """
 
@@ -87,7 +91,7 @@ def _num_shared(first: Track, second: Track) -> int:
 
 
 def _grouped(chains: Sequence[list[Track]], describer: AppearanceDescriber | None) -> list[list[Track]]:
-    """Return the tracks of each person of a scene, from left to right.
+    """Return the tracks of each person of a scene, in the order of `TrackedPerson.id`.
 
     A chain joins the person whose appearance is nearest, else one near whom it continues.
     """
@@ -99,13 +103,15 @@ def _grouped(chains: Sequence[list[Track]], describer: AppearanceDescriber | Non
             groups.append(list(chain))
         else:
             group += chain
-    return sorted(groups, key=_first_place)
+    start = min((int(track.frames[0]) for group in groups for track in group), default=0)
+    return sorted(groups, key=lambda group: _first_place(group, start))
 
 
-def _first_place(group: Sequence[Track]) -> tuple[bool, float]:
-    """Return the x of a person's face where it appears first; false detections, never described, come last."""
-    box = min(group, key=lambda track: track.frames[0]).boxes[0]
-    return not any(track.looks for track in group), float(box[0] + box[2]) / 2
+def _first_place(group: Sequence[Track], start: int) -> tuple[bool, int, float]:
+    """Return the sort key of a person in a scene that starts at a frame: undescribed, frames after it, and x."""
+    first = min(group, key=lambda track: track.frames[0])
+    late = max(int(first.frames[0]) - start - _AT_ONCE_FRAMES, 0)
+    return not any(track.looks for track in group), late, float(first.boxes[0, 0] + first.boxes[0, 2]) / 2
 
 
 def _similar(

@@ -1,8 +1,10 @@
 """Link detections of successive frames into tracks, and select the track to follow."""
 
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,12 +26,32 @@ _BYSTANDER_AREA = 1 / 16
 _PERSON_SHARE = 0.2
 """Share of the followed person's time and area from which another face counts as a second person for ``only``."""
 
+_PERSON = re.compile(r"person([1-9][0-9]{0,5})")
+
 _ROW = 10
 """Numbers stored per detection: box 4, anchors 6."""
 
 
 class SeveralPeopleError(InputError):
     """A scene shows several people, and the selector ``only`` demands one."""
+
+
+@dataclass(frozen=True)
+class PersonSelector:
+    """Selector of an identified person, whatever the place.
+
+    Attributes:
+        person: `Track.person`, from 0; in the selector people are numbered from 1.
+    """
+
+    person: int
+
+    def __str__(self) -> str:
+        return f"person{self.person + 1}"
+
+
+Selector = str | int | tuple[float, float] | PersonSelector
+"""A word, an index from the left, a point in pixels, or the number of a person."""
 
 
 class Track:
@@ -160,7 +182,8 @@ def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, 
     Args:
         tracks: tracks of one scene.
         selector: ``largest`` (area times time), ``left``, ``right``, an index counting from 0 at the left, ``x,y``, a
-            point in the face in pixels, or ``only``: the largest, if there is no second person.
+            point in the face in pixels, ``person1``, ...: a person by number (see `latentsync.face.identity`), or
+            ``only``: the largest, if there is no second person.
         frame_size: (w, h) of the frames in pixels.
 
     Raises:
@@ -177,6 +200,8 @@ def select_track(tracks: Sequence[Track], selector: str, frame_size: tuple[int, 
         return largest
     if isinstance(choice, tuple):
         return _track_at(tracks, np.array(choice))
+    if isinstance(choice, PersonSelector):
+        return max((track for track in tracks if track.person == choice.person), key=len, default=None)
     shown = people_of(tracks)
     index = {"left": 0, "right": len(shown) - 1}.get(choice) if isinstance(choice, str) else choice
     return shown[index] if index is not None and index < len(shown) else None
@@ -209,14 +234,16 @@ def continuations(track: Track, tracks: Sequence[Track]) -> list[Track]:
     return sorted(chosen, key=lambda part: part.frames[0])
 
 
-def parse_selector(selector: str) -> str | int | tuple[float, float]:
-    """Parse a face selector: ``largest``, ``only``, ``left``, ``right``, an index, or a point in pixels.
+def parse_selector(selector: str) -> Selector:
+    """Parse a face selector: ``largest``, ``only``, ``left``, ``right``, an index, a point in pixels, or a person.
 
     Raises:
         InputError: the selector is invalid.
     """
     if selector in ("largest", "only", "left", "right"):
         return selector
+    if (numbered := _PERSON.fullmatch(selector)) is not None:
+        return PersonSelector(int(numbered[1]) - 1)
     try:
         if selector.isdecimal():
             return int(selector)
@@ -224,13 +251,13 @@ def parse_selector(selector: str) -> str | int | tuple[float, float]:
     except ValueError:
         words = selector if len(selector) <= 40 else f"{selector[:40]}..."
         raise InputError(
-            f"face {words!r} is unknown: use largest, only, left, right, an index from 0, or x,y; lip-sync also takes "
-            "all and speaker"
+            f"face {words!r} is unknown: use largest, only, left, right, an index from 0, x,y, or person1; lip-sync "
+            "also takes all and speaker"
         ) from None
     return x, y
 
 
-def _parse(selector: str, frame_size: tuple[int, int]) -> str | int | tuple[float, float]:
+def _parse(selector: str, frame_size: tuple[int, int]) -> Selector:
     choice = parse_selector(selector)
     if not isinstance(choice, tuple):
         return choice

@@ -70,8 +70,8 @@ class LipsyncOptions:
             in addition the mouth is closed.
         crf: x264 constant rate factor, 0 (lossless) to 51.
         face: face to follow: ``largest``, ``only``, ``left``, ``right``, an index from the left, ``x,y`` in pixels,
-            ``all``: every face says the same, or ``speaker``: who speaks in the source. Ignored where `voices.Voices`
-            name people.
+            ``person1``, ...: a person by number, ``all``: every face says the same, or ``speaker``: who speaks in the
+            source. Ignored where `voices.Voices` name people.
         compare: also write a video with source and result side by side.
         timeline: also write a picture of what was done with each person when.
         max_yaw: limit of the head's yaw in degrees, 10 to 90, beyond which a face fades to the source; None: no limit.

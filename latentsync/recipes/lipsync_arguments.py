@@ -22,8 +22,8 @@ DEEPCACHE_INTERVAL = 3
 VAES = ("full", "tiny")
 DEFAULTS = LipsyncOptions()
 FACE_HELP = (
-    "largest (default), only (one person), left, right, an index from the left, x,y, all, or speaker (by the "
-    "source's own sound)"
+    "largest (default), only (one person), left, right, an index from the left, x,y, person1 (in the order of "
+    "appearance), all, or speaker (by the source's own sound)"
 )
 
 

@@ -31,7 +31,7 @@ OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False, "leading", 0, 1, "s
 """Arguments of the event `lipsync` after the two files."""
 NO_VOICES = (None,) * 9
 """Face and speech of four people, and the sound."""
-SCENE = ("off", "bounce", None, None, False)
+SCENE = ("off", "bounce", 90, None, False)
 """Silence, sync mode, largest yaw, masks, and whether things before the face are found."""
 
 
@@ -320,7 +320,7 @@ def test_the_client_sets_silence_length_and_what_is_before_the_face(
         (chosen, "refused here"),
         ({"find_occluders": True}, "refused here"),
         ({**chosen, "find_occluders": True}, "also to be found: choose one of both"),
-        ({"max_yaw": 5}, "max_yaw is 5: it must be between 10 and 90"),
+        ({"max_yaw": 5}, "Value 5 is less than minimum value 10"),
         ({"exact": True, "silence": "keep"}, "silence is keep, which contradicts exact"),
         ({"sync_mode": "stretch"}, "stretch"),
     )

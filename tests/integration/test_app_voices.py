@@ -1,5 +1,6 @@
 """Jobs of the app with several voices, with tiny random networks and two faces at fixed places."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from latentsync.errors import InputError
 from latentsync.jobs.job import Job
 from latentsync.jobs.limits import Limits
 from latentsync.judges.sync_score import SyncScore
+from latentsync.media.reader import VideoReader
+from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.voices import Voice, Voices
 from tests.integration.test_lipsync_pipeline import QUICK, make_speech, make_video
@@ -68,3 +71,22 @@ def test_everyone_counts_against_the_limit_before_a_mouth_is_generated(pipeline:
                 work(job)
             assert not (tmp_path / "lipsync.mp4").exists()
         assert set(reported) == stages
+
+
+def test_a_numbered_person_masks_and_silence_reach_the_result_and_its_summary(
+    pipeline: LipsyncPipeline, tmp_path: Path
+):
+    pipeline.detector = TwoFaces()
+    video, speech = make_video(tmp_path / "v.mp4", 30), make_speech(tmp_path / "speech.wav", 1.0)
+    with VideoReader(video) as source, VideoWriter(tmp_path / "occluder.mp4", source.width, source.height, 25) as masks:
+        for i, frame in enumerate(source):
+            masks.write(np.full_like(frame, 255 if i < 10 else 0))
+    options = replace(QUICK, occluder=str(tmp_path / "occluder.mp4"), silence="keep", face="person2")
+    service = LipsyncService(pipeline, None, QUICK, "demo", Limits())
+    voices = Voices.of_selected("person2", speech)
+    service.check(video, voices, options)
+    names = {tmp_path / "occluder.mp4": "hand.mkv"}
+    lines = service.lipsync(video, voices, options)(Job("id", tmp_path, None, names=names)).lines
+    assert any("face person2, 25 frames per second" in line for line in lines)
+    assert lines[-1].endswith("silence keep, things before the face hand.mkv")
+    assert any("0.00-0.40 s" in line for line in lines), lines

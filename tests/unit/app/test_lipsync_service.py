@@ -316,3 +316,12 @@ def test_masks_are_checked_like_the_video_and_against_it(tmp_path: Path):
         writer.write(np.zeros((64, 256, 3), dtype=np.uint8))
     with pytest.raises(InputError, match=r"large\.mkv has 256x64 pixels: scale it to at most 100"):
         check(tmp_path / "large.mkv", Limits(max_side=100))
+
+
+def test_two_people_with_the_same_file_share_it(sessions: Sessions, uploaded: Uploaded):
+    """As for one person whom appearance does not recognize across a cut: the speech is in the mix once."""
+    people = tuple(Voice(face, uploaded.anna) for face in ("person2", "person3"))
+    job = sessions.start_lipsync(uploaded.video, SpeechUploads(people=people), OPTIONS)
+    assert asyncio.run(states(sessions, job))[-1] is JobState.DONE
+    own = job.folder / "voice_1.wav"
+    assert job.result[1] == Voices((Voice("person2", own), Voice("person3", own)))

@@ -1,8 +1,8 @@
 import pytest
 
 from latentsync.app.page import names_address
-from latentsync.app.page_events import finite_number, integer, optional_number
-from latentsync.app.scene_controls import occluder_option
+from latentsync.app.page_events import finite_number, integer
+from latentsync.app.scene_controls import occluder_option, yaw_option
 from latentsync.errors import InputError
 
 
@@ -11,11 +11,9 @@ def test_numbers_of_the_page():
     assert finite_number("guidance", 1.5) == 1.5
 
 
-def test_an_optional_field_may_be_empty():
-    assert optional_number("max_yaw", None) is None
-    assert optional_number("max_yaw", 35) == 35
-    with pytest.raises(InputError, match="max_yaw is empty"):
-        optional_number("max_yaw", float("inf"))
+def test_the_largest_yaw_is_no_limit():
+    assert yaw_option(90) is None
+    assert yaw_option(35) == 35
 
 
 def test_masks_are_given_or_found_and_not_both():

@@ -8,7 +8,7 @@ from latentsync.face.appearance import ColourHistograms
 from latentsync.face.detection import Detection
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.identity import identified
-from latentsync.face.tracker import FaceTracker, select_track
+from latentsync.face.tracker import FaceTracker
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.speaker_pass import Turn
 
@@ -32,46 +32,58 @@ def tracks(scenes: list[dict[tuple[int, ...], np.ndarray]]) -> FaceTracks:
     return FaceTracks(identified(tracker.tracks(), ColourHistograms()), tracker.num_frames, SIZE)
 
 
-def test_in_one_scene_a_person_is_a_point_of_the_face():
+def test_people_are_numbered_from_the_left():
     found = tracks([{RIGHT: RED, LEFT: GREEN}])
     people = list_people(found)
-    assert [person.caption for person in people] == ["person 1 (0.0-0.4 s)", "person 2 (0.0-0.4 s)"]
-    chosen = [select_track(found.tracks, person.selector, SIZE) for person in people]
-    assert [tuple(track.last_box) for track in chosen if track is not None] == [LEFT, RIGHT]
-    assert all("," in person.selector for person in people)
+    assert [(person.selector, person.caption) for person in people] == [
+        ("person1", "person1 (0.0-0.4 s)"),
+        ("person2", "person2 (0.0-0.4 s)"),
+    ]
+    assert [tuple(person.box) for person in people] == [LEFT, RIGHT]
 
 
 def test_captions_tell_how_long_each_person_speaks():
-    found = tracks([{RIGHT: RED, LEFT: GREEN}, {LEFT: RED}])
-    left = next(track.person for track in found.tracks if tuple(track.last_box) == LEFT)
-    people = list_people(found, [Turn(left, 0, 4), Turn(1 - left, 4, 15)])
-    assert [person.caption.partition("), ")[2] for person in people] == ["speaks 40%", "speaks 60%", "speaks 50%"]
-
-
-def test_in_several_scenes_people_are_counted_from_the_left():
-    people = list_people(tracks([{RIGHT: RED, LEFT: GREEN}, {MIDDLE: BLUE}]))
-    assert [(person.selector, person.caption) for person in people] == [
-        ("0", "person 1, scene 1 (0.0-0.4 s)"),
-        ("1", "person 2, scene 1 (0.0-0.4 s)"),
-        ("0", "person 1, scene 2 (0.4-0.8 s)"),
+    """The person on the left speaks in 4 of 10 frames, the other one in 6 of the first and 5 of the second scene."""
+    people = list_people(tracks([{RIGHT: RED, LEFT: GREEN}, {LEFT: RED}]), [Turn(0, 0, 4), Turn(1, 4, 15)])
+    assert [person.caption for person in people] == [
+        "person1 (0.0-0.4 s), speaks 40%",
+        "person2 (0.0-0.8 s in 2 scenes), speaks 55%",
     ]
-    assert people[2].frame == 15
 
 
-def test_a_voice_selects_the_person_of_the_first_image_across_cuts():
-    """Green and red change places; blue is new at a place where the selectors by index meet green before."""
-    found = tracks([{LEFT: GREEN, RIGHT: RED}, {LEFT: RED, MIDDLE: BLUE, RIGHT: GREEN}])
+def test_each_person_of_several_scenes_has_one_image_and_a_selector_that_finds_all_of_it():
+    """Green and red change places; blue is new, at a place where others were before."""
+    found = tracks([{LEFT: GREEN, RIGHT: RED}, {RIGHT: GREEN, LEFT: RED}, {LEFT: BLUE, RIGHT: RED}])
     people = list_people(found)
-    assert [person.voice for person in people] == ["0", "1", None, "155,100", None]
-    followed = [found.follow_person(voice)[0] for voice in ("0", "1", "155,100")]
-    assert [{track.person for track in tracks} for tracks in followed] == [{0}, {1}, {2}]
-    assert [len(tracks) for tracks in followed] == [2, 2, 1]
+    assert [person.selector for person in people] == ["person1", "person2", "person3"]
+    assert [person.frame for person in people] == [5, 5, 25]
+    for follow in (lambda selector: found.follow_person(selector)[0], found.follow):
+        followed = [follow(person.selector) for person in people]
+        boxes = [[tuple(track.last_box) for track in tracks] for tracks in followed]
+        assert boxes == [[LEFT, RIGHT], [RIGHT, LEFT, RIGHT], [LEFT]]
 
 
-def test_a_person_whom_no_selector_reaches_has_no_voice():
-    """Both selectors of red meet green first."""
-    people = list_people(tracks([{LEFT: GREEN}, {LEFT: RED}]))
-    assert [(person.selector, person.voice) for person in people] == [("0", "0"), ("0", None)]
+def test_two_people_who_are_filmed_in_turns_at_one_place_are_told_apart():
+    found = tracks([{MIDDLE: GREEN}, {MIDDLE: RED}, {MIDDLE: GREEN}])
+    people = list_people(found)
+    assert [person.caption for person in people] == ["person1 (0.0-1.2 s in 2 scenes)", "person2 (0.4-0.8 s)"]
+    followed = [found.follow_person(person.selector) for person in people]
+    assert [[track.scene for track in tracks] for tracks, _ in followed] == [[0, 2], [1]]
+    assert [by_place for _, by_place in followed] == [[], []]
+
+
+def test_the_image_is_from_the_longest_appearance():
+    tracker = FaceTracker()
+    for box, num_frames in ((LEFT, 10), (RIGHT, 30)):
+        for i in range(num_frames):
+            tracker.add([detection(box)], i == 0, [RED])
+    (person,) = list_people(FaceTracks(identified(tracker.tracks(), ColourHistograms()), 40, SIZE))
+    assert (person.frame, tuple(person.box)) == (25, RIGHT)
+
+
+def test_faces_that_are_small_beside_the_largest_are_left_out_and_keep_their_number():
+    people = list_people(tracks([{(0, 0, 12, 12): BLUE, LEFT: GREEN, RIGHT: RED}]))
+    assert [person.selector for person in people] == ["person2", "person3"]
 
 
 def test_an_image_shows_the_face_and_is_square_at_the_border_too():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from latentsync.errors import InputError
 from latentsync.face.appearance import ColourHistograms
-from latentsync.face.face_tracks import track_faces
+from latentsync.face.face_tracks import FaceTracks, track_faces
 from latentsync.face.identity import identified, people_of
 from latentsync.face.tracker import FaceTracker, continuations, shown_in
 from tests.unit.face.faces import ScriptedDetector, detection
@@ -123,3 +124,28 @@ def test_a_selected_person_is_followed_through_a_crossing():
     sides = {round(float(box[2] - box[0])) for track in tracks.follow("left") for box in track.boxes} - {95}
     assert len(sides) == 1
     assert [person.id for person in tracks.people()] == [0, 1]
+
+
+def test_the_start_of_a_video_gives_people_the_numbers_of_the_whole():
+    """C comes in later, to the left of both."""
+    both = [("a", detection(300, 200)), ("b", detection(600, 200))]
+    script = [*[both] * 30, *[[*both, ("c", detection(50, 200))]] * 30]
+    for num_frames, names in ((30, ["a", "b"]), (60, ["a", "b", "c"])):
+        people = people_of(identified(tracked(script[:num_frames]), ColourHistograms()))
+        assert [names_of(person.tracks[0]) for person in people] == [{name} for name in names]
+
+
+def test_a_number_selects_a_person_at_every_place_and_nobody_else():
+    """A and b are filmed in turns at one place, where a selector by place would follow both."""
+    names = "abab"
+    tracker = FaceTracker()
+    for i in range(40):
+        tracker.add([detection(100, 200)], i % 10 == 0, [LOOKS[names[i // 10]]])
+    found = FaceTracks(identified(tracker.tracks(), ColourHistograms()), 40, (640, 480))
+    for selector, scenes in (("person1", [0, 2]), ("person2", [1, 3]), ("left", [0, 1, 2, 3])):
+        followed, _ = found.follow_person(selector)
+        assert [track.scene for track in followed] == scenes
+        assert found.follow(selector) == followed
+    for follow in (found.follow, found.follow_person):
+        with pytest.raises(InputError, match="face 'person3' matches none of the faces"):
+            follow("person3")

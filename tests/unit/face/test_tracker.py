@@ -8,6 +8,7 @@ from latentsync.face.tracker import (
     FaceTracker,
     SeveralPeopleError,
     continuations,
+    parse_selector,
     select_track,
 )
 from tests.unit.face.faces import FRAME_SIZE, detection
@@ -98,7 +99,9 @@ def test_a_person_who_comes_back_counts_once():
     assert [len(part) for part in continuations(first, tracks)] == [20, 10]
 
 
-@pytest.mark.parametrize("selector", ["", "middle", "-1", "1,2,3", "a,b", "nan,3", "640,10", "-1,5", "1.5"])
+@pytest.mark.parametrize(
+    "selector", ["", "middle", "-1", "1,2,3", "a,b", "nan,3", "640,10", "-1,5", "1.5", "person", "person0"]
+)
 def test_invalid_selectors_are_reported_in_one_line(selector):
     with pytest.raises(InputError, match=r"^face .*") as error:
         select_track([], selector, FRAME_SIZE)
@@ -119,3 +122,12 @@ def test_only_accepts_a_person_who_comes_back():
     tracks = tracked([[detection(200, 200)]] * 30 + [[]] * (MAX_GAP + 5) + [[detection(205, 200)]] * 20)
     assert len(tracks) == 2
     assert select_track(tracks, "only", FRAME_SIZE) is tracks[0]
+
+
+def test_a_person_is_selected_by_number(three_people):
+    for track, number in zip(three_people, (1, 0, 1), strict=False):
+        track.person = number
+    chosen = [select_track(three_people, selector, FRAME_SIZE) for selector in ("person1", "person2", "person3")]
+    numbers = [None if track is None else track.person for track in chosen]
+    assert numbers == [0, 1, None]
+    assert str(parse_selector("person12")) == "person12"
