@@ -4,9 +4,8 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import datetime, timezone
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,37 +14,24 @@ from tqdm import tqdm
 import latentsync
 from eval.bootstrap import LEVEL, NUM_RESAMPLES
 from eval.face_clips import FaceClips
-from eval.metric_runner import SetMetricRunner, VideoMetricRunner, build_runner
+from eval.metric_runner import SetMetricRunner
 from eval.metrics.metric import AnyMetric
 from eval.pairs import Pair
 from eval.results import Making, Results, SetRecord, VideoRecord
+from eval.video_measurement import AnyRunner, MeasuredVideo, Settings, VideoMeasurer, measure_all
 from latentsync.device import describe_device
-from latentsync.errors import LatentSyncError
+from latentsync.executors.base import Executor
 from latentsync.media.ffmpeg_tools import ffmpeg_version
-from latentsync.media.probe import probe_video
-from latentsync.pipelines.video_maker import FAILED, FINISHED, read_record
-
-AnyRunner = VideoMetricRunner | SetMetricRunner
+from latentsync.pipelines.video_maker import FINISHED, read_record
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of an evaluation.
-
-    Attributes:
-        cache: folder of results stored between runs; nothing in it depends on file names.
-        device: device of the metrics' networks.
-        seed: of the bootstrap.
-        is_strict: True if missing weights are an error.
-    """
-
-    cache: Path
-    device: torch.device
-    seed: int = 0
-    is_strict: bool = False
-
-
-def evaluate(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], settings: Settings, clips: FaceClips) -> Results:
+def evaluate(
+    pairs: Sequence[Pair],
+    metrics: Sequence[AnyMetric],
+    settings: Settings,
+    clips: FaceClips,
+    executor: Executor | None = None,
+) -> Results:
     """Measure all pairs; results stored by an earlier run are not measured again.
 
     Args:
@@ -53,20 +39,23 @@ def evaluate(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], settings: Sett
         metrics: the metrics.
         settings: see `Settings`.
         clips: crops of the videos, open.
+        executor: measures the videos in workers; None: in this process.
 
     Raises:
         CheckpointError: weights are missing and `settings.is_strict`.
         InputError: the cache is not writable.
     """
     started, clock = datetime.now(timezone.utc), time.monotonic()
-    runners = [build_runner(one, clips, settings.cache / "figures", settings.is_strict) for one in metrics]
-    videos, num_frames = [], 0
-    for pair in tqdm(pairs, disable=None, unit="video"):
-        before = sum(one.num_measured for one in runners)
-        videos.append(measure_video(pair, runners, clips))
-        is_new = sum(one.num_measured for one in runners) > before
-        num_frames += videos[-1].num_frames * is_new
-    sets = measure_sets(pairs, videos, runners)
+    measurer = VideoMeasurer(metrics, settings, clips)
+    measured: dict[int, MeasuredVideo] = {}
+    with closing(measure_all(pairs, measurer, executor)) as ended:
+        for index, video in tqdm(ended, total=len(pairs), disable=None, unit="video"):
+            measured[index] = video
+            measurer.mark_unusable(video.unusable)
+    ordered = [measured[index] for index in range(len(pairs))]
+    videos = [one.record for one in ordered]
+    num_frames = sum(one.record.num_frames for one in ordered if one.num_measured)
+    sets = measure_sets(pairs, videos, measurer.runners)
     seconds = time.monotonic() - clock
     run = {
         "seed": settings.seed,
@@ -77,43 +66,11 @@ def evaluate(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], settings: Sett
         "started": started.isoformat(timespec="seconds"),
         "wall_seconds": round(seconds, 2),
         "frames_per_second": round(num_frames / seconds, 3) if num_frames else None,
-        "num_measured": sum(one.num_measured for one in runners),
-        "num_kept": sum(one.num_stored for one in runners),
+        "num_measured": sum(one.num_measured for one in ordered),
+        "num_kept": sum(one.num_stored for one in ordered),
         "versions": versions(),
     }
-    return Results(run, [one.record for one in runners], videos, sets, makings(pairs))
-
-
-def measure_video(pair: Pair, runners: Sequence[AnyRunner], clips: FaceClips) -> VideoRecord:
-    """Return one video's values; a video whose result is missing or unreadable counts as failed."""
-    error, num_frames = failure_of(pair)
-    files = {"result": pair.result, "source": pair.source, "audio": pair.audio, "reference": pair.reference}
-    keys = {name: clips.content_key(path) for name, path in files.items() if path is not None and path.is_file()}
-    values: dict[str, float] = {}
-    reasons: dict[str, str] = {}
-    for runner in runners:
-        if error is not None and not (runner.measures_failures and pair.report is not None):
-            continue
-        found, reason = runner.measure(pair)
-        values |= found
-        if reason is not None:
-            reasons[runner.record.name] = reason
-    return VideoRecord(pair.protocol, pair.row, pair.name, keys, error, num_frames, values, reasons)
-
-
-def failure_of(pair: Pair) -> tuple[str | None, int]:
-    """Return the reason why a pair counts as failed (None if it does not), and the number of frames of its result."""
-    record = read_record(pair.report) if pair.report is not None else None
-    reason = record.get("error") if record is not None and record.get("status") == FAILED else None
-    if reason or not pair.result.is_file():  # the result of an earlier run may still exist
-        return f"there is no result{f': {reason}' if reason else ''}", 0
-    for path in (pair.source, pair.audio, pair.reference):
-        if path is not None and not path.is_file():
-            return f"{path.name}, which the result is compared with, is missing", 0
-    try:
-        return None, probe_video(pair.result).num_frames_estimate
-    except LatentSyncError as error:
-        return str(error), 0
+    return Results(run, [one.record for one in measurer.runners], videos, sets, makings(pairs))
 
 
 def measure_sets(pairs: Sequence[Pair], videos: Sequence[VideoRecord], runners: Sequence[AnyRunner]) -> list[SetRecord]:

@@ -1,4 +1,4 @@
-"""Generate the videos of a list with one loaded pipeline, and write the list for `eval.run`.
+"""Generate the videos of a list, and write the list for `eval.run`.
 
     python -m eval.inference_videos --list list.csv --out DIR
     python -m eval.inference_videos --videos FOLDER --protocol cross_audio --out DIR
@@ -10,9 +10,8 @@ assigned one by --protocol. `DIR/pairs.csv` lists the results and the control ro
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
-from functools import cache, partial
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,9 +21,9 @@ from eval.pairs import MODEL, PROTOCOLS, RECONSTRUCTION, is_pair_list, write_pai
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, run_command
 from latentsync.data.clip_list import list_clips
 from latentsync.errors import InputError
-from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
+from latentsync.executors.arguments import ExecutorArguments
+from latentsync.pipelines.video_maker import Outcome, VideoJob
 from latentsync.recipes.lipsync_arguments import (
-    ChosenPipeline,
     add_device_arguments,
     add_sampling_arguments,
     add_weight_arguments,
@@ -34,6 +33,7 @@ from latentsync.storage.owned_folder import claim_folder, locked
 
 PROGRAM = "evaluation videos"
 WHEN_STOPPED = "repeat the command to resume"
+WORKERS = ExecutorArguments("job")
 PAIRS, FOLDERS = "pairs.csv", ("videos", "records")
 _REMEDY = "name another --out"
 
@@ -62,12 +62,13 @@ def make_all(options: argparse.Namespace) -> list[Outcome]:
     Raises:
         LatentSyncError: list, weights, options or the output folder are invalid, or an output is also an input.
     """
-    from latentsync.recipes.lipsync import result_settings  # imports torch, which --help does without
+    from latentsync.recipes import list_run  # imports torch, which --help does without
+    from latentsync.recipes.list_maker import ListMaker
 
     jobs = chosen_jobs(options)
     tasks = [job.task(options.out) for job in jobs]
     check_no_inputs(_outputs(tasks, options), _inputs(jobs, options))
-    chosen = ChosenPipeline.of(options, use_default_preset=False)
+    executor, maker = WORKERS.build(options), ListMaker(options, use_default_preset=False)
     claim_folder(options.out, PROGRAM, _REMEDY, _is_of_older_version)
     with locked(options.out, f"wait for it, or {_REMEDY}"):
         for folder in FOLDERS:
@@ -75,8 +76,9 @@ def make_all(options: argparse.Namespace) -> list[Outcome]:
         results = [job.pair(options.out, options.row) for job in jobs]
         controls = [pair for job in jobs for pair in job.controls()]
         write_pairs(options.out / PAIRS, [*results, *controls])
-        maker = VideoMaker(result_settings(chosen.build, chosen.options), cache(partial(_load, chosen)))
-        return [maker.make(task) for task in tqdm(tasks, disable=None, unit="video")]
+        with closing(list_run.make_all(dict(enumerate(tasks)), maker, executor)) as ended:
+            outcomes = dict(tqdm(ended, total=len(tasks), disable=None, unit="video"))
+    return [outcomes[index] for index in range(len(tasks))]
 
 
 def _outputs(tasks: Sequence[VideoJob], options: argparse.Namespace) -> list[Path]:
@@ -104,13 +106,6 @@ def chosen_jobs(options: argparse.Namespace) -> list[Job]:
     return jobs[: options.limit or None]
 
 
-def _load(chosen: ChosenPipeline) -> Pipeline:
-    started = time.monotonic()
-    pipeline = chosen.load()
-    logging.getLogger(__name__).info("loaded in %.1f s", time.monotonic() - started)
-    return lambda video, audio, out: pipeline(video, audio, out, chosen.options)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="python -m eval.inference_videos",
@@ -129,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     add_weight_arguments(parser)
     add_sampling_arguments(parser)
     add_device_arguments(parser)
+    WORKERS.add_to(parser)
     return parser
 
 

@@ -25,10 +25,12 @@ from eval.report.markdown import write_markdown
 from eval.results import RESULTS, Results, write_results
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
+from latentsync.executors.arguments import ExecutorArguments
 from latentsync.face.detector import DETECTORS
 from latentsync.storage.owned_folder import claim_folder, locked
 
 PROGRAM = "evaluation report"
+WORKERS = ExecutorArguments("pair")
 CACHE, DAMAGED = "cache", "damaged"
 WHEN_STOPPED = "repeat the command to resume"
 _REMEDY = "name another --out"
@@ -62,15 +64,16 @@ def run(pairs: Sequence[Pair], metrics: Sequence[AnyMetric], options: argparse.N
     Raises:
         LatentSyncError: the output is not writable, or weights are missing and --strict is set.
     """
-    from eval.evaluation import Settings, evaluate  # these import torch, which --help does without
+    from eval.evaluation import evaluate  # these import torch, which --help does without
     from eval.face_clips import FaceClips
+    from eval.video_measurement import Settings
     from latentsync.device import resolve_device
 
     out: Path = options.out
-    device = resolve_device(options.device)
+    executor, device = WORKERS.build(options), resolve_device(options.device)
     settings = Settings(cache, device, options.seed, options.strict)
     with FaceClips(settings.cache, device, options.detector) as clips:
-        results = evaluate(pairs, metrics, settings, clips)
+        results = evaluate(pairs, metrics, settings, clips, executor)
         write_results(results, out / RESULTS)
         images = draw_images(results, pairs, clips, out)
     write_markdown(results, images, out / "report.md")
@@ -149,6 +152,7 @@ def build_parser(description: str, program: str) -> argparse.ArgumentParser:
     add("--detector", choices=DETECTORS, default="auto", help="face detector (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
     add("--limit", type=int, default=0, help="only the first N videos of every row (0: all)")
+    WORKERS.add_to(parser)
     return parser
 
 

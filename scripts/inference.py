@@ -6,7 +6,8 @@ import argparse
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ from tqdm import tqdm
 
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.errors import InputError, LatentSyncError
+from latentsync.executors.arguments import ExecutorArguments
 from latentsync.media.probe import probe_ahead
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
 from latentsync.pipelines.options import LipsyncOptions
-from latentsync.pipelines.video_maker import Outcome, Pipeline, VideoJob, VideoMaker
+from latentsync.pipelines.video_maker import Outcome, VideoJob
 from latentsync.pipelines.voices import Voices
 from latentsync.recipes.lipsync_arguments import (
     ChosenPipeline,
@@ -26,24 +28,16 @@ from latentsync.recipes.lipsync_arguments import (
     add_single_video_arguments,
     add_weight_arguments,
 )
-from latentsync.recipes.video_list import (
-    adapted_of,
-    job_outputs,
-    occluder_of,
-    preset_of,
-    read_jobs,
-    summary,
-    working_order,
-)
+from latentsync.recipes.list_progress import ListProgress
+from latentsync.recipes.video_list import read_jobs, summary, working_order
 from latentsync.weights import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
-    from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-    from latentsync.pipelines.report import LipsyncReport
-    from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild
+    from latentsync.recipes.list_maker import ListMaker
 
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 DEMO_AUDIO = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
+WORKERS = ExecutorArguments("job")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_sampling_arguments(parser)
     add_single_video_arguments(parser)
     add_device_arguments(parser)
+    WORKERS.add_to(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -119,26 +114,23 @@ class FrameBars:
             bar.close()
 
 
-def load(chosen: ChosenPipeline) -> LipsyncPipeline:
-    """Build the pipeline and print its weights and device."""
-    pipeline = chosen.load()
-    print(chosen.describe())
-    return pipeline
-
-
 def run_one(arguments: argparse.Namespace) -> int:
     """Generate one video and print the report, or only check that it can be generated."""
     video, voices, out = arguments.video_path, chosen_voices(arguments), arguments.video_out_path
+    if WORKERS.build(arguments) is not None:
+        raise InputError("--executor runs the jobs of a list: add --list, or leave --executor out")
     probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
     outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline)
     job = check_job(video, voices, outputs, chosen.options, arguments.temp_dir, chosen.files())
-    pipeline = load(chosen)
+    pipeline = chosen.load()
+    print(chosen.describe())
     if arguments.dry_run:
         print(description(job))
         print("1 of 1 can begin; nothing was written")
         return 0
-    report = _generate_with_bars(pipeline, chosen, arguments.temp_dir)(video, voices, out)
+    with closing(FrameBars()) as bars:
+        report = pipeline(video, voices, out, chosen.options, temp_dir=arguments.temp_dir, progress=bars)
     print("\n".join(report.lines()))
     if chosen.weights.is_demo and video != DEMO_VIDEO:
         print("the demo weights are trained on synthetic people only: on a real face the mouth looks artificial")
@@ -147,90 +139,42 @@ def run_one(arguments: argparse.Namespace) -> int:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Generate the missing videos of a list and print a summary; return 1 if one failed."""
-    from latentsync.recipes.lipsync import result_settings  # imports torch, which --help does without
+    from latentsync.recipes.list_maker import ListMaker  # imports torch, which --help does without
+    from latentsync.recipes.list_run import make_all
 
-    chosen = ChosenPipeline.of(arguments)
+    executor = WORKERS.build(arguments)
+    maker = ListMaker(
+        arguments, on_load=lambda choice: print(choice.describe()), open_progress=lambda: closing(FrameBars())
+    )
     if arguments.face_audio or arguments.sound:
         raise InputError("a list names speech and sound itself: leave --face_audio and --sound out")
-    jobs = read_jobs(arguments.list, chosen.options, chosen.files())
-    choices = {None: chosen} | {key: _chosen_by(key, arguments) for key in map(_choice_key, jobs) if any(key)}
-
-    def choice_of(job: VideoJob) -> ChosenPipeline:
-        key = _choice_key(job)
-        return choices[key if any(key) else None]
-
-    def check(job: VideoJob) -> CheckedJob:
-        outputs, choice = job_outputs(job, chosen.options), choice_of(job)
-        voices = Voices.of(job.audio, chosen.options.face)
-        return check_job(job.video, voices, outputs, choice.options, arguments.temp_dir, choice.files())
-
-    networks = LoadedNetworks()
+    jobs = read_jobs(arguments.list, maker.default.options, maker.default.files())
     if arguments.dry_run:
-        return check_list(jobs, check, list({choice_of(job).weights: choice_of(job) for job in jobs}.values()))
-
-    def maker(choice: ChosenPipeline) -> VideoMaker:
-        settings = result_settings(choice.build, choice.options)
-        return VideoMaker(settings, lambda: _generate_with_bars(networks.of(choice), choice, arguments.temp_dir), check)
-
-    makers = {choice: maker(choice) for choice in choices.values()}
-    outcomes: dict[int, Outcome] = {}
-    for index in working_order(jobs):
-        outcomes[index] = makers[choice_of(jobs[index])].make(jobs[index])
-        said = outcomes[index].error or "done"
-        print(f"{len(outcomes)} of {len(jobs)}: {jobs[index].result}: {said}", flush=True)
+        return check_list(jobs, maker)
+    maker.prepare(jobs)
+    progress, outcomes = ListProgress(len(jobs)), dict[int, Outcome]()
+    with closing(make_all({index: jobs[index] for index in working_order(jobs)}, maker, executor)) as ended:
+        for index, outcome in ended:
+            outcomes[index] = outcome
+            print(progress.line(outcome), flush=True)
     print("\n".join(summary([outcomes[index] for index in range(len(jobs))])))
     return EXIT_SOME_FAILED if any(outcome.error is not None for outcome in outcomes.values()) else 0
 
 
-class LoadedNetworks:
-    """Pipelines of one set of weights; another set replaces them, since a list may name many."""
-
-    def __init__(self) -> None:
-        self._weights: ChosenWeights | None = None
-        self._pipelines: dict[LipsyncBuild, LipsyncPipeline] = {}
-
-    def of(self, choice: ChosenPipeline) -> LipsyncPipeline:
-        """Return the pipeline of a choice, and load it first if necessary."""
-        if choice.weights != self._weights:
-            self._weights = choice.weights
-            self._pipelines.clear()
-        if choice.build not in self._pipelines:
-            self._pipelines[choice.build] = load(choice)
-        return self._pipelines[choice.build]
-
-
-def check_list(
-    jobs: Sequence[VideoJob], check: Callable[[VideoJob], CheckedJob], choices: Sequence[ChosenPipeline]
-) -> int:
+def check_list(jobs: Sequence[VideoJob], maker: ListMaker) -> int:
     """Print for each job of a list whether it can start, and build the pipelines; return 1 if one cannot."""
+    choices = {choice.weights: choice for choice in map(maker.choice_of, jobs)}
     num_faults = 0
     for job in jobs:
         try:
-            print(description(check(job)))
+            print(description(maker.check(job)))
         except LatentSyncError as error:
             num_faults += 1
             print(f"{job.result}: {one_line(error)}")
-    for choice in choices:
-        load(choice)
+    for choice in choices.values():
+        maker.load(choice)
     print(f"{len(jobs) - num_faults} of {len(jobs)} can begin; nothing was written")
     return EXIT_SOME_FAILED if num_faults else 0
-
-
-ChoiceKey = tuple[str | None, Path | None, str | None]
-"""Preset, adapted weights and occluder that a line of a list names."""
-
-
-def _choice_key(job: VideoJob) -> ChoiceKey:
-    return preset_of(job), adapted_of(job), occluder_of(job)
-
-
-def _chosen_by(key: ChoiceKey, arguments: argparse.Namespace) -> ChosenPipeline:
-    """Return the choice of a line of a list, which wins over that of the command line."""
-    preset, adapted, occluder = key
-    given = vars(arguments) | ({} if occluder is None else {"occluder": occluder})
-    if adapted is not None:
-        given |= {"adapted": adapted, "unet_config_path": None, "inference_ckpt_path": None}
-    return ChosenPipeline.of(argparse.Namespace(**given), preset)
 
 
 def description(job: CheckedJob) -> str:
@@ -239,19 +183,6 @@ def description(job: CheckedJob) -> str:
     size = f"{video.width} x {video.height}, {float(video.fps):g} fps, {video.duration_s:.1f} s"
     speech = ", ".join(f"{audio.path} ({audio.duration_s:.1f} s)" for audio in job.speeches)
     return f"{job.outputs.video}: from {video.path} ({size}) and {speech}"
-
-
-def _generate_with_bars(pipeline: LipsyncPipeline, chosen: ChosenPipeline, temp_dir: Path | None) -> Pipeline:
-    """Return a function that generates one video and shows progress bars."""
-
-    def generate(video: Path, audio: Path | Voices, out: Path) -> LipsyncReport:
-        bars = FrameBars()
-        try:
-            return pipeline(video, audio, out, chosen.options, temp_dir=temp_dir, progress=bars)
-        finally:
-            bars.close()
-
-    return generate
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,9 @@
 """Run tasks in worker processes on this machine, with limits of time and memory per task.
 
-Workers are forked from a server process that has imported torch but used no accelerator, so a replacement starts
-quickly. Every worker has its own pipe, because a dying worker could keep the lock of a shared queue, and its own
-process group, which is killed as a whole. The standard library's pools are no substitute: they have no time limit per
-task that also ends the worker's ffmpeg processes, assign no accelerators, and do not limit memory.
+Workers are forked from a server process that has imported torch and the module of the work but used no accelerator, so
+a replacement starts quickly. Every worker has its own pipe, because a dying worker could keep the lock of a shared
+queue, and its own process group, which is killed as a whole. The standard library's pools are no substitute: they have
+no time limit per task that also ends the worker's ffmpeg processes, assign no accelerators, and do not limit memory.
 """
 
 import multiprocessing
@@ -99,7 +99,7 @@ class LocalExecutor:
     def _create_workers(self, work: Work[Any, Any]) -> list["_Worker"]:
         context = cast(Context, multiprocessing.get_context(self.start_method))
         if self.start_method == "forkserver":
-            context.set_forkserver_preload([serve.__module__])
+            context.set_forkserver_preload([serve.__module__, type(work).__module__])
         num_workers = self.count_workers(work)
         num_threads = self.num_threads or max(1, count_cores() // num_workers)
         logs = [self.log_folder and self.log_folder / f"{work.name}_{index}.txt" for index in range(num_workers)]

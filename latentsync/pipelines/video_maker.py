@@ -107,6 +107,12 @@ class VideoMaker:
             return Outcome(job, f"{job.result} was written, but its record {job.record} was not ({error.strerror})")
         return Outcome(job, values=values)
 
+    def record_failure(self, job: VideoJob, reason: str) -> Outcome:
+        """Record and return the failure of a job that another process was to make, and that failed with it."""
+        if os.path.lexists(job.record) and not is_record(job.record):
+            return Outcome(job, reason)
+        return self._failed(job, None, LatentSyncError(reason))
+
     def _check_error(self, job: VideoJob) -> LatentSyncError | None:
         try:
             self._check(job)

@@ -64,6 +64,25 @@ def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: 
     assert " 0 measurements made" in capsys.readouterr().out
 
 
+def test_workers_make_and_measure_the_same(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    making = ["--list", folder / "list.csv", "--inference_steps", "1", *DEMO_RUN]
+    here, workers = tmp_path / "here", tmp_path / "workers"
+    assert make_videos([str(one) for one in [*making, "--out", here]]) == 1
+    assert make_videos([str(one) for one in [*making, "--out", workers, "--executor", "local"]]) == 1
+    video = Path("videos", "cross_audio-face.mp4")
+    assert (workers / video).read_bytes() == (here / video).read_bytes()
+
+    found = []
+    for more in ((), ("--executor", "local", "--workers", "2")):
+        report = tmp_path / f"report{len(more)}"
+        judging = ["--pairs", here / "pairs.csv", "--metrics", "psnr,flicker,synced", "--out", report, *more]
+        assert evaluate([str(one) for one in [*judging, "--device", "cpu", "--detector", "mtcnn"]]) == 0
+        assert "4 videos, 1 failed" in capsys.readouterr().out
+        results = json.loads((report / "results.json").read_text())
+        found.append([results["videos"], results["sets"], results["run"]["num_measured"]])
+    assert found[0] == found[1]
+
+
 def test_faults_in_what_was_asked_are_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert make_videos(["--out", str(tmp_path)]) == 2
     assert "give either --list or --videos" in capsys.readouterr().err

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,8 +15,9 @@ from latentsync.executors.ray_executor import RayExecutor
 from preprocess.step import Clip, Done, Rejected
 from preprocess.step_work import FinishedClip, StepWork, Task
 from tests.fake_ray_steps import FakeConfig, FakeStep
+from tests.ray_machines import two_machines
 
-ray = pytest.importorskip("ray", reason="Ray is not installed (pip install --editable '.[cluster]')")
+pytest.importorskip("ray", reason="Ray is not installed (pip install --editable '.[cluster]')")
 
 FINE_AFTER_BAD = ("fine-a", "fine-b", "fine-c")
 BAD = ("dies", FINE_AFTER_BAD[0], "raises", "hangs", FINE_AFTER_BAD[1], "rejected", FINE_AFTER_BAD[2])
@@ -56,25 +56,15 @@ class OneRun:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneRun]:
     """Return a finished run while the cluster is still running."""
-    from ray.cluster_utils import Cluster
-
     run = OneRun(tmp_path_factory.mktemp("cluster"))
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_worker_niceness", "0")  # else a busy machine has no time for its workers
-    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        doomed = cluster.add_node(num_cpus=1, env_vars={"DOOMED": "1"})
-        executor = RayExecutor(run.folder / "logs", cluster.address, limits=Limits(5.0))
+    with two_machines() as (address, lose_one):
+        executor = RayExecutor(run.folder / "logs", address, limits=Limits(5.0))
         for finished in executor.run(StepWork(FakeStep(FakeConfig(str(run.folder)))), run.tasks()):
             run.finished.append(finished)
             if not run.is_lost and list(run.folder.glob("begun-*")):
-                cluster.remove_node(doomed, allow_graceful=False)
+                lose_one()
                 run.is_lost = True
         yield run
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        patch.undo()
 
 
 def process_of(finished: FinishedClip) -> int:

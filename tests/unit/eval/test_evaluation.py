@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from eval.evaluation import Settings, evaluate
+from eval.evaluation import evaluate
 from eval.metrics.metric import AnyMetric
 from eval.pairs import Pair
 from eval.results import Results
+from eval.video_measurement import Settings
 from latentsync.errors import CheckpointError
 from tests.unit.eval.fakes import (
     NUM_FRAMES,
