@@ -1,4 +1,4 @@
-# The service of docs/server.md (python -m latentsync.server), for CPUs or for CUDA cards:
+# The service (python -m latentsync.server), for CPUs or for CUDA cards:
 #
 #   docker build --tag latentsync .
 #   docker build --tag latentsync:cuda --build-arg TORCH=cuda .

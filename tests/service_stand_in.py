@@ -23,6 +23,7 @@ class ServiceStandIn:
         result: content of the result; None returns the uploaded video.
         failure: error with which a job fails; empty: it succeeds.
         num_dropped: number of status requests that get no answer.
+        ends_uploads: close the connection before an upload has been read, as servers do with one that is too large.
         fields: fields of the last job; files are bytes.
         names: names of its files.
         cancelled: ids of cancelled jobs.
@@ -34,6 +35,7 @@ class ServiceStandIn:
     result: bytes | None = None
     failure: str = ""
     num_dropped: int = 0
+    ends_uploads: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
@@ -64,6 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
     state: ServiceStandIn
 
     def do_POST(self) -> None:
+        if self.state.ends_uploads:
+            self.close_connection = True
+            return
         size = int(self.headers["Content-Length"])
         body = self.rfile.read(size)
         if len(body) < size or self._is_refused():

@@ -97,18 +97,41 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             shutil.copy(path, folder / target)
-        elif source == "checkpoints":  # as .dockerignore leaves it, whose weights need not be copied here
+        elif source == "checkpoints":  # as .dockerignore leaves it
             (folder / target).mkdir()
+            (folder / target / "demo").symlink_to(path / "demo")
         else:
             shutil.copytree(path, folder / target, ignore=ignored, dirs_exist_ok=True)
     return folder
 
 
 def run_in(image: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the folder; `python` is the one of this test."""
+    """Run a Python command in the folder to its end."""
+    with start_in(image, *command) as process:
+        out, error = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+
+def start_in(image: Path, *command: str) -> "subprocess.Popen[str]":
+    """Start a Python command in the folder, by the Python of this test."""
+    assert command[0] == "python"
     environment = os.environ | {"PYTHONPATH": str(image)}
-    words = [sys.executable, *command[1:]] if command[0] == "python" else command
-    return subprocess.run(words, cwd=image, env=environment, capture_output=True, text=True, timeout=120)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *command[1:]], cwd=image, env=environment, text=True, **pipes)
+
+
+def health_check(port: str) -> list[str]:
+    """Return the health check's command, for another port than that of the image."""
+    command = yaml.safe_load(arguments_of("HEALTHCHECK")[0].partition("CMD ")[2])
+    return [word.replace(f":{arguments_of('EXPOSE')[0]}/", f":{port}/") for word in command]
+
+
+def test_the_entry_point_understands_the_command_of_the_image(image: Path):
+    entry, command = yaml.safe_load(arguments_of("ENTRYPOINT")[0]), yaml.safe_load(arguments_of("CMD")[0])
+    done = run_in(image, *entry, *command, "--help")
+    assert done.returncode == 0, done.stderr
+    options = [word for word in command if word.startswith("--")]
+    assert all(option in done.stdout for option in options)
 
 
 def test_the_weights_can_be_downloaded_from_the_image(image: Path):
@@ -116,7 +139,25 @@ def test_the_weights_can_be_downloaded_from_the_image(image: Path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_health_check_without_a_server_fails(image: Path):
-    command = yaml.safe_load(arguments_of("HEALTHCHECK")[0].partition("CMD ")[2])
-    command[-1] = command[-1].replace(arguments_of("EXPOSE")[0], "9")
-    assert run_in(image, *command).returncode != 0
+@pytest.mark.slow
+def test_the_service_starts_from_the_copied_files_and_is_healthy(image: Path, tmp_path: Path):
+    keys = tmp_path / "keys.txt"
+    keys.write_text("anna 0123456789abcdef0123\n")
+    keys.chmod(0o400)
+    here = {"/data": str(tmp_path), "0.0.0.0": "127.0.0.1", "/run/secrets/latentsync_keys": str(keys)}
+    here[arguments_of("EXPOSE")[0]] = "0"
+    entry, command = yaml.safe_load(arguments_of("ENTRYPOINT")[0]), yaml.safe_load(arguments_of("CMD")[0])
+    assert here.keys() <= set(command)
+    with start_in(image, *entry, *(here.get(word, word) for word in command)) as server:
+        try:
+            assert server.stdout is not None
+            lines = [server.stdout.readline(), server.stdout.readline()]
+            assert "demo" in lines[0], lines
+            port = lines[1].rpartition(":")[2].strip()
+            done = run_in(image, *health_check(port))
+            assert done.returncode == 0, done.stderr
+        finally:
+            server.terminate()
+            server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert run_in(image, *health_check(port)).returncode != 0

@@ -189,6 +189,13 @@ def test_a_server_that_restarts_is_waited_for_and_one_that_is_gone_is_named(
         run(nodes, service, tmp_path, server="http://127.0.0.1:9")
 
 
+def test_an_upload_that_the_server_ends_names_the_causes(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path):
+    service.ends_uploads = True
+    (tmp_path / "input" / "long.mp4").write_bytes(bytes(30 << 20))
+    with pytest.raises(nodes.LatentSyncError, match="ended the upload: is the API key right, is the video too large"):
+        run(nodes, service, tmp_path, video_path="long.mp4")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"video_path": "absent.mp4"}, "'absent.mp4' is not a file"), ({"server": "localhost:8000"}, "server is 'localh")],
