@@ -138,9 +138,9 @@ def main_person(followed: np.ndarray) -> int:
     return int(np.bincount(followed + 1, minlength=3)[1:].argmax())
 
 
-def num_switches(followed: np.ndarray) -> int:
-    """Return how often another person is followed than before."""
-    shown = followed[followed >= 0]
+def num_switches(followed: np.ndarray, scene: PeopleScene) -> int:
+    """Return how often another person is followed than before, while the one followed in most frames is visible."""
+    shown = followed[(followed >= 0) & scene.truth[main_person(followed)].visible]
     return int((np.diff(shown) != 0).sum())
 
 
@@ -174,7 +174,7 @@ def measure_scene(index: int, video: Path, config: PeopleConfig, dubber: SceneDu
         "opening, leak of the other voice": float(np.mean(other)),
         "changed pixels of the person without a voice": float(np.nansum(changed)),
         "frames of the right person": float(np.mean([right_frames(line, scene) for line in followed])),
-        "switches of identity": float(sum(map(num_switches, followed))),
+        "switches of identity": float(sum(num_switches(line, scene) for line in followed)),
         "time, two voices over one": both.seconds / alone.seconds,
     }
 
@@ -227,7 +227,7 @@ def run_all(options: argparse.Namespace) -> int:
         folder = options.out / f"dub_{index:03d}"
         folder.mkdir(exist_ok=True)
         settings = config.settings_of(index)
-        key = cache_key("people", 1, str(settings))
+        key = cache_key("people", 2, str(settings))
         values = stored.get(key, str(settings), partial(measure_scene, index, video, config, dubber, folder))
         results.setdefault(config.kind_of(index), []).append(values)
         print(f"{index + 1} of {len(videos)}: {settings['kind']}", flush=True)

@@ -63,7 +63,7 @@ def repaired(tracks: Sequence[Track]) -> list[list[Track]]:
             numbered.append((number, [track]))
             continue
         first = len(parts)
-        inside = sorted(frame for frame in frames if track.frames[0] < frame <= track.last_frame)
+        inside = sorted(frame for frame in frames if _is_inside(frame, track))
         edges = [int(track.frames[0]), *inside, track.last_frame + 1]
         parts += [part for start, stop in pairwise(edges) if len(part := track.part(start, stop))]
         links |= set(pairwise(range(first, len(parts))))
@@ -132,6 +132,12 @@ def _thinned(frames: set[int], track: Track) -> set[int]:
         else:
             clusters.append([frame])
     return {cluster[len(cluster) // 2] for cluster in clusters}
+
+
+def _is_inside(frame: int, track: Track) -> bool:
+    """Return True if a split at a frame leaves no end of a track that is too short and has no descriptor."""
+    ends = track.part(0, frame), track.part(frame, track.last_frame + 1)
+    return all(len(end) >= SHORTEST_TRACK or end.looks for end in ends)
 
 
 def _runs(flags: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ from latentsync.errors import InputError
 from latentsync.face.appearance import ColourHistograms
 from latentsync.face.face_tracks import FaceTracks, track_faces
 from latentsync.face.identity import identified, people_of
-from latentsync.face.tracker import FaceTracker, continuations, shown_in
+from latentsync.face.tracker import FaceTracker, Track, continuations, shown_in
 from tests.unit.face.faces import ScriptedDetector, detection
 
 LOOKS = {name: np.eye(4, dtype=np.float32)[i] * 0.6 for i, name in enumerate("abcd")}
@@ -59,6 +59,23 @@ def test_a_person_hidden_behind_another_one_is_the_same_afterwards():
     assert len(people) == 2
     assert [{name for track in person.tracks for name in names_of(track)} for person in people] == [{"a"}, {"b"}]
     assert [len(track) for track in people[1].tracks] == [32, 30]
+
+
+def walk(*legs):
+    """Return a track from legs (name of the person, first frame, frame after the last one, first x, last x)."""
+    track = Track(0)
+    for name, start, stop, x0, x1 in legs:
+        for frame, x in zip(range(start, stop), np.linspace(x0, x1, stop - start), strict=True):
+            track.append(frame, detection(x, 200), LOOKS.get(name) if frame % EVERY == 0 else None)
+    return track
+
+
+def test_a_track_that_begins_just_before_the_closest_frame_belongs_to_the_person_it_continues():
+    exchanged = walk(("a", 0, 43, 139, 260), ("?", 43, 54, 263, 286), ("?", 54, 59, 272, 260), ("b", 59, 100, 257, 145))
+    hidden = walk(("b", 0, 43, 507, 390), ("?", 43, 53, 385, 294))
+    begins = walk(("?", 53, 54, 396, 396), ("?", 54, 59, 391, 400), ("a", 59, 100, 402, 499))
+    people = people_of(identified([exchanged, hidden, begins], ColourHistograms()))
+    assert [{name for track in person.tracks for name in names_of(track)} for person in people] == [{"a"}, {"b"}]
 
 
 def test_tracks_that_meet_nobody_are_returned_unchanged():
