@@ -62,8 +62,7 @@ def state_after_interrupt(images: torch.Tensor, given: dict) -> str:
     try:
         nodes.LatentSyncImages().lipsync(images, 25.0, **given)
     except comfy.model_management.InterruptProcessingException:
-        with nodes.Service(given["server"])._open("GET", f"/v1/jobs/{jobs[0]}") as answer:
-            return json.load(answer)["state"]
+        return nodes.Service(given["server"])._ask("GET", f"/v1/jobs/{jobs[0]}")["state"]
     return "not interrupted"
 
 

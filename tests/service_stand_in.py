@@ -23,7 +23,9 @@ class ServiceStandIn:
         result: content of the result; None returns the uploaded video.
         failure: error with which a job fails; empty: it succeeds.
         num_dropped: number of status requests that get no answer.
+        num_missing_bytes: how much of a result is not sent.
         ends_uploads: close the connection before an upload has been read, as servers do with one that is too large.
+        is_other_program: answer every request with a web page.
         fields: fields of the last job; files are bytes.
         names: names of its files.
         cancelled: ids of cancelled jobs.
@@ -35,7 +37,9 @@ class ServiceStandIn:
     result: bytes | None = None
     failure: str = ""
     num_dropped: int = 0
+    num_missing_bytes: int = 0
     ends_uploads: bool = False
+    is_other_program: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
@@ -89,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/v1/jobs/job1/result":
             content = self.state.result or self.state.fields["video"]
-            self._send(200, "video/mp4", content)
+            self._send(200, "video/mp4", content, len(content) - self.state.num_missing_bytes)
             return
         if self.state.num_dropped:
             self.state.num_dropped -= 1
@@ -107,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"id": "job1", "state": "cancelled"})
 
     def _is_refused(self) -> bool:
+        if self.state.is_other_program:
+            self._send(200, "text/html", b"<html>")
+            return True
         if not self.state.key or self.headers["Authorization"] == f"Bearer {self.state.key}":
             return False
         self._answer(401, {"error": "the API key is missing or wrong"})
@@ -115,12 +122,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, content: dict[str, Any]) -> None:
         self._send(status, "application/json", json.dumps(content).encode())
 
-    def _send(self, status: int, kind: str, content: bytes) -> None:
+    def _send(self, status: int, kind: str, content: bytes, num_sent: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[:num_sent])
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""

@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +37,8 @@ MAX_OUTAGE_S = 60.0
 """Time without an answer after which a job is given up; a restarted server continues its jobs."""
 
 _CHUNK_BYTES = 1 << 20
+_STARTING = (502, 503, 504)
+"""Answers of a server, or of a proxy before it, that is being started again."""
 _PROGRESS_STEPS = 1000
 _UPLOAD_OPTIONS = {"crf": "8", "preset": "veryfast"}
 """Of H.264 in RGB: no conversion of colours, visually lossless."""
@@ -96,8 +99,7 @@ class Service:
             end = f"\r\n--{boundary}--\r\n".encode()
             size = sum(len(header) + _size_of(content) for header, content in parts) + len(end)
             headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(size)}
-            with self._open("POST", "/v1/jobs", _body(parts, end), headers) as answer:
-                return json.load(answer)["id"]
+            return self._ask("POST", "/v1/jobs", _body(parts, end), headers)["id"]
 
     def _wait(self, job: str) -> None:
         """Wait until a job is done."""
@@ -106,8 +108,7 @@ class Service:
         while True:
             comfy.model_management.throw_exception_if_processing_interrupted()
             try:
-                with self._open("GET", f"/v1/jobs/{job}") as answer:
-                    status = json.load(answer)
+                status = self._ask("GET", f"/v1/jobs/{job}")
             except _Unreachable:
                 if time.monotonic() - answered > MAX_OUTAGE_S:
                     raise
@@ -123,22 +124,34 @@ class Service:
 
     def _cancel(self, job: str) -> None:
         try:
-            self._open("DELETE", f"/v1/jobs/{job}").close()
+            self._ask("DELETE", f"/v1/jobs/{job}")
         except LatentSyncError:  # the reason for cancelling is raised
             return
 
     def _fetch(self, job: str, result: Path) -> None:
         """Download a result; the file appears complete or not at all."""
-        handle, beside = tempfile.mkstemp(dir=result.parent, prefix=".latentsync-", suffix=".mp4")
+        beside = result.with_name(f".latentsync-{uuid.uuid4().hex}.mp4")
         try:
-            with os.fdopen(handle, "wb") as file, self._open("GET", f"/v1/jobs/{job}/result") as answer:
-                for chunk in iter(lambda: answer.read(_CHUNK_BYTES), b""):
+            with beside.open("xb") as file, self._open("GET", f"/v1/jobs/{job}/result") as answer:
+                while chunk := self._read(answer):
                     comfy.model_management.throw_exception_if_processing_interrupted()
                     file.write(chunk)
-            os.replace(beside, result)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+                if file.tell() != int(answer.headers["Content-Length"]):
+                    raise LatentSyncError(f"the download of the result from {self._server} ended early: run it again")
+            beside.replace(result)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _ask(
+        self, method: str, path: str, body: Iterator[bytes] | None = None, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a request and return the JSON of its answer."""
+        with self._open(method, path, body, headers) as answer, self._naming_errors():
+            text = answer.read()
+        try:
+            return dict(json.loads(text))
+        except (TypeError, ValueError):
+            raise LatentSyncError(f"{self._server} is not the address of a LatentSync server") from None
 
     def _open(
         self, method: str, path: str, body: Iterator[bytes] | None = None, headers: dict[str, str] | None = None
@@ -147,14 +160,25 @@ class Service:
         request = urllib.request.Request(
             self._server + path, data=body, headers={**self._headers, **(headers or {})}, method=method
         )
-        try:
+        with self._naming_errors(is_upload=body is not None):
             return urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_S)
+
+    def _read(self, answer: Any) -> bytes:
+        with self._naming_errors():
+            return answer.read(_CHUNK_BYTES)
+
+    @contextmanager
+    def _naming_errors(self, is_upload: bool = False) -> Iterator[None]:
+        """Turn errors of the connection and of the server into a `LatentSyncError`."""
+        try:
+            yield
         except urllib.error.HTTPError as error:
             with error:
-                raise LatentSyncError(f"LatentSync refused the request ({error.code}): {_reason(error)}") from None
-        except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+                kind = _Unreachable if error.code in _STARTING else LatentSyncError
+                raise kind(f"LatentSync refused the request ({error.code}): {_reason(error)}") from None
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            if body is not None and isinstance(reason, BrokenPipeError | ConnectionResetError):
+            if is_upload and isinstance(reason, BrokenPipeError | ConnectionResetError):
                 raise LatentSyncError(
                     f"the server at {self._server} ended the upload: is the API key right, is the video too large?"
                 ) from None

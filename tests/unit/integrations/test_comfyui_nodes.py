@@ -164,6 +164,19 @@ def test_the_line_of_a_failed_job_is_shown(nodes: ModuleType, service: ServiceSt
     assert list((tmp_path / "output").iterdir()) == []
 
 
+def test_a_result_that_arrives_in_part_is_no_result(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path):
+    service.num_missing_bytes = 3
+    with pytest.raises(nodes.LatentSyncError, match=r"the download of the result .* ended early"):
+        run(nodes, service, tmp_path)
+    assert list((tmp_path / "output").iterdir()) == []
+
+
+def test_another_program_at_the_address_is_named(nodes: ModuleType, service: ServiceStandIn, tmp_path: Path):
+    service.is_other_program = True
+    with pytest.raises(nodes.LatentSyncError, match="is not the address of a LatentSync server"):
+        run(nodes, service, tmp_path)
+
+
 def test_a_key_is_sent_from_the_input_or_the_environment(
     nodes: ModuleType, service: ServiceStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
