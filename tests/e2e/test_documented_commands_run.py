@@ -90,6 +90,7 @@ ELSEWHERE = {
     r"\./data_processing_pipeline\.sh --config configs/preprocess/demo\.yaml": "tests/e2e/test_data_pipeline.py",
     r"python -m preprocess\.outcomes (out|OUT)": "tests/e2e/test_data_pipeline.py",
     r"python -m preprocess\.report OUT": "tests/unit/preprocess/test_report.py",
+    r"python -m scripts\.inference --list .* --executor ray": "tests/integration/test_list_executors.py",
     r"python -m benchmarks\.gpu_report": "tests/integration/test_gpu_report.py",
     r"python -m benchmarks\.published_path": "tests/integration/test_published_path.py",
     r"python -m benchmarks\.demo_time": "tests/integration/test_demo_time.py",
@@ -101,7 +102,7 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults|silence)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
     r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces|head_pose|occluders)",
-    r"python -m benchmarks\.(speaker_turns|people)",
+    r"python -m benchmarks\.(list_throughput|speaker_turns|people)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
