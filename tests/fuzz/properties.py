@@ -22,7 +22,7 @@ from latentsync.storage.content_cache import content_key
 from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSITORY_ROOT
 from scripts import adapt, inference
 from tests.demo_weights import DEMO_RUN
-from tests.fuzz import api
+from tests.fuzz import api, service_api
 from tests.fuzz.harness import CASES, case_folder, check_outcome, contents, run
 from tests.fuzz.hostile_files import changed_weights, damaged, pickled, wave_files, yaml_values
 from tests.tiny_pipeline import tiny_pipeline
@@ -258,5 +258,6 @@ PROPERTIES: dict[str, Callable[[], st.SearchStrategy[Callable[[], None]]]] = {
     "adapted": _adapted_cases,
     "footage": _footage_cases,
     "API": lambda: api.cases(lambda: _whole("mp4")),
+    "service": service_api.cases,
 }
 """Strategies of cases by the name of what is hostile; a case is called to be run."""

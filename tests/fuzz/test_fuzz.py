@@ -13,6 +13,7 @@ NUM_CASES = {
     "configuration": 40,
     "list": 20,
     "API": 30,
+    "service": 200,
     "adapted": 20,
     "footage": 10,
 }
