@@ -74,6 +74,7 @@ ELSEWHERE = {
     r"source setup_env\.sh": "tests/e2e/test_setup_env.py",
     r"\./inference\.sh$": "tests/e2e/test_demo.py",
     r"python gradio_app\.py": "tests/e2e/test_gradio_app.py",
+    r"python -m latentsync\.server": "tests/e2e/test_service.py",
     r"python -m latentsync\.doctor": "tests/unit/test_doctor.py",
     r"python -m scripts\.download_weights": "tests/unit/test_download_weights.py",
     r"python -m benchmarks\.demo_mouth": "tests/e2e/test_demo.py",
@@ -102,7 +103,7 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults|silence)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
     r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces|head_pose|occluders)",
-    r"python -m benchmarks\.(list_throughput|speaker_turns|people)",
+    r"python -m benchmarks\.(list_throughput|speaker_turns|people|service)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
