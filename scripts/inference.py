@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.executors.arguments import ExecutorArguments
+from latentsync.executors.arguments import LOCAL, ExecutorArguments
 from latentsync.media.probe import probe_ahead
 from latentsync.pipelines.lipsync_job import CheckedJob, LipsyncOutputs, check_job
 from latentsync.pipelines.options import LipsyncOptions
@@ -33,6 +33,7 @@ from latentsync.recipes.video_list import read_jobs, summary, working_order
 from latentsync.weights import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
+    from latentsync.executors.base import Executor
     from latentsync.recipes.list_maker import ListMaker
 
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
@@ -85,6 +86,19 @@ def chosen_voices(arguments: argparse.Namespace) -> Voices:
     return Voices.parse(arguments.face_audio, sound=arguments.sound)
 
 
+def segment_executor(arguments: argparse.Namespace) -> Executor | None:
+    """Return the executor that generates segments of one video, on this machine by default; None: this process does.
+
+    Raises:
+        InputError: the number of workers is missing, or other arguments contradict it.
+    """
+    if arguments.executor is not None and arguments.num_workers is None:
+        raise InputError("--executor cuts one video into a segment for each worker: add --workers N, or --list")
+    if arguments.executor is None and arguments.num_workers is not None:
+        arguments = argparse.Namespace(**vars(arguments) | {"executor": LOCAL})
+    return WORKERS.build(arguments)
+
+
 class FrameBars:
     """Progress bars with the time left: for finding the face, who speaks if needed, and for generating the mouth."""
 
@@ -117,8 +131,7 @@ class FrameBars:
 def run_one(arguments: argparse.Namespace) -> int:
     """Generate one video and print the report, or only check that it can be generated."""
     video, voices, out = arguments.video_path, chosen_voices(arguments), arguments.video_out_path
-    if WORKERS.build(arguments) is not None:
-        raise InputError("--executor runs the jobs of a list: add --list, or leave --executor out")
+    executor = segment_executor(arguments)
     probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
     outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline)
@@ -129,8 +142,9 @@ def run_one(arguments: argparse.Namespace) -> int:
         print(description(job))
         print("1 of 1 can begin; nothing was written")
         return 0
+    workers = None if executor is None else chosen.segment_workers(executor, arguments.num_workers)
     with closing(FrameBars()) as bars:
-        report = pipeline(video, voices, out, chosen.options, temp_dir=arguments.temp_dir, progress=bars)
+        report = pipeline(*(video, voices, out, chosen.options, arguments.temp_dir), progress=bars, second_pass=workers)
     print("\n".join(report.lines()))
     if chosen.weights.is_demo and video != DEMO_VIDEO:
         print("the demo weights are trained on synthetic people only: on a real face the mouth looks artificial")

@@ -15,7 +15,9 @@ from latentsync.pipelines.options import SCHEDULERS, SILENCE, SYNC_MODES, TIMEST
 from latentsync.pipelines.presets import PRESETS
 
 if TYPE_CHECKING:  # these import torch, which --help does without
+    from latentsync.executors.base import Executor
     from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+    from latentsync.pipelines.segment_workers import SegmentWorkers
     from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild
 
 DEEPCACHE_INTERVAL = 3
@@ -72,6 +74,12 @@ class ChosenPipeline:
         from latentsync.recipes.lipsync import build_pipeline
 
         return build_pipeline(self.build)
+
+    def segment_workers(self, executor: Executor, num_workers: int) -> SegmentWorkers:
+        """Return workers that generate segments of one video."""
+        from latentsync.recipes.segments import segment_workers
+
+        return segment_workers(self.build, executor, num_workers)
 
     def describe(self) -> str:
         """Return one line with weights, device, dtype, preset and sampling."""

@@ -103,7 +103,7 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults|silence)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
     r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces|head_pose|occluders)",
-    r"python -m benchmarks\.(list_throughput|speaker_turns|people|service)",
+    r"python -m benchmarks\.(list_throughput|long_video|speaker_turns|people|service)",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""

@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from latentsync.errors import LatentSyncError
+from latentsync.errors import InputError, LatentSyncError
 from latentsync.executors.base import CRASHED, ERROR, Failed, FinishedTask, run_task
 from latentsync.executors.local import LocalExecutor
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_streams, video_packets
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.segment_workers import MAX_ATTEMPTS, SegmentTask, SegmentWork, SegmentWorkers
+from scripts.inference import build_parser, segment_executor
 from tests.integration.test_front_of_faces import write_masks
 from tests.integration.test_lipsync_pipeline import QUICK, face_is_shown, make_speech, make_video, read
 from tests.tiny_pipeline import tiny_pipeline
@@ -144,3 +145,26 @@ def test_a_video_that_is_too_short_is_not_cut(pipeline: LipsyncPipeline, tmp_pat
     video, speech = make_video(tmp_path / "v.mp4", 20), make_speech(tmp_path / "s.wav", 0.8)
     alone = SegmentWorkers(InThisProcess(KeyboardInterrupt()), 4, load, on_accelerators=False)
     assert pipeline(video, speech, tmp_path / "out.mp4", QUICK, second_pass=alone).num_frames == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "num_workers"),
+    [([], None), (["--workers", "2"], 2), (["--executor", "local", "--workers", "3"], 3)],
+)
+def test_one_video_takes_workers_of_this_machine(given: list[str], num_workers: int | None):
+    executor = segment_executor(build_parser().parse_args(given))
+    assert getattr(executor, "num_workers", None) == num_workers
+    assert executor is None or isinstance(executor, LocalExecutor)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--executor", "local"], "--executor cuts one video into a segment for each worker: add --workers N"),
+        (["--workers", "2", "--device", "cuda:1"], "--device cuda:1 names one device"),
+        (["--job_timeout_s", "5"], "--job_timeout_s is for workers"),
+    ],
+)
+def test_arguments_that_contradict_workers_are_refused_before_the_work(given: list[str], message: str):
+    with pytest.raises(InputError, match=message):
+        segment_executor(build_parser().parse_args(given))
