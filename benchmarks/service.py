@@ -27,7 +27,9 @@ from benchmarks.demo_mouth import audio_mouth, video_mouth
 from benchmarks.measurement import markdown_table
 from latentsync.cli import OneLineParser, run_command
 from latentsync.errors import InputError
-from latentsync.media.ffmpeg_tools import run_tool
+from latentsync.media.audio_samples import SAMPLE_RATE
+from latentsync.media.ffmpeg_tools import media_input
+from latentsync.media.transcode import write_media
 from latentsync.storage.owned_folder import claim_folder
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -85,15 +87,13 @@ def cut_inputs(folder: Path, num_clients: int, num_jobs: int, seconds: float) ->
     if (-(-num_jobs // num_clients) - 1) * _STEP_S + seconds > _VOICE_S:
         raise InputError(f"a client has only {_VOICE_S:g} s of speech: use fewer jobs, or more clients")
     video = folder / "talk.mp4"
-    scale = ["-an", "-vf", f"scale={_SIDE}:{_SIDE}"]
-    run_tool(["ffmpeg", "-v", "error", "-y", "-i", str(VIDEO), "-t", str(seconds), *scale, str(video)])
+    write_media([media_input(VIDEO)["v:0"]], video, t=seconds, s=f"{_SIDE}x{_SIDE}")
     speeches: list[list[Path]] = [[] for _ in range(num_clients)]
     for job in range(num_jobs):
         client = job % num_clients
         path = folder / f"speech_{job}.wav"
-        start = ["-ss", f"{len(speeches[client]) * _STEP_S:g}"]
-        source = ["-i", str(VOICES[client % len(VOICES)]), "-t", str(seconds), "-ac", "1", "-ar", "16000"]
-        run_tool(["ffmpeg", "-v", "error", "-y", *start, *source, str(path)])
+        voice = media_input(VOICES[client % len(VOICES)], ss=len(speeches[client]) * _STEP_S)
+        write_media([voice["a:0"]], path, t=seconds, ac=1, ar=SAMPLE_RATE)
         speeches[client].append(path)
     return video, speeches
 

@@ -63,7 +63,8 @@ def test_shell_script_trains_and_the_result_is_evaluated(folder, repository, cap
     report = json.loads((folder / "accuracy.json").read_text())
     assert json.loads(capsys.readouterr().out) == report
     assert report["num_clips"] == 1
-    assert report["accuracy"] == pytest.approx(validation["accuracy"], abs=0.02)
+    # not the accuracy: after two steps all similarities are nearly equal, and rounding decides
+    assert report["sync_loss"] == pytest.approx(validation["sync_loss"], rel=1e-3)
     low, high = report["interval_95"]["accuracy"]
     assert low - 1e-3 <= report["accuracy"] <= high + 1e-3
     assert eval_syncnet_acc.main([*arguments[:3], "nowhere.pt", *arguments[4:]]) == 2
