@@ -34,13 +34,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     config.addinivalue_line("markers", "slow: takes many seconds; tests.first_contact leaves it out")
+    config.addinivalue_line("markers", "long: takes a minute, and quicker tests cover its parts; runs with -m long")
     for name, programs in OPTIONAL_PROGRAMS.items():
         config.addinivalue_line("markers", f"needs_{name}: skipped without {programs[0]}, which other tests never see")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by -m
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that require an optional program through a fixture."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that require an optional program through a fixture; deselect long ones unless -m names them."""
+    if "long" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     for item in items:
         for name in OPTIONAL_PROGRAMS:
             if name in getattr(item, "fixturenames", ()):

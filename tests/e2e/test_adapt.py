@@ -155,6 +155,7 @@ def stopped(folder: Path, repository: Path) -> int:
     return step_of(latest)
 
 
+@pytest.mark.long
 def test_after_ctrl_c_finish_uses_what_is_trained(folder: Path, stopped: int, run: Callable[..., Done]):
     refused = run(inference.main, "--adapted", "runs/stopped", "--dry_run")
     assert "runs/stopped is not finished: give a folder that adapt.sh has completed" in refused.err
@@ -166,6 +167,7 @@ def test_after_ctrl_c_finish_uses_what_is_trained(folder: Path, stopped: int, ru
     assert_same_weights(trained, torch.load(read_adapted(folder / "runs" / "short").checkpoint, weights_only=True))
 
 
+@pytest.mark.long
 def test_after_ctrl_c_the_same_line_resumes_bit_for_bit(
     folder: Path, adapted: subprocess.CompletedProcess[str], stopped: int, run: Callable[..., Done]
 ):
@@ -224,6 +226,7 @@ def test_a_list_names_adapted_weights_for_each_line(folder: Path, run: Callable[
     assert "jobs/../runs has no adapt.json" in refused.err
 
 
+@pytest.mark.long
 def test_low_rank_changes_are_merged_with_their_base(folder: Path, run: Callable[..., Done]):
     line = (
         *LINE[:3],

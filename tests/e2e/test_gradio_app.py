@@ -300,6 +300,7 @@ def test_each_person_gets_an_own_voice(visit: Callable[..., Any], clips: Clips):
     assert re.search(r"face person2 \(speech.wav\): 26 of 26 frames synced", summary)
 
 
+@pytest.mark.long
 def test_an_adaptation_that_is_stopped_early_can_be_used(
     visit: Callable[..., Any], served: Served, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ):

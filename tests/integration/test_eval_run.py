@@ -64,6 +64,7 @@ def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: 
     assert " 0 measurements made" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_workers_make_and_measure_the_same(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     making = ["--list", folder / "list.csv", "--inference_steps", "1", *DEMO_RUN]
     here, workers = tmp_path / "here", tmp_path / "workers"

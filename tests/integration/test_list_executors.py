@@ -102,7 +102,7 @@ def test_a_stop_ends_the_workers_and_leaves_no_unfinished_file(
     assert (folder / "out" / "a.mp4").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_ray_the_jobs_of_a_lost_machine_run_elsewhere(folder: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (pip install --editable '.[cluster]')")
     names = ("a", "b", "c", "d")
