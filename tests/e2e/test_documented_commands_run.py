@@ -53,6 +53,9 @@ SHORTER = {
     r"python -m demo\.synthetic dataset": ("--num_clips", "2", "--seconds", "2", "--workers", "1"),
     r"python -m demo\.training (?!\.)": QUICK_TRAINING,
     r"\./train_(unet|syncnet)\.sh --config configs/demo": QUICK_TRAINING,
+    r"python -m eval\.demo_weights": (
+        "--clips", "2", "--dubs", "1", "--own", "1", "--frames", "32", "--steps", "1",
+    ),
     r"python -m benchmarks\.exact_differences": ("--detector", "mtcnn"),
     r"python -m benchmarks\.loader_speed": ("--workers", "0", "--num_batches", "1"),
 }  # fmt: skip
@@ -101,7 +104,6 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
     r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces|head_pose|occluders)",
     r"python -m benchmarks\.(list_throughput|long_video|speaker_turns|people|service)",
-    r"python -m eval\.demo_weights",
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
