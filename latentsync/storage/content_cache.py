@@ -5,12 +5,14 @@ import json
 import logging
 import stat
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from latentsync.errors import FileError, InputError
 from latentsync.storage.atomic import atomic_write
+from latentsync.storage.content_stamp import ContentStamp, content_stamp
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ def bytes_key(content: bytes) -> str:
 def content_key(path: Path, index: Path | None = None) -> str:
     """Return the hash (40 hex digits) of a file's bytes: renamed copies share a key, changed files do not.
 
+    A process reads an unchanged file only once.
+
     Args:
         path: the file.
         index: folder that stores keys by (path, size, modification time), so that unchanged files are not read again.
@@ -47,7 +51,8 @@ def content_key(path: Path, index: Path | None = None) -> str:
         stored = None if entry is None else _stored_key(entry, stamp)
         if stored is not None:
             return stored
-        key = _hash_file(path)
+        unchanged = content_stamp(path)
+        key = _hash_file(path) if unchanged is None else _hash_unchanged(unchanged)
     except OSError as error:
         raise FileError.create(path, f"cannot be read ({error.strerror})", "give an existing file") from error
     except ValueError as error:  # a zero byte in the name
@@ -113,6 +118,11 @@ class ArrayCache:
             raise InputError(
                 f"the cache {self.folder} cannot be written ({reason}): free some space or name another data.cache_dir"
             ) from error
+
+
+@lru_cache(maxsize=1024)
+def _hash_unchanged(stamp: ContentStamp) -> str:
+    return _hash_file(Path(stamp[0]))
 
 
 def _hash_file(path: Path) -> str:

@@ -6,8 +6,6 @@ A file that passed is not checked again by the same process while its path, size
 same: a command checks its weights before the work starts and reads them again when it builds the networks.
 """
 
-import os
-import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from latentsync.errors import CheckpointError
+from latentsync.storage.content_stamp import content_stamp
 
 _BLOCK_BYTES = 1 << 22
 _REMEDY = "download it again, or use an earlier checkpoint of the training"
@@ -27,8 +26,6 @@ TRAINING_DOWNLOAD = "run python -m scripts.download_weights --training, or name 
 """Remedy for a missing file that only training or evaluation requires."""
 _UNFIT_REMEDY = "use the configuration these weights were trained with, or download them again"
 
-_RECENT_NS = 2_000_000_000
-"""Two writes within the resolution of a file system's clock (up to 2 s) have the same modification time."""
 _verified: set[tuple[object, ...]] = set()
 
 
@@ -86,7 +83,7 @@ def check_archive(path: Path) -> None:
     Raises:
         CheckpointError: a checksum does not match.
     """
-    stamp = _stamp(path)
+    stamp = content_stamp(path)
     if stamp in _verified:
         return
     try:
@@ -119,7 +116,7 @@ def plain_tensors(weights: Mapping[Any, Any], path: str | Path) -> dict[str, tor
             raise CheckpointError(f"checkpoint {path} has no tensor in {name}: {_REMEDY}")
         if not is_dense(tensor):
             raise CheckpointError(f"checkpoint {path} has no dense tensor in {name}: {_REMEDY}")
-    stamp = _stamp(path)
+    stamp = content_stamp(path)
     layout = frozenset((name, tensor.dtype) for name, tensor in weights.items())  # a cast to float16 may overflow
     if stamp is None or (*stamp, layout) not in _verified:
         for name, tensor in weights.items():
@@ -210,17 +207,6 @@ def _stored_elements(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     size = storage.nbytes() // tensor.element_size()
     return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage, 0, (size,))  # type: ignore[arg-type]
-
-
-def _stamp(path: str | Path) -> tuple[object, ...] | None:
-    """Return what identifies the present content of a file, or None if a later change could go unnoticed."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if time.time_ns() - status.st_mtime_ns < _RECENT_NS:
-        return None
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _is_zip(path: Path) -> bool:

@@ -105,6 +105,22 @@ def test_an_unchanged_file_is_not_read_again_and_a_changed_one_is(
     assert content_key(path, index) == content_key(path)
 
 
+def test_a_process_reads_an_unchanged_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "weights.pt", []
+    hash_file = content_cache._hash_file
+    monkeypatch.setattr(content_cache, "_hash_file", lambda path: read.append(path) or hash_file(path))
+    path.write_bytes(b"one")
+    assert content_key(path) == content_key(path)
+    assert len(read) == 2, "a file written just now could change again within the resolution of the clock"
+    os.utime(path, ns=(1, 1))
+    one = content_key(path)
+    assert content_key(path) == one
+    assert len(read) == 3
+    path.write_bytes(b"two")
+    os.utime(path, ns=(2, 2))
+    assert content_key(path) != one
+
+
 def test_a_damaged_index_is_ignored(tmp_path: Path) -> None:
     path, index = tmp_path / "a.mp4", tmp_path / "index"
     path.write_bytes(b"one")
