@@ -7,28 +7,30 @@ Every person (`demo.synthetic.odd_person`) speaks for 10 s, from which the weigh
 4 s of other footage of the same person are generated with foreign speech, before and after, and compared with the
 person rendered with that speech. The opening is read twice: by the mouth reader, and by comparison with renderings
 (`benchmarks.rendered_mouths`), which needs mouths in the person's own colours. Results are stored in the folder; the
-same command continues.
+same command continues. `python -m benchmarks.adaptation_table` collects the results of several folders.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.measurement import markdown_table
+from benchmarks.adaptation_results import LOG, Trial, TrialResult, base_hash, read_results
+from benchmarks.adaptation_table import add_training_options, table, training_of
 from benchmarks.rendered_mouths import closest_openings, render_mouths
 from demo.synthetic.clip import TalkingClip, write_video
 from demo.synthetic.odd_person import odd_person
 from demo.synthetic.speech import SAMPLE_RATE
 from eval.stored_results import ResultLog, Values
 from latentsync.adaptation.adapt import Adaptation
-from latentsync.adaptation.mouth_check import CheckResult, CheckVideo, MouthCheck, sampling_options
+from latentsync.adaptation.check_videos import CheckVideo
+from latentsync.adaptation.mouth_check import MouthCheck, sampling_options, shown_frames
 from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
 from latentsync.adaptation.settings import AdaptationSettings
 from latentsync.cli import OneLineParser, one_line, run_command
@@ -49,11 +51,6 @@ from latentsync.weights import REPOSITORY_ROOT, locate_initial
 SEED = 91
 FOOTAGE_S, CHECK_S = 10, 4
 FPS = 25
-RESULTS = "results.jsonl"
-METRICS = (
-    *("mouth PSNR to truth, dB", "opening, reader", "opening, renderings", "leak, reader", "leak, renderings"),
-    *("flicker", "sharpness"),
-)
 CONFIG = REPOSITORY_ROOT / "configs" / "demo" / "adapt.yaml"
 
 
@@ -75,21 +72,6 @@ class Truth:
     speech: np.ndarray
     speech_opening: np.ndarray
     footage_opening: np.ndarray
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One adaptation: whom, with which audio, mixed clips or not, and the seed."""
-
-    person: int
-    audio: str
-    is_mixed: bool
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return f"{self.audio}{'_mixed' if self.is_mixed else ''}_{self.seed}"
 
 
 def talking(index: int, speech: np.ndarray | None = None) -> TalkingClip:
@@ -136,15 +118,14 @@ def person_truth(index: int, folder: Path, resolution: int) -> Truth:
     return Truth(footage, rendered, mouths, foreign.samples[FOOTAGE_S * SAMPLE_RATE :], speech_opening, footage_opening)
 
 
-def measure(result: CheckResult, truth: Truth, reader: ReadMouths) -> Values:
-    """Return the metrics of a result for one person's truth."""
-    (generated,), (metrics,) = result.generated.values(), result.videos.values()
-    rendered = truth.rendered[: len(generated)]
+def measure(generated: np.ndarray, truth: Truth, reader: ReadMouths) -> Values:
+    """Return the metrics of generated crops (f, R, R, 3) for one person's truth."""
+    rendered, footage = truth.rendered[: len(generated)], truth.footage[: len(generated)]
     return {
         "mouth PSNR to truth, dB": mouth_psnr_db(generated, rendered),
         **read_opening(generated, truth, reader),
         "flicker": flicker(generated) / flicker(rendered),
-        "sharpness": metrics.sharpness,
+        "sharpness": sharpness(generated) / sharpness(footage),
     }
 
 
@@ -178,11 +159,10 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     """Adapt to one person, measure before and after, and write a sheet: footage, truth, before, after."""
     out, device = options.out, resolve_device("auto")
     run = load_config(CONFIG, AdaptationRun, [*options.overrides, f"training.seed={trial.seed}"])
-    folder = out / f"person_{trial.person}"
     settings = AdaptationSettings(
         run=run,
         videos=(footage_video(trial.person, out / "footage"),),
-        out=folder / trial.name,
+        out=trial.folder(out),
         device=device,
         minutes=options.minutes,
         num_steps=options.steps,
@@ -199,30 +179,16 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     video = CheckVideo("foreign speech", truth.footage, truth.speech, is_own=False)
     check = MouthCheck(run, sampling_options(run), [video], reader, device, resolve_dtype("auto", device))
     guidance = float(adapted.record["report"]["guidance_scale"])
-    before = check(locate_initial(str(run.initial)), run.run.guidance_scale)
-    after = check(adapted.checkpoint, guidance, decoder=adapted.decoder)
-    chosen = np.linspace(0, CHECK_S * FPS - 1, 10).astype(int)[1:-1]
-    rows = [truth.footage, truth.rendered, *(next(iter(result.generated.values())) for result in (before, after))]
-    write_crop_sheet([row[chosen] for row in rows], folder / f"{trial.name}.png")
-    measured = {name: measure(result, truth, reader) for name, result in (("before", before), ("after", after))}
-    (generated,) = after.generated.values()
-    measured["after"] |= compare_opening(generated, truth)
+    before = check.generate(locate_initial(str(run.initial)), run.run.guidance_scale)[video.name]
+    after = check.generate(adapted.checkpoint, guidance, decoder=adapted.decoder)[video.name]
+    chosen = shown_frames(CHECK_S * FPS)
+    rows = [row[chosen] for row in (truth.footage, truth.rendered, before, after)]
+    write_crop_sheet(rows, settings.out.with_suffix(".png"))
+    measured = {name: measure(crops, truth, reader) for name, crops in (("before", before), ("after", after))}
+    measured["after"] |= compare_opening(after, truth)
     measured["truth"] = measure_truth(truth, reader)
     values: Values = {"guidance": guidance}
     return values | {f"{name} {metric}": value for name, row in measured.items() for metric, value in row.items()}
-
-
-def table(results: Mapping[Trial, Values]) -> str:
-    """Return means over people and seeds per audio mode, with and without mixed clips: before, after, of the truth."""
-    rows = []
-    for audio, is_mixed in dict.fromkeys((trial.audio, trial.is_mixed) for trial in results):
-        chosen = [values for trial, values in results.items() if (trial.audio, trial.is_mixed) == (audio, is_mixed)]
-        mean = {name: float(np.mean([values[name] for values in chosen])) for name in chosen[0]}
-        label = f"{audio}, mixed clips" if is_mixed else audio
-        for moment in ("before", "after", "truth"):
-            row: dict[str, object] = {metric: mean.get(f"{moment} {metric}", "") for metric in METRICS}
-            rows.append({"audio": label, "adaptations": len(chosen), "mouths": moment, **row})
-    return markdown_table(list(rows[0]), rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -231,39 +197,43 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="number of the first person")
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--steps", type=int, help="training steps instead of minutes, for equal results on any machine")
     parser.add_argument("--audio", nargs="+", choices=("own", "pseudo"), default=["pseudo", "own"])
     parser.add_argument("--mixed_clips", type=Path, help="training clips of other people: adds trials with them")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of configs/demo/adapt.yaml")
+    parser.add_argument("--known", type=Path, help="file of results, whose trials are not measured again")
+    add_training_options(parser)
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     return run_command(lambda: run_all(options), when_stopped="the same command continues")
 
 
-def planned_length(options: argparse.Namespace) -> str:
-    """Return the length of each training."""
-    return f"{options.minutes:g} minutes" if options.steps is None else f"{options.steps} steps"
+def planned_trials(options: argparse.Namespace) -> list[Trial]:
+    """Return the trials that the options describe, seed by seed."""
+    people = range(options.first, options.first + options.people)
+    mixed = (False,) if options.mixed_clips is None else (False, True)
+    choices = product(options.seeds, people, options.audio, mixed)
+    return [Trial(person, audio, is_mixed, seed) for seed, person, audio, is_mixed in choices]
 
 
 def run_all(options: argparse.Namespace) -> int:
     """Run the missing trials and print the table."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    training = training_of(options)
+    known = [] if options.known is None else read_results(options.known)
+    results = [one for one in known if one.training == training]
     claim_folder(options.out, "adaptation measurement", "name another --out")
-    stored, results = ResultLog(options.out / RESULTS), {}
-    for seed in options.seeds:
-        for person in range(options.first, options.first + options.people):
-            for audio in options.audio:
-                for is_mixed in (False, True) if options.mixed_clips is not None else (False,):
-                    trial = Trial(person, audio, is_mixed, seed)
-                    key = cache_key("adaptation", 4, str(trial), planned_length(options), *options.overrides)
-                    try:
-                        results[trial] = stored.get(key, str(trial), partial(run_trial, trial, options))
-                    except InputError as error:  # the detector does not find every one of these faces
-                        print(f"{trial} is left out: {one_line(error)}")
+    stored, done = ResultLog(options.out / LOG), {one.trial for one in results}
+    for trial in planned_trials(options):
+        if trial in done:
+            continue
+        try:
+            values = stored.get(training.key(trial), str(trial), partial(run_trial, trial, options))
+        except InputError as error:  # the detector does not find every one of these faces
+            print(f"{trial} is left out: {one_line(error)}")
+        else:
+            results.append(TrialResult(trial, training, base_hash(trial.folder(options.out)), values))
     if results:
         print(table(results))
     return 0

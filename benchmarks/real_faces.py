@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.measurement import markdown_table
 from demo.synthetic.clip_metrics import reconstruct
-from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
+from latentsync.adaptation.check_videos import CheckVideo
+from latentsync.adaptation.mouth_check import MouthCheck, sampling_options
 from latentsync.adaptation.mouth_readers import build_mouth_reader
 from latentsync.adaptation.speech_bank import read_speech
 from latentsync.cli import OneLineParser, run_command
@@ -65,13 +66,14 @@ def measure(options: argparse.Namespace) -> int:
     ]
     reader = build_mouth_reader(str(options.mouth_reader), device)
     check = MouthCheck(run, sampling_options(run), videos, reader, device, resolve_dtype("auto", device))
-    result = check(options.unet, run.run.guidance_scale)
+    results = check.generate(options.unet, run.run.guidance_scale)
+    metrics = check.measure(results, run.run.guidance_scale).videos
     codec, rows = load_vae(find_vae(run.vae), device), []
     for video in videos:
-        sample, generated = video.crops[::_EVERY], result.generated[video.name]
+        sample, generated = video.crops[::_EVERY], results[video.name]
         decoded = reconstruct(codec, sample)
         own = {"VAE PSNR, dB": psnr_db(sample, decoded), "VAE sharpness": sharpness(decoded) / sharpness(sample)}
-        rows.append({"video": video.name, **result.videos[video.name].values(), **own})
+        rows.append({"video": video.name, **metrics[video.name].values(), **own})
         columns = np.linspace(0, len(generated) - 1, 11).astype(int)[1:-1]
         sheet = options.out / f"{Path(video.name).stem}.png"
         write_crop_sheet([video.crops[columns], generated[columns]], sheet)

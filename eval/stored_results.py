@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,26 @@ class ResultStore:
         return self.folder / key[:2] / f"{key}.json"
 
 
+def read_log(path: Path) -> Iterator[tuple[str, str, Values]]:
+    """Yield key, label and values of every whole line of a `ResultLog`.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): name a folder with results") from error
+    for line in filter(None, lines):
+        try:
+            row = json.loads(line)
+            found = row["key"], row["pair"], row["figures"]
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s: skipped a truncated line", path)
+        else:
+            yield found
+
+
 class ResultLog:
     """Values by key in one JSON lines file, with a label per line for readers. A truncated line is measured again."""
 
@@ -61,8 +81,7 @@ class ResultLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             content = path.read_text(encoding="utf-8")
-            for line in content.splitlines():
-                self._read(line)
+            self._values = {key: values for key, _, values in read_log(path)}
             if content and not content.endswith("\n"):
                 self._append("")
 
@@ -73,14 +92,6 @@ class ResultLog:
             self._append(json.dumps({"key": key, "pair": label, "figures": values}))
             self._values[key] = values
         return self._values[key]
-
-    def _read(self, line: str) -> None:
-        try:
-            row = json.loads(line)
-            self._values[row["key"]] = row["figures"]
-        except (ValueError, KeyError, TypeError):
-            if line:
-                logger.warning("%s: skipped a truncated line", self._path)
 
     def _append(self, line: str) -> None:
         with self._path.open("a", encoding="utf-8") as file:

@@ -2,19 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
+from latentsync.adaptation.check_videos import check_videos
 from latentsync.adaptation.decoder import decoded_quality, decoder_trainer
-from latentsync.adaptation.footage import FPS, StageProgress, cut_footage
-from latentsync.adaptation.mouth_check import CheckVideo, MouthCheck, sampling_options
+from latentsync.adaptation.footage import FPS, Footage, StageProgress, cut_footage
+from latentsync.adaptation.mouth_check import CheckResult, MouthCheck, sampling_options
 from latentsync.adaptation.mouth_matching import Mouths, to_range
 from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
 from latentsync.adaptation.network import adaptation_step, base_dtype, training_config
@@ -24,7 +24,8 @@ from latentsync.adaptation.pseudo_audio import PseudoAudio
 from latentsync.adaptation.report import AdaptationReport, TrainedPart, choose_guidance
 from latentsync.adaptation.result import write_result
 from latentsync.adaptation.settings import PLAN, REMEDY, AdaptationSettings, check_settings, read_note, write_note
-from latentsync.adaptation.speech_bank import MAX_SECONDS, build_bank, read_speech, speech_mouths
+from latentsync.adaptation.speech_bank import build_bank, speech_mouths
+from latentsync.adaptation.stored_check import stored_check
 from latentsync.audio.whisper_model import WhisperEncoder, load_whisper_encoder
 from latentsync.data.batching import collate
 from latentsync.data.clip_check import TrainingClip, check_clips
@@ -37,7 +38,6 @@ from latentsync.device import resolve_dtype
 from latentsync.errors import InputError
 from latentsync.face.detector import build_detector
 from latentsync.losses.build import build_losses
-from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.recipes.adapted_weights import PROGRAM, RECORD, DamagedAdaptationError, read_adapted
 from latentsync.storage.content_cache import ArrayCache
@@ -50,15 +50,8 @@ from latentsync.weights import AUXILIARY, find_vae, locate, locate_initial
 logger = logging.getLogger(__name__)
 
 _CLIP_LIST = "clips.json"
+_CHECK_BEFORE = "check_before.safetensors"
 _UNLIMITED_STEPS = 10**9
-
-
-@dataclass(frozen=True)
-class Footage:
-    """Training clips and the held-out clip of a person."""
-
-    clips: list[TrainingClip]
-    held_out: TrainingClip
 
 
 class Adaptation:
@@ -108,26 +101,12 @@ class Adaptation:
             return self._adapt(finish)
 
     def _adapt(self, finish: bool) -> tuple[AdaptationReport | None, int]:
-        footage = self._cut()
-        clips = [*footage.clips, footage.held_out]
-        mixed = self._mixed_clips()
-        self._say("computing features of the clips")
-        self._progress("features", 0, len(clips) + len(mixed))
-        num_variants = self._run.data.frame_variants
-        prepare_features([*clips, *mixed], self._features, self._encoder, self._codec, num_variants=num_variants)
-        mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
-        audio, own = self._choose_audio(footage, mouths)
+        footage, mixed = self._cut(), self._mixed_clips()
+        self._prepare_features([*footage.all_clips, *mixed])
+        audio, own = self._choose_audio(footage)
         trainer = self._trainer(_mixed(footage.clips, mixed, self._run.adaptation.mixed_share), audio)
-        check = MouthCheck(
-            self._run,
-            sampling_options(self._run),
-            self._check_videos(footage),
-            self._reader,
-            self._device,
-            self._inference_dtype,
-        )
-        scale, margin = self._run.run.guidance_scale, self._run.adaptation.margin
-        before = check(locate_initial(str(self._run.initial)), scale, partial(self._progress, "before"))
+        check = self._mouth_check(footage)
+        before = self._check_before(check)
         decoder, exit_code = self._train_decoder(footage)
         if exit_code:
             return None, exit_code
@@ -137,13 +116,10 @@ class Adaptation:
         result = self._train(trainer, finish)
         if result.exit_code:
             return None, result.exit_code
-        weights = Path(trainer.config.run_dir) / trainer.step.export_name
-        scales = [scale, *self._run.adaptation.guidance_scales]
-        after = choose_guidance(
-            before, scales, lambda guidance: check(weights, guidance, partial(self._progress, "after"), decoder), margin
-        )
+        weights, margin = Path(trainer.config.run_dir) / trainer.step.export_name, self._run.adaptation.margin
+        after = self._check_after(check, before, weights, decoder)
         trained = TrainedPart.of(result.progress, self._unet_minutes, self._settings.num_steps)
-        report = AdaptationReport.of(before, after, own, margin, trained, footage_seconds(clips))
+        report = AdaptationReport.of(before, after, own, margin, trained, footage.seconds)
         files = [weights] if decoder is None else [weights, decoder]
         write_result(self._settings, report, files, check.sheet_rows([before, after]))
         return report, 0
@@ -167,10 +143,6 @@ class Adaptation:
     def _features(self) -> ClipFeatures:
         keys = encoder_fingerprint(self._encoder), codec_fingerprint(self._codec)
         return ClipFeatures(ArrayCache(self._out / "cache"), self._run.data.resolution, *keys)
-
-    @property
-    def _inference_dtype(self) -> torch.dtype:
-        return resolve_dtype("auto", self._device)
 
     def _cut(self) -> Footage:
         """Return the clips of all videos; those of an interrupted call are used again."""
@@ -198,17 +170,22 @@ class Adaptation:
     def _usable(self, paths: Sequence[Path]) -> list[TrainingClip]:
         return check_clips(paths, self._run.data.min_frames, FPS, cache=self._features.cache.folder).usable
 
+    def _prepare_features(self, clips: Sequence[TrainingClip]) -> None:
+        self._say("computing features of the clips")
+        self._progress("features", 0, len(clips))
+        num_variants = self._run.data.frame_variants
+        prepare_features(clips, self._features, self._encoder, self._codec, num_variants=num_variants)
+
     def _mouths(self, clip: TrainingClip) -> Mouths:
         frames = read_frames(clip.path, range(clip.num_frames), self._run.data.resolution)
         return self._reader(frames)
 
-    def _choose_audio(
-        self, footage: Footage, mouths: Mapping[str, Mouths]
-    ) -> tuple[AudioTokens, tuple[str, LipAgreement]]:
+    def _choose_audio(self, footage: Footage) -> tuple[AudioTokens, tuple[str, LipAgreement]]:
         """Return the source of the audio, and its name with the agreement of lips and sound."""
-        in_speech = [speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips]
-        in_footage = [mouths[clip.content_key] for clip in footage.clips]
-        agreement = lip_agreement(np.concatenate(in_footage), np.concatenate(in_speech))
+        mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
+        in_footage = np.concatenate([mouths[clip.content_key] for clip in footage.clips])
+        in_speech = np.concatenate([speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips])
+        agreement = lip_agreement(in_footage, in_speech)
         own = OwnAudio(self._features, FPS)
         mode = self._settings.audio
         if mode == "auto":
@@ -218,9 +195,26 @@ class Adaptation:
             return own, (mode, agreement)
         recordings = [*self._settings.speech, *map(locate, self._run.adaptation.speech)]
         bank = build_bank(recordings, self._encoder, FPS)
-        together = np.concatenate(in_footage)
-        fitted = {key: to_range(value, together, bank.mouths) for key, value in mouths.items()}
+        fitted = {key: to_range(value, in_footage, bank.mouths) for key, value in mouths.items()}
         return PseudoAudio(bank, fitted, own), (mode, agreement)
+
+    def _mouth_check(self, footage: Footage) -> MouthCheck:
+        run, dtype = self._run, resolve_dtype("auto", self._device)
+        return MouthCheck(run, sampling_options(run), check_videos(run, footage), self._reader, self._device, dtype)
+
+    def _check_before(self, check: MouthCheck) -> CheckResult:
+        """Check the base weights; a resumed adaptation uses the stored result."""
+        base, scale = locate_initial(str(self._run.initial)), self._run.run.guidance_scale
+        progress = partial(self._progress, "before")
+        return stored_check(self._out / _CHECK_BEFORE, self._settings.key, lambda: check(base, scale, progress))
+
+    def _check_after(self, check: MouthCheck, before: CheckResult, weights: Path, decoder: Path | None) -> CheckResult:
+        """Check the adapted weights at the guidance scales of the search; return the chosen one."""
+        scales = [self._run.run.guidance_scale, *self._run.adaptation.guidance_scales]
+        progress = partial(self._progress, "after")
+        return choose_guidance(
+            before, scales, lambda scale: check(weights, scale, progress, decoder), self._run.adaptation.margin
+        )
 
     def _trainer(self, clips: list[TrainingClip], audio: AudioTokens) -> Trainer:
         run, resolution = self._run, self._run.data.resolution
@@ -304,29 +298,6 @@ class Adaptation:
         done = (progress.global_step, length.max_steps) if minutes is None else (progress.seconds, 60 * minutes)
         self._progress(stage, *map(round, done))
         return self._must_end.is_set()
-
-    def _check_videos(self, footage: Footage) -> list[CheckVideo]:
-        """Return the held-out clip with its own speech, and the footage with foreign speech."""
-        resolution = self._run.data.resolution
-        held_out = read_frames(footage.held_out.path, range(footage.held_out.num_frames), resolution)
-        videos = [CheckVideo("own speech, held out", held_out, clip_samples(footage.held_out), is_own=True)]
-        for name in self._run.adaptation.check_speech:
-            speech = read_speech(locate(name), MAX_SECONDS)
-            crops = self._last_frames(footage, len(speech) * FPS // SAMPLE_RATE)
-            videos.append(CheckVideo(f"foreign speech, {Path(name).stem}", crops, speech, is_own=False))
-        return videos
-
-    def _last_frames(self, footage: Footage, num_frames: int) -> np.ndarray:
-        parts: list[np.ndarray] = []
-        for clip in (footage.held_out, *footage.clips):
-            if sum(map(len, parts)) < num_frames:
-                parts.append(read_frames(clip.path, range(clip.num_frames), self._run.data.resolution))
-        return np.concatenate(parts)
-
-
-def footage_seconds(clips: Sequence[TrainingClip]) -> float:
-    """Return the length of clips in seconds."""
-    return sum(clip.num_frames for clip in clips) / FPS
 
 
 def _mixed(own: list[TrainingClip], others: list[TrainingClip], share: float) -> list[TrainingClip]:

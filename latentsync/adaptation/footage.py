@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latentsync.data.clip_check import TrainingClip
+from latentsync.data.video_window import read_frames
 from latentsync.errors import InputError
 from latentsync.face.align import Aligner, crop_faces
 from latentsync.face.detection import FaceDetector
@@ -32,6 +34,32 @@ MAX_PIECE_FRAMES = 75
 
 StageProgress = Callable[[str, int, int], None]
 """Called with the stage, and its finished and all frames (or seconds, or steps)."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Training clips and the held-out clip of a person."""
+
+    clips: list[TrainingClip]
+    held_out: TrainingClip
+
+    @property
+    def all_clips(self) -> list[TrainingClip]:
+        """The training clips and the held-out clip."""
+        return [*self.clips, self.held_out]
+
+    @property
+    def seconds(self) -> float:
+        """Length of all clips."""
+        return sum(clip.num_frames for clip in self.all_clips) / FPS
+
+    def last_frames(self, num_frames: int, resolution: int) -> NDArray[np.uint8]:
+        """Return the crops (f, R, R, 3) of whole clips, the held-out one first, until there are `num_frames`."""
+        parts: list[NDArray[np.uint8]] = []
+        for clip in (self.held_out, *self.clips):
+            if sum(map(len, parts)) < num_frames:
+                parts.append(read_frames(clip.path, range(clip.num_frames), resolution))
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentsync.adaptation.footage import FPS
+from latentsync.adaptation.check_videos import CheckVideo, Crops
 from latentsync.adaptation.mouth_metrics import MouthMetrics, mean_metrics, measure_mouth
 from latentsync.adaptation.mouth_readers import ReadMouths
 from latentsync.adaptation.speech_bank import speech_mouths
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import load_whisper_encoder
-from latentsync.media.audio_samples import SAMPLE_RATE
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.pipelines.crop_dubber import CropDubber
@@ -25,32 +25,8 @@ from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import find_vae, locate
 
-MAX_FRAMES = 250
-"""Most frames of each check."""
-
-Crops = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class CheckVideo:
-    """Footage and what it is made to say.
-
-    Attributes:
-        name: such as the name of the recording.
-        crops: (f, R, R, 3) aligned crops.
-        speech: (s,) driving samples at 16 kHz.
-        is_own: the speech is the sound of the footage.
-    """
-
-    name: str
-    crops: Crops
-    speech: NDArray[np.float32]
-    is_own: bool
-
-    @property
-    def num_frames(self) -> int:
-        """Frames that have both crops and speech."""
-        return min(len(self.crops), len(self.speech) * FPS // SAMPLE_RATE, MAX_FRAMES)
+NUM_SHOWN = 8
+"""Frames of each video on the contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +36,13 @@ class CheckResult:
     Attributes:
         guidance_scale: of the sampling.
         videos: metrics by the name of the video.
-        generated: generated crops by the name of the video.
+        shown: generated crops of the contact sheet by the name of the video.
         own: names of the videos that say what the footage says.
     """
 
     guidance_scale: float
     videos: Mapping[str, MouthMetrics]
-    generated: Mapping[str, Crops]
+    shown: Mapping[str, Crops]
     own: frozenset[str]
 
     def summary(self) -> dict[str, float]:
@@ -105,7 +81,7 @@ class MouthCheck:
         self._device, self._dtype = device, dtype
         self._codec = self._load_vae(None)
         self._encoder = load_whisper_encoder(locate(run.audio.whisper), device, dtype)
-        self._footage = [reader(video.crops[: video.num_frames]) for video in videos]
+        self._mouths = {video.name: reader(video.used_crops) for video in videos}
 
     def __call__(
         self,
@@ -114,7 +90,17 @@ class MouthCheck:
         progress: Callable[[int, int], None] = lambda done, total: None,
         decoder: Path | None = None,
     ) -> CheckResult:
-        """Generate all videos with the weights of a file, and measure them.
+        """Generate all videos with the weights of a file, and measure them; the arguments are those of `generate`."""
+        return self.measure(self.generate(unet, guidance_scale, progress, decoder), guidance_scale)
+
+    def generate(
+        self,
+        unet: Path,
+        guidance_scale: float,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        decoder: Path | None = None,
+    ) -> dict[str, Crops]:
+        """Return generated crops by the name of the video.
 
         Args:
             unet: weights of the U-Net, or their low-rank changes.
@@ -128,32 +114,46 @@ class MouthCheck:
         synthesizer = WindowSynthesizer(network.requires_grad_(False), codec, run.data.resolution)
         options = replace(self._options, guidance_scale=guidance_scale)
         dubber = CropDubber(synthesizer, run.data.num_frames, run.data.video_fps, options)
-        metrics, generated = {}, {}
+        generated = {}
         done, total = 0, sum(video.num_frames for video in self._videos)
         progress(done, total)
-        for video, footage in zip(self._videos, self._footage, strict=True):
-            crops = video.crops[: video.num_frames]
-            speech = video.speech[: video.num_frames * SAMPLE_RATE // FPS]
-            features = WhisperFeatures(self._encoder, ArraySamples(speech))
-            result = dubber(crops, features, lambda frames, before=done: progress(before + frames, total))
-            expected = speech_mouths(speech, len(crops))
-            mouths = (self._reader(result), footage)
-            metrics[video.name] = measure_mouth(result, crops, mouths, expected, video.is_own)
-            generated[video.name] = result
+        for video in self._videos:
+            features = WhisperFeatures(self._encoder, ArraySamples(video.used_speech))
+            advance = partial(_advance, progress, done, total)
+            generated[video.name] = dubber(video.used_crops, features, advance)
             done += video.num_frames
+        return generated
+
+    def measure(self, generated: Mapping[str, Crops], guidance_scale: float) -> CheckResult:
+        """Return the metrics of generated crops; `guidance_scale` is noted in the result."""
+        metrics = {}
+        for video in self._videos:
+            crops, expected = generated[video.name], speech_mouths(video.used_speech, video.num_frames)
+            mouths = self._reader(crops), self._mouths[video.name]
+            metrics[video.name] = measure_mouth(crops, video.used_crops, mouths, expected, video.is_own)
+        shown = {name: crops[shown_frames(len(crops))] for name, crops in generated.items()}
         own = frozenset(video.name for video in self._videos if video.is_own)
-        return CheckResult(guidance_scale, metrics, generated, own)
+        return CheckResult(guidance_scale, metrics, shown, own)
+
+    def sheet_rows(self, results: Sequence[CheckResult]) -> list[Crops]:
+        """Return rows of a contact sheet: for each video the footage, and below it every result."""
+        rows = []
+        for video in self._videos:
+            columns = shown_frames(video.num_frames)
+            rows += [video.crops[columns], *(result.shown[video.name] for result in results)]
+        return rows
 
     def _load_vae(self, decoder: Path | None) -> LatentCodec:
         return load_vae(find_vae(self._run.vae), self._device, self._dtype, decoder)
 
-    def sheet_rows(self, results: Sequence[CheckResult], num_columns: int = 8) -> list[Crops]:
-        """Return rows of a contact sheet: for each video the footage, and below it every result."""
-        rows = []
-        for video in self._videos:
-            columns = np.linspace(0, video.num_frames - 1, num_columns + 2).astype(int)[1:-1]
-            rows += [video.crops[columns], *(result.generated[video.name][columns] for result in results)]
-        return rows
+
+def shown_frames(num_frames: int) -> NDArray[np.int64]:
+    """Return the numbers of the frames on the contact sheet, equally spaced, without the first and the last one."""
+    return np.linspace(0, num_frames - 1, NUM_SHOWN + 2).astype(np.int64)[1:-1]
+
+
+def _advance(progress: Callable[[int, int], None], before: int, total: int, frames: int) -> None:
+    progress(before + frames, total)
 
 
 def sampling_options(run: UNetRun) -> LipsyncOptions:
