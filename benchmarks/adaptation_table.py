@@ -118,7 +118,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("results", type=Path, help="file of results")
     parser.add_argument("--add", nargs="+", type=Path, default=[], metavar="OUT", help="folders of measurements")
     add_training_options(parser)
-    return run_command(lambda: run(parser.parse_intermixed_args(arguments)))
+    options = parser.parse_intermixed_args(arguments)
+    return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -85,6 +85,7 @@ ELSEWHERE = {
     r"\./train_unet\.sh --config configs/demo/unet_varied": "tests/integration/test_training_lines.py",
     r"python -m demo\.synthetic dataset --out data/train_mixed": "tests/unit/demo/synthetic/test_varied.py",
     r"\./adapt\.sh": "tests/e2e/test_adapt.py",
+    r"python -m benchmarks\.adaptation_table": "tests/unit/benchmarks/test_adaptation_table.py",
     r"\./inference\.sh --adapted": "tests/e2e/test_adapt.py",
     r"python -m demo\.synthetic people": "tests/unit/demo/synthetic/test_people_set.py",
     r"python -m demo\.synthetic voices": "tests/unit/demo/synthetic/test_speech.py",
@@ -102,7 +103,8 @@ MEASUREMENTS = (
     r"python -m benchmarks\.(memory|model_dtypes|readme_images app|syncnet_convergence)",
     r"python -m benchmarks\.(loss_gradients|videomae_memory|fuzz|faults|silence)",
     r"python -m benchmarks\.(inference_options|preprocess_throughput|face_speed|speed_ladder|masked_latents)",
-    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|adaptation|real_faces|head_pose|occluders)",
+    r"python -m benchmarks\.(face_memory|startup|tiny_vae|training_speed|real_faces|head_pose|occluders)",
+    r"python -m benchmarks\.adaptation ",
     r"python -m benchmarks\.(list_throughput|long_video|speaker_turns|people|service)",
     r"python -m pip wheel",
 )

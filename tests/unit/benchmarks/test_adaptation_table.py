@@ -95,6 +95,10 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "new.jsonl").exists()
 
 
-def test_the_committed_results_can_be_read():
-    results = read_results(REPOSITORY_ROOT / "docs" / "adapt" / "results.jsonl")
-    assert len({(one.trial, one.training, one.base) for one in results}) == len(results) > 0
+def test_the_committed_results_are_printed(capsys: pytest.CaptureFixture[str]):
+    path = REPOSITORY_ROOT / "docs" / "adapt" / "results.jsonl"
+    results = read_results(path)
+    assert len({(one.trial, one.training, one.base) for one in results}) == len(results)
+    assert main([str(path)]) == 0
+    groups = {(one.training, one.base, one.trial.audio, one.trial.is_mixed) for one in results}
+    assert capsys.readouterr().out.count("| after |") == len(groups) > 0
