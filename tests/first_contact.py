@@ -3,9 +3,10 @@
     python -m tests.first_contact [PYTEST_ARGUMENTS]
 
 The tests run in a copy of the repository that has stand-ins (4 kB of zeros) of all published weights, from another
-folder, on a PATH without the optional programs. Without arguments it runs the test files that name the programs or
-the weights; of the tests marked `slow` only those that require one of the programs, which must skip. It also fails if a
-test leaves files in the copy or in the working folder.
+folder, on a PATH without the optional programs. Without arguments it runs the test files whose result may depend on
+the weights; of the tests marked `slow` only those that require one of the programs, which must skip. Other tests that
+start the programs without a marker fail in every full run, because tests/conftest.py hides the programs. It also fails
+if a test leaves files in the copy or in the working folder.
 """
 
 import os
@@ -21,11 +22,12 @@ from tests.bare_path import OPTIONAL_PROGRAMS, bare_path
 from tests.repository_copy import add_stand_ins, copy_repository, environment_of
 
 CONCERNED = re.compile(
-    "espeak|chromium|bare_path|demo_weights|repository_copy|CHECKPOINTS|AUXILIARY|checkpoints/auxiliary|find_weight_set"
+    r"tests\.demo_weights|bare_path|repository_copy|CHECKPOINTS|AUXILIARY|checkpoints/auxiliary|find_weight_set"
     "|sync_comparison|build_detector|doctor"
 )
-"""Words in test files that may depend on the programs or weights. Tests that use espeak-ng without its marker fail in
-every full run, because tests/conftest.py hides the program."""
+"""Words in test files that may depend on the weights."""
+NUM_WORKERS = 2
+"""Processes of pytest; `.ci/run` runs the whole suite at the same time."""
 BY_PYTHON = ("__pycache__", ".pytest_cache")
 
 
@@ -43,7 +45,13 @@ def main(arguments: Sequence[str]) -> int:
         hidden = chain.from_iterable(OPTIONAL_PROGRAMS.values())
         environment["PATH"] = bare_path(place / "links", environment["PATH"], hidden)
         before = contents(copy)
-        command = [sys.executable, "-m", "pytest", *(arguments or concerned_tests(copy))]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            f"--numprocesses={NUM_WORKERS}",
+            *(arguments or concerned_tests(copy)),
+        ]
         where = copy if arguments else elsewhere
         status = subprocess.run(command, cwd=where, env=environment, check=False).returncode
         left = sorted(map(str, (contents(copy) - before) | contents(elsewhere)))
@@ -53,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def concerned_tests(root: Path) -> list[str]:
-    """Return the arguments of pytest that select the tests that may depend on programs or weights."""
+    """Return the arguments of pytest that select the tests that may depend on the weights."""
     files = (path for path in sorted((root / "tests").rglob("test_*.py")) if CONCERNED.search(path.read_text("utf-8")))
     needs = " or ".join(f"needs_{name}" for name in OPTIONAL_PROGRAMS)
     return ["-m", f"not slow or {needs}", *map(str, files)]

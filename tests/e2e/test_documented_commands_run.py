@@ -37,7 +37,9 @@ QUICK_TRAINING = (
 )
 ITS_FACES = ("--detector", "mtcnn", "--device", "cpu")
 SHORTER = {
-    r"\./inference\.sh --preset exact$": ("--inference_steps", "1"),
+    r"\./inference\.sh --(preset exact$|unet_config_path configs/demo/)": (
+        "--inference_steps", "1", "--video_path", "talk.mp4", "--audio_path", "speech.wav",
+    ),
     r"\./inference\.sh --video_path": ("--inference_steps", "1", *DEMO_RUN),
     r"python -m scripts\.inference --list": ("--inference_steps", "1", *DEMO_RUN),
     r"python -m eval\.inference_videos": ("--inference_steps", "1", *DEMO_RUN),
@@ -153,9 +155,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cut(video, "2.5", seconds, folder / name / "two.mp4")
     for name in ("CLIPS", "HELD_OUT"):
         write_clips(folder / name, num_clips=2, size=128)
-    for name in ("video_out_compare.mp4", "RESULT"):
-        (folder / name).symlink_to(video)
-    (folder / "CLIP...").symlink_to("talk.mp4")
+    (folder / "RESULT").symlink_to(video)
+    for name in ("video_out_compare.mp4", "CLIP..."):
+        (folder / name).symlink_to("talk.mp4")
     (folder / "runs").mkdir()
     for name in ("report_before", "report_now"):
         (folder / "runs" / name).symlink_to("eval_report")

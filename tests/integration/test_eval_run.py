@@ -30,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_list_becomes_videos_and_videos_become_a_report(folder: Path, capsys: pytest.CaptureFixture[str]):
     making = ["--list", folder / "list.csv", "--out", folder / "made", "--inference_steps", "1", *DEMO_RUN]
     assert make_videos([str(one) for one in making]) == 1

@@ -56,6 +56,7 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_job_that_dies_or_hangs_costs_itself_and_the_same_command_resumes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_job_that_dies_or_hangs_costs_itself_and_the_same_command_resumes(
     assert [num_begun(folder, name) for name in names] == [1, 2, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_workers_and_leaves_no_unfinished_file(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
