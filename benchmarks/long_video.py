@@ -139,7 +139,7 @@ class Costs:
 
     Attributes:
         faces_s, lips_s: first and second pass in one process, per frame.
-        decode_s: decoding a frame that lies before a segment.
+        decode_s: decoding a frame of the source, which the check of seeks does twice while workers generate.
         join_s: joining, per frame.
         start_s: starting a worker, loading its networks and opening the job.
         window_s: the window that is generated twice at a cut.
@@ -156,9 +156,8 @@ class Costs:
         """Return the predicted time of a video."""
         if num_workers == 1:
             return num_frames * (self.faces_s + self.lips_s)
-        before_last = num_frames * (num_workers - 1) / num_workers
-        segment_s = num_frames / num_workers * self.lips_s + self.window_s + before_last * self.decode_s
-        return num_frames * (self.faces_s + self.join_s) + self.start_s + segment_s
+        segment_s = self.start_s + num_frames / num_workers * self.lips_s + self.window_s
+        return num_frames * (self.faces_s + self.join_s) + max(segment_s, 2 * num_frames * self.decode_s)
 
 
 def seconds_per_frame(video: Path, result: Path, num_frames: int) -> tuple[float, float]:

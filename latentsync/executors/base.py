@@ -103,13 +103,24 @@ class Limits:
     timeout_option: str = "--timeout_s"
 
 
+WhileWaiting = Callable[[], None]
+"""Called every half second, about, while tasks run; an exception stops the workers and is passed on."""
+
+
+def do_nothing() -> None:
+    """Wait for tasks without doing anything else."""
+
+
 class Executor(Protocol):
     """Runs tasks in worker processes. A worker that dies or hangs fails only its own task, and is replaced."""
 
-    def run(self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT]) -> Iterator[FinishedTask[TaskT, ResultT]]:
+    def run(
+        self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT], while_waiting: WhileWaiting = do_nothing
+    ) -> Iterator[FinishedTask[TaskT, ResultT]]:
         """Yield every task when it finishes.
 
-        Tasks are taken from the iterable only when a worker is free. Closing the returned iterator stops the workers.
+        Tasks are taken from the iterable only when a worker is free. Closing the returned iterator stops the workers,
+        and so does an exception of `while_waiting`.
         """
         ...
 

@@ -32,8 +32,10 @@ from latentsync.executors.base import (
     Limits,
     ResultT,
     TaskT,
+    WhileWaiting,
     Work,
     count_cores,
+    do_nothing,
 )
 from latentsync.executors.local_worker import LoadFailed, Ready, WorkerSettings, serve
 
@@ -66,7 +68,9 @@ class LocalExecutor:
     start_method: Literal["forkserver", "spawn", "fork"] = "forkserver"
     num_threads: int | None = None
 
-    def run(self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT]) -> Iterator[FinishedTask[TaskT, ResultT]]:
+    def run(
+        self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT], while_waiting: WhileWaiting = do_nothing
+    ) -> Iterator[FinishedTask[TaskT, ResultT]]:
         """Yield every task when it finishes; see `Executor`. A worker is started with its first task.
 
         Raises:
@@ -83,6 +87,7 @@ class LocalExecutor:
                 if not busy:
                     return
                 wait([worker.connection for worker in busy], timeout=_POLL_INTERVAL_S)
+                while_waiting()
                 for worker in busy:
                     finished = worker.poll()
                     if finished is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from latentsync.errors import InputError
-from latentsync.executors.base import FinishedTask, Limits, ResultT, TaskT, Work
+from latentsync.executors.base import FinishedTask, Limits, ResultT, TaskT, WhileWaiting, Work, do_nothing
 from latentsync.executors.local import LocalExecutor
 from latentsync.executors.ray_pool import RayPool
 
@@ -38,7 +38,9 @@ class RayExecutor:
     num_workers: int | None = None
     limits: Limits = field(default_factory=Limits)
 
-    def run(self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT]) -> Iterator[FinishedTask[TaskT, ResultT]]:
+    def run(
+        self, work: Work[TaskT, ResultT], tasks: Iterable[TaskT], while_waiting: WhileWaiting = do_nothing
+    ) -> Iterator[FinishedTask[TaskT, ResultT]]:
         """Yield every task when it finishes; see `Executor`.
 
         Raises:
@@ -48,7 +50,7 @@ class RayExecutor:
         local = LocalExecutor(self.log_folder, num_workers=1, limits=self.limits)
         pool = RayPool(connect(self.address), work, local, self.num_workers)
         try:
-            yield from pool.run(iter(tasks))
+            yield from pool.run(iter(tasks), while_waiting)
         finally:
             pool.kill()
 

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from latentsync.errors import LatentSyncError
-from latentsync.executors.base import CRASHED, Failed, FinishedTask, Work
+from latentsync.executors.base import CRASHED, Failed, FinishedTask, WhileWaiting, Work, do_nothing
 from latentsync.executors.local import LocalExecutor
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ MAX_FAILED_STARTS = 3
 """A machine is not used for the rest of the run after this many failed starts of an actor in a row."""
 POLL_INTERVAL_S = 5.0
 """Time between two queries of the cluster's machines."""
+_WAIT_S = 0.5
+"""Longest wait for a reply of an actor."""
 
 
 @dataclass
@@ -85,9 +87,10 @@ class RayPool:
         self._num_started = 0
         self._next_query = 0.0
 
-    def run(self, tasks: Iterator[Any]) -> Iterator[FinishedTask[Any, Any]]:
-        """Yield every task when it finishes."""
+    def run(self, tasks: Iterator[Any], while_waiting: WhileWaiting = do_nothing) -> Iterator[FinishedTask[Any, Any]]:
+        """Yield every task when it finishes; see `Executor`."""
         while True:
+            while_waiting()
             self._assign_tasks(tasks)
             if self._waiting and time.monotonic() >= self._next_query:
                 self._start_actors()
@@ -100,7 +103,7 @@ class RayPool:
                 continue
             try:
                 # Not ray.wait: an exception that a signal handler raises in there is lost.
-                future = self._completed.get(timeout=POLL_INTERVAL_S)
+                future = self._completed.get(timeout=_WAIT_S)
             except Empty:
                 continue
             finished = self._handle_reply(future, self._calls.pop(future))

@@ -51,7 +51,7 @@ class VideoReader:
         scale_flags: settings of ffmpeg's `scale` filter.
         first_frame: first frame of the grid to return.
         seek: find that frame by seeking. A file with unusual timestamps may begin at another frame (`RepeatedReader`
-            detects this). False: decode everything before it, too.
+            and `SeekCheck` detect this). False: decode everything before it, too.
         info: result of `probe_video`, if already known.
         buffers: memory of the frames.
 
@@ -156,22 +156,30 @@ class VideoReader:
             )
 
     def _command(self) -> list[str]:
-        seek = seek_before(float(self._first_frame / self.fps)) if self._seek and self._first_frame > 0 else {}
-        source = media_input(self.info.path, threads=min(_MAX_THREADS, os.cpu_count() or 1), **seek)
+        video = constant_rate(self.info, self.fps, self._first_frame, seek=self._seek)
         limit = {} if self._max_frames is None else {"vframes": self._max_frames}
-        output = self._filtered(source["V:0"]).output("pipe:1", format="rawvideo", pix_fmt="rgb24", **limit)
+        output = self._converted(video).output("pipe:1", format="rawvideo", pix_fmt="rgb24", **limit)
         return tool_command(ffmpeg_command(output, options=["-copyts"]))
 
-    def _filtered(self, video: Stream) -> Stream:
-        """Convert frame rate, colours and size. With -copyts and integer pts, the grid is the same after a seek."""
-        start = "STARTPTS" if self.info.start_pts is None else str(self.info.start_pts)
-        video = video.filter("setpts", f"PTS-({start})")
-        video = video.filter("fps", f"{self.fps.numerator}/{self.fps.denominator}")
-        if self._first_frame > 0:  # frames are counted unless a seek has skipped some
-            video = video.filter("trim", **{"start_pts" if self._seek else "start_frame": self._first_frame})
-        video = video.filter("setpts", "PTS-STARTPTS")
+    def _converted(self, video: Stream) -> Stream:
+        """Convert colours and size."""
         matrix = {} if self.info.color_space != "unknown" else {"in_color_matrix": default_matrix(self.info)}
         return video.filter("scale", self.width, self.height, flags=self._scale_flags, **matrix).filter("setsar", 1)
+
+
+def constant_rate(info: VideoInfo, fps: Fraction, first_frame: int = 0, *, seek: bool = True) -> Stream:
+    """Return the decoded frames of a video at a constant rate, from `first_frame` on; see `VideoReader`.
+
+    With the option -copyts and an integer `start_pts` the grid is the same after a seek.
+    """
+    seeking = seek_before(float(first_frame / fps)) if seek and first_frame > 0 else {}
+    source = media_input(info.path, threads=min(_MAX_THREADS, os.cpu_count() or 1), **seeking)
+    start = "STARTPTS" if info.start_pts is None else str(info.start_pts)
+    video = source["V:0"].filter("setpts", f"PTS-({start})")
+    video = video.filter("fps", f"{fps.numerator}/{fps.denominator}")
+    if first_frame > 0:  # frames are counted unless a seek has skipped some
+        video = video.filter("trim", **{"start_pts" if seek else "start_frame": first_frame})
+    return video.filter("setpts", "PTS-STARTPTS")
 
 
 def read_frame(stream: IO[bytes], width: int, height: int, buffers: FrameBuffers) -> NDArray[np.uint8] | None:

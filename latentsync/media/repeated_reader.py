@@ -90,6 +90,8 @@ class RepeatedReader:
         block_bytes: largest size of the temporary file, or one frame if that is larger.
         repeat: what follows the last frame.
         first_frame: frame of the output to start with, instead of the first one.
+        seek: find that frame by seeking, in a video that is not repeated. `SeekCheck` shows whether it is the
+            right one.
     """
 
     def __init__(
@@ -102,9 +104,12 @@ class RepeatedReader:
         block_bytes: int = _BLOCK_BYTES,
         repeat: Repeat = Repeat.BOUNCE,
         first_frame: int = 0,
+        seek: bool = False,
     ) -> None:
         if num_source_frames < 1 or num_frames < 0:
             raise ValueError(f"cannot show {num_frames} frames of {num_source_frames}")
+        if seek and num_frames > num_source_frames:
+            raise ValueError("a video that is repeated cannot be read after a seek")
         self._info = probe_video(path)
         self.fps = self._info.fps if fps is None else Fraction(fps)
         self.width, self.height = self._info.width, self._info.height
@@ -115,6 +120,7 @@ class RepeatedReader:
         self._first_checked = max(0, 2 * num_source_frames - 1 - num_frames)
         self._folder = folder
         self._repeat = repeat
+        self._seek = seek
         self._buffers = FrameBuffers()
         self._frame_bytes = self.width * self.height * 3
         self._block_frames = max(1, block_bytes // self._frame_bytes)
@@ -183,7 +189,7 @@ class RepeatedReader:
         """Yield the frames from `start` on; the first pass stores checksums if they are needed."""
         needs_checksums = self._needs_checksums
         first = 0 if needs_checksums else start
-        with self._reader(first, self._num_source - first, seek=False) as reader:
+        with self._reader(first, self._num_source - first, seek=self._seek) as reader:
             index = first - 1
             for index, frame in enumerate(reader, first):
                 if needs_checksums and index >= self._first_checked:

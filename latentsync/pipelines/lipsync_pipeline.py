@@ -297,7 +297,7 @@ class LipsyncPipeline:
         return frames
 
     def read(
-        self, job: LipsyncJob, num_source_frames: int, shown: Segment | None = None
+        self, job: LipsyncJob, num_source_frames: int, shown: Segment | None = None, *, seek: bool = False
     ) -> Generator[JobFrame, None, None]:
         """Read the source again, in the order of the result.
 
@@ -305,13 +305,13 @@ class LipsyncPipeline:
             job: the job.
             num_source_frames: number of frames counted in the first pass.
             shown: frames of the result to read; None: all.
+            seek: find the first of them by seeking, see `RepeatedReader`.
         """
         first, stop = (0, job.num_frames) if shown is None else (shown.start, shown.stop)
 
         def open_reader(path: Path) -> RepeatedReader:
-            return RepeatedReader(
-                *(path, job.fps, num_source_frames, stop, job.folder), repeat=repeat_of(job.options), first_frame=first
-            )
+            given = path, job.fps, num_source_frames, stop, job.folder
+            return RepeatedReader(*given, repeat=repeat_of(job.options), first_frame=first, seek=seek)
 
         with open_reader(job.video.path) as reader:
             if job.masks is None:

@@ -13,6 +13,7 @@ from latentsync.pipelines.lipsync_job import LipsyncJob, Progress
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.people import Person
+from latentsync.pipelines.person_stages import PersonStages
 from latentsync.pipelines.report import OCCLUDED
 from latentsync.pipelines.segments import Segment
 from latentsync.pipelines.voices import Voice, Voices
@@ -61,8 +62,20 @@ class SegmentedJob:
         return cls(job.video.path, given, replace(job.options, timeline=False), tuple(found), job.folder)
 
 
+def frames_read(stages: Sequence[PersonStages], segment: Segment) -> Segment:
+    """Return the frames that are read for a segment, for which all people's stages compute what it depends on."""
+    windows = [each.windows_in(segment) for each in stages]
+    return Segment(min(each.first_read for each in windows), max(each.stop_read for each in windows))
+
+
 def generate_segment(
-    pipeline: LipsyncPipeline, whole: SegmentedJob, segment: Segment, path: Path, progress: Progress | None = None
+    pipeline: LipsyncPipeline,
+    whole: SegmentedJob,
+    segment: Segment,
+    path: Path,
+    progress: Progress | None = None,
+    *,
+    seek: bool = False,
 ) -> list[np.ndarray]:
     """Write a segment and the files beside it; its frames equal those of the whole job before they are encoded.
 
@@ -72,6 +85,7 @@ def generate_segment(
         segment: its frames.
         path: the video to write.
         progress: receives frames of the whole result.
+        seek: find the first frame that is read by seeking, see `SegmentSeeks`.
 
     Returns:
         For each person (n,) bool, True for the source frames in which something before the mouth was found.
@@ -82,11 +96,10 @@ def generate_segment(
         job = replace(opened.fit(num_source_frames), sound=None)
         people = [_opened(person, job) for person in whole.people]
         stages = [pipeline.stages(job, person, reports_progress=person is people[-1]) for person in people]
-        windows = [each.windows_in(segment) for each in stages]
-        shown = Segment(min(each.first_read for each in windows), max(each.stop_read for each in windows))
-        frames = pipeline.read(job, num_source_frames, shown)
-        for each, chosen in zip(stages, windows, strict=True):
-            frames = replace(each, shown=shown, windows=chosen)(frames)
+        shown = frames_read(stages, segment)
+        frames = pipeline.read(job, num_source_frames, shown, seek=seek)
+        for each in stages:
+            frames = replace(each, shown=shown, windows=each.windows_in(segment))(frames)
         pipeline.write(job, _only(frames, segment.start - shown.start, len(segment)), segment.start)
     return [person.notes.get(OCCLUDED, np.zeros(num_source_frames, dtype=bool)) for person in people]
 

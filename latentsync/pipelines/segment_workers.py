@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, writing
 from latentsync.pipelines.people import Person
 from latentsync.pipelines.person_stages import person_windows
 from latentsync.pipelines.report import OCCLUDED
-from latentsync.pipelines.segment_generation import SegmentedJob, generate_segment
+from latentsync.pipelines.segment_generation import SegmentedJob, frames_read, generate_segment
 from latentsync.pipelines.segment_progress import SegmentProgress, reporting
+from latentsync.pipelines.segment_seeks import MIN_SEEK_S, SegmentSeeks
 from latentsync.pipelines.segments import MIN_SEGMENT_FRAMES, Segment, plan_segments
 
 logger = logging.getLogger(__name__)
@@ -36,12 +37,16 @@ class SegmentTask:
     """A segment to generate.
 
     Attributes:
+        number: of the segment, from 0.
         segment: its frames.
         video: the video to write, without sound.
+        seek: find it in the source by seeking, see `SegmentSeeks`.
     """
 
+    number: int
     segment: Segment
     video: Path
+    seek: bool
 
     @property
     def progress(self) -> SegmentProgress:
@@ -81,7 +86,9 @@ class SegmentWork(Work[SegmentTask, list[np.ndarray]]):
     def load(self, device: torch.device) -> Callable[[SegmentTask], list[np.ndarray]]:
         """Load the networks and return `generate_segment` for a task."""
         pipeline = self.load_pipeline(device)
-        return lambda task: generate_segment(pipeline, self.job, task.segment, task.video, task.progress)
+        return lambda task: generate_segment(
+            pipeline, self.job, task.segment, task.video, task.progress, seek=task.seek
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class SegmentWorkers:
         load_pipeline: loads the networks of a worker on its device; picklable.
         on_accelerators: the networks run on accelerators, one worker on each.
         min_frames: see `plan_segments`.
+        min_seek_s: see `segment_seeks.MIN_SEEK_S`.
     """
 
     executor: Executor
@@ -104,6 +112,7 @@ class SegmentWorkers:
     load_pipeline: LoadPipeline
     on_accelerators: bool
     min_frames: int = MIN_SEGMENT_FRAMES
+    min_seek_s: float = MIN_SEEK_S
 
     def __call__(self, pipeline: LipsyncPipeline, job: LipsyncJob, people: Sequence[Person]) -> list[Path]:
         """Generate and join the segments; return the files written beside the result.
@@ -117,23 +126,47 @@ class SegmentWorkers:
         segments = plan_segments(windows, job.num_frames, self.num_workers, self.min_frames)
         if len(segments) == 1:
             return pipeline.write(job, pipeline.generate(job, people))
-        tasks = [SegmentTask(segment, job.folder / f"segment_{i:04d}.mp4") for i, segment in enumerate(segments)]
+        stages = [pipeline.stages(job, person) for person in people]
+        shown = [frames_read(stages, segment) for segment in segments]
+        with SegmentSeeks(job, shown, len(people[0].plan), self.min_seek_s) as seeks:
+            tasks = [
+                SegmentTask(i, segment, job.folder / f"segment_{i:04d}.mp4", seeks.uses_seek(i))
+                for i, segment in enumerate(segments)
+            ]
+            self._generate(job, people, tasks, seeks)
+        return _join(job, tasks)
+
+    def _generate(
+        self, job: LipsyncJob, people: Sequence[Person], tasks: Sequence[SegmentTask], seeks: SegmentSeeks
+    ) -> None:
+        """Write the videos of all segments, and note the frames in which something was before a mouth."""
         work = SegmentWork(SegmentedJob.of(job, people), self.load_pipeline, self.on_accelerators)
         with reporting(job.progress, [task.progress for task in tasks]) as check:
-            for flags in self._results(work, tasks):
-                check()
+            for flags in self._results(work, tasks, seeks, check):
                 for person, occluded in zip(people, flags, strict=True):
                     if OCCLUDED in person.notes:
                         person.notes[OCCLUDED][occluded] = True
-        return _join(job, tasks)
 
-    def _results(self, work: SegmentWork, tasks: Iterable[SegmentTask]) -> Iterator[list[np.ndarray]]:
-        """Yield the results of tasks; one whose worker has died is run again."""
+    def _results(
+        self, work: SegmentWork, tasks: Iterable[SegmentTask], seeks: SegmentSeeks, check: Callable[[], None]
+    ) -> Iterator[list[np.ndarray]]:
+        """Yield the results of tasks; one whose worker has died or whose seek was inexact is run again.
+
+        Args:
+            work: the work.
+            tasks: the segments.
+            seeks: of the tasks.
+            check: raises the error with which the workers are to be stopped.
+        """
         waiting, num_attempts = _Waiting(tasks), Counter[SegmentTask]()
-        for finished in self.executor.run(work, waiting):
+        for finished in self.executor.run(work, waiting, check):
             task, result = finished.task, finished.result
             num_attempts[task] += 1
-            if not isinstance(result, Failed):
+            if task.seek and not seeks.is_exact(task.number, check):
+                segment = task.segment
+                logger.warning("frames %d to %d run again: a seek was inexact", segment.start, segment.stop)
+                waiting.tasks.append(replace(task, seek=False))
+            elif not isinstance(result, Failed):
                 task.progress.write(len(task.segment))
                 yield result
             elif result.reason == CRASHED and num_attempts[task] < MAX_ATTEMPTS:

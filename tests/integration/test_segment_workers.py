@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import torch
 from PIL import Image
 
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.executors.base import CRASHED, ERROR, Failed, FinishedTask, run_task
+from latentsync.executors.base import CRASHED, ERROR, Failed, FinishedTask, WhileWaiting, do_nothing, run_task
 from latentsync.executors.local import LocalExecutor
+from latentsync.media import reader
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_streams, video_packets
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
@@ -33,10 +35,14 @@ class InThisProcess:
 
     def __init__(self, *first: Failed | BaseException) -> None:
         self.first = list(first)
+        self.tasks: list[SegmentTask] = []
 
-    def run(self, work: SegmentWork, tasks: Iterable[SegmentTask]) -> Iterator[FinishedTask]:
+    def run(
+        self, work: SegmentWork, tasks: Iterable[SegmentTask], while_waiting: WhileWaiting = do_nothing
+    ) -> Iterator[FinishedTask]:
         process = work.load(torch.device("cpu"))
         for task in tasks:
+            self.tasks.append(task)
             result = self.first.pop(0) if self.first else None
             if isinstance(result, BaseException):
                 raise result
@@ -49,6 +55,13 @@ def load(device: torch.device, fatal: Path | None = None) -> LipsyncPipeline:
     if fatal is not None and fatal.exists():
         fatal.unlink()
         pipeline.synthesizer.denoise = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+    return pipeline
+
+
+def hang(device: torch.device) -> LipsyncPipeline:
+    """Load networks that never generate a frame."""
+    pipeline = tiny_pipeline(face_is_shown)
+    pipeline.synthesizer.denoise = lambda *given: Event().wait()
     return pipeline
 
 
@@ -119,6 +132,48 @@ def test_three_segments_in_other_containers_and_with_masks(
     assert_equal_results(tmp_path, "whole", "joined", suffix)
     assert [person.spans for person in joined.people] == [person.spans for person in whole.people]
     assert len(joined.people[0].spans) == 2
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_segments_are_found_by_seeking_and_a_wrong_frame_is_noticed(
+    pipeline: LipsyncPipeline, tmp_path: Path, caplog, monkeypatch, is_late: bool
+):
+    """Seeks land one frame late in the other case, but not in the trial at the beginning."""
+    video, speech = make_video(tmp_path / "v.mp4", NUM_FRAMES), make_speech(tmp_path / "s.wav", 1.6)
+    whole = pipeline(video, speech, tmp_path / "whole.mp4", OPTIONS)
+    if is_late:
+        seek_of = reader.seek_before
+        monkeypatch.setattr(reader, "seek_before", lambda time_s: {**seek_of(time_s), **LATE} if time_s > 0.3 else {})
+    executor = InThisProcess()
+    parallel = replace(workers(executor), min_seek_s=0.08)
+    joined = pipeline(video, speech, tmp_path / "joined.mp4", OPTIONS, second_pass=parallel)
+    assert_equal_results(tmp_path, "whole", "joined")
+    assert joined.num_frames == whole.num_frames
+    seeking = {task.number for task in executor.tasks if task.seek}
+    again = {task.number for task in executor.tasks[3:]}
+    assert seeking
+    assert again == (seeking if is_late else set())
+    assert caplog.text.count("run again: a seek was inexact") == len(again)
+
+
+LATE = {"itsoffset": 1 / 25}
+
+
+def test_an_error_of_the_progress_callback_stops_the_workers_at_once(pipeline: LipsyncPipeline, tmp_path: Path):
+    """The workers hang, so no segment ends by itself."""
+    video, speech = make_video(tmp_path / "v.mp4", NUM_FRAMES), make_speech(tmp_path / "s.wav", 1.6)
+
+    def progress(stage: str, done: float, total: int) -> None:
+        if stage == "lips":
+            raise KeyboardInterrupt("cancelled")
+
+    with pytest.raises(KeyboardInterrupt, match="cancelled"):
+        pipeline(
+            *(video, speech, tmp_path / "out.mp4", OPTIONS, tmp_path / "temporary"),
+            progress=progress,
+            second_pass=workers(LocalExecutor(num_workers=2), 2, hang),
+        )
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from latentsync.errors import InputError, LatentSyncError
 from latentsync.executors import local
 from latentsync.executors.base import Failed, FinishedTask, Limits, count_cores
 from latentsync.executors.local import LocalExecutor
+from latentsync.storage.atomic import atomic_write
 from tests.fake_work import HOG_BYTES, TextWork
 
 PATIENCE_S = 20
@@ -61,6 +63,30 @@ def test_a_worker_runs_many_tasks(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "noise" not in printed.out + printed.err
     logs = "".join(file.read_text() for file in (tmp_path / "logs").iterdir())
     assert logs.count("noise on stderr") == logs.count("noise on stdout") == 6
+
+
+def test_an_error_while_waiting_stops_the_workers(tmp_path: Path) -> None:
+    """The task ends long after the test."""
+
+    def stop() -> None:
+        if (tmp_path / "started").exists():
+            raise InterruptedError("stop")
+
+    with pytest.raises(InterruptedError, match="stop"):
+        list(executor(tmp_path).run(SleepWork(), [str(tmp_path / "started")], stop))
+    assert has_ended(int((tmp_path / "started").read_text()))
+
+
+class SleepWork(TextWork):
+    """Writes its process id into the file that a task names, and sleeps."""
+
+    def load(self, device: torch.device) -> Callable[[str], Any]:
+        def process(task: str) -> None:
+            with atomic_write(Path(task)) as path:
+                path.write_text(str(os.getpid()))
+            time.sleep(600)
+
+        return process
 
 
 def test_without_logs_a_worker_prints_where_the_program_does(capfd: pytest.CaptureFixture[str]) -> None:
