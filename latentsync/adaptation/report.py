@@ -10,6 +10,7 @@ import numpy as np
 from latentsync.adaptation.audio_choice import LipAgreement
 from latentsync.adaptation.mouth_check import CheckResult
 from latentsync.pipelines.contact_sheet import write_crop_sheet
+from latentsync.recipes.adapted_weights import RECORD, DamagedAdaptationError
 from latentsync.storage.output_file import atomic_output
 from latentsync.training.checkpointing import Progress
 
@@ -103,10 +104,17 @@ class AdaptationReport:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "AdaptationReport":
-        """Build the report that a finished adaptation has stored."""
-        values = dict(record["report"])
-        parts = {"agreement": LipAgreement(**values["agreement"]), "trained": TrainedPart(**values["trained"])}
-        return cls(**values | parts)
+        """Build the report that a finished adaptation has stored.
+
+        Raises:
+            DamagedAdaptationError: it is missing or damaged.
+        """
+        try:
+            values = dict(record["report"])
+            parts = {"agreement": LipAgreement(**values["agreement"]), "trained": TrainedPart(**values["trained"])}
+            return cls(**values | parts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedAdaptationError(f"the report in {RECORD} is damaged: adapt again") from error
 
     def values(self) -> dict[str, Any]:
         """Return plain values for JSON."""

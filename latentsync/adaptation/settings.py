@@ -12,7 +12,7 @@ import torch
 from latentsync.adaptation.audio_modes import AUDIO_MODES
 from latentsync.adaptation.needed_weights import check_weights
 from latentsync.data.clip_list import list_clips
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.media.probe import probe_audio, probe_video
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import PROGRAM, VERSION
@@ -68,7 +68,9 @@ class AdaptationSettings:
     @property
     def length(self) -> str:
         """Planned length of the training, such as "10 minutes"."""
-        return f"{self.minutes:g} minutes" if self.num_steps is None else f"{self.num_steps} steps"
+        if self.num_steps is None:
+            return f"{self.minutes:g} minutes"
+        return "1 step" if self.num_steps == 1 else f"{self.num_steps} steps"
 
     def clips_key(self, video: Path) -> str:
         """Return the name of the folder of a video's clips, which depend on the video and on how they are cut."""
@@ -88,20 +90,28 @@ def check_settings(settings: AdaptationSettings) -> None:
         raise InputError(f"--steps {settings.num_steps}: use at least 1 and at most {MAX_STEPS}")
     if settings.audio not in AUDIO_MODES:
         raise InputError(f"--audio {settings.audio}: use {', '.join(AUDIO_MODES)}")
+    _check_inputs(settings)
+    check_weights(settings.run)
+    check_ownership(settings.out, PROGRAM, REMEDY)
+    plan = read_note(settings.out / PLAN)
+    if plan is not None and plan.get("settings") != settings.key:
+        raise InputError(f"{settings.out} has an adaptation with other settings: repeat its line, or {REMEDY}")
+
+
+def _check_inputs(settings: AdaptationSettings) -> None:
     for video in settings.videos:
         info = probe_video(video)
         if settings.audio == "own" and not info.has_audio:
             raise InputError(f"{video} has no sound: use --audio pseudo, or give a video with its sound")
     for recording in settings.speech:
         probe_audio(recording)
-    run = settings.run
-    check_weights(run)
     if settings.mixed_clips is not None:
         list_clips(settings.mixed_clips)
-    check_ownership(settings.out, PROGRAM, REMEDY)
-    plan = read_note(settings.out / PLAN)
-    if plan is not None and plan.get("settings") != settings.key:
-        raise InputError(f"{settings.out} has an adaptation with other settings: repeat its line, or {REMEDY}")
+    needed = settings.run.adaptation
+    if not needed.check_speech:
+        raise ConfigError("adaptation.check_speech is empty: name recordings of speech, which the checks require")
+    if settings.audio != "own" and not (settings.speech or needed.speech):
+        raise ConfigError("adaptation.speech is empty: name recordings with --speech, or use --audio own")
 
 
 def read_note(path: Path) -> dict[str, Any] | None:

@@ -67,6 +67,8 @@ class AdaptationConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.mixed_share < 1:
             raise ValueError(f"adaptation.mixed_share lies in [0, 1), not {self.mixed_share}")
+        if not all(1 <= scale <= 20 for scale in self.guidance_scales):
+            raise ValueError(f"adaptation.guidance_scales lie in [1, 20], not {self.guidance_scales}")
 
 
 @dataclass

@@ -16,8 +16,10 @@ LORA_WEIGHTS = "latentsync_lora.safetensors"
 """Low-rank changes of the base weights, which are then needed too."""
 DECODER_WEIGHTS = "vae_decoder.safetensors"
 """Weights of the VAE's decoder, if it was trained too."""
+_FILES = {CONFIG, WEIGHTS, LORA_WEIGHTS, DECODER_WEIGHTS}
 VERSION = 1
 """Raised when the meaning of the record changes."""
+_AGAIN = "repeat the line of adapt.sh that made it"
 
 
 class DamagedAdaptationError(CheckpointError):
@@ -68,29 +70,43 @@ def read_adapted(folder: Path, root: Path = REPOSITORY_ROOT) -> AdaptedWeights:
         DamagedAdaptationError: the folder is not a finished adaptation, or is damaged.
         CheckpointError: it belongs to other weights.
     """
-    again = "repeat the line of adapt.sh that made it"
-    if not (folder / RECORD).is_file():
-        why = "is not finished" if (folder / "clips").is_dir() else f"has no {RECORD}"
-        raise DamagedAdaptationError(f"{folder} {why}: give a folder that adapt.sh has completed")
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        version, own, belongs = record["version"], dict(record["files"]), dict(record["belongs_to"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedAdaptationError(f"{folder / RECORD} is damaged: {again}") from error
-    if version != VERSION:
-        raise DamagedAdaptationError(f"{folder / RECORD} was written by another version of this program: {again}")
+    record = _read_record(folder)
+    own, belongs = record["files"], record["belongs_to"]
     for name, key in own.items():
         if _key(folder / name) != key:
-            raise DamagedAdaptationError(f"{folder / name} is missing or damaged: {again}")
+            raise DamagedAdaptationError(f"{folder / name} is missing or damaged: {_AGAIN}")
     for name, key in belongs.items():
         found = _key(root / name)
-        is_unneeded = found is None and name == record.get("base") and not _needs_base(own)
+        is_unneeded = found is None and name == record["base"] and not _needs_base(own)
         if found != key and not is_unneeded:
             raise CheckpointError(
                 f"{folder} was adapted from other weights: {root / name} is missing or has changed since; restore it, "
                 "or adapt again with another --out"
             )
     return AdaptedWeights(folder, record)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a finished adaptation; it names weights, configuration and base.
+
+    Raises:
+        DamagedAdaptationError: it is missing or damaged, or of another version.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        why = "is not finished" if (folder / "clips").is_dir() else f"has no {RECORD}"
+        raise DamagedAdaptationError(f"{folder} {why}: give a folder that adapt.sh has completed")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        version, files, belongs = record["version"], record["files"].keys(), record["belongs_to"].keys()
+        is_whole = CONFIG in files and files & {WEIGHTS, LORA_WEIGHTS} and record["base"] in belongs
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedAdaptationError(f"{path} is damaged: {_AGAIN}") from error
+    if version != VERSION:
+        raise DamagedAdaptationError(f"{path} was written by another version of this program: {_AGAIN}")
+    if not is_whole or files - _FILES:
+        raise DamagedAdaptationError(f"{path} is damaged: {_AGAIN}")
+    return record
 
 
 def _needs_base(files: Collection[str]) -> bool:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from latentsync.adaptation.audio_choice import LipAgreement
 from latentsync.adaptation.mouth_check import CheckResult
 from latentsync.adaptation.mouth_metrics import MouthMetrics
 from latentsync.adaptation.report import AdaptationReport, TrainedPart, choose_guidance
+from latentsync.recipes.adapted_weights import DamagedAdaptationError
 from latentsync.training.checkpointing import Progress
 
 AGREEMENT = LipAgreement(0.8, 1)
@@ -65,6 +67,9 @@ def test_a_stored_report_is_the_same(tmp_path: Path):
     first = report(result(0.9), result(0.88, psnr_db=22.0))
     again = AdaptationReport.from_record({"report": json.loads(json.dumps(first.values()))})
     assert again.lines() == first.lines()
+    for damaged in ({}, {"report": None}, {"report": {"agreement": 1}}):
+        with pytest.raises(DamagedAdaptationError, match="damaged: adapt again"):
+            AdaptationReport.from_record(damaged)
     rows = [np.zeros((8, 16, 16, 3), np.uint8)] * 3
     again.write(tmp_path, rows)
     text = (tmp_path / "report.md").read_text()

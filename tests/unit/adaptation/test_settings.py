@@ -8,7 +8,7 @@ import torch
 
 from latentsync.adaptation.settings import AdaptationSettings, check_settings
 from latentsync.config import load_config
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -37,3 +37,18 @@ def test_another_length_of_the_training_is_another_adaptation(settings: Adaptati
 def test_an_unknown_source_of_audio_is_refused(settings: AdaptationSettings):
     with pytest.raises(InputError, match="use auto, own, pseudo"):
         check_settings(replace(settings, audio="owm"))
+
+
+def test_recordings_without_which_an_adaptation_would_fail_later(settings: AdaptationSettings):
+    adaptation = settings.run.adaptation
+
+    def changed(**lists: list[str]) -> AdaptationSettings:
+        return replace(settings, run=replace(settings.run, adaptation=replace(adaptation, **lists)))
+
+    with pytest.raises(ConfigError, match="check_speech is empty"):
+        check_settings(changed(check_speech=[]))
+    with pytest.raises(ConfigError, match=r"adaptation\.speech is empty: name recordings with --speech"):
+        check_settings(changed(speech=[]))
+    check_settings(replace(changed(speech=[]), audio="own"))
+    with pytest.raises(ValueError, match=r"guidance_scales lie in \[1, 20\], not \[0.5\]"):
+        replace(adaptation, guidance_scales=[0.5])

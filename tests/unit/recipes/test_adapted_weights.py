@@ -49,9 +49,9 @@ def test_low_rank_changes_need_their_base(root: Path):
         read_adapted(root / "anna", root)
 
 
-def change_version(root: Path) -> None:
+def change_record(root: Path, **changes: object) -> None:
     record = json.loads((root / "anna" / RECORD).read_text())
-    (root / "anna" / RECORD).write_text(json.dumps(record | {"version": VERSION + 1}))
+    (root / "anna" / RECORD).write_text(json.dumps(record | changes))
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -62,7 +62,15 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "damaged record": (lambda root: (root / "anna" / RECORD).write_text("{"), r"adapt\.json is damaged"),
     "incomplete record": (lambda root: (root / "anna" / RECORD).write_text('{"version": 1}'), "is damaged"),
-    "other version": (change_version, "another version"),
+    "other version": (lambda root: change_record(root, version=VERSION + 1), "another version"),
+    "record without files": (lambda root: change_record(root, files={}), "is damaged"),
+    "record without weights": (lambda root: change_record(root, files={CONFIG: "0"}), "is damaged"),
+    "record without base weights": (lambda root: change_record(root, belongs_to={}), "is damaged"),
+    "record of a file elsewhere": (
+        lambda root: change_record(root, files={CONFIG: "0", WEIGHTS: "0", "../unet.pt": "0"}),
+        r"adapt\.json is damaged",
+    ),
+    "list for files": (lambda root: change_record(root, files=[[CONFIG, "0"]]), "is damaged"),
     "damaged weights": (lambda root: (root / "anna" / WEIGHTS).write_text("x"), "missing or damaged"),
     "no configuration": (lambda root: (root / "anna" / CONFIG).unlink(), "missing or damaged"),
     "other base": (lambda root: (root / "unet.pt").write_text("x"), "was adapted from other weights"),
