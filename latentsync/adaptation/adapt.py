@@ -191,7 +191,7 @@ class Adaptation:
         if mode == "auto":
             mode = "own" if agreement.is_in_sync else "pseudo"
         self._say(f"audio: {mode} (lips and sound: {agreement})")
-        if mode == "own" and not in_speech.any():
+        if mode == "own" and not in_speech[:, 0].any():
             raise InputError("the footage has no speech in its sound: use --audio pseudo, or give another video")
         if mode == "own":
             return own, (mode, agreement)
