@@ -15,6 +15,7 @@ from pathlib import Path
 
 from latentsync.errors import InputError
 from latentsync.jobs.folders import JobFolders, stored_name
+from latentsync.storage.atomic import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -53,19 +54,22 @@ class AppFolders(JobFolders):
         return folder / stored_name(stem, upload.name)
 
     def adopt(self, upload: Path, folder: Path, stem: str) -> Path:
-        """Link or copy an upload to its `adopted_path` in a job's folder.
+        """Link or copy an upload to its `adopted_path` in a job's folder, unless an earlier process has done it.
 
         Raises:
             InputError: the path is not an upload, or the upload was removed.
             OSError: the file cannot be copied.
         """
+        path = self.adopted_path(upload, folder, stem)
+        if path.is_file():
+            return path
         if not self.may_be_read(upload):
             raise InputError(f"{upload} is not among the uploads: upload it again")
-        path = self.adopted_path(upload, folder, stem)
         try:
             os.link(upload, path)
         except OSError:
-            shutil.copyfile(upload, path)
+            with atomic_write(path) as beside:
+                shutil.copyfile(upload, beside)
         return path
 
     def may_be_read(self, path: Path) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from latentsync.app.adapt_service import AdaptedPipelines, AdaptOutcome, AdaptRequest, AdaptService
 from latentsync.app.app_folders import AppFolders
+from latentsync.app.lipsync_request import LIPSYNC, AdaptedWeights, LipsyncRequest, mask_video
 from latentsync.app.page_text import options_line, summary_text
 from latentsync.app.people import FRAMES_PER_SECOND, Person, find_people
 from latentsync.app.speech_uploads import SpeechUploads, required
@@ -24,7 +26,7 @@ from latentsync.app.sync_comparison import (
 )
 from latentsync.errors import CheckpointError, InputError
 from latentsync.face.xseg import require_xseg
-from latentsync.jobs.job import Job, JobView, Work
+from latentsync.jobs.job import PAGE, Job, JobView, Work
 from latentsync.jobs.limits import Limits
 from latentsync.jobs.queue import JobQueue
 from latentsync.jobs.store import JobStoreError
@@ -33,7 +35,7 @@ from latentsync.media.probe import probe_video
 from latentsync.models.batch_size import BATCH_SIZE
 from latentsync.pipelines.lipsync_job import LipsyncJob
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.pipelines.occluders import AUTO, check_occluder
+from latentsync.pipelines.occluders import check_occluder
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.people import Person as DubbedPerson
 from latentsync.pipelines.person_stages import person_intervals
@@ -65,6 +67,17 @@ class LipsyncOutcome:
     summary: Path
     sync: SyncComparison
     lines: list[str]
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as JSON; files by their names."""
+        names = [path.name for path in (self.video, self.comparison, self.sheet, self.summary)]
+        return {"files": names, "sync": self.sync.record(), "lines": self.lines}
+
+    @classmethod
+    def of(cls, folder: Path, record: Mapping[str, Any]) -> "LipsyncOutcome":
+        """Return the result of a `record` of the job in a folder."""
+        video, comparison, sheet, summary = (folder / name for name in record["files"])
+        return cls(video, comparison, sheet, summary, SyncComparison.of(record["sync"]), list(record["lines"]))
 
 
 @dataclass(frozen=True)
@@ -140,17 +153,18 @@ class LipsyncService:
         self.pipeline.check_options(options)
         check_silence(options)
         info = self.limits.check_files(video, voices, options)
-        if (masks := _mask_video(options)) is not None:
+        if (masks := mask_video(options)) is not None:
             self.limits.check_video(masks)
         fps = info.fps if options.video_fps == "source" else Fraction(FRAMES_PER_SECOND)
         check_occluder(options.occluder, info, fps)
 
     def lipsync(
-        self, video: Path, voices: Voices, options: LipsyncOptions, adapted: AdaptOutcome | None = None
+        self, video: Path, voices: Voices, options: LipsyncOptions, adapted: AdaptedWeights | None = None
     ) -> Callable[[Job], LipsyncOutcome]:
         """Return the work of a lip-sync job, with the weights of the server or with adapted ones."""
 
         def work(job: Job) -> LipsyncOutcome:
+            shutil.rmtree(job.folder / "work", ignore_errors=True)  # of a process that was killed
             pipeline, weights = self.pipeline, self.weights
             if adapted is not None and self.adapted is not None:
                 pipeline, weights = self.adapted.of(adapted.folder), adapted.name
@@ -206,6 +220,36 @@ class LipsyncService:
         return work
 
 
+@dataclass(frozen=True)
+class LipsyncJobs:
+    """Checks and work of lip-sync jobs; a call does a job of an earlier process.
+
+    Attributes:
+        service: does the work.
+        folders: stores the files.
+    """
+
+    service: LipsyncService
+    folders: AppFolders
+
+    def __call__(self, job: Job) -> LipsyncOutcome:
+        """Do a job that was recorded. Raises InputError if its files cannot be used."""
+        return self.prepare(job, LipsyncRequest.of(job.request))(job)
+
+    def prepare(self, job: Job, request: LipsyncRequest) -> Work:
+        """Bring the uploads into the folder of a job and check them; return the work.
+
+        Raises:
+            InputError: an upload was removed, or cannot be used.
+        """
+        options = request.options
+        files = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in request.uploads().items()}
+        voices = request.speech.voices(options.face, files)
+        chosen = replace(options, occluder=str(files["occluder"])) if "occluder" in files else options
+        self.service.check(files["video"], voices, chosen)
+        return self.service.lipsync(files["video"], voices, chosen, request.adapted)
+
+
 @dataclass
 class Sessions:
     """Jobs of all visitors: start them and follow their progress.
@@ -239,20 +283,26 @@ class Sessions:
             InputError: a file is missing, selectors contradict each other, the adaptation is not there, or the queue
                 is full.
         """
-        adapted = None if weights == SERVER_WEIGHTS else self.adaptation(weights)
-        uploads = {"video": required(video, "video"), **speech.files()}
-        if (masks := _mask_video(options)) is not None:
-            uploads["occluder"] = masks
+        outcome = None if weights == SERVER_WEIGHTS else self.adaptation(weights)
+        adapted = None if outcome is None else AdaptedWeights(outcome.folder, outcome.name)
+        request = LipsyncRequest(required(video, "video"), speech, options, adapted)
+        uploads = request.uploads()
         speech.voices(options.face, uploads)  # before a file is copied
+        jobs = LipsyncJobs(self.service, self.folders)
+        return self._submit(lambda job: jobs.prepare(job, request), uploads, LIPSYNC, request.record())
 
-        def prepare(job: Job) -> Work:
-            files = {stem: self.folders.adopt(path, job.folder, stem) for stem, path in uploads.items()}
-            voices = speech.voices(options.face, files)
-            chosen = options if masks is None else replace(options, occluder=str(files["occluder"]))
-            self.service.check(files["video"], voices, chosen)
-            return self.service.lipsync(files["video"], voices, chosen, adapted)
-
-        return self._submit(prepare, uploads)
+    def find(self, job_id: str) -> Job | None:
+        """Return a job, or a finished lip-sync of an earlier process; None if it is unknown."""
+        if (job := self.queue.find(job_id)) is not None:
+            return job
+        record = self.folders.store.get(job_id)
+        if record is None or record.kind != LIPSYNC or record.result is None or not record.has_files:
+            return None
+        folder = self.folders.of(record.id)
+        ended = Job(record.id, folder, None, kind=record.kind, request=record.request)
+        seconds = (record.ended or 0.0) - (record.started or 0.0)
+        ended.restore(record.state, LipsyncOutcome.of(folder, record.result), seconds)
+        return ended
 
     def start_adapt(self, video: Path | None, request: AdaptRequest) -> Job:
         """Add an adaptation to the queue; see `start_lipsync`."""
@@ -300,14 +350,20 @@ class Sessions:
                 return
             await asyncio.sleep(POLL_SECONDS)
 
-    def _submit(self, prepare: Callable[[Job], Work], uploads: dict[str, Path]) -> Job:
+    def _submit(
+        self,
+        prepare: Callable[[Job], Work],
+        uploads: dict[str, Path],
+        kind: str = PAGE,
+        request: Mapping[str, Any] | None = None,
+    ) -> Job:
         try:
-            folder = self.folders.new()
+            folder = self.folders.new(kind)
         except (OSError, JobStoreError) as error:
             raise InputError(error_line(error, {})) from error
         adopted = {self.folders.adopted_path(path, folder, stem): path.name for stem, path in uploads.items()}
         names = {**adopted, **{path: path.name for path in uploads.values()}, folder: "the job's folder"}
-        job = Job(folder.name, folder, None, prepare, names, self.grace_seconds)
+        job = Job(*(folder.name, folder, None, prepare, names, self.grace_seconds), kind=kind, request=request or {})
         self.queue.submit(job)
         return job
 
@@ -316,14 +372,9 @@ def _name(path: Path, job: Job) -> str:
     return job.names.get(path, path.name)
 
 
-def _mask_video(options: LipsyncOptions) -> Path | None:
-    """Return the masks of occluders, None if there are none to read."""
-    return None if options.occluder in (None, AUTO) else Path(options.occluder)
-
-
 def _with_name(options: LipsyncOptions, job: Job) -> LipsyncOptions:
     """Return the options with the masks as the visitor named them."""
-    masks = _mask_video(options)
+    masks = mask_video(options)
     return options if masks is None else replace(options, occluder=_name(masks, job))
 
 

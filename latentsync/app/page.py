@@ -302,7 +302,7 @@ class _Page:
 
     async def resume(self, job_id: str) -> AsyncGenerator[list[Update], None]:
         """After a reload, follow the last job of the tab, or show its result again."""
-        job = self.sessions.queue.find(job_id or "")
+        job = self.sessions.find(job_id or "")
         is_shown = isinstance(job.result, LipsyncOutcome) and job.result.video.is_file() if job else False
         if job is None or (job.state.is_over and not is_shown):
             yield [gr.skip()] * 7

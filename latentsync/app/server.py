@@ -141,11 +141,13 @@ def serving(service: LipsyncService, settings: ServerSettings, adapter: AdaptSer
     Raises:
         InputError: the work folder or the port cannot be used.
     """
-    from latentsync.jobs.queue import JobQueue  # imports torch, which --help does without
+    from latentsync.app.lipsync_request import LIPSYNC  # these import torch, which --help does without
+    from latentsync.app.lipsync_service import LipsyncJobs
+    from latentsync.jobs.queue import JobQueue
 
     with (
         AppFolders(settings.work_dir, settings.keep_hours) as folders,
-        JobQueue(folders, settings.max_waiting) as queue,
+        JobQueue(folders, settings.max_waiting, {LIPSYNC: LipsyncJobs(service, folders)}) as queue,
         _gradio_environment(folders.uploads),
     ):
         from latentsync.app.lipsync_service import Sessions

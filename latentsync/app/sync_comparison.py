@@ -1,8 +1,9 @@
 """Sync of the followed face with the driving audio, before and after: two scores of one scorer on the same frames."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,23 @@ class SyncComparison:
     before: SyncScore | None = None
     after: SyncScore | None = None
     reason: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """Return the comparison as JSON."""
+        return {**asdict(self), "before": _score_record(self.before), "after": _score_record(self.after)}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "SyncComparison":
+        """Return the comparison of a `record`."""
+        scores = {name: None if record[name] is None else SyncScore(**record[name]) for name in ("before", "after")}
+        return cls(record["scorer"], **scores, reason=record["reason"])
+
+
+def _score_record(score: SyncScore | None) -> dict[str, Any] | None:
+    """Return a score as JSON, in Python's own numbers."""
+    if score is None:
+        return None
+    return {"offset": int(score.offset), "confidence": float(score.confidence), "distance": float(score.distance)}
 
 
 def load_scorer(device: torch.device, root: Path = REPOSITORY_ROOT) -> NamedSyncScorer | None:

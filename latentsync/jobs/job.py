@@ -130,6 +130,11 @@ class Job:
         self.result, self.error, self.ended = result, error, self.clock()
         self.state = state
 
+    def restore(self, state: JobState, result: Any, seconds_running: float) -> None:
+        """Set the final state of a job that ended in an earlier process."""
+        self._started = 0.0
+        self.result, self.ended, self.state = result, seconds_running, state
+
     def cancel(self) -> None:
         """Request the work to stop; it stops at its next progress report."""
         self._cancelled.set()
@@ -139,9 +144,9 @@ class Job:
         self._interrupted.set()
 
     @property
-    def is_cancelled(self) -> bool:
-        """True after `cancel`."""
-        return self._cancelled.is_set()
+    def is_interrupted(self) -> bool:
+        """True after `interrupt`, unless the job was cancelled."""
+        return self._interrupted.is_set() and not self._cancelled.is_set()
 
     def finish(self) -> None:
         """Request the work to end early with a result, if it can."""

@@ -3,8 +3,8 @@
 Uploads are inspected in the queue too: a few waiting jobs are checked at a time.
 
 Every job is recorded on disk (`store`). A job of a kind that has a handler survives the process: after a restart it
-waits again at its place, also if it was running. A job of another kind, whose work is a function of the process and
-whose page has to poll it, is cancelled when the process ends.
+waits again at its place, also if it was running, and no page has to poll it. A job of another kind, whose work is a
+function of the process, is cancelled when the process ends.
 """
 
 import logging
@@ -49,7 +49,8 @@ class JobQueue:
     Args:
         folders: folders of the jobs.
         max_waiting: maximum number of waiting jobs, including those being checked, while one runs.
-        handlers: work of the kinds of jobs that survive the process; what it returns is recorded as JSON.
+        handlers: work of the kinds of jobs that survive the process. What it returns is recorded as JSON: a mapping, or
+            what the method `record` of the result returns.
         on_end: called with every job that has ended, in the thread that ended it.
     """
 
@@ -278,10 +279,10 @@ class JobQueue:
             self._end(job, state, result, line)
 
     def _end(self, job: Job, state: JobState, result: object = None, line: str = "") -> None:
-        if state is JobState.CANCELLED and job.kind in self._handlers and not job.is_cancelled:
+        if state is JobState.CANCELLED and job.kind in self._handlers and job.is_interrupted:
             self._record(self._folders.store.interrupt, job.id)  # a later process does it
             return
-        recorded = result if job.kind in self._handlers else None
+        recorded = _as_record(result) if job.kind in self._handlers else None
         self._record(self._folders.store.end, job.id, state, recorded, line)
         if state is not JobState.DONE:
             self._folders.remove(job.folder)
@@ -298,3 +299,7 @@ class JobQueue:
             change(job_id, *values)
         except JobStoreError as error:
             logger.error("the end of job %s was not recorded: %s", job_id, error)
+
+
+def _as_record(result: Any) -> Mapping[str, Any] | None:
+    return result if result is None or isinstance(result, Mapping) else result.record()

@@ -1,9 +1,13 @@
 import asyncio
+import json
 import shutil
+import time
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,13 +16,16 @@ import pytest
 import torch
 
 from latentsync.app.app_folders import AppFolders
-from latentsync.app.lipsync_service import LipsyncService, Sessions
+from latentsync.app.lipsync_request import LIPSYNC, AdaptedWeights, LipsyncRequest
+from latentsync.app.lipsync_service import LipsyncJobs, LipsyncOutcome, LipsyncService, Sessions
 from latentsync.app.speech_uploads import SpeechUploads
+from latentsync.app.sync_comparison import SyncComparison
 from latentsync.errors import InputError
 from latentsync.jobs.job import Job, JobState
 from latentsync.jobs.limits import Limits
 from latentsync.jobs.queue import JobQueue
 from latentsync.jobs.visible_text import UNEXPECTED
+from latentsync.judges.sync_score import SyncScore
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.voices import Voice, Voices
@@ -284,6 +291,100 @@ def test_a_removed_work_folder_is_one_line(sessions: Sessions, files: tuple[Path
     shutil.rmtree(sessions.folders.root)
     with pytest.raises(InputError, match=UNEXPECTED):
         start(sessions, files)
+
+
+class Durable(FakeService):
+    """Return an outcome with the checked inputs as its lines, once `may_end` is set."""
+
+    def __init__(self, may_end: bool) -> None:
+        super().__init__()
+        self.begun, self.may_end = Event(), may_end
+
+    def lipsync(self, video: Path, voices: Voices, options: LipsyncOptions, adapted: AdaptedWeights | None):
+        def work(job: Job) -> LipsyncOutcome:
+            self.begun.set()
+            while not self.may_end:
+                job.report("lips", 1, 2)
+            files = [job.folder / name for name in ("lipsync.mp4", "compare.mp4", "sheet.png", "summary.txt")]
+            for path in files:
+                path.touch()
+            sync = SyncComparison("scorer", SyncScore(1, 2.5, 3.5), None, "reason")
+            return LipsyncOutcome(*files, sync, [str(video), repr(voices), repr(options), repr(adapted)])
+
+        return work
+
+
+@contextmanager
+def durable_sessions(folder: Path, service: Durable) -> Iterator[Sessions]:
+    with AppFolders(folder) as folders:
+        jobs = LipsyncJobs(cast(Any, service), folders)
+        with JobQueue(folders, handlers={LIPSYNC: jobs}) as queue:
+            yield Sessions(cast(Any, service), queue, folders)
+
+
+def test_jobs_of_a_stopped_app_run_after_the_next_start_and_results_are_found_again(tmp_path: Path):
+    uploads = tmp_path / "latentsync-app" / "uploads"
+    service = Durable(may_end=False)
+    names = ("talk.mov", "anna.wav", "ben.mp3", "mix.flac", "masks.mkv")
+    options = LipsyncOptions(seed=5, guidance_interval=(0.1, 0.9))
+    with durable_sessions(tmp_path, service) as sessions:
+        paths = [uploads / (f"{number}c" * 32) / name for number, name in enumerate(names)]
+        for path in paths:
+            path.parent.mkdir()
+            path.write_text(path.name)
+        talk, anna, ben, mix, masks = paths
+        running = sessions.start_lipsync(talk, SpeechUploads(anna), options)
+        assert service.begun.wait(20)
+        people = SpeechUploads(None, (Voice("left", anna), Voice("right", ben)), mix)
+        waiting = sessions.start_lipsync(talk, people, replace(options, occluder=str(masks)))
+    assert running.folder.is_dir()
+    assert waiting.folder.is_dir()
+
+    outcomes = {}
+    with durable_sessions(tmp_path, Durable(may_end=True)) as sessions:
+        for old in (running, waiting):
+            job = sessions.find(old.id)
+            assert job is not None
+            assert asyncio.run(states(sessions, job))[-1] is JobState.DONE
+            outcomes[old.id] = job.result
+    own = {path.name: waiting.folder / name for path, name in zip(paths, OWN, strict=True)}
+    voices = Voices((Voice("left", own["anna.wav"]), Voice("right", own["ben.mp3"])), own["mix.flac"])
+    expected = replace(options, occluder=str(own["masks.mkv"]))
+    assert outcomes[waiting.id].lines == [str(own["talk.mov"]), repr(voices), repr(expected), "None"]
+    assert all(own[name].read_text() == name for name in names)
+
+    with durable_sessions(tmp_path, Durable(may_end=True)) as sessions:
+        assert sessions.queue.active() == []
+        found = sessions.find(waiting.id)
+        assert found is not None
+        assert (found.state, found.result) == (JobState.DONE, outcomes[waiting.id])
+        sessions.folders.remove(waiting.folder)
+        assert sessions.find(waiting.id) is None
+
+
+OWN = ("video.mov", "voice_1.wav", "voice_2.mp3", "sound.flac", "occluder.mkv")
+
+
+def test_a_job_that_no_page_polls_ends_although_it_would_survive_a_restart(tmp_path: Path):
+    service = Durable(may_end=False)
+    with durable_sessions(tmp_path, service) as sessions:
+        folder = sessions.folders.uploads / ("0a" * 32)
+        folder.mkdir()
+        (upload := folder / "a.wav").touch()
+        sessions.grace_seconds = 0.0
+        job = sessions.start_lipsync(upload, SpeechUploads(upload), OPTIONS)
+        while not job.state.is_over:
+            time.sleep(0.01)
+        assert job.state is JobState.CANCELLED
+        record = sessions.folders.store.get(job.id)
+        assert record is not None
+        assert record.state is JobState.CANCELLED
+
+
+def test_weights_of_a_visitor_are_in_the_record(tmp_path: Path):
+    adapted = AdaptedWeights(tmp_path / "adapted", "anna")
+    request = LipsyncRequest(tmp_path / "v.mp4", SpeechUploads(tmp_path / "s.wav"), OPTIONS, adapted)
+    assert LipsyncRequest.of(json.loads(json.dumps(request.record()))) == request
 
 
 def test_finding_people_is_a_job_too(sessions: Sessions, files: tuple[Path, Path]):
