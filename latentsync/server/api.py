@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from latentsync.server.service import Service
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK_TIMEOUT_S = 60.0
 """Time without a byte of an upload after which it is refused."""
+_MIN_BYTES_PER_S = 16 * 1024
+"""Mean rate below which an upload is refused, once it has taken `_CHUNK_TIMEOUT_S`."""
 _DESCRIPTION = (
     "Send a video of a person and speech; get the video whose lips follow the speech. Errors are {error: one line}."
 )
@@ -122,16 +125,23 @@ def _add_state(api: FastAPI, service: Service) -> None:
 
 
 async def _receive(request: Request, folder: Path, max_file_bytes: int) -> ReceivedForm:
-    """Stream the body of a request to disk."""
+    """Stream the body of a request to disk.
+
+    Raises:
+        ApiError: 408 if the client sends nothing for `_CHUNK_TIMEOUT_S`, or less than `_MIN_BYTES_PER_S`.
+    """
+    started, num_bytes = time.monotonic(), 0
     with FormReceiver(request.headers.get("content-type", ""), folder, INPUTS, max_file_bytes) as receiver:
         chunks = aiter(request.stream())
         while True:
+            left_s = started + _CHUNK_TIMEOUT_S + num_bytes / _MIN_BYTES_PER_S - time.monotonic()
             try:
-                chunk = await asyncio.wait_for(anext(chunks), _CHUNK_TIMEOUT_S)
+                chunk = await asyncio.wait_for(anext(chunks), min(left_s, _CHUNK_TIMEOUT_S))
             except StopAsyncIteration:
                 break
             except asyncio.TimeoutError as error:
-                raise ApiError(408, f"no byte arrived for {_CHUNK_TIMEOUT_S:g} s") from error
+                raise ApiError(408, "the upload is too slow: send it over a faster connection") from error
+            num_bytes += len(chunk)
             if chunk:
                 await to_thread.run_sync(receiver.feed, chunk)
         return receiver.form()

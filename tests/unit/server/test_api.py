@@ -1,13 +1,17 @@
 """The API through HTTP, with work that takes milliseconds."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from latentsync.jobs.job import JobState
+from latentsync.server import api
+from latentsync.server.api_error import ApiError
 from latentsync.server.api_keys import ApiKeys
 from latentsync.server.outbound import Outbound
 from latentsync.server.service import Service
@@ -124,6 +128,30 @@ def test_an_upload_that_breaks_off_leaves_nothing(running: Running):
     )
     assert answer.status_code == 400
     assert list(service.folders.jobs.iterdir()) == []
+
+
+@pytest.mark.parametrize(("min_rate", "timeout_s"), [(1, 10.0), (10**9, 0.05)])
+def test_an_upload_that_arrives_byte_by_byte_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, min_rate: int, timeout_s: float
+):
+    """With a rate that is high enough the whole body is received."""
+    monkeypatch.setattr(api, "_CHUNK_TIMEOUT_S", timeout_s)
+    monkeypatch.setattr(api, "_MIN_BYTES_PER_S", min_rate)
+    body = iter(b'{"seed": 5, "face": "left"}' + bytes(200 * (min_rate > 1)))
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(0.001)
+        byte = next(body, None)
+        return {"type": "http.request", "body": b"" if byte is None else bytes([byte]), "more_body": byte is not None}
+
+    request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)
+    if min_rate == 1:
+        form = asyncio.run(api._receive(request, tmp_path, 100))
+        assert form.fields == {"seed": 5, "face": "left"}
+    else:
+        with pytest.raises(ApiError, match="too slow") as caught:
+            asyncio.run(api._receive(request, tmp_path, 100))
+        assert caught.value.status == 408
 
 
 def test_a_full_queue_says_when_to_try_again(tmp_path: Path):
