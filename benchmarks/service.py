@@ -111,8 +111,15 @@ def send(client: httpx.Client, video: Path, number: int, speeches: list[Path]) -
 
 
 def wait_until_over(client: httpx.Client, jobs: list[Sent], num_over: int) -> None:
-    """Wait until a number of jobs has ended."""
-    while sum(client.get(f"/v1/jobs/{job.id}").json()["ended"] is not None for job in jobs) < num_over:
+    """Wait until a number of jobs has ended, and report them."""
+    reported = -1
+    while True:
+        ended = sum(client.get(f"/v1/jobs/{job.id}").json()["ended"] is not None for job in jobs)
+        if ended != reported:
+            print(f"{ended} of {len(jobs)} jobs have ended", file=sys.stderr, flush=True)
+            reported = ended
+        if ended >= num_over:
+            return
         time.sleep(_POLL_S)
 
 
