@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from latentsync.audio.sample_source import SampleSource
+from latentsync.face.tracker import Track
+from latentsync.judges.face_crops import FaceCrops
 from latentsync.judges.sync_score import MAX_SHIFT
 
 STRIDE = 3
@@ -43,17 +45,23 @@ _ABSENT_SCORE = -0.1
 
 
 class StreamingSyncNet(Protocol):
-    """Interface of a SyncNet that embeds windows one by one (`StableSyncScorer`).
+    """Interface of a SyncNet that embeds windows one by one (`StableSyncScorer`, `SyncNetV2Windows`).
 
     Attributes:
-        resolution: side of the aligned crops in pixels.
+        name: for reports.
+        resolution: side of the crops in pixels.
         num_frames: frames per window.
         fps: frames per second of the crops.
     """
 
+    name: str
     resolution: int
     num_frames: int
     fps: int
+
+    def face_crops(self, track: Track, fps: float) -> FaceCrops:
+        """Return the crops of a tracked face, of which the windows are made; fps is that of the source."""
+        ...
 
     def embed_video(self, windows: Sequence[Tensor]) -> np.ndarray:
         """Embed windows (num_frames, 3, resolution, resolution) in [-1, 1] as (n, d) vectors of length 1."""

@@ -138,11 +138,14 @@ def _interpolate(track: list[tuple[int, np.ndarray]]) -> FaceTrack:
     return FaceTrack(int(frames[0]), filled, len(track))
 
 
-def crop_squares(track: FaceTrack) -> np.ndarray:
-    """Return median-filtered half side, centre x and centre y (n, 3) of the face in every frame, in pixels."""
+def crop_squares(track: FaceTrack, num_frames: int = MEDIAN_FRAMES) -> np.ndarray:
+    """Return half side, centre x and centre y (n, 3) of the face in every frame, in pixels.
+
+    They are median-filtered over an odd number of frames.
+    """
     low, high = track.boxes[:, :2], track.boxes[:, 2:]
     values = np.column_stack([(high - low).max(axis=1) / 2, (low + high) / 2])
-    return np.column_stack([median_filter(column) for column in values.T])
+    return np.column_stack([median_filter(column, num_frames) for column in values.T])
 
 
 def median_filter(values: np.ndarray, num_frames: int = MEDIAN_FRAMES) -> np.ndarray:

@@ -13,6 +13,8 @@ from latentsync.audio.mel import COLUMNS_PER_SECOND, HOP_LENGTH, mel_window, syn
 from latentsync.audio.sample_source import SampleSource
 from latentsync.errors import ConfigError, InputError
 from latentsync.face.mask import lower_half
+from latentsync.face.tracker import Track
+from latentsync.judges.face_crops import AlignedCrops
 from latentsync.judges.sync_score import MAX_SHIFT, SHIFTS, SyncScore
 from latentsync.models.checkpoint import check_syncnet, load_syncnet
 from latentsync.models.stable_syncnet import StableSyncNet, SyncNetConfig
@@ -32,8 +34,10 @@ class StableSyncScorer:
         syncnet: the network, in pixel space.
         syncnet_input: what it takes; crops of another size are resized.
         batch_windows: windows per batch of the network.
+        name: of the network, for reports.
 
     Attributes:
+        name: of the network.
         resolution: side of the network's crops in pixels.
         num_frames: frames per window.
         fps: frames per second.
@@ -44,7 +48,9 @@ class StableSyncScorer:
         syncnet: StableSyncNet,
         syncnet_input: SyncNetInput,
         batch_windows: int = 16,
+        name: str = "a StableSyncNet",
     ) -> None:
+        self.name = name
         self._syncnet = syncnet.eval()
         self.resolution, self._lower_half = syncnet_input.resolution, syncnet_input.lower_half
         self.num_frames, self._num_mel_columns = syncnet_input.num_frames, syncnet_input.num_mel_columns
@@ -52,6 +58,10 @@ class StableSyncScorer:
         self._batch_windows = batch_windows
         parameter = next(syncnet.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
+
+    def face_crops(self, track: Track, fps: float) -> AlignedCrops:
+        """Return the crops of a tracked face, of which the windows of `embed_video` are made."""
+        return AlignedCrops(track, fps, self.resolution)
 
     def score(self, crops: np.ndarray, samples: np.ndarray) -> SyncScore:
         """See `SyncScorer`; confidence is the maximum of the curve minus its median, distance is 1 - maximum."""
@@ -144,7 +154,11 @@ class StableSyncScorer:
 
 
 def load_stable_sync_scorer(
-    config: Path, checkpoint: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    config: Path,
+    checkpoint: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    name: str = "a StableSyncNet",
 ) -> StableSyncScorer:
     """Load a SyncNet and return its scorer.
 
@@ -153,6 +167,7 @@ def load_stable_sync_scorer(
         checkpoint: its weights.
         device: device of the network.
         dtype: format of the weights.
+        name: of the network, for reports.
 
     Raises:
         ConfigError: the YAML cannot be read, or describes a SyncNet on latents.
@@ -160,7 +175,7 @@ def load_stable_sync_scorer(
     """
     model, syncnet_input = _read_pixel_syncnet(config)
     syncnet = load_syncnet(model, checkpoint, device, dtype).requires_grad_(False)
-    return StableSyncScorer(syncnet, syncnet_input)
+    return StableSyncScorer(syncnet, syncnet_input, name=name)
 
 
 def check_stable_sync_scorer(config: Path, checkpoint: Path) -> None:

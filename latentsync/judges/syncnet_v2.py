@@ -23,7 +23,7 @@ LIP_SIZE = 224
 NUM_COEFFICIENTS = 13
 NUM_MFCC_COLUMNS = 20
 EMBEDDING_WIDTH = 1024
-_COLUMNS_PER_FRAME = 4
+COLUMNS_PER_FRAME = 4
 """100 MFCC columns per second at 25 frames per second."""
 
 
@@ -138,8 +138,8 @@ def mfcc_coefficients(samples: np.ndarray) -> np.ndarray:
 
 def mfcc_windows(coefficients: np.ndarray, num_columns: int) -> np.ndarray:
     """Return the complete windows (n, 1, 13, num_columns) of coefficients (13, columns), one per video frame."""
-    num_windows = max((coefficients.shape[1] - num_columns) // _COLUMNS_PER_FRAME + 1, 0)
-    starts = _COLUMNS_PER_FRAME * np.arange(num_windows)
+    num_windows = max((coefficients.shape[1] - num_columns) // COLUMNS_PER_FRAME + 1, 0)
+    starts = COLUMNS_PER_FRAME * np.arange(num_windows)
     windows = [coefficients[:, start : start + num_columns] for start in starts]
     shape = (0, coefficients.shape[0], num_columns)
     return (np.stack(windows) if windows else np.zeros(shape, np.float32))[:, None]

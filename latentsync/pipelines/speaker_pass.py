@@ -13,9 +13,7 @@ from torch import Tensor
 
 from latentsync.audio.sample_source import SampleSource
 from latentsync.errors import InputError
-from latentsync.face.align import Aligner, crop_faces
 from latentsync.face.covered import covered_frames
-from latentsync.face.face_plan import interpolated_anchors, smooth_anchors
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.frames import reduced_size
 from latentsync.face.identity import TrackedPerson
@@ -30,7 +28,10 @@ from latentsync.judges.active_speaker import (
     confident_level,
     who_speaks,
 )
+from latentsync.judges.face_crops import FaceCrops
 from latentsync.judges.stable_sync_scorer import check_stable_sync_scorer, load_stable_sync_scorer
+from latentsync.judges.syncnet_v2 import load_syncnet_v2
+from latentsync.judges.syncnet_v2_windows import load_syncnet_v2_windows
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.ffmpeg_tools import REDUCE_FLAGS, SCALE_FLAGS
 from latentsync.media.probe import VideoInfo, probe_audio
@@ -48,16 +49,13 @@ _BYSTANDER_AREA = 1 / 16
 _MIN_SOUND_SHARE, _MAX_SOUND_SHARE = 0.5, 2.0
 """Length of the sound, relative to the video, outside of which they do not belong together."""
 
-_SYNCNET_FPS, _WINDOW_MIDDLE = 25, 7.5
-"""Frames per second and middle of the window, in frames, of both SyncNets."""
-
-WINDOWS_PER_SECOND = _SYNCNET_FPS / STRIDE
-
 _UNKNOWN_WINDOWS = 6
 """Windows before the first and after the last scored one of a track that take over its score."""
 
+_STABLE, _SYNCNET_V2 = "stable_syncnet.pt", "auxiliary/syncnet_v2.model"
 _PUBLISHED_CONFIG = "configs/syncnet/syncnet_16_pixel_attn.yaml"
 _DEMO_CONFIG, _DEMO_CHECKPOINT = "configs/demo/syncnet.yaml", "demo/stable_syncnet.pt"
+_DEMO_NAME = "the demo SyncNet"
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,13 @@ class Speakers:
     Attributes:
         tracks: parts of tracks to follow, one per turn and track; they do not overlap in time.
         turns: of the people, in order; empty with a fallback.
+        network: name of the SyncNet that scored the faces; empty if none was needed.
         fallback: one line for the report if the largest face is followed instead, else None.
     """
 
     tracks: Sequence[Track]
     turns: Sequence[Turn]
+    network: str = ""
     fallback: str | None = None
 
     def notes(self, num_frames: int) -> dict[str, np.ndarray]:
@@ -89,7 +89,7 @@ class Speakers:
             return {self.fallback: np.ones(num_frames, dtype=bool)}
         frames: dict[str, np.ndarray] = {}
         for turn in self.turns:
-            name = f"person {turn.person + 1} speaks"
+            name = f"person {turn.person + 1} speaks, by {self.network}"
             frames.setdefault(name, np.zeros(num_frames, dtype=bool))[turn.start : turn.stop] = True
         return dict(sorted(frames.items()))
 
@@ -103,25 +103,33 @@ class Speakers:
 
 
 def load_speaker_network(device: torch.device | str = "cpu", checkpoints: Path = CHECKPOINTS) -> StreamingSyncNet:
-    """Load the published StableSyncNet if it is here, else the demo SyncNet; nothing is downloaded.
+    """Load the published StableSyncNet if it is here, else SyncNet-v2, else the demo SyncNet; nothing is downloaded.
 
     Raises:
         CheckpointError: the weights are damaged, or those of the demo are missing.
     """
-    return load_stable_sync_scorer(*_network_files(checkpoints), device)
+    if (stable := _published(_STABLE, checkpoints)) is not None:
+        return load_stable_sync_scorer(REPOSITORY_ROOT / _PUBLISHED_CONFIG, stable, device, name=_STABLE)
+    if (syncnet_v2 := _published(_SYNCNET_V2, checkpoints)) is not None:
+        return load_syncnet_v2_windows(syncnet_v2, device)
+    return load_stable_sync_scorer(
+        REPOSITORY_ROOT / _DEMO_CONFIG, checkpoints / _DEMO_CHECKPOINT, device, name=_DEMO_NAME
+    )
 
 
 def check_speaker_network(checkpoints: Path = CHECKPOINTS) -> None:
-    """Raise the errors of `load_speaker_network` without loading the weights."""
-    check_stable_sync_scorer(*_network_files(checkpoints))
+    """Raise the errors of `load_speaker_network`; a StableSyncNet is not loaded for it, SyncNet-v2 (54 MB) is."""
+    if (stable := _published(_STABLE, checkpoints)) is not None:
+        check_stable_sync_scorer(REPOSITORY_ROOT / _PUBLISHED_CONFIG, stable)
+    elif (syncnet_v2 := _published(_SYNCNET_V2, checkpoints)) is not None:
+        load_syncnet_v2(syncnet_v2)
+    else:
+        check_stable_sync_scorer(REPOSITORY_ROOT / _DEMO_CONFIG, checkpoints / _DEMO_CHECKPOINT)
 
 
-def _network_files(checkpoints: Path) -> tuple[Path, Path]:
-    """Return configuration and weights of the SyncNet."""
-    published = next(file for file in published_files() if file.path == "stable_syncnet.pt").find(checkpoints)
-    if published is not None:
-        return REPOSITORY_ROOT / _PUBLISHED_CONFIG, published
-    return REPOSITORY_ROOT / _DEMO_CONFIG, checkpoints / _DEMO_CHECKPOINT
+def _published(path: str, checkpoints: Path) -> Path | None:
+    """Return the weights of a published SyncNet, or None if they are not here."""
+    return next(file for file in published_files() if file.path == path).find(checkpoints)
 
 
 def follow_speakers(
@@ -150,14 +158,16 @@ def follow_speakers(
     reason = _unusable_sound(video)
     if reason is None:
         with AudioSamples.decode(video.path, folder) as samples:
-            people, confidences = score_people(video, fps, found, load_network(), samples, progress)
-        if confident_level(confidences, WINDOWS_PER_SECOND) >= MIN_CONFIDENCE:
+            network = load_network()
+            people, confidences = score_people(video, fps, found, network, samples, progress)
+        if confident_level(confidences, network.fps / STRIDE) >= MIN_CONFIDENCE:
             visible = np.stack([shown_in(person.tracks, found.num_frames) for person in people])
-            path = spoken_frames(confidences, visible, fps)
+            path = spoken_frames(confidences, visible, fps, network)
             turns = list(_turns(path, people))
-            return Speakers(turn_tracks(turns, people), turns)
-        reason = "no face moves its lips with the sound of the source"
-    return Speakers(found.follow("largest"), [], f"who speaks is unknown ({reason}): the largest face is followed")
+            return Speakers(turn_tracks(turns, people), turns, network.name)
+        reason = f"no face moves its lips with the sound of the source, by {network.name}"
+    fallback = f"who speaks is unknown ({reason}): the largest face is followed"
+    return Speakers(found.follow("largest"), [], fallback=fallback)
 
 
 def score_people(
@@ -176,7 +186,7 @@ def score_people(
     """
     scorer = ActiveSpeakerScorer(network, samples)
     tracks = [track for scene in found.scenes() for track in _scored(scene, network.num_frames)]
-    moving = _MovingFaces(tracks, float(fps))
+    moving = _MovingFaces(tracks, float(fps), network)
     size = reduced_size(video.width, video.height, _LONGEST_SIDE)
     flags = SCALE_FLAGS if size == (video.width, video.height) else REDUCE_FLAGS
     factors = np.array([size[0] / video.width, size[1] / video.height])
@@ -186,7 +196,7 @@ def score_people(
         closing(prefetch(iter(reader), _FRAMES_AHEAD)) as frames,
     ):
         for i, frame in enumerate(frames):
-            crops = moving.crops(i, frame, factors, network.resolution)
+            crops = moving.crops(i, frame, factors)
             while int(tick * fps / network.fps) <= i:
                 scorer.add(tick, crops)
                 tick += 1
@@ -197,17 +207,18 @@ def score_people(
     return people, _by_person(people, tracks, scorer.scores, tick // STRIDE + 1)
 
 
-def spoken_frames(confidences: np.ndarray, visible: np.ndarray, fps: Fraction) -> np.ndarray:
+def spoken_frames(confidences: np.ndarray, visible: np.ndarray, fps: Fraction, network: StreamingSyncNet) -> np.ndarray:
     """Return the person (n,) who is followed in every source frame, `NOBODY` where nobody is.
 
     Args:
         confidences: (people, windows), see `score_people`.
         visible: (people, n) bool.
         fps: frames per second of the source frames.
+        network: that of the confidences.
     """
     num_windows, num_frames = confidences.shape[1], visible.shape[1]
-    middles = _window_middles(num_windows, fps)
-    path = who_speaks(confidences, visible[:, np.minimum(middles, num_frames - 1)], WINDOWS_PER_SECOND)
+    middles = _window_middles(num_windows, fps, network)
+    path = who_speaks(confidences, visible[:, np.minimum(middles, num_frames - 1)], network.fps / STRIDE)
     nearest = np.searchsorted((middles[1:] + middles[:-1]) / 2, np.arange(num_frames))
     return path[nearest]
 
@@ -223,9 +234,10 @@ def turn_tracks(turns: Sequence[Turn], people: Sequence[TrackedPerson]) -> list[
     return followed
 
 
-def _window_middles(num_windows: int, fps: Fraction) -> np.ndarray:
+def _window_middles(num_windows: int, fps: Fraction, network: StreamingSyncNet) -> np.ndarray:
     """Return the source frames (n,) in the middle of the windows, which begin `STRIDE` frames of the SyncNet apart."""
-    return np.round((np.arange(num_windows) * STRIDE + _WINDOW_MIDDLE) * float(fps) / _SYNCNET_FPS).astype(int)
+    middles = np.arange(num_windows) * STRIDE + (network.num_frames - 1) / 2
+    return np.round(middles * float(fps) / network.fps).astype(int)
 
 
 def _unusable_sound(video: VideoInfo) -> str | None:
@@ -247,35 +259,27 @@ def _scored(scene: Sequence[Track], num_frames: int) -> list[Track]:
 
 
 class _MovingFaces:
-    """Smoothed anchors and crops of the tracks that are visible in the current frame."""
+    """Crops of the tracks that are visible in the current frame."""
 
-    def __init__(self, tracks: Sequence[Track], fps: float) -> None:
-        self._tracks, self._fps = tracks, fps
+    def __init__(self, tracks: Sequence[Track], fps: float, network: StreamingSyncNet) -> None:
+        self._tracks, self._fps, self._network = tracks, fps, network
         self._order = sorted(range(len(tracks)), key=lambda number: -int(tracks[number].frames[0]))
-        self._active: dict[int, tuple[int, np.ndarray, Aligner]] = {}
+        self._active: dict[int, FaceCrops] = {}
 
-    def crops(self, frame: int, image: np.ndarray, factors: np.ndarray, resolution: int) -> dict[int, Tensor]:
-        """Return the aligned crops (3, R, R) in [-1, 1] of the next frame, by number of the track.
+    def crops(self, frame: int, image: np.ndarray, factors: np.ndarray) -> dict[int, Tensor]:
+        """Return the crops (3, R, R) in [-1, 1] of the next frame, by number of the track.
 
         Args:
             frame: number of the frame.
             image: uint8 RGB (h, w, 3), possibly reduced.
             factors: (2,) from pixels of the source to those of the image.
-            resolution: side of the crops in pixels.
         """
         while self._order and int(self._tracks[self._order[-1]].frames[0]) <= frame:
             number = self._order.pop()
-            anchors = smooth_anchors(interpolated_anchors(self._tracks[number]), self._fps)
-            self._active[number] = (frame, anchors, Aligner(resolution))
-        self._active = {n: each for n, each in self._active.items() if frame - each[0] < len(each[1])}
-        if not self._active:
-            return {}
-        matrices = [
-            aligner.matrix((anchors[frame - first] + 0.5) * factors - 0.5)
-            for first, anchors, aligner in self._active.values()
-        ]
-        found = crop_faces([image] * len(matrices), np.stack(matrices), resolution)
-        return dict(zip(self._active, found, strict=True))
+            self._active[number] = self._network.face_crops(self._tracks[number], self._fps)
+        self._active = {n: crops for n, crops in self._active.items() if frame <= self._tracks[n].last_frame}
+        firsts = {number: int(self._tracks[number].frames[0]) for number in self._active}
+        return {n: crops.crop(frame - firsts[n], image, factors) for n, crops in self._active.items()}
 
 
 def _by_person(

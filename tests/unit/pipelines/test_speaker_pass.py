@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 
 from demo.synthetic.speech import write_wav
 from latentsync.errors import CheckpointError
@@ -13,6 +14,8 @@ from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.identity import identified
 from latentsync.face.tracker import FaceTracker
 from latentsync.judges.stable_sync_scorer import StableSyncScorer
+from latentsync.judges.syncnet_v2 import SyncNetV2
+from latentsync.judges.syncnet_v2_windows import SyncNetV2Windows
 from latentsync.media.probe import probe_video
 from latentsync.media.writer import VideoWriter
 from latentsync.models.stable_syncnet import StableSyncNet
@@ -23,8 +26,10 @@ from latentsync.pipelines.speaker_pass import (
     follow_speakers,
     load_speaker_network,
 )
+from latentsync.weights import CHECKPOINTS
+from tests.golden_values import fill_deterministic
 from tests.unit.face.faces import detection
-from tests.unit.judges.test_sync_scorers import BrightnessStableSyncNet
+from tests.unit.judges.test_sync_scorers import BrightnessStableSyncNet, BrightnessSyncNetV2
 
 WIDTH, HEIGHT, NUM_FRAMES = 320, 160, 200
 LEFT, RIGHT = 80, 240
@@ -63,8 +68,15 @@ def faces(num_frames: int = NUM_FRAMES, cut: int | None = None) -> FaceTracks:
     return FaceTracks(identified(tracker.tracks(), None), num_frames, (WIDTH, HEIGHT))
 
 
-@pytest.mark.parametrize("fps", [25, 50])
-def test_turns_of_the_source_are_followed(tmp_path, fps):
+def syncnet_v2() -> SyncNetV2Windows:
+    return SyncNetV2Windows(cast(SyncNetV2, BrightnessSyncNetV2()))
+
+
+@pytest.mark.parametrize(
+    ("fps", "network", "name"),
+    [(25, network, "a StableSyncNet"), (50, network, "a StableSyncNet"), (25, syncnet_v2, "SyncNet-v2")],
+)
+def test_turns_of_the_source_are_followed(tmp_path, fps, network, name):
     video = probe_video(make_video(tmp_path, fps))
     done = []
     speakers = follow_speakers(video, Fraction(fps), faces(), network, progress=lambda *counts: done.append(counts))
@@ -77,8 +89,8 @@ def test_turns_of_the_source_are_followed(tmp_path, fps):
     assert done[-1] == (NUM_FRAMES, NUM_FRAMES)
     assert not speakers.covered(faces()).any()
     notes = speakers.notes(NUM_FRAMES)
-    assert list(notes) == ["person 1 speaks", "person 2 speaks"]
-    assert (notes["person 1 speaks"] ^ notes["person 2 speaks"]).all()
+    assert list(notes) == [f"person 1 speaks, by {name}", f"person 2 speaks, by {name}"]
+    assert np.logical_xor(*notes.values()).all()
 
 
 def test_a_video_without_sound_follows_the_largest_face(tmp_path):
@@ -108,8 +120,22 @@ def test_sound_that_goes_with_no_face_follows_the_largest_one(tmp_path, speaks, 
     assert [track.centre[0] for track in speakers.tracks] == [RIGHT]
 
 
+def test_the_network_is_the_first_one_whose_weights_are_here(tmp_path):
+    (tmp_path / "demo").symlink_to(CHECKPOINTS / "demo")
+    assert load_speaker_network(checkpoints=tmp_path).name == "the demo SyncNet"
+    (tmp_path / "auxiliary").mkdir()
+    weights = SyncNetV2()
+    fill_deterministic(weights)
+    torch.save(weights.state_dict(), tmp_path / "auxiliary/syncnet_v2.model")
+    check_speaker_network(tmp_path)
+    assert load_speaker_network(checkpoints=tmp_path).name == "SyncNet-v2"
+    (tmp_path / "stable_syncnet.pt").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"stable_syncnet\.pt"):
+        load_speaker_network(checkpoints=tmp_path)
+
+
 def test_the_published_network_is_preferred_and_a_missing_one_reported(tmp_path):
-    assert load_speaker_network().resolution == 64
+    assert load_speaker_network().name in ("the demo SyncNet", "SyncNet-v2", "stable_syncnet.pt")
     with pytest.raises(CheckpointError, match=r"stable_syncnet\.pt"):
         check_speaker_network(tmp_path)
     published = tmp_path / "stable_syncnet.pt"
