@@ -59,6 +59,7 @@ class LipsyncOutcome:
         video, comparison, sheet, summary: files in the folder of the job.
         sync: sync before and after.
         lines: report of the job.
+        timeline: picture of what was done when, in the same folder; None if nothing but one person was to be drawn.
     """
 
     video: Path
@@ -67,17 +68,23 @@ class LipsyncOutcome:
     summary: Path
     sync: SyncComparison
     lines: list[str]
+    timeline: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files."""
+        return [self.video, self.comparison, self.sheet, self.summary, *([self.timeline] if self.timeline else [])]
 
     def record(self) -> dict[str, Any]:
         """Return the result as JSON; files by their names."""
-        names = [path.name for path in (self.video, self.comparison, self.sheet, self.summary)]
-        return {"files": names, "sync": self.sync.record(), "lines": self.lines}
+        return {"files": [path.name for path in self.files], "sync": self.sync.record(), "lines": self.lines}
 
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any]) -> "LipsyncOutcome":
         """Return the result of a `record` of the job in a folder."""
-        video, comparison, sheet, summary = (folder / name for name in record["files"])
-        return cls(video, comparison, sheet, summary, SyncComparison.of(record["sync"]), list(record["lines"]))
+        video, comparison, sheet, summary, *others = (folder / name for name in record["files"])
+        sync, lines = SyncComparison.of(record["sync"]), list(record["lines"])
+        return cls(video, comparison, sheet, summary, sync, lines, others[0] if others else None)
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ class LipsyncService:
             fps = probe_video(video).fps if options.video_fps == "source" else pipeline.model_fps
             faces = FaceCollector(pipeline.resolution, round(MAX_SECONDS * fps), pipeline.device)
             out = job.folder / "lipsync.mp4"
-            chosen = replace(options, compare=True, vae_batch_size=self.defaults.vae_batch_size)
+            chosen = replace(options, compare=True, timeline=True, vae_batch_size=self.defaults.vae_batch_size)
 
             def on_people(opened: LipsyncJob, people: Sequence[DubbedPerson]) -> None:
                 self.limits.check_people(len(people), opened.num_frames)
@@ -199,10 +206,11 @@ class LipsyncService:
             ]
             if len(report.people) > 1:
                 lines.append(f"the sync is that of face {report.people[0].name} with {_name(voices.speeches[0], job)}")
-            comparison, sheet = report.extra_files
+            comparison, sheet, timeline = report.extra_files
             summary = job.folder / "summary.txt"
             summary.write_text(summary_text(sync, lines), encoding="utf-8")
-            return LipsyncOutcome(report.video, comparison, sheet, summary, sync, lines)
+            shown = timeline if _has_parts(report) else None
+            return LipsyncOutcome(report.video, comparison, sheet, summary, sync, lines, shown)
 
         return work
 
@@ -376,6 +384,11 @@ def _with_name(options: LipsyncOptions, job: Job) -> LipsyncOptions:
     """Return the options with the masks as the visitor named them."""
     masks = mask_video(options)
     return options if masks is None else replace(options, occluder=_name(masks, job))
+
+
+def _has_parts(report: LipsyncReport) -> bool:
+    """Return True if there are several people, or parts of one that a timeline shows."""
+    return len(report.people) > 1 or any(person.absent or any(person.spans.values()) for person in report.people)
 
 
 def _has_xseg() -> bool:

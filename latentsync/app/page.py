@@ -191,6 +191,14 @@ class _Page:
                     buttons=["download", "fullscreen"],
                     elem_id="sheet",
                 )
+            with gr.Tab("Timeline", visible=False) as self.timeline_tab:
+                self.timeline = gr.Image(
+                    label="What was done with each person when",
+                    type="filepath",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="timeline",
+                )
         self.summary = gr.Markdown(elem_id="summary")
         self.files = gr.Files(label="Download", interactive=False, height=250, elem_id="files")
         self.job_id = gr.Textbox(visible="hidden", elem_id="job", label="Job")
@@ -225,6 +233,8 @@ class _Page:
         forgotten = [self.people, self.selectors, self.face, *self.voices.outputs]
         self.video.change(self.forget_people, None, forgotten, queue=False, **private)
         self.weights.input(self.use_weights, [self.weights], sampling.filled, queue=False, **private)
+        timeline = [self.timeline, self.timeline_tab]
+        self.files.change(self.show_timeline, [self.job_id], timeline, queue=False, **private)
         self.job_id.change(None, [self.job_id], None, js=_REMEMBER, api_visibility="private")
         blocks.load(self.resume, [self.job_id], outputs, js=_RECALL, concurrency_limit=None, **private)
 
@@ -310,6 +320,13 @@ class _Page:
         async for update in self.follow(job):
             yield update
 
+    def show_timeline(self, job_id: str) -> list[Update]:
+        """Show the timeline of a finished job, and its tab if there is one."""
+        job = self.sessions.queue.find(job_id or "")
+        outcome = job.result if job is not None else None
+        timeline = outcome.timeline if isinstance(outcome, LipsyncOutcome) else None
+        return [None if timeline is None else str(timeline), gr.update(visible=timeline is not None)]
+
     async def look(self, video: str | None) -> AsyncGenerator[list[Update], None]:
         """Find the people of a video; return images with captions, and their selectors."""
         try:
@@ -360,11 +377,10 @@ class _Page:
 
 
 def _outcome(outcome: LipsyncOutcome) -> list[Update]:
-    files = [outcome.video, outcome.comparison, outcome.sheet, outcome.summary]
     return [
         str(outcome.video),
         str(outcome.comparison),
         str(outcome.sheet),
         summary_markdown(outcome.sync, outcome.lines),
-        [str(path) for path in files],
+        [str(path) for path in outcome.files],
     ]

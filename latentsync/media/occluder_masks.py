@@ -211,5 +211,5 @@ def _too_few(masks: OccluderMasks) -> InputError:
 def _other_number(masks: OccluderMasks, found: str, video: Path, num_frames: int, fps: Fraction) -> InputError:
     return InputError(
         f"{masks.path} has {found} masks, {video} has {num_frames} frames at {float(fps):g} per second: give one mask "
-        "for each frame (--video_fps source keeps the video's own rate)"
+        "for each frame, or choose the frame rate 'source', which is the video's own"
     )

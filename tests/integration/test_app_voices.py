@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentsync.app.lipsync_service import LipsyncService
+from latentsync.app.lipsync_service import LipsyncOutcome, LipsyncService
 from latentsync.app.sync_comparison import NamedSyncScorer
 from latentsync.errors import InputError
 from latentsync.jobs.job import Job
@@ -52,6 +52,10 @@ def test_each_person_has_a_line_and_the_first_is_measured_with_the_own_voice(pip
     assert any("faces right and left, 25 frames per second" in line for line in outcome.lines)
     assert [len(crops) for crops, _ in recorder.scored] == [12, 12]  # the first speech ends before its person leaves
     assert "face right (ben.wav)" in outcome.summary.read_text()
+    assert outcome.timeline is not None
+    assert outcome.timeline in outcome.files
+    assert outcome.timeline.read_bytes()[:4] == b"\x89PNG"
+    assert LipsyncOutcome.of(tmp_path, outcome.record()) == outcome
 
 
 def test_everyone_counts_against_the_limit_before_a_mouth_is_generated(pipeline: LipsyncPipeline, tmp_path: Path):
