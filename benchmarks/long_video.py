@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -26,16 +27,20 @@ from scipy.io import wavfile
 from latentsync.cli import OneLineParser, run_command
 from latentsync.executors.local import LocalExecutor
 from latentsync.executors.local_worker import limit_threads
+from latentsync.face.face_tracks import track_detections
 from latentsync.media.audio_samples import SAMPLE_RATE, AudioSamples
 from latentsync.media.joining import VideoPart, join_videos
+from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.media.repeated_reader import RepeatedReader
 from latentsync.media.writer import VideoWriter
+from latentsync.pipelines.face_reading import FaceReading, detect_here
+from latentsync.pipelines.face_workers import MIN_SEARCHED_FRAMES
 from latentsync.pipelines.lipsync_job import LipsyncJob
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.pipelines.segment_workers import SegmentWorkers
 from latentsync.pipelines.window_stages import JobFrame
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, choose_weights
+from latentsync.recipes.segments import pass_workers
 from latentsync.storage.temporary_files import temporary_folder
 from latentsync.weights import REPOSITORY_ROOT
 
@@ -50,7 +55,7 @@ class Run:
     """Seconds of one run.
 
     Attributes:
-        faces_s: the first pass.
+        faces_s: the first pass, with the start of the workers.
         lips_s: the second pass, with the start of the workers and the joining.
         load_s: loading the networks in a worker, the slowest one; 0 without workers.
         segments_s: from a worker's start to the end of its segment without loading, of the slowest; 0 without workers.
@@ -118,12 +123,14 @@ def measure(
     options = replace(build.default_options(), num_inference_steps=steps)
     executor = LocalExecutor(folder, max(1, num_workers), num_threads=1)
     load = partial(load_measured, build, folder)
-    workers = SegmentWorkers(executor, num_workers, load, on_accelerators=build.device.type != "cpu")
+    faces, lips = pass_workers(build, executor, num_workers)
+    faces, lips = replace(faces, min_frames=1), replace(lips, load_pipeline=load)
     before = [cpu_seconds()]
     report = pipeline(
         *(*files, folder / "out.mp4", options),
         people_callback=lambda job, people: before.append(cpu_seconds()),
-        second_pass=workers if num_workers else None,
+        first_pass=faces if num_workers else None,
+        second_pass=lips if num_workers else None,
     )
     cpu_s = cpu_seconds() - before[-1]
     of_workers = [json.loads(path.read_text()) for path in folder.glob("*.json")]
@@ -139,16 +146,21 @@ class Costs:
 
     Attributes:
         faces_s, lips_s: first and second pass in one process, per frame.
-        decode_s: decoding a frame of the source, which the check of seeks does twice while workers generate.
+        track_s: the part of the first pass that stays in one process, per frame.
+        decode_s: decoding a frame of the source: in the first pass those before a worker's part; in the second pass the
+            check of seeks decodes all of them twice while workers generate.
         join_s: joining, per frame.
-        start_s: starting a worker, loading its networks and opening the job.
+        face_start_s: starting the workers of the first pass and loading their detectors.
+        start_s: starting a worker of the second pass, loading its networks and opening the job.
         window_s: the window that is generated twice at a cut.
     """
 
     faces_s: float
     lips_s: float
+    track_s: float
     decode_s: float
     join_s: float
+    face_start_s: float
     start_s: float
     window_s: float
 
@@ -157,7 +169,27 @@ class Costs:
         if num_workers == 1:
             return num_frames * (self.faces_s + self.lips_s)
         segment_s = self.start_s + num_frames / num_workers * self.lips_s + self.window_s
-        return num_frames * (self.faces_s + self.join_s) + max(segment_s, 2 * num_frames * self.decode_s)
+        second_pass_s = max(segment_s, 2 * num_frames * self.decode_s) + num_frames * self.join_s
+        return self.first_pass_s(num_frames, num_workers) + second_pass_s
+
+    def first_pass_s(self, num_frames: int, num_workers: int) -> float:
+        """Return the predicted time of the first pass."""
+        num_parts = min(num_workers, num_frames // MIN_SEARCHED_FRAMES)
+        if num_parts < 2:
+            return num_frames * self.faces_s
+        part = num_frames / num_parts
+        last_part_s = part * self.faces_s + (num_frames - part) * self.decode_s
+        return self.face_start_s + last_part_s + num_frames * self.track_s
+
+
+def tracking_seconds(pipeline: LipsyncPipeline, video: Path) -> float:
+    """Return the seconds per frame of linking the faces of a video."""
+    reading = FaceReading.of(probe_video(video), Fraction(FPS), pipeline.detector, None, exact=False)
+    with closing(detect_here(reading, pipeline.detector, lambda done, total: None)) as detected:
+        batches = list(detected)
+    started = time.monotonic()
+    found = track_detections(batches, reading.frame_size)
+    return (time.monotonic() - started) / found.num_frames
 
 
 def seconds_per_frame(video: Path, result: Path, num_frames: int) -> tuple[float, float]:
@@ -190,10 +222,10 @@ def prediction(costs: Costs, hours: float) -> list[str]:
     """Return the predicted times of a long video as lines of a table in Markdown."""
     num_frames = round(hours * 3600 * FPS)
     alone_s = costs.total_s(num_frames, 1)
-    lines = ["| workers | hours | times faster |", "|---|---|---|"]
+    lines = ["| workers | hours | of it first pass | times faster |", "|---|---|---|---|"]
     for num_workers in PREDICTED:
-        total_s = costs.total_s(num_frames, num_workers)
-        lines.append(f"| {num_workers} | {total_s / 3600:.2f} | {alone_s / total_s:.1f} |")
+        total_s, faces_s = costs.total_s(num_frames, num_workers), costs.first_pass_s(num_frames, num_workers)
+        lines.append(f"| {num_workers} | {total_s / 3600:.2f} | {faces_s / 3600:.2f} | {alone_s / total_s:.1f} |")
     return lines
 
 
@@ -228,12 +260,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                     place = folder / f"{num_workers}_{repeat}"
                     measured.append(measure(pipeline, build, files, num_workers, place, arguments.inference_steps))
                     print(num_workers, measured[-1], flush=True)
+            track_s = tracking_seconds(pipeline, files[0])
             decode_s, join_s = seconds_per_frame(files[0], folder / "0_0" / "out.mp4", num_frames)
         alone, several = runs[0], runs[arguments.workers[-1]]
         lips_s = median(run.lips_s for run in alone) / num_frames
-        faces_s = median(run.faces_s for run in (*alone, *several)) / num_frames
+        faces_s = median(run.faces_s for run in alone) / num_frames
+        searched_s = faces_s * num_frames / arguments.workers[-1]
+        face_start_s = max(0.0, median(run.faces_s for run in several) - searched_s)
         start_s = median(run.load_s + run.other_s for run in several)
-        costs = Costs(faces_s, lips_s, decode_s, join_s, start_s, pipeline.num_frames * lips_s)
+        of_frames = faces_s, lips_s, track_s, decode_s, join_s
+        costs = Costs(*of_frames, face_start_s, start_s, pipeline.num_frames * lips_s)
         print("\n".join([*table(runs, num_frames), f"{costs}", *prediction(costs, arguments.hours)]))
         return 0
 

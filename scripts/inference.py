@@ -87,7 +87,7 @@ def chosen_voices(arguments: argparse.Namespace) -> Voices:
 
 
 def segment_executor(arguments: argparse.Namespace) -> Executor | None:
-    """Return the executor that generates segments of one video, on this machine by default; None: this process does.
+    """Return the executor that processes parts of one video, on this machine by default; None: this process does.
 
     Raises:
         InputError: the number of workers is missing, or other arguments contradict it.
@@ -142,9 +142,10 @@ def run_one(arguments: argparse.Namespace) -> int:
         print(description(job))
         print("1 of 1 can begin; nothing was written")
         return 0
-    workers = None if executor is None else chosen.segment_workers(executor, arguments.num_workers)
+    first, second = (None, None) if executor is None else chosen.pass_workers(executor, arguments.num_workers)
+    files = video, voices, out, chosen.options, arguments.temp_dir
     with closing(FrameBars()) as bars:
-        report = pipeline(*(video, voices, out, chosen.options, arguments.temp_dir), progress=bars, second_pass=workers)
+        report = pipeline(*files, progress=bars, first_pass=first, second_pass=second)
     print("\n".join(report.lines()))
     if chosen.weights.is_demo and video != DEMO_VIDEO:
         print("the demo weights are trained on synthetic people only: on a real face the mouth looks artificial")

@@ -1,20 +1,19 @@
-"""All faces of a video as tracks, found in one pass over its frames."""
+"""All faces of a video as tracks, linked from those of its frames."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from itertools import chain
 
 import numpy as np
 
 from latentsync.errors import InputError
 from latentsync.face.appearance import AppearanceDescriber, ColourHistograms
-from latentsync.face.cuts import CutDetector
-from latentsync.face.detection import Detection, FaceDetector
+from latentsync.face.detected_faces import DetectedFaces, detect_faces
+from latentsync.face.detection import FaceDetector
 from latentsync.face.identity import TrackedPerson, identified, others_of, people_of
-from latentsync.face.sparse_detection import DETECTION_INTERVAL, SparseDetector
+from latentsync.face.sparse_detection import DETECTION_INTERVAL
 from latentsync.face.tracker import (
     FaceTracker,
     PersonSelector,
@@ -24,14 +23,8 @@ from latentsync.face.tracker import (
     select_track,
     without_bystanders,
 )
-from latentsync.prefetch import prefetch
 
 logger = logging.getLogger(__name__)
-
-_FRAMES_AHEAD = 8
-"""Frames, compared with the frame before, that may wait for the face detector."""
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -136,9 +129,6 @@ def track_faces(
 ) -> FaceTracks:
     """Return the tracks of a video; memory holds one batch of frames and the tracks.
 
-    The frames are read and searched for cuts in a thread of their own. The tracks of people who cross are repaired
-    and the person of each track is numbered (`identity.identified`).
-
     Args:
         frames: uint8 RGB (h, w, 3), all of one size.
         detector: the face detector.
@@ -153,38 +143,45 @@ def track_faces(
     Raises:
         InputError: a selector is invalid.
     """
-    describer = describer or ColourHistograms()
-    sampling = _LookSampling(describer)
-    cuts, tracker, sparse = CutDetector(), FaceTracker(), SparseDetector(detector, interval)
-    with closing(prefetch(((frame, cuts.is_cut(frame)) for frame in frames), _FRAMES_AHEAD)) as marked:
-        for pairs in _batches(marked, batch_size):
-            batch, is_cut = zip(*pairs, strict=True)
-            height, width = batch[0].shape[:2]
-            frame_size = frame_size or (width, height)
-            if tracker.num_frames == 0:
-                for selector in selectors:
-                    select_track([], selector, frame_size)
-            factors = np.array([frame_size[0] / width, frame_size[1] / height])
-            for frame, faces, cut in zip(batch, sparse.detect(batch, is_cut), is_cut, strict=True):
-                tracker.add([_scaled(face, factors) for face in faces], cut, sampling.looks(frame, faces, cut))
-            if progress is not None:
-                progress(tracker.num_frames)
-    return FaceTracks(identified(tracker.tracks(), describer), tracker.num_frames, frame_size or (1, 1))
+    remaining = iter(frames)
+    if (first := next(remaining, None)) is None:
+        return FaceTracks([], 0, frame_size or (1, 1))
+    height, width = first.shape[:2]
+    frame_size, describer = frame_size or (width, height), describer or ColourHistograms()
+    check_selectors(selectors, frame_size)
+    frames = chain([first], remaining)
+    detected = detect_faces(frames, detector, frame_size, batch_size, interval, describer, progress=progress)
+    with closing(detected):
+        return track_detections(detected, frame_size, describer)
 
 
-class _LookSampling:
-    """Describe the faces of every n-th frame, of twice as many with several faces, and where their number changes."""
+def track_detections(
+    batches: Iterable[DetectedFaces], frame_size: tuple[int, int], describer: AppearanceDescriber | None = None
+) -> FaceTracks:
+    """Return the tracks of a video from the faces of its frames.
 
-    def __init__(self, describer: AppearanceDescriber) -> None:
-        self._describer = describer
-        self._num_faces, self._since = 0, 0
+    The tracks of people who cross are repaired and the person of each track is numbered (`identity.identified`).
 
-    def looks(self, frame: np.ndarray, faces: Sequence[Detection], is_cut: bool) -> Sequence[np.ndarray | None] | None:
-        """Return the descriptors of the faces of the next frame, or None if it is not sampled."""
-        interval = self._describer.interval // (2 if len(faces) > 1 else 1)
-        is_sampled = is_cut or len(faces) != self._num_faces or self._since >= interval
-        self._num_faces, self._since = len(faces), 1 if is_sampled else self._since + 1
-        return self._describer.describe(frame, faces) if is_sampled and faces else None
+    Args:
+        batches: the faces of successive batches of frames.
+        frame_size: (w, h) of the video's frames in pixels.
+        describer: descriptor of the faces' appearance; colour histograms by default.
+    """
+    tracker = FaceTracker()
+    for batch in batches:
+        for frame in batch.frames():
+            tracker.add(frame.faces, frame.is_cut, frame.looks)
+    return FaceTracks(identified(tracker.tracks(), describer or ColourHistograms()), tracker.num_frames, frame_size)
+
+
+def check_selectors(selectors: Iterable[str], frame_size: tuple[int, int]) -> None:
+    """Check face selectors before the long work.
+
+    Raises:
+        InputError: one is invalid for frames of this size (w, h) in pixels.
+    """
+    for selector in selectors:
+        select_track([], selector, frame_size)
 
 
 def _firsts(tracks: Sequence[Track]) -> list[Track]:
@@ -197,16 +194,3 @@ def _firsts(tracks: Sequence[Track]) -> list[Track]:
 
 def _matches_nobody(selector: str) -> InputError:
     return InputError(f"face {selector!r} matches none of the faces found in the video: use largest, left or right")
-
-
-def _scaled(face: Detection, factors: np.ndarray) -> Detection:
-    """Return a detection in frames that are larger by factors in x and y; anchors count from pixel centres."""
-    if (factors == 1).all():
-        return face
-    anchors = (face.anchors + 0.5) * factors - 0.5
-    return Detection((face.box * np.tile(factors, 2)).astype(np.float32), face.score, anchors.astype(np.float32))
-
-
-def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    while batch := list(islice(items, size)):
-        yield batch

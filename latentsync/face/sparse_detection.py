@@ -39,13 +39,14 @@ class SparseDetector:
         detector: every frame is detected fully if it has no `follow`.
         interval: frames from one full detection to the next, in a batch at least twice as long; 1 detects every frame
             fully.
+        is_first: the first batch is that of a video; False: it is a later one, and is given to `skip`.
     """
 
-    def __init__(self, detector: FaceDetector, interval: int = DETECTION_INTERVAL) -> None:
+    def __init__(self, detector: FaceDetector, interval: int = DETECTION_INTERVAL, is_first: bool = True) -> None:
         self._detector = detector
         self._follower = detector if interval > 1 and isinstance(detector, FollowingDetector) else None
         self._interval = interval
-        self._last: list[Detection] | None = None
+        self._last: list[Detection] | None = None if is_first else []
 
     def detect(self, frames: Sequence[np.ndarray], is_cut: Sequence[bool]) -> list[list[Detection]]:
         """Return the faces of every frame of the next batch, highest score first.
@@ -67,6 +68,19 @@ class SparseDetector:
         self._detect(frames, [i for i in range(len(frames)) if i not in found], found)
         self._last = found[len(frames) - 1]
         return [found[i] for i in range(len(frames))]
+
+    def skip(self, frames: Sequence[np.ndarray], is_cut: Sequence[bool]) -> None:
+        """Pass over the next batch; the batches after it have the faces that they have after `detect`.
+
+        Args:
+            frames, is_cut: see `detect`.
+        """
+        if self._follower is None or not frames:
+            return
+        found: dict[int, list[Detection]] = {}
+        # one call for the same frames as in `detect`: on GPUs, roundings differ with the size of a batch
+        self._detect(frames, [i for scene in self._fully_detected(is_cut) for i in scene if i >= 0], found)
+        self._last = found[len(frames) - 1]
 
     def _fully_detected(self, is_cut: Sequence[bool]) -> list[list[int]]:
         """Return the fully detected frames of each scene in the batch; -1 is the last frame of the batch before."""

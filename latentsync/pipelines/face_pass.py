@@ -1,20 +1,16 @@
 """The first pass over a video: find and follow the faces."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from fractions import Fraction
 
 from latentsync.errors import InputError
-from latentsync.face.detection import FaceDetector, FollowingDetector
+from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan, plan_tracks
-from latentsync.face.face_tracks import FaceTracks, track_faces
-from latentsync.face.frames import reduced_size
-from latentsync.face.sparse_detection import DETECTION_INTERVAL
+from latentsync.face.face_tracks import FaceTracks, check_selectors, track_detections
 from latentsync.face.tracker import Track
-from latentsync.media.ffmpeg_tools import REDUCE_FLAGS, SCALE_FLAGS
 from latentsync.media.probe import VideoInfo
-from latentsync.media.reader import VideoReader
-
-_DETECTION_BATCH = 16
+from latentsync.pipelines.face_reading import DetectFaces, FaceReading, detect_here
 
 
 def find_tracks(
@@ -25,6 +21,7 @@ def find_tracks(
     max_frames: int | None = None,
     exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    detect: DetectFaces = detect_here,
 ) -> FaceTracks:
     """Detect and track all faces.
 
@@ -32,28 +29,19 @@ def find_tracks(
         video: the video.
         fps: frames per second at which it is read.
         detector: one that follows faces receives reduced frames, except with `exact`.
-        selectors: checked with the first frame, see `latentsync.face.tracker.select_track`.
+        selectors: checked before the work, see `latentsync.face.tracker.select_track`.
         max_frames: number of frames after which reading stops.
         exact: detect faces fully in every frame, as in the published system.
         progress: called with the number of finished frames and of all frames.
+        detect: finds the faces of all frames; by default in this process.
 
     Raises:
         InputError: no face is found, or a selector is invalid.
     """
-    frame_size = (video.width, video.height)
-    size, flags, batch_size = frame_size, SCALE_FLAGS, _DETECTION_BATCH
-    if isinstance(detector, FollowingDetector) and not exact:
-        size, batch_size = reduced_size(*frame_size, detector.longest_side), 2 * DETECTION_INTERVAL
-        flags = SCALE_FLAGS if size == frame_size else REDUCE_FLAGS
-    total = video.num_frames_at(fps) if max_frames is None else min(max_frames, video.num_frames_at(fps))
-    interval = 1 if exact else DETECTION_INTERVAL
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done, max(total, done))
-
-    with VideoReader(video.path, fps, max_frames, size, scale_flags=flags) as reader:
-        found = track_faces(reader, detector, selectors, batch_size, report, interval, frame_size)
+    reading = FaceReading.of(video, fps, detector, max_frames, exact)
+    check_selectors(selectors, reading.frame_size)
+    with closing(detect(reading, detector, progress or (lambda done, total: None))) as detected:
+        found = track_detections(detected, reading.frame_size)
     if not found.tracks:
         raise InputError(f"no face was found in {video.path}: use a video that shows a face")
     return found

@@ -28,6 +28,7 @@ import torch
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
+from latentsync.face.detected_faces import DetectedFaces
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.head_pose import NOSE_DEPTH_68_POINTS, NOSE_DEPTH_FIVE_POINTS
@@ -40,6 +41,7 @@ from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.face_pass import find_tracks, followed_plan
+from latentsync.pipelines.face_reading import FaceReading, detect_here
 from latentsync.pipelines.lipsync_job import (
     FrameCallback,
     LipsyncJob,
@@ -145,6 +147,7 @@ class LipsyncPipeline:
         progress: Progress | None = None,
         frame_callback: FrameCallback | None = None,
         people_callback: PeopleCallback | None = None,
+        first_pass: "FirstPass | None" = None,
         second_pass: "SecondPass | None" = None,
     ) -> LipsyncReport:
         """Generate the video, as long as the longest driving audio, and a contact sheet beside it.
@@ -158,6 +161,7 @@ class LipsyncPipeline:
             progress: receives the number of finished frames; an exception that it raises ends the job.
             frame_callback: receives every finished frame, see `lipsync_job.FrameCallback`.
             people_callback: receives the people before their mouths are generated, see `people.PeopleCallback`.
+            first_pass: finds the faces of all frames, such as `face_workers.FaceWorkers`; by default this process.
             second_pass: generates the mouths and writes the video, such as `segment_workers.SegmentWorkers`; by default
                 this process.
 
@@ -173,7 +177,7 @@ class LipsyncPipeline:
             self.naming_memory_errors(options),
         ):
             started = time.monotonic()
-            people = self.find_people(job)
+            people = self.find_people(job, first_pass)
             detected = time.monotonic()
             job = job.fit(len(people[0].plan))
             if people_callback is not None:
@@ -233,8 +237,12 @@ class LipsyncPipeline:
         if options.exact and self.exact_detector is None:
             raise CheckpointError(NO_EXACT_DETECTOR)
 
-    def find_people(self, job: LipsyncJob) -> list[Person]:
-        """Detect and track the faces (first pass); return the people to generate.
+    def find_people(self, job: LipsyncJob, first_pass: "FirstPass | None" = None) -> list[Person]:
+        """Detect and track the faces; return the people to generate.
+
+        Args:
+            job: the job.
+            first_pass: see `__call__`.
 
         Raises:
             InputError: no face is found, or a voice belongs to nobody.
@@ -251,6 +259,7 @@ class LipsyncPipeline:
             max_frames,
             exact,
             lambda done, total: job.progress("faces", done, total),
+            detect_here if first_pass is None else partial(first_pass, job.folder),
         )
         if job.masks is not None:
             is_whole = max_frames is None or found.num_frames < max_frames
@@ -348,6 +357,11 @@ class LipsyncPipeline:
         extra = (job.outputs.comparison, job.outputs.sheet)
         return [path for path in extra if path is not None]
 
+
+FirstPass = Callable[
+    [Path, FaceReading, FaceDetector, Callable[[int, int], None]], Generator[DetectedFaces, None, None]
+]
+"""A `face_reading.DetectFaces` that receives the folder for temporary files first."""
 
 SecondPass = Callable[[LipsyncPipeline, LipsyncJob, Sequence[Person]], list[Path]]
 """Generate the mouths of the people of a job and write its video; return the files written beside it."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 
-from latentsync.pipelines.lipsync_job import Progress
 from latentsync.pipelines.segments import Segment
 
 _WRITE_INTERVAL_S = 0.5
@@ -16,7 +15,7 @@ _READ_INTERVAL_S = 0.5
 
 @dataclass
 class SegmentProgress:
-    """Number of finished frames of a segment, in a file; a `Progress`.
+    """Number of finished frames of a segment, in a file; a `lipsync_job.Progress`.
 
     Attributes:
         segment: the segment.
@@ -28,7 +27,7 @@ class SegmentProgress:
     _written_at: float = field(default=0.0, init=False)
 
     def __call__(self, stage: str, done: float, total: int) -> None:
-        """Write the number now and then; `done` counts from the start of the result."""
+        """Write the number now and then; `done` counts from the start of the video."""
         now = time.monotonic()
         if now - self._written_at >= _WRITE_INTERVAL_S:
             self._written_at = now
@@ -47,8 +46,14 @@ class SegmentProgress:
 
 
 @contextmanager
-def reporting(progress: Progress, segments: Sequence[SegmentProgress]) -> Iterator[Callable[[], None]]:
+def reporting(
+    progress: Callable[[float, int], None], segments: Sequence[SegmentProgress]
+) -> Iterator[Callable[[], None]]:
     """Report the sum of all segments while the block runs.
+
+    Args:
+        progress: called with the number of finished frames and of all frames.
+        segments: progress of each segment.
 
     Yields:
         A function that raises the error of `progress`, if it has raised one.
@@ -63,7 +68,7 @@ def reporting(progress: Progress, segments: Sequence[SegmentProgress]) -> Iterat
     def report() -> None:
         try:
             while not ended.wait(_READ_INTERVAL_S):
-                progress("lips", sum(each.read() for each in segments), total)
+                progress(sum(each.read() for each in segments), total)
         except BaseException as error:
             errors.append(error)
 
@@ -75,4 +80,4 @@ def reporting(progress: Progress, segments: Sequence[SegmentProgress]) -> Iterat
         ended.set()
         thread.join()
     check()
-    progress("lips", total, total)
+    progress(total, total)

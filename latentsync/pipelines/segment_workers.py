@@ -1,16 +1,16 @@
 """The second pass in worker processes: segments are generated in parallel and joined without a second encode."""
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from latentsync.errors import DeviceMemoryError, LatentSyncError
-from latentsync.executors.base import CRASHED, MEMORY, Executor, Failed, Work
+from latentsync.errors import LatentSyncError
+from latentsync.executors.base import Executor, Work
 from latentsync.media.joining import VideoPart, join_videos
 from latentsync.media.writer import MADE_BY
 from latentsync.pipelines.contact_sheet import join_sheets
@@ -21,13 +21,11 @@ from latentsync.pipelines.person_stages import person_windows
 from latentsync.pipelines.report import OCCLUDED
 from latentsync.pipelines.segment_generation import SegmentedJob, frames_read, generate_segment
 from latentsync.pipelines.segment_progress import SegmentProgress, reporting
+from latentsync.pipelines.segment_results import finished_segments
 from latentsync.pipelines.segment_seeks import MIN_SEEK_S, SegmentSeeks
 from latentsync.pipelines.segments import MIN_SEGMENT_FRAMES, Segment, plan_segments
 
 logger = logging.getLogger(__name__)
-
-MAX_ATTEMPTS = 3
-"""A segment fails after its worker died this often."""
 
 LoadPipeline = Callable[[torch.device], LipsyncPipeline]
 
@@ -141,54 +139,18 @@ class SegmentWorkers:
     ) -> None:
         """Write the videos of all segments, and note the frames in which something was before a mouth."""
         work = SegmentWork(SegmentedJob.of(job, people), self.load_pipeline, self.on_accelerators)
-        with reporting(job.progress, [task.progress for task in tasks]) as check:
-            for flags in self._results(work, tasks, seeks, check):
+
+        def without_seek(task: SegmentTask) -> SegmentTask | None:
+            if not task.seek or seeks.is_exact(task.number, check):
+                return None
+            logger.warning("frames %d to %d run again: a seek was inexact", task.segment.start, task.segment.stop)
+            return replace(task, seek=False)
+
+        with reporting(partial(job.progress, "lips"), [task.progress for task in tasks]) as check:
+            for _, flags in finished_segments(self.executor, work, tasks, check, without_seek):
                 for person, occluded in zip(people, flags, strict=True):
                     if OCCLUDED in person.notes:
                         person.notes[OCCLUDED][occluded] = True
-
-    def _results(
-        self, work: SegmentWork, tasks: Iterable[SegmentTask], seeks: SegmentSeeks, check: Callable[[], None]
-    ) -> Iterator[list[np.ndarray]]:
-        """Yield the results of tasks; one whose worker has died or whose seek was inexact is run again.
-
-        Args:
-            work: the work.
-            tasks: the segments.
-            seeks: of the tasks.
-            check: raises the error with which the workers are to be stopped.
-        """
-        waiting, num_attempts = _Waiting(tasks), Counter[SegmentTask]()
-        for finished in self.executor.run(work, waiting, check):
-            task, result = finished.task, finished.result
-            num_attempts[task] += 1
-            if task.seek and not seeks.is_exact(task.number, check):
-                segment = task.segment
-                logger.warning("frames %d to %d run again: a seek was inexact", segment.start, segment.stop)
-                waiting.tasks.append(replace(task, seek=False))
-            elif not isinstance(result, Failed):
-                task.progress.write(len(task.segment))
-                yield result
-            elif result.reason == CRASHED and num_attempts[task] < MAX_ATTEMPTS:
-                logger.warning("frames %d to %d run again: %s", task.segment.start, task.segment.stop, result.detail)
-                waiting.tasks.append(task)
-            else:
-                raise (DeviceMemoryError if result.reason == MEMORY else LatentSyncError)(result.detail)
-
-
-class _Waiting:
-    """Iterator over tasks, to which more may be added while others run."""
-
-    def __init__(self, tasks: Iterable[SegmentTask]) -> None:
-        self.tasks = deque(tasks)
-
-    def __iter__(self) -> "_Waiting":
-        return self
-
-    def __next__(self) -> SegmentTask:
-        if not self.tasks:
-            raise StopIteration
-        return self.tasks.popleft()
 
 
 def _join(job: LipsyncJob, tasks: Sequence[SegmentTask]) -> list[Path]:

@@ -246,7 +246,7 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
                 f"{run.audio.whisper} gives audio features of width {audio_encoder.width}, but {build.config} requires "
                 f"{run.model.cross_attention_dim}: 384 is whisper/tiny.pt, 768 is whisper/small.pt"
             )
-        detector = build_detector(build.detector, build.device, AUXILIARY)
+        detector, exact_detector = build_detectors(build)
         return LipsyncPipeline(
             unet=unet.requires_grad_(False),
             codec=load_vae(vae, build.device, build.dtype, build.used_decoder),
@@ -255,7 +255,7 @@ def build_pipeline(build: LipsyncBuild) -> LipsyncPipeline:
             resolution=run.data.resolution,
             num_frames=run.data.num_frames,
             model_fps=run.data.video_fps,
-            exact_detector=_exact_detector(build.detector, detector),
+            exact_detector=exact_detector,
             files=WeightFiles(build.unet, vae, whisper),
         )
 
@@ -310,11 +310,16 @@ def check_silence(options: LipsyncOptions) -> None:
         silero_weights()
 
 
-def _exact_detector(name: str, detector: FaceDetector) -> FaceDetector | None:
-    """Return the detector for `exact`: landmarks in whole frames, or MTCNN if the user chose it."""
+def build_detectors(build: LipsyncBuild) -> tuple[FaceDetector, FaceDetector | None]:
+    """Build the face detector and that of `exact`: landmarks in whole frames, or MTCNN if the user chose it, or None.
+
+    Raises:
+        CheckpointError: weights are missing or unreadable.
+    """
+    detector = build_detector(build.detector, build.device, AUXILIARY)
     if isinstance(detector, Landmarks68Detector):
-        return detector.in_whole_frames()
-    return detector if name == "mtcnn" else None
+        return detector, detector.in_whole_frames()
+    return detector, detector if build.detector == "mtcnn" else None
 
 
 def result_settings(build: LipsyncBuild, options: LipsyncOptions) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from latentsync.pipelines.presets import PRESETS
 
 if TYPE_CHECKING:  # these import torch, which --help does without
     from latentsync.executors.base import Executor
+    from latentsync.pipelines.face_workers import FaceWorkers
     from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
     from latentsync.pipelines.segment_workers import SegmentWorkers
     from latentsync.recipes.lipsync import ChosenWeights, LipsyncBuild
@@ -75,11 +76,11 @@ class ChosenPipeline:
 
         return build_pipeline(self.build)
 
-    def segment_workers(self, executor: Executor, num_workers: int) -> SegmentWorkers:
-        """Return workers that generate segments of one video."""
-        from latentsync.recipes.segments import segment_workers
+    def pass_workers(self, executor: Executor, num_workers: int) -> tuple[FaceWorkers, SegmentWorkers]:
+        """Return workers for the first and the second pass of one video."""
+        from latentsync.recipes.segments import pass_workers
 
-        return segment_workers(self.build, executor, num_workers)
+        return pass_workers(self.build, executor, num_workers)
 
     def describe(self) -> str:
         """Return one line with weights, device, dtype, preset and sampling."""

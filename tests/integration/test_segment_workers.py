@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ import torch
 from PIL import Image
 
 from latentsync.errors import InputError, LatentSyncError
-from latentsync.executors.base import CRASHED, ERROR, Failed, FinishedTask, WhileWaiting, do_nothing, run_task
+from latentsync.executors.base import CRASHED, ERROR, Failed, FinishedTask, WhileWaiting, Work, do_nothing, run_task
 from latentsync.executors.local import LocalExecutor
 from latentsync.media import reader
 from latentsync.media.audio_samples import AudioSamples
 from latentsync.media.probe import probe_streams, video_packets
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
-from latentsync.pipelines.segment_workers import MAX_ATTEMPTS, SegmentTask, SegmentWork, SegmentWorkers
+from latentsync.pipelines.segment_results import MAX_ATTEMPTS
+from latentsync.pipelines.segment_workers import SegmentWorkers
 from scripts.inference import build_parser, segment_executor
 from tests.integration.test_front_of_faces import write_masks
 from tests.integration.test_lipsync_pipeline import QUICK, face_is_shown, make_speech, make_video, read
@@ -35,11 +37,9 @@ class InThisProcess:
 
     def __init__(self, *first: Failed | BaseException) -> None:
         self.first = list(first)
-        self.tasks: list[SegmentTask] = []
+        self.tasks: list[Any] = []
 
-    def run(
-        self, work: SegmentWork, tasks: Iterable[SegmentTask], while_waiting: WhileWaiting = do_nothing
-    ) -> Iterator[FinishedTask]:
+    def run(self, work: Work, tasks: Iterable, while_waiting: WhileWaiting = do_nothing) -> Iterator[FinishedTask]:
         process = work.load(torch.device("cpu"))
         for task in tasks:
             self.tasks.append(task)
