@@ -161,3 +161,17 @@ def _same_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def embedding_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the face embedding, with a classifier as in the published file."""
+    import torch
+    from facenet_pytorch import InceptionResnetV1
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = InceptionResnetV1(pretrained=None, classify=False)
+    path = tmp_path_factory.mktemp("embedding") / "embedding.pt"
+    torch.save({**network.state_dict(), "logits.weight": torch.zeros(2)}, path)
+    return path

@@ -25,6 +25,7 @@ from latentsync.app.sync_comparison import (
     spoken_frames,
 )
 from latentsync.errors import CheckpointError, InputError
+from latentsync.face.describer import DescriberChoice
 from latentsync.face.xseg import require_xseg
 from latentsync.jobs.job import PAGE, Job, JobView, Work
 from latentsync.jobs.limits import Limits
@@ -42,6 +43,7 @@ from latentsync.pipelines.person_stages import person_intervals
 from latentsync.pipelines.presets import PRESETS
 from latentsync.pipelines.report import LipsyncReport
 from latentsync.pipelines.speaker_pass import load_speaker_network
+from latentsync.pipelines.timeline import write_timeline
 from latentsync.pipelines.voices import Voices
 from latentsync.recipes.lipsync import LipsyncBuild, build_pipeline, check_silence
 
@@ -178,7 +180,7 @@ class LipsyncService:
             fps = probe_video(video).fps if options.video_fps == "source" else pipeline.model_fps
             faces = FaceCollector(pipeline.resolution, round(MAX_SECONDS * fps), pipeline.device)
             out = job.folder / "lipsync.mp4"
-            chosen = replace(options, compare=True, timeline=True, vae_batch_size=self.defaults.vae_batch_size)
+            chosen = replace(options, compare=True, timeline=False, vae_batch_size=self.defaults.vae_batch_size)
 
             def on_people(opened: LipsyncJob, people: Sequence[DubbedPerson]) -> None:
                 self.limits.check_people(len(people), opened.num_frames)
@@ -198,19 +200,22 @@ class LipsyncService:
                 check=lambda: job.report("sync", 0.5, 1),
             )
             shutil.rmtree(job.folder / "work", ignore_errors=True)
+            named = _with_names(report, job)
             names = [voice.face for voice in voices.voices]
             lines = [
-                *_with_names(report, job).lines()[1:],
+                *named.lines()[1:],
                 f"weights: {weights}",
                 options_line(_with_name(options, job), names),
             ]
             if len(report.people) > 1:
                 lines.append(f"the sync is that of face {report.people[0].name} with {_name(voices.speeches[0], job)}")
-            comparison, sheet, timeline = report.extra_files
+            comparison, sheet = report.extra_files
             summary = job.folder / "summary.txt"
             summary.write_text(summary_text(sync, lines), encoding="utf-8")
-            shown = timeline if _has_parts(report) else None
-            return LipsyncOutcome(report.video, comparison, sheet, summary, sync, lines, shown)
+            timeline = job.folder / "lipsync_timeline.png" if _has_parts(report) else None
+            if timeline is not None:
+                write_timeline(named.people, report.num_frames, report.fps, timeline)
+            return LipsyncOutcome(report.video, comparison, sheet, summary, sync, lines, timeline)
 
         return work
 
@@ -222,7 +227,10 @@ class LipsyncService:
             detector = self.pipeline.detector
             network = self.pipeline.speaker_network or partial(load_speaker_network, self.pipeline.device)
             return find_people(
-                *(video, detector, job.folder, max_frames), lambda done, n: job.report("people", done, n), network
+                *(video, detector, job.folder, max_frames),
+                lambda done, n: job.report("people", done, n),
+                network,
+                DescriberChoice(device=str(self.pipeline.device)),
             )
 
         return work

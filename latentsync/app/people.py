@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from latentsync.face.describer import DescriberChoice
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.identity import TrackedPerson
@@ -50,6 +51,7 @@ def find_people(
     max_frames: int,
     progress: Callable[[int, int], None],
     speaker_network: Callable[[], StreamingSyncNet] | None = None,
+    describer: DescriberChoice | None = None,
 ) -> list[tuple[Person, Path]]:
     """Return the people of a video, in the order in which they appear, and write an image of each.
 
@@ -60,12 +62,15 @@ def find_people(
         max_frames: frames to search, from the start of the video.
         progress: called with (frames done, total frames).
         speaker_network: loads the SyncNet that finds who speaks; None: this is not found.
+        describer: descriptor of people, see `find_tracks`.
 
     Raises:
         InputError: no face is found, or the video cannot be decoded.
     """
     rate = Fraction(FRAMES_PER_SECOND)
-    found = find_tracks(probe_video(video), rate, detector, max_frames=max_frames, progress=progress)
+    found = find_tracks(
+        probe_video(video), rate, detector, max_frames=max_frames, progress=progress, describer=describer
+    )
     turns: Sequence[Turn] = ()
     if speaker_network is not None and len(found.people()) > 1:
         turns = follow_speakers(probe_video(video), rate, found, speaker_network, folder, progress).turns

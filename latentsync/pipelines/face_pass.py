@@ -5,6 +5,7 @@ from contextlib import closing
 from fractions import Fraction
 
 from latentsync.errors import InputError
+from latentsync.face.describer import DescriberChoice
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_plan import FacePlan, plan_tracks
 from latentsync.face.face_tracks import FaceTracks, check_selectors, track_detections
@@ -22,6 +23,7 @@ def find_tracks(
     exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
     detect: DetectFaces = detect_here,
+    describer: DescriberChoice | None = None,
 ) -> FaceTracks:
     """Detect and track all faces.
 
@@ -34,14 +36,18 @@ def find_tracks(
         exact: detect faces fully in every frame, as in the published system.
         progress: called with the number of finished frames and of all frames.
         detect: finds the faces of all frames; by default in this process.
+        describer: descriptor of people; by default `DescriberChoice()`.
 
     Raises:
         InputError: no face is found, or a selector is invalid.
+        CheckpointError: the weights of the descriptor are damaged.
     """
-    reading = FaceReading.of(video, fps, detector, max_frames, exact)
+    describer = describer or DescriberChoice()
+    reading = FaceReading.of(video, fps, detector, max_frames, exact, describer)
     check_selectors(selectors, reading.frame_size)
+    built = describer.build()
     with closing(detect(reading, detector, progress or (lambda done, total: None))) as detected:
-        found = track_detections(detected, reading.frame_size)
+        found = track_detections(detected, reading.frame_size, built)
     if not found.tracks:
         raise InputError(f"no face was found in {video.path}: use a video that shows a face")
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.face.appearance import ColourHistograms
+from latentsync.face.describer import DescriberChoice
 from latentsync.face.detected_faces import DetectedFaces, detect_faces, frames_before
 from latentsync.face.detection import FaceDetector, FollowingDetector
 from latentsync.face.frames import reduced_size
@@ -31,6 +31,7 @@ class FaceReading:
         exact: faces are detected fully in every frame.
         num_frames: number of frames, approximately.
         max_frames: number of frames after which reading stops; None: at the end of the video.
+        describer: descriptor of people, which each process builds.
     """
 
     video: Path
@@ -42,10 +43,17 @@ class FaceReading:
     exact: bool
     num_frames: int
     max_frames: int | None
+    describer: DescriberChoice
 
     @classmethod
     def of(
-        cls, video: VideoInfo, fps: Fraction, detector: FaceDetector, max_frames: int | None, exact: bool
+        cls,
+        video: VideoInfo,
+        fps: Fraction,
+        detector: FaceDetector,
+        max_frames: int | None,
+        exact: bool,
+        describer: DescriberChoice | None = None,
     ) -> "FaceReading":
         """Return how a video is read for a detector: reduced for one that follows faces, except with `exact`."""
         frame_size = (video.width, video.height)
@@ -55,7 +63,8 @@ class FaceReading:
             flags = SCALE_FLAGS if size == frame_size else REDUCE_FLAGS
         num_frames = video.num_frames_at(fps)
         num_frames = num_frames if max_frames is None else min(max_frames, num_frames)
-        return cls(Path(video.path), fps, frame_size, size, flags, batch_size, exact, num_frames, max_frames)
+        found = num_frames, max_frames, describer or DescriberChoice()
+        return cls(Path(video.path), fps, frame_size, size, flags, batch_size, exact, *found)
 
     def detect(
         self,
@@ -79,7 +88,7 @@ class FaceReading:
         first, interval = start - num_before, 1 if self.exact else DETECTION_INTERVAL
         files = self.video, self.fps, num_read, self.size
         with VideoReader(*files, first_frame=first, seek=False, scale_flags=self.scale_flags) as frames:
-            found = self.frame_size, self.batch_size, interval, ColourHistograms(), num_before, progress
+            found = self.frame_size, self.batch_size, interval, self.describer.build(), num_before, progress
             yield from detect_faces(frames, detector, *found)
 
 

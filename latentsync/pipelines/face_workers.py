@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -75,16 +75,17 @@ class FaceWork(Work[FaceTask, list[DetectedFaces]]):
     def load(self, device: torch.device) -> Callable[[FaceTask], list[DetectedFaces]]:
         """Load the detector and return the function that searches a part."""
         detector = self.load_detector(device, self.reading.exact)
-        return lambda task: self._search(detector, task)
+        reading = replace(self.reading, describer=replace(self.reading.describer, device=str(device)))
+        return lambda task: self._search(reading, detector, task)
 
-    def _search(self, detector: FaceDetector, task: FaceTask) -> list[DetectedFaces]:
+    def _search(self, reading: FaceReading, detector: FaceDetector, task: FaceTask) -> list[DetectedFaces]:
         segment, progress = task.segment, task.progress
 
         def report(done: int) -> None:
             progress("faces", segment.start + done, segment.stop)
 
         num_frames = None if task.is_last else len(segment)
-        return list(self.reading.detect(detector, report, segment.start, num_frames))
+        return list(reading.detect(detector, report, segment.start, num_frames))
 
 
 @dataclass(frozen=True)

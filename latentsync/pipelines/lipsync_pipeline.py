@@ -19,6 +19,7 @@ and on a CUDA card a stream each.
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ import torch
 from latentsync.audio.whisper_model import WhisperEncoder
 from latentsync.device_memory import naming_memory_errors
 from latentsync.errors import CheckpointError, InputError
+from latentsync.face.describer import DescriberChoice
 from latentsync.face.detected_faces import DetectedFaces
 from latentsync.face.detection import FaceDetector
 from latentsync.face.face_tracks import FaceTracks
@@ -201,6 +203,7 @@ class LipsyncPipeline:
                 synthesis_seconds=time.monotonic() - detected,
                 peak_memory_mb=peak_memory_mb(),
                 peak_device_memory_mb=peak_device_memory_mb(self.device),
+                recognition=people[0].recognition,
             )
 
     def open_job(
@@ -250,7 +253,7 @@ class LipsyncPipeline:
         exact = job.options.exact
         detector = self.exact_detector if exact else self.detector
         assert detector is not None  # see check_options
-        max_frames = max_source_frames(job.options, job.num_frames)
+        max_frames, describer = max_source_frames(job.options, job.num_frames), DescriberChoice(device=str(self.device))
         found = find_tracks(
             job.video,
             job.fps,
@@ -260,6 +263,7 @@ class LipsyncPipeline:
             exact,
             lambda done, total: job.progress("faces", done, total),
             detect_here if first_pass is None else partial(first_pass, job.folder),
+            describer,
         )
         if job.masks is not None:
             is_whole = max_frames is None or found.num_frames < max_frames
@@ -268,6 +272,8 @@ class LipsyncPipeline:
             people = [self._speaker(job, found)]
         else:
             people = select_people(found, job.voices, job.fps, keep_people=job.keep_people, exact=exact)
+        if len(found.people()) > 1 or len(found.scenes()) > 1:
+            people = [replace(person, recognition=describer.line()) for person in people]
         if job.options.occluder is not None:
             people = [person.with_occluders() for person in people]
         if job.options.max_yaw is None:

@@ -33,12 +33,14 @@ class Person:
         plan: position of the face in every source frame.
         voice: the speech.
         notes: (n,) bool for the source frames, by what is true of the person there; they become `PersonReport.spans`.
+        recognition: line for the report on how people are recognized; None for one person in one scene.
     """
 
     name: str
     plan: FacePlan
     voice: OpenVoice
     notes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    recognition: str | None = None
 
     def with_max_yaw(self, max_yaw: float, fps: Fraction, nose_depth: float) -> "Person":
         """Return the person with a plan that fades out where the head turns further than `max_yaw` degrees.

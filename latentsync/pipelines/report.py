@@ -83,6 +83,7 @@ class LipsyncReport:
         detection_seconds, synthesis_seconds: wall-clock time of the two passes over the video.
         peak_memory_mb: peak resident memory of this process, in MiB.
         peak_device_memory_mb: peak memory on the accelerator, in MiB; None on a CPU.
+        recognition: line on how people are recognized; None for one person in one scene.
     """
 
     video: Path
@@ -94,6 +95,7 @@ class LipsyncReport:
     synthesis_seconds: float
     peak_memory_mb: float
     peak_device_memory_mb: float | None
+    recognition: str | None = None
 
     @property
     def num_synced(self) -> int:
@@ -117,6 +119,8 @@ class LipsyncReport:
             f"{seconds:.1f} s ({self.detection_seconds:.1f} s to find the face), "
             f"{self.num_frames / seconds:.2f} frames per second; peak memory {memory}",
         ]
+        if self.recognition is not None:
+            lines.append(self.recognition)
         for person in self.people:
             name = f"face {person.name} ({person.speech.name}): " if len(self.people) > 1 else ""
             if name:
@@ -135,6 +139,7 @@ class LipsyncReport:
             "fps": self.fps,
             "runs": [asdict(interval) for interval in self.intervals],
             "people": [person.values() for person in self.people],
+            "recognition": self.recognition,
             "seconds": seconds,
             "detection_seconds": self.detection_seconds,
             "synthesis_seconds": self.synthesis_seconds,

@@ -1,5 +1,6 @@
 """Jobs of the app with several voices, with tiny random networks and two faces at fixed places."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 from latentsync.app.lipsync_service import LipsyncOutcome, LipsyncService
 from latentsync.app.sync_comparison import NamedSyncScorer
 from latentsync.errors import InputError
+from latentsync.face.describer import DescriberChoice
 from latentsync.jobs.job import Job
 from latentsync.jobs.limits import Limits
 from latentsync.judges.sync_score import SyncScore
 from latentsync.media.reader import VideoReader
 from latentsync.media.writer import VideoWriter
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline
+from latentsync.pipelines.report import PersonReport
+from latentsync.pipelines.timeline import write_timeline
 from latentsync.pipelines.voices import Voice, Voices
 from tests.integration.test_lipsync_pipeline import QUICK, make_speech, make_video
 from tests.integration.test_several_people import TwoFaces
@@ -37,7 +41,16 @@ class Recorder:
         return SyncScore(0, 1.0, 0.0)
 
 
-def test_each_person_has_a_line_and_the_first_is_measured_with_the_own_voice(pipeline: LipsyncPipeline, tmp_path: Path):
+def test_each_person_has_a_line_and_the_first_is_measured_with_the_own_voice(
+    pipeline: LipsyncPipeline, tmp_path: Path, monkeypatch
+):
+    drawn: list[str] = []
+
+    def write(people: Sequence[PersonReport], num_frames: int, fps: float, path: Path) -> None:
+        drawn.extend(person.speech.name for person in people)
+        write_timeline(people, num_frames, fps, path)
+
+    monkeypatch.setattr("latentsync.app.lipsync_service.write_timeline", write)
     pipeline.detector = TwoFaces(right_leaves=15)
     ben, anna = make_speech(tmp_path / "voice_1.wav", 0.48), make_speech(tmp_path / "voice_2.wav", 1.0, 16000)
     recorder = Recorder()
@@ -48,10 +61,12 @@ def test_each_person_has_a_line_and_the_first_is_measured_with_the_own_voice(pip
     outcome = work(Job("id", tmp_path, None, names={ben: "ben.wav", anna: "anna.wav"}))
     assert "face right (ben.wav): 15 of 25 frames synced" in outcome.lines
     assert "face left (anna.wav): 25 of 25 frames synced" in outcome.lines
+    assert DescriberChoice().line() in outcome.lines
     assert outcome.lines[-1] == "the sync is that of face right with ben.wav"
     assert any("faces right and left, 25 frames per second" in line for line in outcome.lines)
     assert [len(crops) for crops, _ in recorder.scored] == [12, 12]  # the first speech ends before its person leaves
     assert "face right (ben.wav)" in outcome.summary.read_text()
+    assert drawn == ["ben.wav", "anna.wav"]
     assert outcome.timeline is not None
     assert outcome.timeline in outcome.files
     assert outcome.timeline.read_bytes()[:4] == b"\x89PNG"

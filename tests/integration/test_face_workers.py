@@ -13,6 +13,7 @@ import torch
 from latentsync.errors import InputError, LatentSyncError
 from latentsync.executors.base import CRASHED, ERROR, Executor, Failed
 from latentsync.executors.local import LocalExecutor
+from latentsync.face.describer import DescriberChoice
 from latentsync.face.detection import Detection, FaceDetector
 from latentsync.face.face_tracks import FaceTracks
 from latentsync.face.mtcnn import MtcnnDetector
@@ -95,6 +96,15 @@ def test_the_tracks_of_real_faces_equal_those_of_one_process(
     assert whole.num_frames == (max_frames or NUM_FRAMES)
     found = tracks(two_people, detector, workers(InThisProcess(Failed(CRASHED, "")), load_mtcnn), max_frames, exact)
     assert_equal_tracks(found, whole)
+
+
+def test_the_face_embedding_is_the_same_in_workers(tmp_path: Path, embedding_weights: Path):
+    video = make_video(tmp_path / "v.mp4", 40, range(17, 20))
+    given, describer = (probe_video(video), FPS, BrightFace()), DescriberChoice(embedding_weights)
+    whole = find_tracks(*given, describer=describer)
+    assert {look.shape for track in whole.tracks for _, look in track.looks} == {(512,)}
+    in_workers = partial(workers(InThisProcess(Failed(CRASHED, ""))), tmp_path)
+    assert_equal_tracks(find_tracks(*given, detect=in_workers, describer=describer), whole)
 
 
 def test_a_job_with_workers_that_die_gives_the_result_of_one_process(tmp_path: Path, caplog):

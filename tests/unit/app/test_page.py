@@ -1,8 +1,15 @@
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from latentsync.app.page import names_address
+from latentsync.app.lipsync_service import LipsyncOutcome, Sessions
+from latentsync.app.page import _Page, names_address
 from latentsync.app.page_events import finite_number, integer
 from latentsync.app.scene_controls import occluder_option, yaw_option
+from latentsync.app.sync_comparison import SyncComparison
 from latentsync.errors import InputError
 
 
@@ -47,3 +54,17 @@ def test_a_fraction_of_a_step_is_rejected():
 )
 def test_only_files_at_addresses_are_found(data: list, expected: bool):
     assert names_address(data) is expected
+
+
+def test_the_timeline_tab_is_shown_for_a_result_that_has_one():
+    files = Path("lipsync.mp4"), Path("compare.mp4"), Path("sheet.jpg"), Path("summary.txt")
+    plain = LipsyncOutcome(*files, SyncComparison("a scorer"), [])
+    jobs = {"one": plain, "two": replace(plain, timeline=Path("timeline.png")), "running": None}
+    page = object.__new__(_Page)
+    queue = SimpleNamespace(find=lambda job_id: SimpleNamespace(result=jobs[job_id]) if job_id in jobs else None)
+    page.sessions = cast(Sessions, SimpleNamespace(queue=queue))
+    shown, tab = page.show_timeline("two")
+    assert (shown, tab["visible"]) == ("timeline.png", True)
+    for job_id in ("one", "running", "unknown", ""):
+        shown, tab = page.show_timeline(job_id)
+        assert (shown, tab["visible"]) == (None, False)

@@ -12,6 +12,7 @@ import eval.metrics.hyperiqa as hyperiqa
 from eval.metrics.lmd import lmd_with, mouth_distance, tracked_boxes
 from eval.metrics.mouth_reader import METRIC as MOUTH_READER
 from latentsync.errors import CheckpointError, NotMeasured
+from latentsync.face.face_embedding import load_embedding
 from tests.unit.eval.made_clips import BOX, MadeClips, clip_of, geometry_of, pair_of, record_of, textured
 
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ def test_a_wrong_embedding_is_refused(tmp_path):
     path = tmp_path / "embedding.pt"
     torch.save({"logits.weight": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="lacks"):
-        csim.load_embedding(path)
+        load_embedding(path)
 
 
 def test_hyperiqa_measures_three_frames_that_show_the_face(monkeypatch):
