@@ -34,7 +34,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     config.addinivalue_line("markers", "slow: takes many seconds; tests.first_contact leaves it out")
-    config.addinivalue_line("markers", "long: takes a minute, and quicker tests cover its parts; runs with -m long")
+    config.addinivalue_line(
+        "markers", "long: takes many processor seconds, and quicker tests cover its parts; runs with -m long"
+    )
     for name, programs in OPTIONAL_PROGRAMS.items():
         config.addinivalue_line("markers", f"needs_{name}: skipped without {programs[0]}, which other tests never see")
 

@@ -253,6 +253,7 @@ def test_low_rank_changes_are_merged_with_their_base(folder: Path, run: Callable
     assert all(name.endswith(".weight") for name in changed)
 
 
+@pytest.mark.long
 def test_a_dry_run_of_the_published_weights_counts_memory_and_names_all_that_is_missing(
     folder: Path, fresh_copy: Path, tmp_path: Path
 ):

@@ -13,7 +13,7 @@ from tests.faults.scenarios import SCENARIOS, Sweep
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing_tools() is not None, reason=missing_tools() or "")]
 
-NUM_POINTS = {"inference": 3, "data pipeline": 3, "app": 3, "training": 2, "adaptation": 3}
+NUM_POINTS = {"inference": 3, "data pipeline": 2, "app": 2, "training": 2, "adaptation": 2}
 
 
 @pytest.fixture(scope="module")

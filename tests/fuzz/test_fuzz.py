@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from tests.fuzz.properties import PROPERTIES
 
 NUM_CASES = {
-    "video": 20,
-    "speech": 20,
-    "checkpoint": 20,
-    "configuration": 40,
+    "video": 10,
+    "speech": 10,
+    "checkpoint": 10,
+    "configuration": 20,
     "list": 20,
     "API": 30,
     "service": 200,

@@ -1,6 +1,7 @@
 """The GPU report, whole, at tiny sizes on the CPU."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,13 +10,18 @@ from benchmarks.gpu_report.__main__ import SECTIONS, main
 from benchmarks.gpu_report.section import MEASURED, SIZES, Setup
 from benchmarks.gpu_report.throughput import unet_flops
 
+QUICK = [name for name in SECTIONS if name != "demo_training"]
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> dict:
-    out = tmp_path_factory.mktemp("report")
+    return run_report(tmp_path_factory.mktemp("report"), QUICK)
+
+
+def run_report(out: Path, sections: list[str]) -> dict:
     arguments = ["--size", "tiny", "--device", "cpu", "--one_process", "--minutes", "60", "--out", str(out)]
     threads = torch.get_num_threads()
-    assert main(arguments) == 0
+    assert main([*arguments, "--sections", *sections]) == 0
     torch.set_num_threads(threads)
     assert "Tiny sizes" in (out / "gpu_report.md").read_text(encoding="utf-8")
     return json.loads((out / "gpu_report.json").read_text(encoding="utf-8"))
@@ -26,7 +32,7 @@ def rows(report: dict, section: str) -> dict[str, dict]:
 
 
 def test_every_case_of_every_section_is_measured(report):
-    assert list(report["sections"]) == list(SECTIONS)
+    assert list(report["sections"]) == QUICK
     found = [row for section in report["sections"].values() for row in section["rows"]]
     assert [row for row in found if row["status"] != MEASURED] == []
 
@@ -47,7 +53,9 @@ def test_training_steps_have_every_loss_of_their_stage(report):
     assert all(values["gradient norm"] > 0 for values in training.values())
 
 
-def test_the_demo_loss_falls(report):
+@pytest.mark.long
+def test_the_demo_loss_falls(tmp_path: Path):
+    report = run_report(tmp_path, ["demo_training"])
     first = next(iter(rows(report, "demo_training").values()))
     assert first["loss, last third"] < first["loss, first third"]
 

@@ -49,7 +49,7 @@ def assert_quiet_and_whole(process: "subprocess.Popen[str]", error: str, number:
     assert not list((run_dir / "checkpoints").glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.long)])
 def test_signals_during_a_save_do_not_cut_it_short(tmp_path: Path, repository: Path, name: str) -> None:
     number = signal.Signals[name]
     with start(tmp_path / "run", number, "save", repository) as process:
@@ -59,7 +59,7 @@ def test_signals_during_a_save_do_not_cut_it_short(tmp_path: Path, repository: P
     assert "exiting when the checkpoint is written" in error
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", [pytest.param("SIGINT", marks=pytest.mark.long), "SIGTERM"])
 def test_many_signals_until_the_process_is_gone(tmp_path: Path, repository: Path, name: str) -> None:
     number = signal.Signals[name]
     with start(tmp_path / "run", number, "outside", repository) as process:
