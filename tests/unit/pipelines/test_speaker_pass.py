@@ -135,9 +135,10 @@ def test_the_network_is_the_first_one_whose_weights_are_here(tmp_path):
 
 
 def test_the_published_network_is_preferred_and_a_missing_one_reported(tmp_path):
-    assert load_speaker_network().name in ("the demo SyncNet", "SyncNet-v2", "stable_syncnet.pt")
-    with pytest.raises(CheckpointError, match=r"stable_syncnet\.pt"):
+    with pytest.raises(CheckpointError, match=r"demo/stable_syncnet\.pt"):
         check_speaker_network(tmp_path)
+    (tmp_path / "demo").symlink_to(CHECKPOINTS / "demo")
+    assert load_speaker_network(checkpoints=tmp_path).name == "the demo SyncNet"
     published = tmp_path / "stable_syncnet.pt"
     published.write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match=str(published)):

@@ -16,6 +16,7 @@ from latentsync.pipelines.options import LipsyncOptions
 from latentsync.recipes import lipsync
 from latentsync.recipes.lipsync import (
     LipsyncBuild,
+    build_detectors,
     check_exact,
     check_silence,
     result_settings,
@@ -53,15 +54,16 @@ def test_exact_without_the_landmark_weights_is_rejected_by_name(auxiliary: Path)
     check_exact(build("auto"), EXACT)
 
 
-def test_exact_finds_faces_in_whole_frames_or_by_the_named_mtcnn():
-    networks = cast(Any, SimpleNamespace())
-    landmarks = Landmarks68Detector(networks=networks)
-    chosen = lipsync._exact_detector("auto", landmarks)
-    assert isinstance(chosen, Landmarks68Detector)
-    assert chosen is not landmarks
-    mtcnn = cast(Any, SimpleNamespace())
-    assert lipsync._exact_detector("auto", mtcnn) is None
-    assert lipsync._exact_detector("mtcnn", mtcnn) is mtcnn
+def test_exact_finds_faces_in_whole_frames_or_by_the_named_mtcnn(monkeypatch: pytest.MonkeyPatch):
+    landmarks, mtcnn = Landmarks68Detector(networks=cast(Any, SimpleNamespace())), cast(Any, SimpleNamespace())
+    monkeypatch.setattr(lipsync, "build_detector", lambda *arguments: landmarks)
+    detector, exact = build_detectors(build("auto"))
+    assert detector is landmarks
+    assert isinstance(exact, Landmarks68Detector)
+    assert exact is not landmarks
+    monkeypatch.setattr(lipsync, "build_detector", lambda *arguments: mtcnn)
+    assert build_detectors(build("auto")) == (mtcnn, None)
+    assert build_detectors(build("mtcnn")) == (mtcnn, mtcnn)
 
 
 def test_results_record_an_adapted_decoder_and_the_tiny_vae_has_none(tmp_path: Path):
