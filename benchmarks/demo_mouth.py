@@ -56,11 +56,10 @@ def audio_mouth(speech: Path, num_frames: int) -> np.ndarray:
     return sample_track(track, np.arange(num_frames) / 25)
 
 
-def correlations(result: Path, speech: Path) -> np.ndarray:
-    """Return the (2,) correlations of opening and width."""
-    predicted = video_mouth(result)
-    expected = audio_mouth(speech, len(predicted))
-    return np.array([np.corrcoef(predicted[:, i], expected[:, i])[0, 1] for i in range(2)])
+def correlations(mouth: np.ndarray, speech: Path) -> np.ndarray:
+    """Return the (2,) correlations of opening and width, (f, 2), with those of an audio file."""
+    expected = audio_mouth(speech, len(mouth))
+    return np.array([np.corrcoef(mouth[:, i], expected[:, i])[0, 1] for i in range(2)])
 
 
 def main() -> None:
@@ -70,8 +69,9 @@ def main() -> None:
     parser.add_argument("speech", type=Path)
     parser.add_argument("control", type=Path)
     arguments = parser.parse_args()
+    mouth = video_mouth(arguments.result)
     for name, speech in (("driving speech", arguments.speech), ("control", arguments.control)):
-        opening, width = correlations(arguments.result, speech)
+        opening, width = correlations(mouth, speech)
         print(f"{name}: opening {opening:.3f}, width {width:.3f}")
 
 

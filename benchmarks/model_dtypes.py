@@ -14,7 +14,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from benchmarks.measurement import best_seconds
-from benchmarks.random_weights import SD_VAE, convert
+from benchmarks.random_weights import convert
+from benchmarks.weight_sizes import SD_VAE
 from latentsync.cli import OneLineParser
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec

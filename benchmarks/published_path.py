@@ -26,7 +26,8 @@ import torch
 from benchmarks.gpu_report.document import claim_report
 from benchmarks.measurement import markdown_table
 from benchmarks.pipeline_parts import PartClock, PartUsage, parts_counted
-from benchmarks.random_weights import PUBLISHED, TINY, write_config, write_weights
+from benchmarks.random_weights import write_config, write_weights
+from benchmarks.weight_sizes import PUBLISHED, TINY
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import describe_device, resolve_device
 from latentsync.errors import LatentSyncError

@@ -25,7 +25,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measurement import best_seconds, markdown_table
-from benchmarks.random_weights import PUBLISHED, TINY, convert, random_network
+from benchmarks.random_weights import convert, random_network
+from benchmarks.weight_sizes import PUBLISHED, TINY
 from latentsync.cli import OneLineParser, run_command
 from latentsync.device import DTYPES
 from latentsync.models.compilation import compile_blocks

@@ -38,16 +38,9 @@ def configured(program: str, arguments: list[str]) -> UNetRun | SyncNetRun | Non
     return load_config(arguments[arguments.index("--config") + 1], SCHEMAS[program], overrides)
 
 
-def initial_weights(program: str, arguments: list[str]) -> str | None:
-    """Return the initial weights that a command names."""
-    run = configured(program, arguments)
-    return None if run is None else run.initial
-
-
-def dry_run(program: str, arguments: list[str], needed: set[str]) -> Result:
-    """Run one command and prepare the files that the next ones require."""
+def dry_run(program: str, arguments: list[str], run: UNetRun | SyncNetRun | None, needed: set[str]) -> Result:
+    """Run one command, whose configuration is `run`, and prepare the files that the next ones require."""
     sys.argv = [program, *(word for word in arguments if word != "--dry_run"), "--dry_run"]
-    run = configured(program, arguments)
     error = StringIO()
     logging.getLogger().handlers.clear()  # of the line before, which write to its stderr
     with redirect_stdout(StringIO()), redirect_stderr(error):
@@ -69,5 +62,7 @@ def exit_status(program: str) -> int:
 
 if __name__ == "__main__":
     report, lines = Path(sys.argv[1]), json.load(sys.stdin)
-    needed = {initial for program, arguments in lines if (initial := initial_weights(program, arguments))}
-    report.write_text(json.dumps([vars(dry_run(program, arguments, needed)) for program, arguments in lines]))
+    runs = [configured(program, arguments) for program, arguments in lines]
+    needed = {run.initial for run in runs if run is not None and run.initial}
+    results = [dry_run(program, arguments, run, needed) for (program, arguments), run in zip(lines, runs, strict=True)]
+    report.write_text(json.dumps([vars(result) for result in results]))

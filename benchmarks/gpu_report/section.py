@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.random_weights import PUBLISHED, TINY, WeightSizes
+from benchmarks.weight_sizes import PUBLISHED, TINY, WeightSizes
 
 MEASURED, FAILED, NOT_MEASURED = "measured", "failed", "not measured"
 

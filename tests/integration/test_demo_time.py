@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks import demo_time
-from benchmarks.random_weights import TINY, write_config, write_weights
+from benchmarks.random_weights import write_config, write_weights
+from benchmarks.weight_sizes import TINY
 from latentsync.media.transcode import cut_audio
 from latentsync.weights import UNET
 from scripts import inference

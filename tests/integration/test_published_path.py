@@ -6,7 +6,8 @@ import tempfile
 import pytest
 
 from benchmarks import published_path
-from benchmarks.random_weights import TINY, write_config, write_weights
+from benchmarks.random_weights import write_config, write_weights
+from benchmarks.weight_sizes import TINY
 from latentsync.audio.whisper_model import load_whisper_encoder
 from latentsync.config import load_config
 from latentsync.models.checkpoint import load_unet

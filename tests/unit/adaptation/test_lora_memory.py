@@ -7,7 +7,7 @@ from face_alignment.detection.sfd.net_s3fd import s3fd
 from face_alignment.models import FAN
 from torch import nn
 
-from benchmarks.random_weights import SD_VAE, WHISPER_TINY_DIMENSIONS
+from benchmarks.weight_sizes import SD_VAE, WHISPER_TINY_DIMENSIONS
 from latentsync.adaptation import lora_memory
 from latentsync.adaptation.lora_memory import count_memory, describe_memory, meta_network
 from latentsync.adaptation.network import add_lora
