@@ -13,7 +13,7 @@ from preprocess.outcomes import read_outcomes
 
 SECONDS = 2.6
 """Short, because faces are detected in every frame; the minimum length of a segment is lowered accordingly."""
-SETTINGS = ("segments.min_s=2.2", "validation_share=0.3", "faces.detector=mtcnn")
+SETTINGS = ("segments.min_s=2.2", "validation_share=0.3", "faces.detector=mtcnn", "resolution=96")
 
 TRAININGS = {
     "train_syncnet.sh": ("syncnet.yaml", "validation.num_clips=1", "training.batch_size=2"),
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.needs_espeak, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, espeak: str) -> Path:
     folder = tmp_path_factory.mktemp("pipeline") / "it's here"
-    make_raw_videos(folder / "raw videos", RawConfig(num_good=2, size=340, seconds=SECONDS, resolution=128))
+    make_raw_videos(folder / "raw videos", RawConfig(num_good=2, size=256, seconds=SECONDS, resolution=96))
     return folder
 
 
