@@ -38,7 +38,7 @@ from latentsync.weights import CHECKPOINTS, DEMO_UNET, DEMO_UNET_CONFIG, REPOSIT
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-WIDTH, HEIGHT = 1280, 1014
+WIDTH, HEIGHT = 1280, 1270
 MOMENT_S = 1.4
 TIMEOUT_MS = 1_800_000
 
