@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,18 @@ import torch
 from latentsync.accelerator import explain_unusable_card
 from latentsync.cli import OneLineParser
 from latentsync.device import cpu_multiplies_bfloat16, fastest_device, resolve_dtype
-from latentsync.errors import LatentSyncError, ToolError
+from latentsync.errors import CheckpointError, LatentSyncError, ToolError
+from latentsync.face.xseg import require_xseg
 from latentsync.media.ffmpeg_tools import ffmpeg_encoders, ffmpeg_version
 from latentsync.weights import (
     CHECKPOINTS,
+    COPIED_BY_HAND,
     FACE_ALIGNMENT,
+    FACE_EMBEDDING,
     MTCNN_FALLBACK,
     UNET,
     find_weight_set,
+    has_content,
     published_files,
     recorded_version,
 )
@@ -41,7 +45,7 @@ class Task:
         name: description in a few words.
         packages: distribution names of the packages that it imports beside torch.
         encoders: encoders of ffmpeg that it requires.
-        weights: published files that it uses, relative to the checkpoints folder.
+        weights: published files that it uses, relative to the checkpoints folder: on the hub, or copied by hand.
         fallback: sentence that states what happens while the weights are missing.
     """
 
@@ -61,6 +65,13 @@ TASKS = (
         "the demo weights are used, which are trained on synthetic people only",
     ),
     Task("ignore music and breath in the speech (--silence)", ("silero-vad",)),
+    Task(
+        "recognize people across cuts by their faces",
+        ("facenet-pytorch",),
+        (),
+        (FACE_EMBEDDING,),
+        "they are recognized by the colours of hair, face and clothes",
+    ),
     Task("align faces as published", ("face-alignment",), (), FACE_ALIGNMENT, MTCNN_FALLBACK),
     Task(
         "train the U-Net, stage 2",
@@ -94,6 +105,7 @@ TASKS = (
             "auxiliary/i3d_torchscript.pt",
             "auxiliary/koniq_pretrained.pkl",
             "auxiliary/vgg16-397923af.pth",
+            FACE_EMBEDDING,
         ),
         "metrics whose weights are missing are reported as not measured",
     ),
@@ -115,6 +127,7 @@ def report(with_hashes: bool = True) -> Iterator[str]:
     yield ""
     for task in TASKS:
         yield from _task(task)
+    yield from _occluder_search()
 
 
 def can_lipsync() -> bool:
@@ -180,6 +193,11 @@ def _weights(with_hashes: bool) -> Iterator[str]:
             yield f"  {file.path}: missing ({file.repository})"
         else:
             yield _describe_file(path, with_hashes)
+    for name, origin in COPIED_BY_HAND.items():
+        if has_content(CHECKPOINTS / name):
+            yield _describe_file(CHECKPOINTS / name, with_hashes)
+        else:
+            yield f"  {name}: missing ({origin})"
     for path in sorted(path for path in (CHECKPOINTS / "demo").rglob("*") if path.is_file()):
         if path.suffix in (".pt", ".safetensors"):
             yield _describe_file(path, with_hashes)
@@ -202,8 +220,7 @@ def _describe_file(path: Path, with_hash: bool) -> str:
 
 def _task(task: Task) -> Iterator[str]:
     packages, encoders = _missing_packages(task), _missing_encoders(task)
-    known = {file.path: file for file in published_files()}
-    weights = [name for name in task.weights if not known[name].is_here(CHECKPOINTS)]
+    weights = [name for name in task.weights if not _is_here(name)]
     state = "not possible yet" if packages or encoders else "possible with limits" if weights else "ready"
     yield f"{task.name}: {state}"
     if packages:
@@ -213,8 +230,33 @@ def _task(task: Task) -> Iterator[str]:
     if weights:
         yield f"  missing: {', '.join(weights)}"
         yield f"  until then: {task.fallback}"
-        option = " --training" if any(known[name].need == "training" for name in weights) else ""
+        yield from _how_to_get(weights)
+
+
+def _is_here(name: str) -> bool:
+    on_hub = {file.path: file for file in published_files()}
+    return on_hub[name].is_here(CHECKPOINTS) if name in on_hub else has_content(CHECKPOINTS / name)
+
+
+def _how_to_get(weights: Sequence[str]) -> Iterator[str]:
+    needs = {file.need for file in published_files() if file.path in weights}
+    if needs:
+        option = " --training" if "training" in needs else ""
         yield f"  to download them: python -m scripts.download_weights{option}"
+    for name in weights:
+        if name in COPIED_BY_HAND:
+            yield f"  to get {Path(name).name}: copy it from the {COPIED_BY_HAND[name]}"
+
+
+def _occluder_search() -> Iterator[str]:
+    """Yield the lines of --occluder auto, whose package keeps its weights in a folder of its own."""
+    task = "find things before the mouth (--occluder auto)"
+    try:
+        require_xseg()
+        yield f"{task}: ready"
+    except CheckpointError as error:
+        yield f"{task}: not possible yet"
+        yield f"  {error}"
 
 
 def _missing_packages(task: Task) -> list[str]:

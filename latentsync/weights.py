@@ -49,6 +49,9 @@ VAE_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 TINY_VAE_CONFIG = "vae_tiny/config.json"
 TINY_VAE_WEIGHTS = "vae_tiny/diffusion_pytorch_model.safetensors"
 FACE_ALIGNMENT = ("auxiliary/s3fd-619a316812.pth", "auxiliary/2DFAN4-cd938726ad.zip")
+FACE_EMBEDDING = "auxiliary/20180402-114759-vggface2.pt"
+COPIED_BY_HAND = {FACE_EMBEDDING: "release page of facenet-pytorch"}
+"""Published files that are not on the hub, and where they are: no command downloads them."""
 MTCNN_FALLBACK = "faces are aligned by MTCNN's points, not by face-alignment's landmarks as published"
 DEMO_UNET = "demo/latentsync_unet.pt"
 DEMO_UNET_CONFIG = "configs/demo/unet.yaml"
@@ -84,7 +87,7 @@ class WeightFile:
         Empty files and the pointers that git writes for LFS files without the LFS extension count as missing.
         """
         names = [name for name in (self.path, self.older_path) if name]
-        return next((checkpoints / name for name in names if _has_content(checkpoints / name)), None)
+        return next((checkpoints / name for name in names if has_content(checkpoints / name)), None)
 
     def is_here(self, checkpoints: Path = CHECKPOINTS) -> bool:
         """Return True if the file is in the checkpoints folder."""
@@ -303,7 +306,8 @@ def _fingerprint(path: Path) -> str:
         return hashlib.sha256(f"{size}:".encode() + file.read()).hexdigest()
 
 
-def _has_content(path: Path) -> bool:
+def has_content(path: Path) -> bool:
+    """Return True for a file that is neither empty nor the pointer that git writes for a file in LFS."""
     if not path.is_file() or path.stat().st_size == 0:
         return False
     if not os.access(path, os.R_OK):

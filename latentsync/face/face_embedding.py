@@ -11,10 +11,10 @@ from torch import nn
 from latentsync.face.appearance import ColourHistograms, clear_faces
 from latentsync.face.detection import Detection
 from latentsync.storage.weight_file import fill_network, read_weight_file
-from latentsync.weights import AUXILIARY
+from latentsync.weights import CHECKPOINTS, FACE_EMBEDDING
 
-EMBEDDING_WEIGHTS = AUXILIARY / "20180402-114759-vggface2.pt"
-"""Weights trained on VGGFace2, from facenet-pytorch's release page; scripts/download_weights.py does not load them."""
+EMBEDDING_WEIGHTS = CHECKPOINTS / FACE_EMBEDDING
+"""Weights trained on VGGFace2; no command downloads them."""
 
 _SIZE = 160
 _SMALLEST_SHARE = 0.6
