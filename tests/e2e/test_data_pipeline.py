@@ -65,7 +65,7 @@ def test_the_same_line_again_does_nothing(folder: Path, output: Path, repository
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*.mp4")} == tree
 
 
-@pytest.mark.parametrize("script", TRAININGS)
+@pytest.mark.parametrize("script", [pytest.param("train_syncnet.sh", marks=pytest.mark.long), "train_unet.sh"])
 def test_both_models_train_from_the_result(output: Path, repository: Path, script: str):
     config, *settings = TRAININGS[script]
     lists = [f"data.{part}_clips={output / 'high_visual_quality' / part}.txt" for part in ("train", "validation")]
@@ -84,6 +84,7 @@ def quoted(override: str) -> str:
     return f'{key}="{value}"'
 
 
+@pytest.mark.long
 def test_the_report_is_written(output: Path):
     command = [sys.executable, "-m", "preprocess.report", str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

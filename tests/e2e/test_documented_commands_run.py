@@ -43,6 +43,7 @@ SHORTER = {
     r"\./inference\.sh --video_path": ("--inference_steps", "1", *DEMO_RUN),
     r"python -m scripts\.inference --list": ("--inference_steps", "1", *DEMO_RUN),
     r"python -m eval\.inference_videos": ("--inference_steps", "1", *DEMO_RUN),
+    r"python -m eval\.run --pairs runs/mine/": ("--metrics", "psnr", "--limit", "1", *ITS_FACES),
     r"python -m eval\.run": ("--limit", "1", *ITS_FACES),
     r"python -m eval\.sanity": ("--metrics", "psnr", *ITS_FACES),
     r"python -m eval\.metrics\.": ITS_FACES,
@@ -52,7 +53,7 @@ SHORTER = {
     r"\./data_processing_pipeline\.sh": (
         "--num_workers", "1", "--limit", "1", "segments.min_s=2", "faces.detector=mtcnn",
     ),
-    r"python -m demo\.synthetic dataset": ("--num_clips", "2", "--seconds", "2", "--workers", "1"),
+    r"python -m demo\.synthetic dataset": ("--num_clips", "2", "--seconds", "1.4", "--workers", "1"),
     r"python -m demo\.training (?!\.)": QUICK_TRAINING,
     r"\./train_(unet|syncnet)\.sh --config configs/demo": QUICK_TRAINING,
     r"python -m eval\.demo_weights": (

@@ -278,6 +278,7 @@ def test_a_click_on_a_person_chooses_the_face(visit: Callable[..., Any]):
     page.wait_for_function("() => document.querySelector('#face textarea, #face input').value == 'person1'")
 
 
+@pytest.mark.long
 def test_each_person_gets_an_own_voice(visit: Callable[..., Any], clips: Clips):
     page = visit()
     page.set_input_files("#video input[type=file]", str(clips.two))

@@ -256,7 +256,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(clips: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "times"), [(signal.SIGINT, 6), (signal.SIGHUP, 1)])
+@pytest.mark.parametrize(
+    ("kind", "times"), [(signal.SIGINT, 6), pytest.param(signal.SIGHUP, 1, marks=pytest.mark.long)]
+)
 def test_an_interrupted_run_leaves_nothing(
     repository: Path, clips: Path, tmp_path: Path, kind: signal.Signals, times: int
 ):

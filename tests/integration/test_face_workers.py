@@ -86,7 +86,10 @@ def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("max_frames", "exact", "scenes"), [(None, False, [0, 0, 1, 1, 1]), (36, True, [0, 0])])
+@pytest.mark.parametrize(
+    ("max_frames", "exact", "scenes"),
+    [(None, False, [0, 0, 1, 1, 1]), pytest.param(36, True, [0, 0], marks=pytest.mark.long)],
+)
 def test_the_tracks_of_real_faces_equal_those_of_one_process(
     two_people: Path, max_frames: int | None, exact: bool, scenes: list[int]
 ):

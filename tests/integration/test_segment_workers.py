@@ -117,7 +117,7 @@ def test_two_processes_one_of_which_dies_give_the_result_of_one(pipeline: Lipsyn
 UNEQUAL = ("video", "extra_files", "detection_seconds", "synthesis_seconds", "peak_memory_mb")
 
 
-@pytest.mark.parametrize(("suffix", "fps"), [(".mkv", "25"), (".mov", "source")])
+@pytest.mark.parametrize(("suffix", "fps"), [(".mkv", "25"), pytest.param(".mov", "source", marks=pytest.mark.long)])
 def test_three_segments_in_other_containers_and_with_masks(
     pipeline: LipsyncPipeline, tmp_path: Path, suffix: str, fps: str
 ):
@@ -134,7 +134,7 @@ def test_three_segments_in_other_containers_and_with_masks(
     assert len(joined.people[0].spans) == 2
 
 
-@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("is_late", [pytest.param(False, marks=pytest.mark.long), True])
 def test_segments_are_found_by_seeking_and_a_wrong_frame_is_noticed(
     pipeline: LipsyncPipeline, tmp_path: Path, caplog, monkeypatch, is_late: bool
 ):

@@ -63,6 +63,7 @@ def test_the_published_size_fits_a_card_of_12_gib_at_256_px():
     assert len(lines) == 2
 
 
+@pytest.mark.long
 def test_large_batches_do_not_fit_and_other_formats_are_counted_too():
     changes = ("training.batch_size=2", "training.gradient_checkpointing=false", "training.mixed_precision=no")
     lines = describe_memory(adaptation(*changes, "losses.sync.weight=0.1"), CPU)
