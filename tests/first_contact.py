@@ -26,7 +26,7 @@ CONCERNED = re.compile(
     "|sync_comparison|build_detector|doctor"
 )
 """Words in test files that may depend on the weights."""
-NUM_WORKERS = 2
+NUM_WORKERS = 1
 """Processes of pytest; `.ci/run` runs the whole suite at the same time."""
 BY_PYTHON = ("__pycache__", ".pytest_cache")
 

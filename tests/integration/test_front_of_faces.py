@@ -45,7 +45,7 @@ def mask_of(index: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize("sync_mode", ["bounce", "loop"])
+@pytest.mark.parametrize("sync_mode", ["bounce", pytest.param("loop", marks=pytest.mark.long)])
 def test_masked_pixels_are_the_sources_and_the_others_of_the_mouth_are_generated(
     pipeline: LipsyncPipeline, tmp_path: Path, sync_mode: str
 ):
