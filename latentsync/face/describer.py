@@ -8,6 +8,7 @@ import torch
 
 from latentsync.face.appearance import AppearanceDescriber, ColourHistograms
 from latentsync.face.face_embedding import EMBEDDING_WEIGHTS, FaceEmbedding, load_embedding
+from latentsync.weights import has_content
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class DescriberChoice:
     @property
     def has_weights(self) -> bool:
         """True if the face embedding is used."""
-        return self.weights.is_file()
+        return has_content(self.weights)
 
     def build(self) -> AppearanceDescriber:
         """Return the descriptor; a network is loaded once per process.

@@ -11,7 +11,7 @@ from torch import nn
 from latentsync.face.appearance import ColourHistograms, clear_faces
 from latentsync.face.detection import Detection
 from latentsync.storage.weight_file import fill_network, read_weight_file
-from latentsync.weights import CHECKPOINTS, FACE_EMBEDDING
+from latentsync.weights import CHECKPOINTS, COPIED_BY_HAND, FACE_EMBEDDING
 
 EMBEDDING_WEIGHTS = CHECKPOINTS / FACE_EMBEDDING
 """Weights trained on VGGFace2; no command downloads them."""
@@ -40,7 +40,7 @@ def load_embedding(path: Path = EMBEDDING_WEIGHTS, device: torch.device | str = 
 
     weights = {
         name: value
-        for name, value in read_weight_file(path, "get it from facenet-pytorch's release page").items()
+        for name, value in read_weight_file(path, f"get it from the {COPIED_BY_HAND[FACE_EMBEDDING]}").items()
         if not name.startswith("logits.")
     }
     network = InceptionResnetV1(pretrained=None, classify=False)

@@ -42,10 +42,9 @@ def find_tracks(
         InputError: no face is found, or a selector is invalid.
         CheckpointError: the weights of the descriptor are damaged.
     """
-    describer = describer or DescriberChoice()
     reading = FaceReading.of(video, fps, detector, max_frames, exact, describer)
     check_selectors(selectors, reading.frame_size)
-    built = describer.build()
+    built = reading.describer.build()
     with closing(detect(reading, detector, progress or (lambda done, total: None))) as detected:
         found = track_detections(detected, reading.frame_size, built)
     if not found.tracks:
