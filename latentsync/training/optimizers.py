@@ -110,32 +110,45 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     """Build the configured optimizer for the trainable parameters.
 
     Weight decay applies to tensors of two or more dimensions, and to biases and norms only with `decay_vectors`.
+
+    Raises:
+        ConfigError: a part of `rate_factors` is in no parameter name.
     """
-    vectors, plain, matrices = [], [], []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            if parameter.ndim < 2:
-                vectors.append(parameter)
-            elif config.name == "muon" and not name.startswith(tuple(config.plain_names)):
-                matrices.append(parameter)
-            else:
-                plain.append(parameter)
-    vector_decay = config.weight_decay if config.decay_vectors else 0.0
-    groups: list[dict[str, Any]] = [{"params": vectors, "weight_decay": vector_decay}, {"params": plain}]
+    settings: dict[str, dict[str, Any]] = {
+        "vectors": {"lr": config.lr, "weight_decay": config.weight_decay if config.decay_vectors else 0.0},
+        "plain": {"lr": config.lr},
+        "matrices": {"lr": config.matrix_lr, "use_muon": True},
+    }
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    _check_parts("training.optimizer.rate_factors", config.rate_factors, list(trainable))
+    members: dict[tuple[str, float], list[nn.Parameter]] = {}
+    for name, parameter in trainable.items():
+        key = _kind(name, parameter, config), _rate_factor(name, config)
+        members.setdefault(key, []).append(parameter)
+    groups = [
+        {**settings[kind], "lr": settings[kind]["lr"] * factor, "params": members[kind, factor]}
+        for kind, factor in sorted(members, key=lambda key: (list(settings).index(key[0]), -key[1]))
+    ]
     betas = (config.betas[0], config.betas[1])
     if config.name == "muon":
-        groups.append({"params": matrices, "lr": config.matrix_lr, "use_muon": True})
-        return Muon(_filled(groups), config.lr, betas, config.eps, config.momentum, config.weight_decay)
-    return torch.optim.AdamW(_filled(groups), config.lr, betas, config.eps, config.weight_decay)
+        return Muon(groups, config.lr, betas, config.eps, config.momentum, config.weight_decay)
+    return torch.optim.AdamW(groups, config.lr, betas, config.eps, config.weight_decay)
+
+
+def _kind(name: str, parameter: nn.Parameter, config: OptimizerConfig) -> str:
+    if parameter.ndim < 2:
+        return "vectors"
+    is_matrix = config.name == "muon" and not name.startswith(tuple(config.plain_names))
+    return "matrices" if is_matrix else "plain"
+
+
+def _rate_factor(name: str, config: OptimizerConfig) -> float:
+    return next((factor for part, factor in config.rate_factors.items() if part in name), 1.0)
 
 
 def state_names(group: dict[str, Any]) -> set[str]:
     """Return the names of the state that `build_optimizer`'s optimizers have per weight of a group."""
     return {"momentum"} if group.get("use_muon") else {"step", "exp_avg", "exp_avg_sq"}
-
-
-def _filled(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [group for group in groups if group["params"]]
 
 
 def learning_rate_factor(step: int, config: ScheduleConfig, max_steps: int, used_time: float = 0.0) -> float:
@@ -182,14 +195,18 @@ def select_trainable(model: nn.Module, parts: Sequence[str]) -> int:
         ConfigError: no name contains one of the parts.
     """
     names = [name for name, _ in model.named_parameters()]
-    unknown = [part for part in parts if not any(part in name for name in names)]
-    if unknown:
-        raise ConfigError(f"trainable: no parameter name contains {unknown[0]!r}; names look like {names[0]!r}")
+    _check_parts("trainable", parts, names)
     num_trainable = 0
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not parts or any(part in name for part in parts))
         num_trainable += parameter.numel() if parameter.requires_grad else 0
     return num_trainable
+
+
+def _check_parts(setting: str, parts: Iterable[str], names: Sequence[str]) -> None:
+    unknown = [part for part in parts if not any(part in name for name in names)]
+    if unknown:
+        raise ConfigError(f"{setting}: no parameter name contains {unknown[0]!r}; names look like {names[0]!r}")
 
 
 class WeightAverage:

@@ -25,6 +25,8 @@ class OptimizerConfig:
         weight_decay: decoupled weight decay, for weights of two or more dimensions.
         decay_vectors: apply it to biases and norms too, as published.
         plain_names: with Muon: prefixes of names of weights that AdamW trains, such as ["conv_in", "conv_out"].
+        rate_factors: parts of names of weights, and factors of their learning rate, such as {"attn2.": 0.1}; the first
+            part that a name contains counts.
     """
 
     name: str = "adamw"
@@ -36,6 +38,7 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     decay_vectors: bool = False
     plain_names: list[str] = field(default_factory=list)
+    rate_factors: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _demand(
@@ -44,6 +47,11 @@ class OptimizerConfig:
         for key in ("lr", "matrix_lr"):
             value = getattr(self, key)
             _demand(0 < value < math.inf, f"training.optimizer.{key} is above 0 and finite, not {value}")
+        for part, factor in self.rate_factors.items():
+            _demand(
+                0 < factor < math.inf,
+                f"training.optimizer.rate_factors has {factor} for {part!r}: use a number above 0",
+            )
         _demand(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"training.optimizer.betas are two numbers in [0, 1), not {self.betas}",

@@ -21,8 +21,8 @@ BAD_VALUES = (
     "max_steps=0", "batch_size=0", "gradient_accumulation=0", "log_every=0", "keep_last=0", "seed=-1", "num_workers=-1",
     "validate_every=-1", "save_every=-1", "mixed_precision=fp8", "max_grad_norm=0", "ema_decay=1", "num_threads=0",
     "optimizer.name=sgd", "optimizer.lr=0", "optimizer.matrix_lr=0", "optimizer.betas=[1]", "optimizer.momentum=1",
-    "optimizer.eps=0", "optimizer.weight_decay=-1", "schedule.name=step", "schedule.warmup_steps=-1",
-    "schedule.floor=2", "best_metric.mode=most",
+    "optimizer.eps=0", "optimizer.weight_decay=-1", "optimizer.rate_factors={a: 0}",
+    "schedule.name=step", "schedule.warmup_steps=-1", "schedule.floor=2", "best_metric.mode=most",
 )  # fmt: skip
 
 

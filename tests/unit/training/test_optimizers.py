@@ -115,6 +115,25 @@ def test_groups(config: OptimizerConfig, expected: list[tuple[int, float, float]
     assert [group.get("use_muon", False) for group in groups] == [False, False, True][: len(groups)]
 
 
+def test_rate_factors_of_named_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.Linear(2, 2))
+    config = OptimizerConfig("muon", plain_names=["0."], rate_factors={"1.weight": 0.1, "1.": 0.5, "2.": 2.0})
+    groups = build_optimizer(model, config).param_groups
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[parameter]: group["lr"] for group in groups for parameter in group["params"]}
+    assert rates == pytest.approx(
+        {
+            "0.weight": 1e-4, "0.bias": 1e-4, "1.weight": 1e-3, "1.bias": 0.5e-4, "2.weight": 0.02, "2.bias": 2e-4,
+        }
+    )  # fmt: skip
+
+
+def test_rate_factors_of_unknown_weights_are_refused() -> None:
+    config = OptimizerConfig(rate_factors={"attn2.": 0.1})
+    with pytest.raises(ConfigError, match=r"rate_factors: no parameter name contains 'attn2\.'"):
+        build_optimizer(nn.Linear(2, 2), config)
+
+
 def rates(schedule: torch.optim.lr_scheduler.LambdaLR, num_steps: int) -> list[float]:
     values = []
     for _ in range(num_steps):
