@@ -1,11 +1,11 @@
 """Print the means of adaptation results, with intervals over people, and collect the results of several sessions.
 
-    python -m benchmarks.adaptation_table docs/adapt/results.jsonl
+    python -m benchmarks.adaptation_table docs/adapt/results.jsonl [--each]
     python -m benchmarks.adaptation_table docs/adapt/results.jsonl --add runs/a runs/b --steps 600 [key=value ...]
 
 With --add, the finished trials of measurements (`python -m benchmarks.adaptation --out runs/a`) are first added to the
 file. Length and settings are those of the measurement: trials with others are not added. A trial that the file has is
-kept.
+kept. With --each, a second table has a row for each trial.
 """
 
 import argparse
@@ -33,13 +33,23 @@ METRICS = (
     *("flicker", "sharpness"),
 )
 MOMENTS = ("before", "after", "change", "truth")
+BARS = {
+    "after": {
+        **dict.fromkeys(("opening, reader", "opening, renderings"), (0.90, 1.0)),
+        **dict.fromkeys(("leak, reader", "leak, renderings"), (-np.inf, 0.15)),
+        "flicker": (0.8, 1.3),
+        "sharpness": (0.85, np.inf),
+    },
+    "change": {"mouth PSNR to truth, dB": (2.5, np.inf), "opening, reader": (-0.04, np.inf)},
+}
+"""Lowest and highest value of each metric that a person should have."""
 
 
 def table(results: Sequence[TrialResult]) -> str:
     """Return one group of rows for each training and kind of audio.
 
     Every value is the mean over people of the mean over their seeds, with the 95 % bootstrap interval over people.
-    "change" is the mean of after - before.
+    "change" is the mean of after - before. Two rows count the people whose values lie within `BARS`.
     """
     rows = []
     for (training, base, audio, is_mixed), group in groupby(sorted(results, key=_group), _group):
@@ -55,7 +65,36 @@ def table(results: Sequence[TrialResult]) -> str:
         for moment in MOMENTS:
             cells = {metric: interval_of([values.get(f"{moment} {metric}") for values in people]) for metric in METRICS}
             rows.append({**head, "mouths": moment, **cells})
+        for moment, bars in BARS.items():
+            counts = {metric: people_within(people, moment, metric) for metric in METRICS if metric in bars}
+            rows.append({**head, "mouths": f"people within the bar, {moment}", **dict.fromkeys(METRICS, ""), **counts})
     return markdown_table(list(rows[0]), rows)
+
+
+def table_of_trials(results: Sequence[TrialResult]) -> str:
+    """Return a row for each trial, with cells such as "0.97 -> 0.90 (0.92)": before, after, in the truth."""
+    rows = []
+    for result in sorted(results, key=lambda one: (*_group(one), one.trial.person, one.trial.seed)):
+        training, _, audio, is_mixed = _group(result)
+        head = {
+            "training": training,
+            "audio": f"{audio}, mixed clips" if is_mixed else audio,
+            "person": result.trial.person,
+            "seed": result.trial.seed,
+            "guidance": f"{result.values['guidance']:g}" if "guidance" in result.values else "",
+        }
+        rows.append(head | {metric: _moments(result.values, metric) for metric in METRICS})
+    return markdown_table(list(rows[0]), rows)
+
+
+def _moments(values: Values, metric: str) -> str:
+    known = [_number(values[name]) for name in (f"before {metric}", f"after {metric}") if name in values]
+    truth = values.get(f"truth {metric}")
+    return " -> ".join(known) + ("" if truth is None else f" ({_number(truth)})")
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3g}"  # 0.0: no "-0"
 
 
 def _group(result: TrialResult) -> tuple[str, str, str, bool]:
@@ -80,12 +119,21 @@ def changes(values: Values) -> Values:
     return {f"change {metric}": b - a for metric, (a, b) in pairs.items() if a is not None and b is not None}
 
 
+def people_within(people: Sequence[Values], moment: str, metric: str) -> str:
+    """Return how many of the people that have the value lie within its bar, such as "9 of 10"; "" if none has it."""
+    low, high = BARS[moment][metric]
+    known = [values[name] for values in people if (name := f"{moment} {metric}") in values]
+    return f"{sum(low <= value <= high for value in known)} of {len(known)}" if known else ""
+
+
 def interval_of(values: Sequence[float | None]) -> str:
     """Format the mean of the known values and its interval; "" if there are none."""
     mean = bootstrap_mean([value for value in values if value is not None])
     if mean is None:
         return ""
-    return f"{mean.mean:.3g}" if mean.low is None else f"{mean.mean:.3g} [{mean.low:.3g}, {mean.high:.3g}]"
+    if mean.low is None or mean.high is None:
+        return _number(mean.mean)
+    return f"{_number(mean.mean)} [{_number(mean.low)}, {_number(mean.high)}]"
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
@@ -117,17 +165,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m benchmarks.adaptation_table", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", type=Path, help="file of results")
     parser.add_argument("--add", nargs="+", type=Path, default=[], metavar="OUT", help="folders of measurements")
+    parser.add_argument("--each", action="store_true", help="print a row for each trial too")
     add_training_options(parser)
     options = parser.parse_intermixed_args(arguments)
     return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Add results if folders are named, and print the table."""
+    """Add results if folders are named, and print the tables."""
     if options.add:
         add_results(options.results, options.add, training_of(options))
     if results := read_results(options.results):
         print(table(results))
+        if options.each:
+            print()
+            print(table_of_trials(results))
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.adaptation_results import Training, Trial, TrialResult, read_results, write_results
-from benchmarks.adaptation_table import add_results, main, table
+from benchmarks.adaptation_table import METRICS, add_results, main, table, table_of_trials
 from eval.stored_results import ResultLog
 from latentsync.errors import InputError
 from latentsync.weights import REPOSITORY_ROOT
@@ -54,6 +54,25 @@ def test_seeds_are_averaged_first_and_intervals_are_over_people():
     assert rows["truth"][column] == ""
 
 
+def test_people_within_the_bars_are_counted():
+    rows = cells(table([result(0, 0.92, 0.9), result(1, 0.99, 0.94), result(2, 0.8, 0.899)]))
+    column = rows["mouths"].index(OPENING)
+    assert rows["people within the bar, after"][column] == "2 of 3"
+    assert rows["people within the bar, change"][column] == "2 of 3"
+    assert rows["people within the bar, after"][rows["mouths"].index("sharpness")] == ""
+
+
+def test_every_trial_has_a_row_with_before_after_and_truth():
+    one = result(4, 0.92, 0.9, seed=2)
+    one.values.update({f"truth {OPENING}": 0.95, "guidance": 2.0, "after leak, renderings": -0.0004})
+    head, _, row = table_of_trials([one]).splitlines()
+    values = dict(zip(*([cell.strip() for cell in line.strip("|").split("|")] for line in (head, row)), strict=True))
+    assert values == dict.fromkeys(METRICS, "") | {
+        "training": str(TRAINING), "audio": "pseudo", "person": "4", "seed": "2", "guidance": "2",
+        OPENING: "0.92 -> 0.9 (0.95)", "leak, renderings": "0", "flicker": "(1)",
+    }  # fmt: skip
+
+
 def test_one_person_has_no_interval():
     rows = cells(table([result(0, 0.9, 0.8)]))
     assert rows["after"][rows["mouths"].index(OPENING)] == "0.8"
@@ -99,6 +118,8 @@ def test_the_committed_results_are_printed(capsys: pytest.CaptureFixture[str]):
     path = REPOSITORY_ROOT / "docs" / "adapt" / "results.jsonl"
     results = read_results(path)
     assert len({(one.trial, one.training, one.base) for one in results}) == len(results)
-    assert main([str(path)]) == 0
+    assert main([str(path), "--each"]) == 0
     groups = {(one.training, one.base, one.trial.audio, one.trial.is_mixed) for one in results}
-    assert capsys.readouterr().out.count("| after |") == len(groups) > 0
+    printed = capsys.readouterr().out
+    assert printed.count("| after |") == len(groups) > 0
+    assert printed.split("\n\n")[1].count(" -> ") >= len(results)
