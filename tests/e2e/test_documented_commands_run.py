@@ -3,7 +3,8 @@
 The folder has what the documents take for granted (a video of a person, a speech, raw videos, ...). Where a command
 would take long, arguments that make it short are added (SHORTER); where it wants the published weights or a GPU, and
 the document says so, it is run with --dry_run; ELSEWHERE names the tests that run it otherwise; what only measures,
-for long, is in MEASUREMENTS. Commands build on each other: run the whole file.
+for long, is in MEASUREMENTS. Commands of documents for this project's developers (FOR_DEVELOPERS) are marked `long`.
+Commands build on each other: run the whole file.
 """
 
 import re
@@ -112,6 +113,8 @@ MEASUREMENTS = (
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
+FOR_DEVELOPERS = tuple(f"docs/{name}.md" for name in ("demo_weights", "measurements", "speed", "syncnet_convergence"))
+"""Documents on how the demo weights were trained, and on how this project was measured."""
 
 COMMANDS = documented_commands(REPOSITORY_ROOT)
 
@@ -131,6 +134,11 @@ def is_mention(command: Command) -> bool:
 
 
 RUN_HERE = [c for c in COMMANDS if not is_mention(c) and not matching(c, [*ELSEWHERE, *MEASUREMENTS])]
+
+
+def marks(command: Command) -> list[pytest.MarkDecorator]:
+    needed = [SPOKEN] if NEEDS_SPEECH.search(command.text) else []
+    return needed + ([pytest.mark.long] if command.document in FOR_DEVELOPERS else [])
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +180,7 @@ def cut(source: Path, start: str, seconds: str, out: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules")
-@pytest.mark.parametrize(
-    "command",
-    [pytest.param(c, marks=SPOKEN if NEEDS_SPEECH.search(c.text) else (), id=name_of(c)) for c in RUN_HERE],
-)
+@pytest.mark.parametrize("command", [pytest.param(c, marks=marks(c), id=name_of(c)) for c in RUN_HERE])
 def test_it_runs(
     command: Command,
     folder: Path,

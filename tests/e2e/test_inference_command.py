@@ -63,6 +63,7 @@ def inference(repository: Path, *arguments: str | Path, **environment: str) -> s
     )
 
 
+@pytest.mark.slow
 def test_paths_with_spaces_quotes_unicode_and_a_leading_dash_work(repository: Path, clips: Path, tmp_path: Path):
     folder = tmp_path / 'my "videos" it\'s ünï'
     folder.mkdir()
@@ -281,6 +282,7 @@ def test_an_interrupted_run_leaves_nothing(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_concurrent_runs_in_one_folder_do_not_interfere(repository: Path, clips: Path, tmp_path: Path):
     def start(name: str, seed: int) -> subprocess.Popen[str]:
         command = [
