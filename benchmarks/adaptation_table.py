@@ -40,9 +40,14 @@ BARS = {
         "flicker": (0.8, 1.3),
         "sharpness": (0.85, np.inf),
     },
-    "change": {"mouth PSNR to truth, dB": (2.5, np.inf), "opening, reader": (-0.04, np.inf)},
+    "change": {
+        "mouth PSNR to truth, dB": (2.5, np.inf),
+        **dict.fromkeys(("opening, reader", "opening, renderings"), (-0.04, np.inf)),
+    },
 }
 """Lowest and highest value of each metric that a person should have."""
+BEFORE = {"opening, renderings": "opening, reader", "leak, renderings": "leak, reader"}
+"""What metrics are compared with that mouths of the base weights cannot have, since these lack the person's colours."""
 
 
 def table(results: Sequence[TrialResult]) -> str:
@@ -114,8 +119,11 @@ def values_by_person(results: Sequence[TrialResult]) -> dict[int, Values]:
 
 
 def changes(values: Values) -> Values:
-    """Return after - before of every metric that was measured at both."""
-    pairs = {metric: (values.get(f"before {metric}"), values.get(f"after {metric}")) for metric in METRICS}
+    """Return after - before of every metric that was measured at both; before may be that of another reading."""
+    pairs = {
+        metric: (values.get(f"before {BEFORE.get(metric, metric)}"), values.get(f"after {metric}"))
+        for metric in METRICS
+    }
     return {f"change {metric}": b - a for metric, (a, b) in pairs.items() if a is not None and b is not None}
 
 

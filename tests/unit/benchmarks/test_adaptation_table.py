@@ -62,6 +62,15 @@ def test_people_within_the_bars_are_counted():
     assert rows["people within the bar, after"][rows["mouths"].index("sharpness")] == ""
 
 
+def test_the_comparison_with_renderings_is_compared_with_what_the_reader_read_before():
+    one = result(0, 0.92, 0.8)
+    one.values["after opening, renderings"] = 0.9
+    rows = cells(table([one]))
+    column = rows["mouths"].index("opening, renderings")
+    assert (rows["before"][column], rows["change"][column]) == ("", "-0.02")
+    assert rows["people within the bar, change"][column] == "1 of 1"
+
+
 def test_every_trial_has_a_row_with_before_after_and_truth():
     one = result(4, 0.92, 0.9, seed=2)
     one.values.update({f"truth {OPENING}": 0.95, "guidance": 2.0, "after leak, renderings": -0.0004})
