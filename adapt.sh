@@ -6,5 +6,5 @@
 #
 # The same command resumes an interrupted adaptation (docs/adapt.md).
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
 exec "$python" -m scripts.adapt "$@"

@@ -7,5 +7,5 @@
 # The same command resumes an interrupted run. Finished clips are in OUT/high_visual_quality, with lists for training
 # beside them; `python -m preprocess.report OUT` shows why the others were rejected (docs/data.md).
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
 exec "$python" -m preprocess.pipeline "$@"

@@ -143,7 +143,7 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     build = build if arguments.vae else build.with_networks_of(build.default_preset)
     name = "demo, which know synthetic people only" if weights.is_demo else weights.name  # visitors see no paths
     adapter = AdaptService.load(build.device, arguments.detector, limits, arguments.adapt_config)
-    service = LipsyncService.load(build, name, limits, arguments.vae_batch_size)
+    service = LipsyncService.load(build, name, limits, arguments.vae_batch_size, arguments.concurrent_stages)
     dtype = str(build.dtype).removeprefix("torch.")
     print(f"weights: {weights.describe()}; device: {build.device}, {dtype}", flush=True)
     with serving(service, settings, adapter) as served:

@@ -6,5 +6,5 @@
 # Without arguments it uses the bundled demo. Relative paths are relative to the current folder. The script uses the
 # active virtual environment, else .venv beside this file, else python3.
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
 exec "$python" -m scripts.inference "$@"

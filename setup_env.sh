@@ -22,7 +22,7 @@ _latentsync_source() {
     fi
     bash "$script" "$@" </dev/null || return 1
     if [ ! -x "${VIRTUAL_ENV:-/nowhere}/bin/python" ]; then
-        . "$(dirname -- "$script")/.venv/bin/activate"
+        . "$(dirname -- "$(readlink -f -- "$script")")/.venv/bin/activate"
     fi
 }
 
@@ -36,7 +36,7 @@ if [ -z "${BASH_VERSION:-}" ] || [ "${BASH_SOURCE:-}" != "$0" ]; then
 fi
 
 set -u -o pipefail
-root="$(cd -- "$(dirname -- "$0")" >/dev/null && pwd -P)" || exit 1
+root="$(dirname -- "$(readlink -f -- "$0")")" || exit 1
 
 torch_build=""
 wheels=""
@@ -115,17 +115,23 @@ find_python() {
     return 1
 }
 
-# A .venv that was moved or has lost its Python is recreated; it contains only what this script installs.
+# A .venv that this script made is recreated if it was moved or has lost its Python. One of the user is used or refused.
 make_environment() {
     local environment="$1" python
-    if is_new_enough "$environment/bin/python" && grep -qF -- "$environment" "$environment/bin/activate"; then
+    if is_new_enough "$environment/bin/python" && grep -qsF -- "$environment" "$environment/bin/activate"; then
         return 0
+    fi
+    if [ -L "$environment" ] || { [ -e "$environment" ] && ! is_made_here "$environment" && [ -n "$(ls -A -- "$environment")" ]; }; then
+        fail "$environment was not made by this script and cannot be used as it is: activate it first, or move it away"
     fi
     python="$(find_python)" || fail "no Python 3.10 or newer found: install one (python3 here: $(python3 --version 2>&1))"
     say "creating $environment with $("$python" --version 2>&1)"
     "$python" -c 'import ensurepip, venv' 2>/dev/null || [ -n "$wheels" ] || install_system_packages python3-venv
     "$python" -m venv --clear "$environment" || fail "could not create $environment: is the venv module (Debian: python3-venv) installed?"
+    : >"$environment/.latentsync-made"
 }
+
+is_made_here() { [ -e "$1/.latentsync-made" ] || [ -e "$1/.latentsync-installed" ]; }
 
 # The stamp lists what the installation depends on, so that a second run can skip it. Its last line is the requested
 # build of torch, which is kept until another one is requested.

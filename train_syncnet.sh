@@ -9,5 +9,5 @@
 # The same command resumes an interrupted run. On several GPUs or machines, let torchrun or accelerate start
 # `-m scripts.train_syncnet` with the same arguments.
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
 exec "$python" -m scripts.train_syncnet "$@"

@@ -7,5 +7,5 @@
 # The same command resumes an interrupted run. On several GPUs or machines, let torchrun or accelerate start
 # `-m scripts.train_unet` with the same arguments (docs/training.md).
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
 exec "$python" -m scripts.train_unet "$@"

@@ -4,5 +4,5 @@
 #   ./eval/eval_sync_conf.sh --videos results/
 #   ./eval/eval_sync_conf.sh --videos result.mp4 --scorer stable_sync
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/../scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../scripts/environment.sh"
 exec "$python" -m eval.eval_sync_conf "$@"

@@ -4,5 +4,5 @@
 #   ./eval/eval_syncnet_acc.sh --config configs/demo/syncnet.yaml --checkpoint checkpoints/demo/stable_syncnet.pt \
 #       --clips data/val
 set -eu
-. "$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd -P)/../scripts/environment.sh"
+. "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../scripts/environment.sh"
 exec "$python" -m eval.eval_syncnet_acc "$@"

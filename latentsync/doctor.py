@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from latentsync.accelerator import explain_unusable_card
-from latentsync.cli import OneLineParser
+from latentsync.cli import OneLineParser, run_command
 from latentsync.device import cpu_multiplies_bfloat16, fastest_device, resolve_dtype
 from latentsync.errors import CheckpointError, LatentSyncError, ToolError
 from latentsync.face.xseg import require_xseg
@@ -141,8 +141,10 @@ def can_lipsync() -> bool:
 
 def _machine() -> Iterator[str]:
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))
-    yield ", ".join(versions)
+    names = "torch", "diffusers", "transformers"
+    yield ", ".join(
+        f"{name} {importlib.metadata.version(name) if _is_installed(name) else 'MISSING'}" for name in names
+    )
     bfloat16 = "with" if cpu_multiplies_bfloat16() else "without"
     yield f"cpu: {os.cpu_count()} cores, {bfloat16} bfloat16 instructions"
     num_cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -288,7 +290,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m latentsync.doctor", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="do not compute the hashes of the weights files")
     arguments = parser.parse_args(argv)
-    for line in report(with_hashes=not arguments.quick):
+    return run_command(lambda: print_report(with_hashes=not arguments.quick))
+
+
+def print_report(with_hashes: bool) -> int:
+    """Print the report and return the exit status."""
+    for line in report(with_hashes):
         print(line, flush=True)
     return 0 if can_lipsync() else 1
 

@@ -76,6 +76,9 @@ def download_missing(checkpoints: Path, training: bool, version: str | None) -> 
         InputError: the folder has the U-Net of another release, or a file cannot be written.
     """
     known_version = choose_version(checkpoints, version)
+    if version is not None and recorded_version(checkpoints) is None and (checkpoints / UNET).is_file():
+        write_version(version, checkpoints)
+        print(f"Recorded that {checkpoints / UNET} is of version {version}.")
     files = files_for(["inference", "training"] if training else ["inference"], known_version or DEFAULT_VERSION)
     missing = [file for file in files if not file.is_here(checkpoints)]
     if not missing:
@@ -105,9 +108,6 @@ def choose_version(checkpoints: Path, wanted: str | None) -> str | None:
         raise InputError(f"{checkpoints / UNET} is of version {recorded}: move it away to download {wanted}")
     if recorded is None and wanted is None:
         print(unknown_release(checkpoints))
-    if recorded is None and wanted is not None:
-        write_version(wanted, checkpoints)
-        print(f"Recorded that {checkpoints / UNET} is of version {wanted}.")
     return wanted or recorded
 
 

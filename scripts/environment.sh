@@ -10,7 +10,7 @@ for environment in "${VIRTUAL_ENV:-/nowhere}" "$root/.venv"; do
     fi
 done
 
-# The safe path keeps files that lie in the caller's folder from being imported in place of ours.
+# From Python 3.11 on, the safe path keeps files that lie in the caller's folder from being imported in place of ours.
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 
 # Threads that wait give their core away to what runs beside them (beside other work the face was found 3 times faster).

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DEMO_VIDEO = REPOSITORY_ROOT / "assets" / "demo1_video.mp4"
 DEMO_AUDIO = REPOSITORY_ROOT / "assets" / "demo1_audio.wav"
+DEFAULT_OUT = Path("video_out.mp4")
 WORKERS = ExecutorArguments("job")
 
 
@@ -47,7 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("files").add_argument
     add("--video_path", type=Path, default=DEMO_VIDEO, help="source video (default: that of the demo)")
     add("--audio_path", type=Path, default=DEMO_AUDIO, help="driving audio (default: that of the demo)")
-    add("--video_out_path", type=Path, default=Path("video_out.mp4"), help="the result (default: %(default)s)")
+    add(
+        "--video_out_path",
+        type=Path,
+        help=f"the result, replaced if it exists (default: {DEFAULT_OUT}, replaced if it is one)",
+    )
     add(
         "--face_audio",
         action="append",
@@ -130,11 +135,12 @@ class FrameBars:
 
 def run_one(arguments: argparse.Namespace) -> int:
     """Generate one video and print the report, or only check that it can be generated."""
-    video, voices, out = arguments.video_path, chosen_voices(arguments), arguments.video_out_path
+    video, voices, out = arguments.video_path, chosen_voices(arguments), arguments.video_out_path or DEFAULT_OUT
     executor = segment_executor(arguments)
     probe_ahead(video, *voices.files())
     chosen = ChosenPipeline.of(arguments)  # imports torch
-    outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline)
+    is_named = arguments.video_out_path is not None
+    outputs = LipsyncOutputs.of(out, chosen.options.compare, timeline=chosen.options.timeline, is_named=is_named)
     job = check_job(video, voices, outputs, chosen.options, arguments.temp_dir, chosen.files())
     pipeline = chosen.load()
     print(chosen.describe())

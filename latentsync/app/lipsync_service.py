@@ -119,7 +119,12 @@ class LipsyncService:
 
     @classmethod
     def load(
-        cls, build: LipsyncBuild, weights: str, limits: Limits, vae_batch_size: int = BATCH_SIZE
+        cls,
+        build: LipsyncBuild,
+        weights: str,
+        limits: Limits,
+        vae_batch_size: int = BATCH_SIZE,
+        concurrent_stages: bool = False,
     ) -> "LipsyncService":
         """Load all networks.
 
@@ -127,7 +132,7 @@ class LipsyncService:
             build: settings that the pipeline is built from.
             weights: description of the weights for the page.
             limits: limits of a job.
-            vae_batch_size: images per VAE forward pass, in every job.
+            vae_batch_size, concurrent_stages: see `LipsyncOptions`; of every job.
 
         Raises:
             InputError: weights are missing or do not fit.
@@ -138,7 +143,13 @@ class LipsyncService:
         def limited(name: str | None) -> LipsyncOptions:
             options = build.default_options(preset=name)
             steps = min(options.num_inference_steps, limits.max_steps)
-            return replace(options, num_inference_steps=steps, compare=True, vae_batch_size=vae_batch_size)
+            return replace(
+                options,
+                num_inference_steps=steps,
+                compare=True,
+                vae_batch_size=vae_batch_size,
+                concurrent_stages=concurrent_stages,
+            )
 
         presets = {name: limited(name) for name in PRESETS}
         pipeline, scorer = build_pipeline(build), load_scorer(build.device)
@@ -180,7 +191,13 @@ class LipsyncService:
             fps = probe_video(video).fps if options.video_fps == "source" else pipeline.model_fps
             faces = FaceCollector(pipeline.resolution, round(MAX_SECONDS * fps), pipeline.device)
             out = job.folder / "lipsync.mp4"
-            chosen = replace(options, compare=True, timeline=False, vae_batch_size=self.defaults.vae_batch_size)
+            chosen = replace(
+                options,
+                compare=True,
+                timeline=False,
+                vae_batch_size=self.defaults.vae_batch_size,
+                concurrent_stages=self.defaults.concurrent_stages,
+            )
 
             def on_people(opened: LipsyncJob, people: Sequence[DubbedPerson]) -> None:
                 self.limits.check_people(len(people), opened.num_frames)

@@ -322,7 +322,7 @@ class _Page:
 
     def show_timeline(self, job_id: str) -> list[Update]:
         """Show the timeline of a finished job, and its tab if there is one."""
-        job = self.sessions.queue.find(job_id or "")
+        job = self.sessions.find(job_id or "")
         outcome = job.result if job is not None else None
         timeline = outcome.timeline if isinstance(outcome, LipsyncOutcome) else None
         return [None if timeline is None else str(timeline), gr.update(visible=timeline is not None)]

@@ -159,6 +159,7 @@ def serving(service: LipsyncService, settings: ServerSettings, adapter: AdaptSer
         try:
             yield _launch(blocks, sessions, settings)
         finally:
+            queue.interrupt()  # before the requests end, so that no job counts as failed
             blocks.close(verbose=False)
 
 

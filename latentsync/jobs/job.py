@@ -148,6 +148,10 @@ class Job:
         """True after `interrupt`, unless the job was cancelled."""
         return self._interrupted.is_set() and not self._cancelled.is_set()
 
+    def wait_for_interrupt(self, seconds: float) -> None:
+        """Wait until `interrupt` is called, at most this long."""
+        self._interrupted.wait(seconds)
+
     def finish(self) -> None:
         """Request the work to end early with a result, if it can."""
         self._finishing.set()

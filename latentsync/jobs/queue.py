@@ -11,11 +11,11 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from latentsync.errors import InputError
+from latentsync.errors import InputError, ToolError
 from latentsync.jobs.folders import JobFolders
 from latentsync.jobs.job import Job, JobState, JobStopped, JobView, Work
 from latentsync.jobs.store import JobRecord, JobStoreError
@@ -24,10 +24,13 @@ from latentsync.jobs.visible_text import error_line
 logger = logging.getLogger(__name__)
 
 _KEPT_JOBS = 200
-"""Finished jobs that can still be looked up."""
+"""Finished jobs that can still be looked up; more if they have files and are not recorded."""
 
 NUM_CHECKS = 2
 """Number of jobs whose files are checked concurrently."""
+
+_SIGNAL_S = 0.5
+"""Time in which a signal to all processes of the program reaches this one, after it has ended an external tool."""
 
 _CHECKS_JOIN_TIMEOUT_S = 5.0
 """Time to wait for running checks at the end; they call external tools and cannot be interrupted."""
@@ -68,7 +71,7 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._checking: set[Job] = set()
         self._running: Job | None = None
-        self._over: OrderedDict[str, Job] = OrderedDict()
+        self._over: dict[str, Job] = {}
         self._is_closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run_jobs, name="latentsync-jobs", daemon=True)
@@ -87,13 +90,17 @@ class JobQueue:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Stop the running job, drop the waiting ones from memory, and join the threads."""
+    def interrupt(self) -> None:
+        """Request every job to stop and accept no further ones, because the program is being stopped."""
         with self._changed:
             self._is_closed = True
             for job in self._active():
                 job.interrupt()
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop the running job, drop the waiting ones from memory, and join the threads."""
+        self.interrupt()
         if self._thread.is_alive():
             self._thread.join()
         until = time.monotonic() + _CHECKS_JOIN_TIMEOUT_S
@@ -234,8 +241,7 @@ class JobQueue:
             if job.is_wanted and job.prepare is not None:
                 work = job.prepare(job)
         except Exception as error:  # an error in one check must not stop the thread
-            if job.is_wanted:
-                state, line = JobState.FAILED, error_line(error, job.names)
+            state, line = _end_after(error, job)
         with self._changed:
             self._checking.discard(job)
             job.work = work
@@ -273,7 +279,7 @@ class JobQueue:
             except JobStopped:
                 logger.info("job stopped: cancelled, no page polled it, or the program is being stopped")
             except Exception as error:  # an error in one job must not stop the thread
-                state, line = JobState.FAILED, error_line(error, job.names)
+                state, line = _end_after(error, job)
         with self._changed:
             self._running = None
             self._end(job, state, result, line)
@@ -288,10 +294,15 @@ class JobQueue:
             self._folders.remove(job.folder)
         job.end(state, result, line)
         self._over[job.id] = job
-        while len(self._over) > _KEPT_JOBS:
-            self._over.popitem(last=False)
+        self._forget_oldest()
         if self._on_end is not None:
             self._on_end(job)
+
+    def _forget_oldest(self) -> None:
+        """Keep the newest ended jobs, and of the others those that have files and are not recorded."""
+        for job in list(self._over.values())[:-_KEPT_JOBS]:
+            if job.kind in self._handlers or not job.folder.exists():
+                del self._over[job.id]
 
     def _record(self, change: Callable[..., bool], job_id: str, *values: object) -> None:
         """Record a change; if the disk is full, the queue goes on, and a restarted process does the job again."""
@@ -299,6 +310,22 @@ class JobQueue:
             change(job_id, *values)
         except JobStoreError as error:
             logger.error("the end of job %s was not recorded: %s", job_id, error)
+
+
+def _end_after(error: BaseException, job: Job) -> tuple[JobState, str]:
+    """Return state and message of a job after an error, which is not a failure of a job that has to stop.
+
+    A signal to all processes of a service may end ffmpeg before this process handles it.
+    """
+    causes, cause = [], error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__
+    if any(isinstance(one, ToolError) for one in causes):
+        job.wait_for_interrupt(_SIGNAL_S)
+    if not job.is_wanted:
+        return JobState.CANCELLED, ""
+    return JobState.FAILED, error_line(error, job.names)
 
 
 def _as_record(result: Any) -> Mapping[str, Any] | None:

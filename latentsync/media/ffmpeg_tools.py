@@ -175,8 +175,9 @@ def finished_process(
         ToolError: the program is missing or exceeded the time limit.
     """
     try:
-        return subprocess.run(  # argument list, no shell
+        return subprocess.run(  # argument list, no shell; own session: Ctrl-C reaches only this process
             tool_command(args),
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,

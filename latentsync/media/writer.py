@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 MADE_BY = "made by LatentSync beside a result"
 """Comment in files that this program names itself, by which it recognizes files that it may replace."""
 
+MADE_RESULT = "made by LatentSync"
+"""Comment in results, by which one is recognized where the user has not named it."""
+
 _COMMON_CODECS = {"aac", "mp3", "ac3", "eac3", "alac"}
 COPIED_CODECS = {
     ".mp4": _COMMON_CODECS | {"opus"},

@@ -1,7 +1,7 @@
 """One lip-sync job: its inputs and outputs, checked before the work, and its open resources while it runs.
 
 The user names the result, which is replaced if it exists. The names of the files beside it are derived from that name,
-so an existing one is replaced only if its metadata shows that this program made it.
+so an existing one is replaced only if its metadata shows that this program made it. So is a result that is not named.
 """
 
 import os
@@ -21,7 +21,7 @@ from latentsync.errors import InputError, LatentSyncError
 from latentsync.media.audio_samples import check_finite_samples
 from latentsync.media.occluder_masks import OccluderMasks
 from latentsync.media.probe import AudioInfo, VideoInfo, probe_audio, probe_streams, probe_video
-from latentsync.media.writer import COPIED_CODECS, MADE_BY, VideoWriter
+from latentsync.media.writer import COPIED_CODECS, MADE_BY, MADE_RESULT, VideoWriter
 from latentsync.pipelines.occluders import check_occluder
 from latentsync.pipelines.options import LipsyncOptions
 from latentsync.pipelines.sync_mode import result_length
@@ -60,7 +60,8 @@ class LipsyncOutputs:
         sheet: contact sheet.
         comparison: source and result side by side, if requested.
         record: record of a job of a list.
-        timeline: picture of what was done when, if requested.
+        timeline: image of what was done when, if requested.
+        is_named: the user has named the result, so that an existing file is replaced whoever made it.
     """
 
     video: Path
@@ -68,9 +69,12 @@ class LipsyncOutputs:
     comparison: Path | None = None
     record: Path | None = None
     timeline: Path | None = None
+    is_named: bool = True
 
     @classmethod
-    def of(cls, video: Path, compare: bool, with_record: bool = False, timeline: bool = False) -> "LipsyncOutputs":
+    def of(
+        cls, video: Path, compare: bool, with_record: bool = False, timeline: bool = False, is_named: bool = True
+    ) -> "LipsyncOutputs":
         """Return the files that belong to a result.
 
         Raises:
@@ -88,6 +92,7 @@ class LipsyncOutputs:
             video.with_name(f"{video.stem}_compare{video.suffix}") if compare else None,
             video.with_name(video.name + RECORD_SUFFIX) if with_record else None,
             video.with_name(f"{video.stem}_timeline.png") if timeline else None,
+            is_named,
         )
 
     def beside(self) -> list[Path]:
@@ -113,6 +118,8 @@ class LipsyncOutputs:
         for path in self.beside():
             if os.path.lexists(path) and not _was_made_here(path):
                 raise InputError(f"{path} exists and was not made by this program: move it, or {_OUTPUT_REMEDY}")
+        if not self.is_named and os.path.lexists(self.video) and not _has_comment(self.video, MADE_RESULT):
+            raise InputError(f"{self.video} exists and was not made by this program: move it, or name --video_out_path")
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,7 @@ class LipsyncJob:
             has_silent_end=num_frames > self.num_frames,
         )
 
-    def open_writer(self, path: Path, width: int, comment: str | None = None) -> VideoWriter:
+    def open_writer(self, path: Path, width: int, comment: str) -> VideoWriter:
         """Return a writer for an output video of the source's height, with the sound of the result."""
         return VideoWriter(
             path,
@@ -318,10 +325,17 @@ def _was_made_here(path: Path) -> bool:
                 return image.info.get("Software") == MADE_BY
         if path.suffix == ".json":
             return is_record(path)
-        tags = probe_streams(path).get("format", {}).get("tags", {})
-        return MADE_BY in (tags.get("comment"), tags.get("COMMENT"))
-    except (OSError, ValueError, SyntaxError, LatentSyncError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
+    return _has_comment(path, MADE_BY)
+
+
+def _has_comment(video: Path, comment: str) -> bool:
+    try:
+        tags = probe_streams(video).get("format", {}).get("tags", {})
+    except (OSError, ValueError, LatentSyncError):
+        return False
+    return comment in (tags.get("comment"), tags.get("COMMENT"))
 
 
 def _resolved(path: Path) -> Path:

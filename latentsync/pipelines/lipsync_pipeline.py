@@ -38,7 +38,7 @@ from latentsync.face.landmarks68 import Landmarks68Detector
 from latentsync.judges.active_speaker import StreamingSyncNet
 from latentsync.media.occluder_masks import check_number, read_masks
 from latentsync.media.repeated_reader import RepeatedReader, source_index
-from latentsync.media.writer import MADE_BY
+from latentsync.media.writer import MADE_BY, MADE_RESULT
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import LatentCodec
 from latentsync.pipelines.contact_sheet import ContactSheet
@@ -348,7 +348,7 @@ class LipsyncPipeline:
             comparison = None
             if job.outputs.comparison is not None:
                 comparison = stack.enter_context(job.open_writer(job.outputs.comparison, 2 * job.video.width, MADE_BY))
-            writer = stack.enter_context(job.open_writer(job.outputs.video, job.video.width))
+            writer = stack.enter_context(job.open_writer(job.outputs.video, job.video.width, MADE_RESULT))
             ahead = stack.enter_context(closing(prefetch(frames, DECODED_AHEAD, stop=job.cancelled)))
             for i, (_, source, result, matrices, _) in enumerate(ahead, first_frame):
                 writer.write(result)

@@ -12,7 +12,7 @@ import torch
 from latentsync.errors import LatentSyncError
 from latentsync.executors.base import Executor, Work
 from latentsync.media.joining import VideoPart, join_videos
-from latentsync.media.writer import MADE_BY
+from latentsync.media.writer import MADE_BY, MADE_RESULT
 from latentsync.pipelines.contact_sheet import join_sheets
 from latentsync.pipelines.lipsync_job import LipsyncJob, LipsyncOutputs
 from latentsync.pipelines.lipsync_pipeline import LipsyncPipeline, writing
@@ -158,7 +158,7 @@ def _join(job: LipsyncJob, tasks: Sequence[SegmentTask]) -> list[Path]:
     outputs, staged = job.outputs, job.staged
     parts = [LipsyncOutputs.of(task.video, job.options.compare) for task in tasks]
 
-    def join(videos: Sequence[Path | None], path: Path, comment: str | None = None) -> None:
+    def join(videos: Sequence[Path | None], path: Path, comment: str) -> None:
         named = zip(videos, tasks, strict=True)
         written = [VideoPart(video, len(task.segment)) for video, task in named if video is not None]
         sound = job.sound, job.duration_s
@@ -167,7 +167,7 @@ def _join(job: LipsyncJob, tasks: Sequence[SegmentTask]) -> list[Path]:
         except LatentSyncError as error:
             raise type(error)(f"{path} was not written: {error}") from error
 
-    join([part.video for part in parts], outputs.video)
+    join([part.video for part in parts], outputs.video, MADE_RESULT)
     if outputs.comparison is not None:
         join([part.comparison for part in parts], outputs.comparison, MADE_BY)
     with writing(outputs.sheet):

@@ -91,7 +91,7 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
 
         weights, build = chosen_build(arguments)
         build = build if arguments.vae else build.with_networks_of(build.default_preset)
-        work = LipsyncWork.load(build, limits, arguments.vae_batch_size)
+        work = LipsyncWork.load(build, limits, arguments.vae_batch_size, arguments.concurrent_stages)
         dtype = str(build.dtype).removeprefix("torch.")
         print(f"weights: {weights.describe()}; device: {build.device}, {dtype}", flush=True)
         with serving(work, settings, bound) as url:

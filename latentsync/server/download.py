@@ -6,7 +6,6 @@ from pathlib import Path
 from latentsync.errors import InputError
 from latentsync.server.outbound import Outbound
 
-_CHUNK_BYTES = 1 << 20
 _HTTP_OK = 200
 
 
@@ -29,7 +28,7 @@ def download(outbound: Outbound, url: str, target: Path, max_bytes: int, max_sec
         if answer.status_code != _HTTP_OK:
             raise InputError(f"the address was answered with status {answer.status_code} instead of 200")
         size = 0
-        for chunk in answer.iter_bytes(_CHUNK_BYTES):
+        for chunk in answer.iter_bytes():
             size += len(chunk)
             if size > max_bytes:
                 raise InputError(f"the file at the address has more than {max_bytes >> 20} MB, the maximum")

@@ -61,15 +61,23 @@ class LipsyncWork:
     defaults: LipsyncOptions
 
     @classmethod
-    def load(cls, build: LipsyncBuild, limits: Limits, vae_batch_size: int) -> "LipsyncWork":
+    def load(
+        cls, build: LipsyncBuild, limits: Limits, vae_batch_size: int, concurrent_stages: bool = False
+    ) -> "LipsyncWork":
         """Load all networks.
+
+        Args:
+            build: settings that the pipeline is built from.
+            limits: limits of a job.
+            vae_batch_size, concurrent_stages: see `LipsyncOptions`; of every job.
 
         Raises:
             LatentSyncError: weights are missing or do not fit, or an option is out of range.
         """
         options = build.default_options(preset=build.default_preset)
         steps = min(options.num_inference_steps, limits.max_steps)
-        defaults = replace(options, num_inference_steps=steps, vae_batch_size=vae_batch_size)
+        device = {"vae_batch_size": vae_batch_size, "concurrent_stages": concurrent_stages}
+        defaults = replace(options, num_inference_steps=steps, **device)
         return cls(build_pipeline(build), limits, defaults)
 
     def check(self, video: Path, audio: Path, options: LipsyncOptions) -> None:

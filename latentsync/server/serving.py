@@ -51,5 +51,6 @@ def serving(work: Work, settings: ServiceSettings, bound: socket.socket) -> Iter
             host, port = bound.getsockname()[:2]
             yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
         finally:
+            service.queue.interrupt()  # before the requests end, so that no job counts as failed
             server.should_exit = True
             thread.join()

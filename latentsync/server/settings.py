@@ -1,6 +1,7 @@
 """Settings of the service."""
 
 import math
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ class ServiceSettings:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         bound = socket.socket(family)
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if os.name == "posix":  # elsewhere it would let two programs listen on one port
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind((self.host, self.port))
         except OSError as error:
             bound.close()

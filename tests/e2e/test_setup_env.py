@@ -39,7 +39,23 @@ class Sandbox:
         stand_in = self.tools / "python3"
         stand_in.write_text(STAND_IN)
         stand_in.chmod(0o755)
-        for name in ["bash", "sh", "env", "dirname", "cat", "grep", "cksum", "sed", "tail", "id", "mkdir", "cp", "zsh"]:
+        for name in [
+            "bash",
+            "sh",
+            "env",
+            "dirname",
+            "cat",
+            "grep",
+            "cksum",
+            "sed",
+            "tail",
+            "id",
+            "mkdir",
+            "cp",
+            "ls",
+            "readlink",
+            "zsh",
+        ]:
             if found := shutil.which(name):
                 (self.tools / name).symlink_to(found)
 
@@ -113,6 +129,34 @@ def test_a_moved_environment_is_made_anew(sandbox: Sandbox):
     sandbox.root = sandbox.root.rename(sandbox.root.with_name("moved"))
     sandbox.calls()
     assert sandbox.run("moved/setup_env.sh").returncode == 0
+    assert sandbox.calls()[0] == f"-m venv --clear {sandbox.root}/.venv"
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_an_environment_of_the_user_is_never_cleared(sandbox: Sandbox, is_link: bool):
+    """One of another tool, which does not work as it is, and one elsewhere."""
+    sandbox.add_ffmpeg()
+    theirs = sandbox.root / ("elsewhere" if is_link else ".venv")
+    theirs.mkdir()
+    (theirs / "precious").touch()
+    if is_link:
+        (sandbox.root / ".venv").symlink_to(theirs)
+    result = sandbox.run("'my copy/setup_env.sh'")
+    assert (result.returncode, sandbox.calls()) == (1, [])
+    assert "was not made by this script and cannot be used as it is: activate it first" in result.stderr
+    assert [path.name for path in theirs.iterdir()] == ["precious"]
+
+
+def test_an_empty_folder_may_become_the_environment(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    (sandbox.root / ".venv").mkdir()
+    assert sandbox.run("'my copy/setup_env.sh'").returncode == 0
+
+
+def test_a_script_may_be_called_through_a_link(sandbox: Sandbox):
+    sandbox.add_ffmpeg()
+    (sandbox.root.parent / "set-up").symlink_to(sandbox.root / "setup_env.sh")
+    assert sandbox.run("./set-up").returncode == 0
     assert sandbox.calls()[0] == f"-m venv --clear {sandbox.root}/.venv"
 
 
@@ -244,5 +288,7 @@ def test_a_shell_script_passes_its_arguments_on_from_any_folder(sandbox: Sandbox
     shutil.copy(repository / "scripts" / "environment.sh", scripts)
     (sandbox.tools / "python3").unlink()
     (sandbox.tools / "python3").symlink_to(sys.executable)
-    result = sandbox.run(f"'my copy/{name}.sh' --video_path 'a b.mp4' '' \"it's é\"")
-    assert json.loads(result.stdout) == [str(sandbox.root.parent), "--video_path", "a b.mp4", "", "it's é"], result
+    (sandbox.root.parent / "link").symlink_to(f"my copy/{name}.sh")
+    for called in (f"'my copy/{name}.sh'", "./link"):
+        result = sandbox.run(f"{called} --video_path 'a b.mp4' '' \"it's é\"")
+        assert json.loads(result.stdout) == [str(sandbox.root.parent), "--video_path", "a b.mp4", "", "it's é"], result

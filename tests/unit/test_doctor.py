@@ -81,6 +81,14 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     assert list(doctor._task(task)) == ["anything: not possible yet", "  install: pip install no-such-package-here"]
 
 
+def test_a_missing_package_does_not_end_the_report(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "diffusers")
+    code, printed = lines(capsys, "--quick")
+    assert code == 1
+    assert any("diffusers MISSING" in line for line in printed)
+    assert any("pip install diffusers" in line for line in printed)
+
+
 def test_without_ffmpeg_nothing_can_be_made_and_the_exit_code_says_so(capsys, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     code, printed = lines(capsys, "--quick")

@@ -170,6 +170,14 @@ def test_verify_compares_what_is_here_with_the_hub(hub: FakeHub, folder: Path, c
     assert (folder / "whisper" / "tiny.pt").read_bytes() == b"by hand"
 
 
+def test_verify_with_a_release_records_nothing(hub: FakeHub, folder: Path, command: Command):
+    put(folder, UNET)
+    for version in ("1.6", "1.5"):
+        status, said, _ = command("--verify", "--version", version)
+        assert (status, recorded_version(folder)) == (2, None)
+        assert f"{UNET}: 7 bytes instead of" in said
+
+
 def test_ctrl_c_leaves_one_line(hub: FakeHub, command: Command, monkeypatch):
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt

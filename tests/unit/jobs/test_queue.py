@@ -1,4 +1,5 @@
 import errno
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError
+from latentsync.errors import DeviceMemoryError, InputError, NonFiniteError, ToolError
 from latentsync.jobs.folders import JobFolders
 from latentsync.jobs.job import Job, JobState
 from latentsync.jobs.queue import KILLED, MAX_STARTS, NUM_CHECKS, JobQueue, QueueFullError
@@ -289,6 +290,36 @@ def test_durable_jobs_of_a_stopped_program_run_again_in_order_and_others_are_can
         assert ended == [job.id for job in jobs]
         assert [stored(folders, job).result for job in jobs] == [{"square": 0}, {"square": 1}, {"square": 4}]
         assert [stored(folders, job).num_starts for job in jobs] == [1, 1, 1]
+
+
+def test_a_job_whose_tool_is_stopped_with_the_program_runs_again(tmp_path: Path):
+    """A service manager signals ffmpeg too, which may end before this process has handled the signal."""
+    is_running = threading.Event()
+
+    def work(job: Job) -> None:
+        is_running.set()
+        raise InputError("the video was not written") from ToolError("ffmpeg failed")
+
+    with JobFolders(tmp_path, keep_hours=1) as folders:
+        with JobQueue(folders, handlers={"count": work}) as queue:
+            job = submit_durable(queue, folders, 1)
+            assert is_running.wait(PATIENCE)
+            queue.interrupt()
+        assert (stored(folders, job).state, job.folder.exists()) == (JobState.QUEUED, True)
+        with JobQueue(folders, handlers={"count": work}) as queue:
+            wait_for_end(job, queue, is_same=False)
+        assert (stored(folders, job).state, job.folder.exists()) == (JobState.FAILED, False)
+
+
+def test_an_ended_job_is_known_for_long_if_only_the_queue_knows_its_files(
+    queue: JobQueue, folders: JobFolders, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("latentsync.jobs.queue._KEPT_JOBS", 1)
+    jobs = [make_job(folders, work) for work in (idle, lambda job: shutil.rmtree(job.folder), idle, idle)]
+    for job in jobs:
+        queue.submit(job)
+        wait_for_end(job, queue)
+    assert [queue.find(job.id) for job in jobs] == [jobs[0], None, *jobs[2:]]
 
 
 def test_a_job_that_kills_the_program_again_and_again_fails(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Outputs of a job: determined and checked before the work, without overwriting other files."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from latentsync.errors import InputError
+from latentsync.media.writer import MADE_BY, MADE_RESULT, VideoWriter
 from latentsync.pipelines.contact_sheet import ContactSheet
 from latentsync.pipelines.lipsync_job import LipsyncOutputs, check_distinct
 
@@ -37,6 +39,18 @@ def test_a_file_beside_the_result_that_the_program_did_not_make_is_not_replaced(
     (tmp_path / f"talk{suffix}").write_text("the user's")
     with pytest.raises(InputError, match=f"talk{suffix} exists and was not made by this program"):
         outputs(tmp_path / "talk.mp4").check([])
+
+
+def test_a_result_that_nobody_named_is_replaced_only_if_the_program_made_it(tmp_path: Path):
+    path = tmp_path / "video_out.mp4"
+    unnamed, named = (LipsyncOutputs.of(path, compare=False, is_named=is_named) for is_named in (False, True))
+    frame = np.zeros((64, 64, 3), np.uint8)
+    for comment, is_refused in ((None, True), (MADE_BY, True), (MADE_RESULT, False)):
+        with VideoWriter(path, 64, 64, 25, comment=comment) as writer:
+            writer.write(frame)
+        named.check([])
+        with pytest.raises(InputError, match="name --video_out_path") if is_refused else nullcontext():
+            unnamed.check([])
 
 
 def test_an_image_of_the_user_is_not_replaced_and_a_sheet_is(tmp_path: Path):
