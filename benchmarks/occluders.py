@@ -1,4 +1,4 @@
-"""Measure `--occluder` on rendered people with a hand, a microphone or a mug before the mouth, and its true mask.
+"""Measure `--occluder` on rendered people with a hand, a microphone or a mug in front of the mouth, and its true mask.
 
     python -m benchmarks.occluders [--clips 6] [arguments of ./inference.sh]
 

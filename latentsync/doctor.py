@@ -252,7 +252,7 @@ def _how_to_get(weights: Sequence[str]) -> Iterator[str]:
 
 def _occluder_search() -> Iterator[str]:
     """Yield the lines of --occluder auto, whose package keeps its weights in a folder of its own."""
-    task = "find things before the mouth (--occluder auto)"
+    task = "find things in front of the mouth (--occluder auto)"
     try:
         require_xseg()
         yield f"{task}: ready"

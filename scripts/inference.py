@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--list",
         type=Path,
-        help="CSV with video_path,audio_path,video_out_path[,preset][,adapted][,face][,sound]: one job per line",
+        help="CSV of jobs: video_path,audio_path,video_out_path[,preset][,adapted][,face][,sound][,occluder]",
     )
     add("--temp_dir", type=Path, help="folder for temporary files (default: that of the system)")
     add("--dry_run", action="store_true", help="check files, weights and options, and stop")
@@ -167,8 +167,15 @@ def run_list(arguments: argparse.Namespace) -> int:
     maker = ListMaker(
         arguments, on_load=lambda choice: print(choice.describe()), open_progress=lambda: closing(FrameBars())
     )
-    if arguments.face_audio or arguments.sound:
-        raise InputError("a list names speech and sound itself: leave --face_audio and --sound out")
+    named = (
+        arguments.video_path,
+        arguments.audio_path,
+        arguments.video_out_path,
+        arguments.face_audio,
+        arguments.sound,
+    )
+    if named != (DEMO_VIDEO, DEMO_AUDIO, None, None, None):
+        raise InputError("a list names its files: leave --{video,audio,video_out}_path, --face_audio and --sound out")
     jobs = read_jobs(arguments.list, maker.default.options, maker.default.files())
     if arguments.dry_run:
         return check_list(jobs, maker)

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     people.add_argument("--seconds", type=float, default=8.0)
     people.add_argument(
         "--occluder", choices=OCCLUDERS, default=None,
-        help="a thing that moves before the mouth of one person; its true mask becomes a lossless video",
+        help="a thing that moves in front of the mouth of one person; its true mask becomes a lossless video",
     )  # fmt: skip
     people.add_argument("--mask_images", action="store_true", help="write the masks as a folder of images too")
     people.add_argument("--turn", type=float, default=None, help="degrees by which one person turns away for a while")

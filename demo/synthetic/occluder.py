@@ -1,4 +1,4 @@
-"""A hand, a microphone or a mug that moves before the mouth of a synthetic person, with its true mask."""
+"""A hand, a microphone or a mug that moves in front of the mouth of a synthetic person, with its true mask."""
 
 from __future__ import annotations
 

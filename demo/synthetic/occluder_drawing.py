@@ -1,4 +1,4 @@
-"""Things that are held before a mouth, drawn once: a hand, a microphone and a mug, each with the arm that holds it."""
+"""Things held in front of a mouth, drawn once: a hand, a microphone and a mug, each with the arm that holds it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def draw_occluder(
         density: pixels per face unit.
 
     Returns:
-        Layer in face units, whose origin is the part that comes before the mouth.
+        Layer in face units, whose origin is the part that comes in front of the mouth.
     """
     near, far = -_WIDE[0], _WIDE[1]
     x0, x1 = (-near, far) if side > 0 else (-far, near)

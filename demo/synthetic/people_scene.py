@@ -141,7 +141,7 @@ class PeopleScene:
             yield backdrops[self.staging.shots[frame]].render(people, camera, size, size, supersample)
 
     def occluder(self, kind: OccluderKind) -> Occluder:
-        """Return a thing before the mouth of a random person, in a crossing that of the one in front."""
+        """Return a thing in front of the mouth of a random person, in a crossing that of the one in front."""
         rng = self._rng(4)
         person = self.staging.front if self.kind == "crossing" else int(rng.integers(2))
         return Occluder(kind, rng, self.people[person], self.scene, self.states[person], self.frame_size, SIDES[person])

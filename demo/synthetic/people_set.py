@@ -43,7 +43,7 @@ class PeopleConfig:
         seed: of all scenes.
         kind: what happens in every scene; None for all kinds in turn.
         seconds: length of a scene.
-        occluder: a thing that moves before the mouth of one person, or None.
+        occluder: a thing that moves in front of the mouth of one person, or None.
         mask_images: also write its masks as images.
         turn: yaw in degrees to which one person turns the head, or None.
     """

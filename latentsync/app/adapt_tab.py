@@ -18,7 +18,7 @@ from latentsync.errors import InputError
 from latentsync.jobs.job import Job, JobState
 
 _CONSENT = """Upload a video of one person, who looks and speaks as in the video that you will dub, for at least three
-seconds; the video to be dubbed itself is the best one. The training continues the weights on it, so that the generated
+seconds; the video to be dubbed itself is the best one. The weights are trained further on it, so that the generated
 mouth gets the lips, the skin and the beard of this person.
 
 **Adapt only to people who agreed to it.** The weights reproduce their face. Video and weights stay on this server, and

@@ -61,7 +61,7 @@ class LipsyncOutcome:
         video, comparison, sheet, summary: files in the folder of the job.
         sync: sync before and after.
         lines: report of the job.
-        timeline: picture of what was done when, in the same folder; None if nothing but one person was to be drawn.
+        timeline: image of what was done when, in the same folder; None if nothing but one person was to be drawn.
     """
 
     video: Path

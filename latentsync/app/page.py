@@ -166,7 +166,7 @@ class _Page:
             )
         with gr.Accordion("One voice per person", open=False, elem_id="voices"):
             self.voices.build()
-        with gr.Accordion("Silence, length, things before the mouth", open=False, elem_id="scene"):
+        with gr.Accordion("Silence, length, things in front of the mouth", open=False, elem_id="scene"):
             self.scene.build()
         with gr.Accordion("Advanced", open=False):
             self.seed = gr.Number(defaults.seed, label="Seed", precision=0, minimum=0)

@@ -103,7 +103,7 @@ def _scene_options(options: LipsyncOptions) -> str:
         "silence": options.silence if options.silence != defaults.silence else None,
         "sync mode": options.sync_mode if options.sync_mode != defaults.sync_mode else None,
         "largest turn of the head": None if options.max_yaw is None else f"{options.max_yaw:g} degrees",
-        "things before the face": "found by XSeg" if options.occluder == AUTO else options.occluder,
+        "things in front of the face": "found by XSeg" if options.occluder == AUTO else options.occluder,
     }
     return "".join(f", {name} {value}" for name, value in named.items() if value is not None)
 

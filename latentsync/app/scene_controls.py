@@ -44,14 +44,14 @@ class SceneControls:
             elem_id="max_yaw",
         )
         self.occluder = gr.File(  # gr.Video shows an error for codecs that browsers lack, such as lossless ones
-            label="Mask video of things before the face (white is in front)",
+            label="Mask video of things in front of the face (white is in front)",
             type="filepath",
             height=140,
             elem_id="occluder",
         )
         self.find_occluders = gr.Checkbox(
             False,
-            label="Find things before the face",
+            label="Find things in front of the face",
             info="with XSeg, instead of masks",
             visible=self.service.finds_occluders,
             elem_id="find_occluders",
@@ -73,11 +73,13 @@ def occluder_option(masks: str | None, is_automatic: bool) -> str | None:
 
     Args:
         masks: uploaded mask video.
-        is_automatic: things before the face are to be found.
+        is_automatic: things in front of the face are to be found.
 
     Raises:
         InputError: both are given.
     """
     if masks and is_automatic:
-        raise InputError("there are masks of things before the face, which are also to be found: choose one of both")
+        raise InputError(
+            "masks of what is in front of the face are given, and it is also to be found: choose one of both"
+        )
     return AUTO if is_automatic else masks or None

@@ -1,4 +1,4 @@
-"""The part of the page where each person gets an own speech: a row for every person of the video."""
+"""The part of the page where each person gets a speech of their own: a row for every person of the video."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Find the frames in which another person's head is before the mouth."""
+"""Find the frames in which another person's head is in front of the mouth."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Masks of things before the face: the weight with which they keep the source, and the crops without them."""
+"""Masks of things in front of the face: the weight with which they keep the source, and the crops without them."""
 
 from collections.abc import Sequence
 

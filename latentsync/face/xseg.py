@@ -1,4 +1,4 @@
-"""Find things before a face with XSeg, a face segmentation network of the optional package uniface."""
+"""Find things in front of a face with XSeg, a face segmentation network of the optional package uniface."""
 
 import importlib
 from pathlib import Path
@@ -26,7 +26,7 @@ _OR_A_MASK = "or name a mask video or a folder of masks with --occluder"
 
 
 class XSegOccluder:
-    """Masks of what lies before a face: the connected areas that XSeg does not count as face and that reach into it.
+    """Masks of what is in front of a face: connected areas that XSeg does not count as face and that reach into it.
 
     Raises:
         CheckpointError: uniface or the weights are missing; nothing is downloaded.
@@ -41,7 +41,7 @@ class XSegOccluder:
         self._inner = cv2.ellipse(inner, _INNER_CENTRE, _INNER_AXES, 0, 0, 360, 1, -1) > 0
 
     def mask(self, frame: NDArray[np.uint8], anchors: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Return (h, w) 255 where something is before the face, else 0.
+        """Return (h, w) 255 where something is in front of the face, else 0.
 
         Args:
             frame: (h, w, 3) RGB.

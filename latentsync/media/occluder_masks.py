@@ -1,4 +1,4 @@
-"""Read the masks of things before the face: a video, or a folder of images, with one mask for each source frame."""
+"""Read the masks of things in front of the face: a video, or a folder of images, with one mask per source frame."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator

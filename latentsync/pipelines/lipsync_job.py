@@ -130,7 +130,7 @@ class CheckedJob:
         video: source video.
         speeches: driving audio of each voice.
         outputs: files to write.
-        masks: masks of things before the faces, or None.
+        masks: masks of things in front of the faces, or None.
     """
 
     video: VideoInfo
@@ -175,8 +175,8 @@ class LipsyncJob:
         num_frames: length of the result; that of the speech until `fit` is called.
         progress: receives the number of finished frames.
         frame_callback: receives every finished frame, or None.
-        masks: masks of things before the faces, or None.
-        xseg: finds things before the faces, or None.
+        masks: masks of things in front of the faces, or None.
+        xseg: finds things in front of the faces, or None.
         cancelled: set when the consumer of the frames has stopped; the denoising loop polls it.
         has_silent_end: silence follows the sound up to `duration_s`.
     """

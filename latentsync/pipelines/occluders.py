@@ -1,4 +1,4 @@
-"""Things before the faces of a job: masks that the user gives, or that XSeg finds."""
+"""Things in front of the faces of a job: masks that the user gives, or that XSeg finds."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def check_occluder(occluder: str | None, video: VideoInfo, fps: Fraction) -> Occ
 
 
 class FaceOccluders:
-    """Things before the face of one person in successive frames of one interval.
+    """Things in front of the face of one person in successive frames of one interval.
 
     Args:
         xseg: finds them, in addition to the masks of the frames; or None.
-        person: whose note `OCCLUDED` receives the frames with something before the mouth.
+        person: whose note `OCCLUDED` receives the frames with something in front of the mouth.
     """
 
     def __init__(self, xseg: XSegOccluder | None, person: Person) -> None:
@@ -76,7 +76,7 @@ class FaceOccluders:
         return found
 
     def remove(self, crops: torch.Tensor, frames: Sequence[JobFrame], matrices: np.ndarray) -> torch.Tensor:
-        """Return the crops (n, 3, R, R) without the things before the face.
+        """Return the crops (n, 3, R, R) without the things in front of the face.
 
         Args:
             crops: crops of the frames, in [-1, 1].

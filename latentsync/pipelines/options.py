@@ -73,9 +73,10 @@ class LipsyncOptions:
             ``person1``, ...: a person by number, ``all``: every face says the same, or ``speaker``: who speaks in the
             source. Ignored where `voices.Voices` name people.
         compare: also write a video with source and result side by side.
-        timeline: also write a picture of what was done with each person when.
+        timeline: also write an image of what was done with each person when.
         max_yaw: limit of the head's yaw in degrees, 10 to 90, beyond which a face fades to the source; None: no limit.
-        occluder: masks of things before the faces: a video, a folder of images, or ``auto`` (`face.xseg`); None: none.
+        occluder: masks of things in front of the faces: a video, a folder of images, or ``auto`` (`face.xseg`), or
+            None.
         exact: reproduce the published system wherever the default differs (listed in docs/inference.md). Requires
             the values in `PUBLISHED`.
 

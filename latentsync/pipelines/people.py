@@ -20,7 +20,7 @@ from latentsync.pipelines.lipsync_job import LipsyncJob, OpenVoice
 from latentsync.pipelines.report import COVERED, OCCLUDED, TURNED_AWAY
 from latentsync.pipelines.voices import EVERYONE
 
-BY_PLACE = "not recognized after a cut, chosen by the place in the picture"
+BY_PLACE = "not recognized after a cut, chosen by the place in the frame"
 """Note of the frames in which a person was selected again."""
 
 
@@ -54,7 +54,7 @@ class Person:
         return self._faded(turn_strength(yaw, self.plan.segments(), max_yaw, float(fps)), TURNED_AWAY)
 
     def with_covered(self, covered: NDArray[np.bool_], fps: Fraction) -> "Person":
-        """Return the person with a plan that fades out where somebody else's head is before the mouth.
+        """Return the person with a plan that fades out where somebody else's head is in front of the mouth.
 
         Args:
             covered: (n,) from `latentsync.face.covered.covered_frames`.
@@ -71,7 +71,7 @@ class Person:
         return replace(self, plan=replace(self.plan, strength=strength), notes={**self.notes, what: fades})
 
     def with_occluders(self) -> "Person":
-        """Return the person with a note of the frames with something before the mouth, set while they are generated."""
+        """Return the person with a note of frames with something in front of the mouth, set during the generation."""
         return replace(self, notes={**self.notes, OCCLUDED: np.zeros(len(self.plan), dtype=bool)})
 
 

@@ -22,7 +22,7 @@ Span = tuple[int, int]
 
 TURNED_AWAY = "turned away, faded to the source"
 COVERED = "covered by another head, faded to the source"
-OCCLUDED = "something before the mouth, kept from the source"
+OCCLUDED = "something in front of the mouth, kept from the source"
 NO_SPEECH = "no speech"
 """Notes of a person's frames."""
 

@@ -88,7 +88,7 @@ def generate_segment(
         seek: find the first frame that is read by seeking, see `SegmentSeeks`.
 
     Returns:
-        For each person (n,) bool, True for the source frames in which something before the mouth was found.
+        For each person (n,) bool, True for the source frames in which something in front of the mouth was found.
     """
     files = whole.video, whole.voices, path, whole.options, whole.folder, progress
     with pipeline.open_job(*files) as opened, pipeline.naming_memory_errors(whole.options):

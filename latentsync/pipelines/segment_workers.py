@@ -137,7 +137,7 @@ class SegmentWorkers:
     def _generate(
         self, job: LipsyncJob, people: Sequence[Person], tasks: Sequence[SegmentTask], seeks: SegmentSeeks
     ) -> None:
-        """Write the videos of all segments, and note the frames in which something was before a mouth."""
+        """Write the videos of all segments, and note the frames in which something was in front of a mouth."""
         work = SegmentWork(SegmentedJob.of(job, people), self.load_pipeline, self.on_accelerators)
 
         def without_seek(task: SegmentTask) -> SegmentTask | None:

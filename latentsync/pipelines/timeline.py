@@ -1,4 +1,4 @@
-"""A picture of what was done when: one row per person over the time of the result (PNG)."""
+"""An image of what was done when: one row per person over the time of the result (PNG)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

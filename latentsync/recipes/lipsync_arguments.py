@@ -179,10 +179,12 @@ def add_single_video_arguments(parser: argparse._ActionsContainer) -> None:
         "--max_yaw", type=finite_number, metavar="DEGREES", help="fade to the source where a head turns further (10-90)"
     )
     add(
-        "--occluder", metavar="PATH|auto", help="keep what is before the face: a mask video, a folder of masks, or auto"
+        "--occluder",
+        metavar="PATH|auto",
+        help="keep what is in front of the face: mask video, folder of masks, or auto",
     )
     add("--compare", action="store_true", help="also write source and result side by side")
-    add("--timeline", action="store_true", help="also write a picture of what was done with each person when")
+    add("--timeline", action="store_true", help="also write an image of what was done with each person when")
 
 
 def chosen_build(arguments: argparse.Namespace) -> tuple[ChosenWeights, LipsyncBuild]:

@@ -20,7 +20,7 @@ PRESET, ADAPTED = "preset", "adapted"
 FACE, SOUND = "face", "sound"
 """Further optional columns: the face to follow, and the sound of the result."""
 OCCLUDER = "occluder"
-"""Optional column, and label of the job: masks of things before the faces."""
+"""Optional column, and label of the job: masks of things in front of the faces."""
 
 
 def read_jobs(path: Path, options: LipsyncOptions | None = None, also_read: Sequence[Path] = ()) -> list[VideoJob]:

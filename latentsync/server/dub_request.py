@@ -25,7 +25,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "num_inference_steps": ({"type": "integer"}, "denoising steps"),
     "seed": ({"type": "integer"}, "of the noise; equal seeds and inputs give equal results"),
     "loop_mode": ({"type": "string", "enum": list(SYNC_MODES)}, "length of the result if video and audio differ"),
-    "face": ({"type": "string"}, "largest, only, left, right, an index from the left, x,y, all or speaker"),
+    "face": ({"type": "string"}, "largest, only, left, right, an index from the left, x,y, person1, all or speaker"),
     "silence": ({"type": "string", "enum": list(SILENCE)}, "what moves the mouth where nobody speaks"),
     "webhook_url": ({"type": "string"}, "an address on an allowed host that is told the end of the job"),
 }

@@ -154,7 +154,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_tool(
         ["ffmpeg", "-v", "error", "-i", str(folder / "talk.mp4"), "-filter_complex", sides, str(folder / "table.mp4")]
     )
-    (folder / "masks.mp4").symlink_to("talk.mp4")  # its bright parts count as something before the face
+    (folder / "masks.mp4").symlink_to("talk.mp4")  # its bright parts count as something in front of the face
     for name in ("anna.wav", "ben.wav"):
         (folder / name).symlink_to("speech.wav")
     (folder / "jobs.csv").write_text("video_path,audio_path,video_out_path\ntalk.mp4,speech.wav,listed.mp4\n")

@@ -32,7 +32,7 @@ OPTIONS = (20, 1.5, 1247, "ddim", "largest", "25", 4, False, "leading", 0, 1, "s
 NO_VOICES = (None,) * 9
 """Face and speech of four people, and the sound."""
 SCENE = ("off", "bounce", 90, None, False)
-"""Silence, sync mode, largest yaw, masks, and whether things before the face are found."""
+"""Silence, sync mode, largest yaw, masks, and whether things in front of the face are found."""
 
 
 @pytest.fixture(scope="module")

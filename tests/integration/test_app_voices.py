@@ -107,5 +107,5 @@ def test_a_numbered_person_masks_and_silence_reach_the_result_and_its_summary(
     names = {tmp_path / "occluder.mp4": "hand.mkv"}
     lines = service.lipsync(video, voices, options)(Job("id", tmp_path, None, names=names)).lines
     assert any("face person2, 25 frames per second" in line for line in lines)
-    assert lines[-1].endswith("silence keep, things before the face hand.mkv")
+    assert lines[-1].endswith("silence keep, things in front of the face hand.mkv")
     assert any("0.00-0.40 s" in line for line in lines), lines

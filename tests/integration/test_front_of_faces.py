@@ -1,4 +1,4 @@
-"""Things before the face, and faces turned away, with tiny random networks and a detector with known faces."""
+"""Things in front of the face, and faces turned away, with tiny random networks and a detector with known faces."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ def pipeline() -> LipsyncPipeline:
 
 
 def write_masks(folder: Path, num_frames: int = NUM_FRAMES, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
-    """Write masks of a bar that moves from the left to the right, and is before the mouth in the middle."""
+    """Write masks of a bar that moves from the left to the right, and is in front of the mouth in the middle."""
     folder.mkdir()
     for index in range(num_frames):
         Image.fromarray(mask_of(index, size)).save(folder / f"{index}.png")
@@ -68,7 +68,7 @@ def test_masked_pixels_are_the_sources_and_the_others_of_the_mouth_are_generated
     ((start, stop),) = report.people[0].spans[OCCLUDED][:1]
     assert 0 < start < stop < 60
     seconds = f"{start / 25:.2f}-{stop / 25:.2f} s"
-    assert f"something before the mouth, kept from the source: {seconds}" in "\n".join(report.lines())
+    assert f"something in front of the mouth, kept from the source: {seconds}" in "\n".join(report.lines())
     assert report.values()["people"][0]["spans"][OCCLUDED][0] == [start, stop]
 
 

@@ -63,7 +63,7 @@ def test_a_file_that_no_command_downloads_is_named_with_its_origin_until_it_is_t
 def test_the_search_for_things_before_the_mouth_says_what_it_lacks(capsys, checkpoints, monkeypatch):
     monkeypatch.setitem(sys.modules, "uniface.constants", None)  # an import of it fails, whatever other tests left
     _, printed = lines(capsys, "--quick")
-    at = printed.index("find things before the mouth (--occluder auto): not possible yet")
+    at = printed.index("find things in front of the mouth (--occluder auto): not possible yet")
     assert "requires the package uniface: pip install" in printed[at + 1]
 
 

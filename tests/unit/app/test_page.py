@@ -61,8 +61,8 @@ def test_the_timeline_tab_is_shown_for_a_result_that_has_one():
     plain = LipsyncOutcome(*files, SyncComparison("a scorer"), [])
     jobs = {"one": plain, "two": replace(plain, timeline=Path("timeline.png")), "running": None}
     page = object.__new__(_Page)
-    queue = SimpleNamespace(find=lambda job_id: SimpleNamespace(result=jobs[job_id]) if job_id in jobs else None)
-    page.sessions = cast(Sessions, SimpleNamespace(queue=queue))
+    found = {job_id: SimpleNamespace(result=result) for job_id, result in jobs.items()}
+    page.sessions = cast(Sessions, SimpleNamespace(find=found.get))
     shown, tab = page.show_timeline("two")
     assert (shown, tab["visible"]) == ("timeline.png", True)
     for job_id in ("one", "running", "unknown", ""):

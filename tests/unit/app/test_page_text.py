@@ -63,9 +63,9 @@ def test_options_of_the_scene_are_listed_unless_they_are_the_default():
     assert options_line(LipsyncOptions()).endswith("overlap 4")
     line = options_line(LipsyncOptions(silence="close", sync_mode="loop", max_yaw=35, occluder="hand.mkv"))
     assert line.endswith(
-        "overlap 4, silence close, sync mode loop, largest turn of the head 35 degrees, things before the face hand.mkv"
+        "silence close, sync mode loop, largest turn of the head 35 degrees, things in front of the face hand.mkv"
     )
-    assert options_line(LipsyncOptions(occluder="auto")).endswith("things before the face found by XSeg")
+    assert options_line(LipsyncOptions(occluder="auto")).endswith("things in front of the face found by XSeg")
 
 
 def test_the_options_of_several_voices_name_their_faces():

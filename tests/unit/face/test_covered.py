@@ -1,4 +1,4 @@
-"""Frames in which another head is before the mouth."""
+"""Frames in which another head is in front of the mouth."""
 
 import numpy as np
 

@@ -18,7 +18,7 @@ NEARLY = 0.05
 
 
 def disc(x=372, y=440, radius=40):
-    """A white disc with an antialiased border before the mouth of POINTS[0]."""
+    """A white disc with an antialiased border in front of the mouth of POINTS[0]."""
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     return cv2.circle(mask, (x, y), radius, 255, -1, cv2.LINE_AA)
 

@@ -1,4 +1,4 @@
-"""The timeline picture and the spans of the report."""
+"""The timeline image and the spans of the report."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Things before the mouth hide what their masks say, and nothing else."""
+"""Things in front of the mouth hide what their masks say, and nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
