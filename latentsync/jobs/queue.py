@@ -312,16 +312,15 @@ class JobQueue:
             logger.error("the end of job %s was not recorded: %s", job_id, error)
 
 
-def _end_after(error: BaseException, job: Job) -> tuple[JobState, str]:
+def _end_after(error: Exception, job: Job) -> tuple[JobState, str]:
     """Return state and message of a job after an error, which is not a failure of a job that has to stop.
 
     A signal to all processes of a service may end ffmpeg before this process handles it.
     """
-    causes, cause = [], error
-    while cause is not None:
-        causes.append(cause)
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ToolError):
         cause = cause.__cause__
-    if any(isinstance(one, ToolError) for one in causes):
+    if cause is not None:
         job.wait_for_interrupt(_SIGNAL_S)
     if not job.is_wanted:
         return JobState.CANCELLED, ""
