@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.adaptation_results import LOG, Trial, TrialResult, base_hash, read_results
+from benchmarks.adaptation_results import HASH_DIGITS, LOG, Trial, TrialResult, base_hash, read_results
 from benchmarks.adaptation_table import add_training_options, table, training_of
 from benchmarks.rendered_mouths import closest_openings, render_mouths
 from demo.synthetic.clip import TalkingClip, write_video
@@ -33,7 +33,7 @@ from latentsync.adaptation.check_videos import CheckVideo
 from latentsync.adaptation.mouth_check import MouthCheck, sampling_options, shown_frames
 from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
 from latentsync.adaptation.settings import AdaptationSettings
-from latentsync.cli import OneLineParser, one_line, run_command
+from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device, resolve_dtype
 from latentsync.errors import InputError
@@ -44,7 +44,7 @@ from latentsync.judges.crop_measures import correlation, flicker, leak, mouth_ps
 from latentsync.pipelines.contact_sheet import write_crop_sheet
 from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import read_adapted
-from latentsync.storage.content_cache import ArrayCache, cache_key
+from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
 from latentsync.storage.owned_folder import claim_folder
 from latentsync.weights import REPOSITORY_ROOT, locate_initial
 
@@ -192,7 +192,7 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 0, or 2 if an input is invalid."""
+    """Run the command; return 0, 1 if a trial was left out, or 2 if an input is invalid."""
     parser = OneLineParser(prog="python -m benchmarks.adaptation", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=10)
@@ -217,26 +217,30 @@ def planned_trials(options: argparse.Namespace) -> list[Trial]:
 
 
 def run_all(options: argparse.Namespace) -> int:
-    """Run the missing trials and print the table."""
+    """Run the missing trials and print the table; return 1 if one was left out."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     training = training_of(options)
     known = [] if options.known is None else read_results(options.known)
-    results = [one for one in known if one.training == training]
+    run = load_config(CONFIG, AdaptationRun, options.overrides)
+    base = content_key(locate_initial(str(run.initial)))[:HASH_DIGITS]
+    results = [one for one in known if (one.training, one.base) == (training, base)]
     claim_folder(options.out, "adaptation measurement", "name another --out")
     stored, done = ResultLog(options.out / LOG), {one.trial for one in results}
+    left_out = 0
     for trial in planned_trials(options):
         if trial in done:
             continue
         try:
             values = stored.get(training.key(trial), str(trial), partial(run_trial, trial, options))
         except InputError as error:  # the detector does not find every one of these faces
+            left_out += 1
             print(f"{trial} is left out: {one_line(error)}")
         else:
             results.append(TrialResult(trial, training, base_hash(trial.folder(options.out)), values))
     if results:
         print(table(results))
-    return 0
+    return EXIT_SOME_FAILED if left_out else 0
 
 
 if __name__ == "__main__":

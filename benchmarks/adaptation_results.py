@@ -20,7 +20,7 @@ LOG = "results.jsonl"
 
 _LABEL = re.compile(r"Trial\(person=(\d+), audio='(\w+)', is_mixed=(True|False), seed=(\d+)\)")
 _DECIMALS = 4
-_HASH_DIGITS = 12
+HASH_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,6 @@ def base_hash(adapted: Path) -> str:
     """
     try:
         record = json.loads((adapted / RECORD).read_text(encoding="utf-8"))
-        return record["belongs_to"][record["base"]][:_HASH_DIGITS]
+        return record["belongs_to"][record["base"]][:HASH_DIGITS]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{adapted / RECORD} is missing or damaged: name the folder of a measurement") from error

@@ -112,7 +112,9 @@ def adapt(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if arguments.dry_run:
         from latentsync.adaptation.lora_memory import describe_memory
+        from latentsync.adaptation.needed_weights import check_packages
 
+        check_packages(settings.run)
         for line in describe_memory(settings.run, settings.device):
             print(line, flush=True)
         check_settings(settings)

@@ -35,7 +35,7 @@ from latentsync.data.prepare_features import prepare_features
 from latentsync.data.unet_dataset import AudioTokens, OwnAudio, UNetDataset
 from latentsync.data.video_window import read_frames
 from latentsync.device import resolve_dtype
-from latentsync.errors import InputError
+from latentsync.errors import ConfigError, InputError
 from latentsync.face.detector import build_detector
 from latentsync.losses.build import build_losses
 from latentsync.models.vae import LatentCodec, load_vae
@@ -195,6 +195,11 @@ class Adaptation:
             raise InputError("the footage has no speech in its sound: use --audio pseudo, or give another video")
         if mode == "own":
             return own, (mode, agreement)
+        if self._run.losses.sync.weight > 0:
+            raise ConfigError(
+                "losses.sync compares the mouth with the footage's own sound, which pseudo audio replaces: set "
+                "losses.sync.weight=0, or use --audio own"
+            )
         recordings = [*self._settings.speech, *map(locate, self._run.adaptation.speech)]
         bank = build_bank(recordings, self._encoder, FPS)
         fitted = {key: to_range(value, in_footage, bank.mouths) for key, value in mouths.items()}
@@ -273,7 +278,8 @@ class Adaptation:
         after_step = partial(self._after_step, "decoder", length)
         is_shown = self._observer is None
         trainer = decoder_trainer(self._run, footage.clips, self._features, length, after_step, is_shown)
-        self._say(f"training the decoder of the VAE in {share:.0%} of the time")
+        amount = f"in {share:.0%} of the time" if steps is None else f"for {length.max_steps} steps"
+        self._say(f"training the decoder of the VAE {amount}")
         result = trainer.fit()
         decoder = Path(length.run_dir) / trainer.step.export_name
         if not result.exit_code:

@@ -52,16 +52,16 @@ class CheckVideo:
 
 
 def check_videos(run: AdaptationRun, footage: Footage) -> list[CheckVideo]:
-    """Return the held-out clip with its own speech, and the end of the footage with foreign speech.
+    """Return the held-out clip with its own speech, and with foreign speech the held-out clip and others after it.
 
     Raises:
         InputError: a recording of foreign speech cannot be used.
     """
     held_out, resolution = footage.held_out, run.data.resolution
-    crops = footage.last_frames(held_out.num_frames, resolution)
+    crops = footage.check_frames(held_out.num_frames, resolution)
     videos = [CheckVideo("own speech, held out", crops, clip_samples(held_out), is_own=True)]
     for name in run.adaptation.check_speech:
         speech = read_speech(locate(name), MAX_SECONDS)
-        crops = footage.last_frames(len(speech) * FPS // SAMPLE_RATE, resolution)
+        crops = footage.check_frames(len(speech) * FPS // SAMPLE_RATE, resolution)
         videos.append(CheckVideo(f"foreign speech, {Path(name).stem}", crops, speech, is_own=False))
     return videos

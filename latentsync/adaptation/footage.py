@@ -53,7 +53,7 @@ class Footage:
         """Length of all clips."""
         return sum(clip.num_frames for clip in self.all_clips) / FPS
 
-    def last_frames(self, num_frames: int, resolution: int) -> NDArray[np.uint8]:
+    def check_frames(self, num_frames: int, resolution: int) -> NDArray[np.uint8]:
         """Return the crops (f, R, R, 3) of whole clips, the held-out one first, until there are `num_frames`."""
         parts: list[NDArray[np.uint8]] = []
         for clip in (self.held_out, *self.clips):
@@ -136,7 +136,7 @@ def cut_footage(
         VideoReader(video, fps, pieces[-1].stop, info=info) as reader,
         ExitStack() as stack,
     ):
-        sound = stack.enter_context(AudioSamples.decode(video, temporary)) if info.has_audio else None
+        sound = stack.enter_context(AudioSamples.decode(video, temporary, info.late_s)) if info.has_audio else None
         frames = enumerate(reader)
         for piece in pieces:
             path, speech = folder / f"{piece.start:06d}.mp4", temporary / "speech.wav"

@@ -7,7 +7,7 @@ from torch import nn
 
 from latentsync.adaptation.network import add_lora, base_dtype, training_config
 from latentsync.device import building_on_meta, frozen_dtype
-from latentsync.errors import CheckpointError
+from latentsync.errors import CheckpointError, ConfigError
 from latentsync.models.lora import LoraUNet
 from latentsync.models.unet import UNet3DConditionModel
 from latentsync.models.vae import read_vae_shape
@@ -74,9 +74,16 @@ class LoraMemory:
 
 
 def describe_memory(run: AdaptationRun, device: torch.device) -> list[str]:
-    """Return the memory of an adaptation by LoRA in half precision, and on this device if it differs; else nothing."""
+    """Return the memory of an adaptation by LoRA in half precision, and on this device if it differs; else nothing.
+
+    Raises:
+        ConfigError: the U-Net cannot take images of this resolution.
+    """
     if run.adaptation.lora.rank is None:
         return []
+    multiple = _vae_factor(run) * 2 ** (len(run.model.block_out_channels) - 1)
+    if run.data.resolution % multiple:
+        raise ConfigError(f"data.resolution {run.data.resolution} is not a multiple of {multiple}: choose another")
     half, here = frozen_dtype("bf16"), base_dtype(run, device)
     network = meta_network(run, half)
     num_trained = sum(weight.numel() for weight in network.adapter_weights().values())

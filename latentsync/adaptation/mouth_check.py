@@ -1,5 +1,6 @@
 """Generate a person's mouth with given weights, for the footage's own and for foreign speech, and measure it."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from latentsync.adaptation.speech_bank import speech_mouths
 from latentsync.audio.sample_source import ArraySamples
 from latentsync.audio.whisper_features import WhisperFeatures
 from latentsync.audio.whisper_model import load_whisper_encoder
+from latentsync.errors import NonFiniteError
 from latentsync.models.checkpoint import load_unet
 from latentsync.models.vae import LatentCodec, load_vae
 from latentsync.pipelines.crop_dubber import CropDubber
@@ -24,6 +26,8 @@ from latentsync.pipelines.presets import find_preset
 from latentsync.pipelines.synthesis import WindowSynthesizer
 from latentsync.recipes.unet_run import UNetRun
 from latentsync.weights import find_vae, locate
+
+logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 8
 """Frames of each video on the contact sheet."""
@@ -78,9 +82,8 @@ class MouthCheck:
         dtype: torch.dtype,
     ) -> None:
         self._run, self._options, self._videos, self._reader = run, options, videos, reader
-        self._device, self._dtype = device, dtype
-        self._codec = self._load_vae(None)
-        self._encoder = load_whisper_encoder(locate(run.audio.whisper), device, dtype)
+        self._device = device
+        self._load_networks(dtype)
         self._mouths = {video.name: reader(video.used_crops) for video in videos}
 
     def __call__(
@@ -90,8 +93,19 @@ class MouthCheck:
         progress: Callable[[int, int], None] = lambda done, total: None,
         decoder: Path | None = None,
     ) -> CheckResult:
-        """Generate all videos with the weights of a file, and measure them; the arguments are those of `generate`."""
-        return self.measure(self.generate(unet, guidance_scale, progress, decoder), guidance_scale)
+        """Generate all videos with the weights of a file, and measure them; the arguments are those of `generate`.
+
+        Where numbers overflow in half precision, this and all further checks use float32.
+        """
+        try:
+            generated = self.generate(unet, guidance_scale, progress, decoder)
+        except NonFiniteError as error:
+            if self._dtype == torch.float32:
+                raise
+            logger.warning("the check is repeated in float32: %s", error)
+            self._load_networks(torch.float32)
+            generated = self.generate(unet, guidance_scale, progress, decoder)
+        return self.measure(generated, guidance_scale)
 
     def generate(
         self,
@@ -123,6 +137,11 @@ class MouthCheck:
             generated[video.name] = dubber(video.used_crops, features, advance)
             done += video.num_frames
         return generated
+
+    def _load_networks(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._codec = self._load_vae(None)
+        self._encoder = load_whisper_encoder(locate(self._run.audio.whisper), self._device, dtype)
 
     def measure(self, generated: Mapping[str, Crops], guidance_scale: float) -> CheckResult:
         """Return the metrics of generated crops; `guidance_scale` is noted in the result."""

@@ -33,6 +33,15 @@ def check_weights(run: AdaptationRun) -> None:
     if missing:
         raise CheckpointError(missing[0])
     _check_release(run)
+    check_packages(run)
+
+
+def check_packages(run: AdaptationRun) -> None:
+    """Check that the packages which only some adaptations require are installed. Raises ConfigError."""
+    if find_spec("decord") is None:
+        raise ConfigError(
+            "decord is needed to read the clips that are cut: pip install decord (on a Mac: pip install eva-decord)"
+        )
     if run.adaptation.lora.rank is not None and find_spec("peft") is None:
         raise ConfigError("adaptation.lora requires the package peft: repeat source setup_env.sh, or pip install peft")
 

@@ -136,8 +136,8 @@ class AdaptationReport:
         ]
         if self.guidance_scale != self.default_guidance_scale:
             lines.append(
-                f"the adapted mouth follows speech best at guidance {self.guidance_scale:g} instead of "
-                f"{self.default_guidance_scale:g}, which is stored with the weights"
+                f"the adapted mouth follows speech better at guidance {self.guidance_scale:g} than at "
+                f"{self.default_guidance_scale:g}, so {self.guidance_scale:g} is stored with the weights"
             )
         if self.lost_opening > self.margin:
             lines.append(

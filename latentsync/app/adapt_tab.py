@@ -91,7 +91,7 @@ class AdaptTab:
             self.cancel_button = gr.Button("Cancel", variant="stop", elem_id="adapt_cancel")
         self.status = gr.HTML(elem_id="adapt_status")
         shown: dict[str, Any] = dict(type="filepath", interactive=False, show_label=False)
-        with gr.Accordion("Training: its loss, and frames that it does not see (the video above, generated below)"):
+        with gr.Accordion("Training: its loss, and frames that are not trained on (the video above, generated below)"):
             self.preview = gr.Image(**shown, buttons=["fullscreen"], height=140, elem_id="adapt_preview")
             self.chart = gr.Image(**shown, buttons=["fullscreen"], height=220, elem_id="adapt_chart")
         self.summary = gr.Markdown(elem_id="adapt_summary")

@@ -21,6 +21,10 @@ _SILENCE_LEVEL = 1e-3
 _SAMPLE_RATE = 16000
 _HOP = _SAMPLE_RATE // TRACK_RATE_HZ
 _WINDOW = 512
+_FFT = 1024
+_HIGHEST_HZ = 3000.0
+"""Highest frequency that the rule uses."""
+_ROWS_AT_ONCE = 2000
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -72,10 +76,14 @@ def _spectrogram(samples: Floats) -> tuple[Doubles, Doubles]:
     rows = -(-len(samples) // _HOP) + 1
     padded = np.zeros(rows * _HOP + _WINDOW, dtype=np.float64)
     padded[_WINDOW // 2 : _WINDOW // 2 + len(samples)] = samples
-    starts = np.arange(rows)[:, None] * _HOP + np.arange(_WINDOW)[None, :]
-    windows = padded[starts] * np.hanning(_WINDOW)
-    power = np.asarray(np.abs(np.fft.rfft(windows, 1024, axis=1)) ** 2, dtype=np.float64)
-    return power, np.asarray(np.fft.rfftfreq(1024, 1.0 / _SAMPLE_RATE), dtype=np.float64)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP][:rows]
+    frequencies = np.asarray(np.fft.rfftfreq(_FFT, 1.0 / _SAMPLE_RATE), dtype=np.float64)
+    used = frequencies <= _HIGHEST_HZ
+    power = np.empty((rows, int(used.sum())), dtype=np.float64)
+    for start in range(0, rows, _ROWS_AT_ONCE):  # bounds the memory of the complex spectrum
+        block = windows[start : start + _ROWS_AT_ONCE] * np.hanning(_WINDOW)
+        power[start : start + _ROWS_AT_ONCE] = np.abs(np.fft.rfft(block, _FFT, axis=1)[:, used]) ** 2
+    return power, frequencies[used]
 
 
 def _band(spectrum: Doubles, frequencies: Doubles, low: float, high: float) -> Doubles:

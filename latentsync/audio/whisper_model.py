@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.model import AudioEncoder, ModelDimensions
 
@@ -49,8 +50,7 @@ def encoder_dimensions(width: int, num_layers: int, num_heads: int) -> ModelDime
 class WhisperEncoder(nn.Module):
     """Whisper's audio encoder that returns all its layers instead of the last one.
 
-    Weights stay float32 and are cast when used, as in openai-whisper: its LayerNorm always computes in float32. Not
-    thread-safe, because a call registers hooks on the shared submodules.
+    Weights stay float32 and are cast when used, as in openai-whisper: its LayerNorm always computes in float32.
 
     Args:
         dims: dimensions of the network.
@@ -89,22 +89,13 @@ class WhisperEncoder(nn.Module):
         Returns:
             (b, 1500, layers+1, width): the stem, then each block in order, before the final norm.
         """
-        layers: list[Tensor] = []
-
-        def keep_input(_block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            layers.append(inputs[0])
-
-        def keep_output(_block: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            layers.append(output)
-
-        blocks = list(self.encoder.blocks)
-        hooks = [blocks[0].register_forward_pre_hook(keep_input)]
-        hooks += [block.register_forward_hook(keep_output) for block in blocks]
-        try:
-            self.encoder(mel.to(self.dtype))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        if mel.shape[-1] != 2 * CHUNK_ROWS:
+            raise ValueError(f"expected a mel spectrogram of {2 * CHUNK_ROWS} frames, got {tuple(mel.shape)}")
+        encoder = self.encoder
+        stem = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel.to(self.dtype))))).transpose(1, 2)
+        layers = [(stem + encoder.positional_embedding).to(self.dtype)]
+        for block in encoder.blocks:
+            layers.append(block(layers[-1]))
         return torch.stack(layers, dim=2)
 
 

@@ -164,8 +164,9 @@ class _Worker:
         if self._process is None or self._process.pid is None:
             return
         started = [each for each in self._processes() if each.pid != self._process.pid]
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if os.name == "posix":
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
         for process in started:  # some lead a group of their own

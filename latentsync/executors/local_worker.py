@@ -60,7 +60,8 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
     """Run the worker until its connection or the main process ends."""
     # The worker leads a process group with the programs it starts: they are killed together, and Ctrl-C in a terminal
     # does not reach them.
-    os.setsid()
+    if os.name == "posix":
+        os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_main_process, daemon=True).start()
@@ -93,7 +94,9 @@ def _exit_with_main_process() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os.killpg(0, signal.SIGKILL)
+        if os.name == "posix":
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
 
 
 def _redirect(number: int, path: Path | str) -> None:

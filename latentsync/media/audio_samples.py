@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -48,16 +49,19 @@ class AudioSamples:
     A context manager; the file is removed on exit or when the object is deleted.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], first: int = 0) -> None:
         """
         Args:
             file: raw little-endian 16-bit mono samples at 16 kHz.
+            first: number of samples to leave out at the beginning.
         """
         self._file = file
-        self._num_samples = os.fstat(file.fileno()).st_size // _BYTES_PER_SAMPLE
+        self._first = first
+        self._num_samples = max(0, os.fstat(file.fileno()).st_size // _BYTES_PER_SAMPLE - first)
+        self._lock = threading.Lock()
 
     @classmethod
-    def decode(cls, path: str | Path, folder: Path | None = None) -> "AudioSamples":
+    def decode(cls, path: str | Path, folder: Path | None = None, start_s: float = 0.0) -> "AudioSamples":
         """Decode an audio file, or the audio of a video.
 
         Timestamps are honoured as players do: a late start and gaps become silence. The resampler is ffmpeg's own, as
@@ -66,6 +70,7 @@ class AudioSamples:
         Args:
             path: the file.
             folder: folder of the temporary file; None is the system's.
+            start_s: time of the first sample in the file, in seconds.
 
         Raises:
             InputError: the file has no audio that can be decoded, or the temporary folder is full or not writable.
@@ -77,13 +82,13 @@ class AudioSamples:
         except OSError as error:
             raise InputError(f"the temporary folder {folder} cannot be written ({error.strerror})") from error
         try:
-            return cls._decode_into(path, file)
+            return cls._decode_into(path, file, round(start_s * SAMPLE_RATE))
         except BaseException:
             file.close()
             raise
 
     @classmethod
-    def _decode_into(cls, path: Path, file: IO[bytes]) -> "AudioSamples":
+    def _decode_into(cls, path: Path, file: IO[bytes], first: int) -> "AudioSamples":
         process = finished_process(ffmpeg_command(_mono_output(media_input(path))), file)
         stderr = process.stderr.decode(errors="replace")
         reason = last_line(stderr.splitlines())
@@ -91,7 +96,7 @@ class AudioSamples:
             raise InputError("the temporary folder is full: free some space or name another with --temp_dir")
         if is_write_error(stderr):
             raise InputError(f"the temporary folder cannot be written ({reason}): name another with --temp_dir")
-        samples = cls(file)
+        samples = cls(file, first)
         if samples.num_samples == 0:
             raise InputError(f"{path} has no audio that can be decoded: give another file with speech")
         if process.returncode != 0 or stderr:
@@ -113,8 +118,9 @@ class AudioSamples:
         result = np.zeros(max(stop - start, 0), dtype=np.float32)
         low, high = max(start, 0), min(stop, self._num_samples)
         if low < high:
-            self._file.seek(low * _BYTES_PER_SAMPLE)
-            stored = np.frombuffer(self._file.read((high - low) * _BYTES_PER_SAMPLE), dtype="<i2")
+            with self._lock:
+                self._file.seek((self._first + low) * _BYTES_PER_SAMPLE)
+                stored = np.frombuffer(self._file.read((high - low) * _BYTES_PER_SAMPLE), dtype="<i2")
             result[low - start : high - start] = stored / np.float32(_FULL_SCALE)
         return result
 

@@ -269,7 +269,7 @@ def error_line(lines: Sequence[str]) -> str:
 
 
 class StallGuard:
-    """End a process whose pipe transfers no byte for too long.
+    """End a process that keeps this one waiting for too long.
 
     Args:
         process: the process.
@@ -282,19 +282,19 @@ class StallGuard:
     def __init__(self, process: "subprocess.Popen[bytes]", timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._process = process
         self._timeout_s = timeout_s
-        self._since: float | None = None
+        self._deadline: float | None = None
         self._ended = threading.Event()
         self.has_stalled = False
         threading.Thread(target=self._watch, name="stall-guard", daemon=True).start()
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Wrap a read from the process or a write to it."""
-        self._since = time.monotonic()
+    def waiting(self, timeout_s: float | None = None) -> Iterator[None]:
+        """Wrap a read from the process, a write to it, or a wait for its end; the time limit may be another one."""
+        self._deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         try:
             yield
         finally:
-            self._since = None
+            self._deadline = None
 
     def end(self) -> None:
         """Stop watching."""
@@ -302,8 +302,8 @@ class StallGuard:
 
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self._timeout_s / 4)):
-            since = self._since
-            if since is not None and time.monotonic() - since > self._timeout_s:
+            deadline = self._deadline
+            if deadline is not None and time.monotonic() > deadline:
                 self.has_stalled = True
                 self._process.kill()
                 return

@@ -52,6 +52,8 @@ class VideoInfo:
     color_transfer: str
     start_pts: int | None
     """Timestamp of the first frame in units of the stream; None if unknown."""
+    late_s: float = 0.0
+    """Time from the start of the file, which is the start of its audio, to the first frame, in seconds."""
 
     def num_frames_at(self, fps: Fraction | float) -> int:
         """Return the approximate number of frames at another rate, at least 1."""
@@ -100,6 +102,7 @@ def probe_video(path: str | Path) -> VideoInfo:
         color_space=stream.get("color_space", "unknown"),
         color_transfer=stream.get("color_transfer", "unknown"),
         start_pts=stream.get("start_pts"),
+        late_s=_late_s(stream, content),
     )
 
 
@@ -287,6 +290,15 @@ def _duration(stream: Mapping[str, Any], content: Mapping[str, Any]) -> float:
         if math.isfinite(duration_s) and duration_s > 0:
             return duration_s
     return 0.0
+
+
+def _late_s(stream: Mapping[str, Any], content: Mapping[str, Any]) -> float:
+    """Return the time in seconds from the start of the file to that of a stream; 0 if one of them is unknown."""
+    try:
+        late_s = float(stream["start_time"]) - float(content["format"]["start_time"])
+    except (KeyError, ValueError):
+        return 0.0
+    return max(0.0, late_s) if math.isfinite(late_s) else 0.0
 
 
 def _fraction(text: str) -> Fraction | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from latentsync.errors import InputError
 from latentsync.frame_buffers import FrameBuffers
 from latentsync.media.ffmpeg_tools import (
+    RUN_TIMEOUT_S,
     SCALE_FLAGS,
     STALL_TIMEOUT_S,
     StallGuard,
@@ -137,7 +138,8 @@ class VideoReader:
 
     def _read(self, stream: IO[bytes]) -> NDArray[np.uint8] | None:
         assert self._guard is not None
-        with self._guard.waiting():
+        skips = self.num_read == 0 and self._first_frame > 0  # ffmpeg may decode all frames before the first one
+        with self._guard.waiting(RUN_TIMEOUT_S if skips else None):
             return read_frame(stream, self.width, self.height, self._buffers)
 
     def _finish(self) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from latentsync.errors import InputError, LatentSyncError, ToolError
 from latentsync.media.ffmpeg_tools import (
-    STALL_TIMEOUT_S,
+    RUN_TIMEOUT_S,
     StallGuard,
     StderrTail,
     Stream,
@@ -175,7 +175,7 @@ class VideoWriter:
         except BrokenPipeError as error:
             self._process.wait()
             raise self._failure() from error
-        with self._guard.waiting():
+        with self._guard.waiting(RUN_TIMEOUT_S):  # for fast start the whole file is written again
             status = self._process.wait()
         self._stderr.finish()
         if status != 0 or self._stderr.is_cut_short:
@@ -199,7 +199,7 @@ class VideoWriter:
         assert self._stderr is not None
         words = self._stderr.finish()
         if self._guard is not None and self._guard.has_stalled:
-            return ToolError(f"{self.path} was not written, ffmpeg stalled for {STALL_TIMEOUT_S:g} s")
+            return ToolError(f"{self.path} was not written, ffmpeg made no progress: is its disk or server gone?")
         if self._stderr.has_no_space:
             return InputError(f"{self.path} was not written, the disk is full: free some space or name another output")
         return ToolError(f"{self.path} was not written, ffmpeg failed: {words or 'no message'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -185,6 +184,12 @@ def join_intervals(all_intervals: Sequence[Sequence[FaceInterval]]) -> list[Face
 
 def peak_memory_mb() -> float:
     """Return the peak resident memory of this process, in MiB."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / MEGABYTE
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
 

@@ -157,7 +157,7 @@ def follow_speakers(
     """
     reason = _unusable_sound(video)
     if reason is None:
-        with AudioSamples.decode(video.path, folder) as samples:
+        with AudioSamples.decode(video.path, folder, video.late_s) as samples:
             network = load_network()
             people, confidences = score_people(video, fps, found, network, samples, progress)
         if confident_level(confidences, network.fps / STRIDE) >= MIN_CONFIDENCE:

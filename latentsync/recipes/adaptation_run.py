@@ -49,7 +49,7 @@ class AdaptationConfig:
         check_speech: recordings, not of the bank, that the person says in the checks before and after.
         frozen: substrings of the names of weights that are not trained, although `trainable` or `lora.targets`
             selects them.
-        mixed_share: share of the clips of other people, if there are any.
+        mixed_share: share of the training items that are clips of other people, if there are any.
         guidance_scales: guidance scales that are tried if the adapted mouth follows the speech less than before.
         margin: largest loss of the opening's correlation with the speech that is not reported as a loss.
     """

@@ -19,7 +19,7 @@ class SamplingConfig:
 
     Attributes:
         inference_steps, guidance_scale: also of the validation videos of a training.
-        preset: default of `--preset`, which replaces the settings above; see `latentsync.pipelines.presets`.
+        preset: default of `--preset`, which replaces the number of steps; see `latentsync.pipelines.presets`.
     """
 
     inference_steps: int = 20

@@ -68,6 +68,18 @@ def test_clips_have_the_aligned_face_and_its_sound(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_the_sound_of_a_late_video_belongs_to_its_frames(tmp_path: Path):
+    late = tmp_path / "late.mkv"
+    inputs = ["-itsoffset", "0.4", "-i", str(DEMO), "-i", str(DEMO)]
+    run_tool(["ffmpeg", "-v", "error", *inputs, "-map", "0:v", "-map", "1:a", "-t", "4", "-c", "copy", str(late)])
+    clip = cut_footage(late, tmp_path / "clips", build_detector("mtcnn"), "only", 64, 32, lambda *call: None)[0]
+    first = round(probe_video(late).late_s * 16000)
+    assert first >= 6400
+    with AudioSamples.decode(late) as whole, AudioSamples.decode(clip) as sound:
+        np.testing.assert_allclose(sound.read(0, 8000), whole.read(first, first + 8000), atol=1e-4)
+
+
+@pytest.mark.slow
 def test_too_little_footage_and_no_sound(tmp_path: Path):
     short, silent = tmp_path / "short.mp4", tmp_path / "silent.mp4"
     run_tool(["ffmpeg", "-v", "error", "-i", str(DEMO), "-t", "2", "-c:v", "libx264", str(short)])

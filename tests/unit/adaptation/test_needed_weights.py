@@ -91,6 +91,8 @@ def test_a_missing_package(checkpoints: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(needed_weights, "find_spec", lambda name: None if name == "peft" else find_spec(name))
     assert "requires the package peft" in message(published(), ConfigError)
     check_weights(published("adaptation.lora.rank=null"))
+    monkeypatch.setattr(needed_weights, "find_spec", lambda name: None if name == "decord" else find_spec(name))
+    assert "pip install decord" in message(published("adaptation.lora.rank=null"), ConfigError)
 
 
 @pytest.mark.parametrize("rank", ["0", "-1"])

@@ -52,7 +52,7 @@ def test_a_loss_is_said_in_words():
     bad = "\n".join(report(result(0.9), result(0.7, 3.0, psnr_db=19.0)).lines())
     assert "follows foreign speech less than before, by 0.20" in bad
     assert "not closer to the person" in bad
-    assert "guidance 3 instead of 1.5" in bad
+    assert "follows speech better at guidance 3 than at 1.5" in bad
 
 
 def test_a_training_that_was_ended_early_says_how_much_of_its_plan_is_done():

@@ -8,7 +8,7 @@ import pytest
 from latentsync.errors import InputError
 from latentsync.media import audio_samples
 from latentsync.media.audio_samples import AudioSamples, check_finite_samples
-from latentsync.media.probe import probe_audio
+from latentsync.media.probe import probe_audio, probe_video
 from tests.unit.media.conftest import CLICK_S, MakeClip, click_time_s, ffmpeg
 
 
@@ -49,6 +49,20 @@ def test_late_audio_of_a_video_begins_with_silence(make_clip: MakeClip, click_wa
     ffmpeg("-i", str(make_clip("a.mp4")), "-itsoffset", "0.4", "-i", str(click_wav), "-c:a", "pcm_s16le", str(path))
     with AudioSamples.decode(path) as samples:
         assert click_time_s(samples.read(0, samples.num_samples)) == pytest.approx(CLICK_S + 0.4025, abs=2e-3)
+
+
+def test_audio_can_begin_with_the_first_frame_of_a_late_video(
+    make_clip: MakeClip, click_wav: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "late.mkv"
+    ffmpeg("-itsoffset", "0.4", "-i", str(make_clip("a.mp4")), "-i", str(click_wav), "-c:a", "pcm_s16le", str(path))
+    late_s = probe_video(path).late_s
+    assert late_s == pytest.approx(0.4, abs=0.002)
+    with AudioSamples.decode(path) as whole, AudioSamples.decode(path, start_s=late_s) as samples:
+        first = round(late_s * 16000)
+        assert samples.num_samples == whole.num_samples - first
+        np.testing.assert_array_equal(samples.read(-5, 9000)[5:], whole.read(first, first + 9000))
+        assert not samples.read(-5, 0).any()
 
 
 def test_unusable_audio_is_rejected(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -82,6 +82,16 @@ def test_a_stalled_program_is_ended() -> None:
     assert guard.has_stalled
 
 
+def test_a_wait_may_have_another_time_limit() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        guard = StallGuard(process, timeout_s=0.05)
+        with guard.waiting(timeout_s=60):
+            assert process.stdout.read() == b""
+        guard.end()
+    assert not guard.has_stalled
+
+
 def test_an_idle_program_is_not_ended_between_reads() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         guard = StallGuard(process, timeout_s=0.05)
