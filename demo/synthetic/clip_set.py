@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import wave
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,7 +174,27 @@ def make_dataset(config: DatasetConfig, num_workers: int = 1) -> int:
     """
     claim_folder(config.out, PROGRAM, _REMEDY, _is_of_older_version)
     with locked(config.out, f"wait for it, or {_REMEDY}"):
+        _check_existing(config)
         return _make_missing(config, num_workers)
+
+
+def _check_existing(config: DatasetConfig) -> None:
+    """Raise InputError if a clip was created with other settings, which would not belong to this data set."""
+    for index in range(config.num_clips):
+        folder = clip_folder(config, index)
+        if not (folder / "meta.json").is_file() or not (folder / "crops.npy").is_file():
+            continue
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        wanted = {"seed": config.seed, "look": config.look_of(index), "alignment": config.alignment}
+        made = {name: meta.get(name, value) for name, value in wanted.items()}
+        made["resolution"] = np.load(folder / "crops.npy", mmap_mode="r").shape[1]
+        wanted["resolution"] = config.resolution
+        if made != wanted:
+            raise InputError(f"{folder} was created with {_described(made)}, not {_described(wanted)}: {_REMEDY}")
+
+
+def _described(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _is_of_older_version(folder: Path) -> bool:

@@ -161,6 +161,7 @@ class UNetDataset(ClipDataset):
             "start": start,
             "reference_start": reference_start,
             "seed": item_seed(self.seed, key),
+            "variant": variant,
         }
         if self.config.cache_latents:
             item |= self._latents(clip, variant, start, reference_start)

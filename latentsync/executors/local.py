@@ -65,7 +65,7 @@ class LocalExecutor:
     log_folder: Path | None = None
     num_workers: int | None = None
     limits: Limits = field(default_factory=Limits)
-    start_method: Literal["forkserver", "spawn", "fork"] = "forkserver"
+    start_method: Literal["forkserver", "spawn", "fork"] = "forkserver" if os.name == "posix" else "spawn"
     num_threads: int | None = None
 
     def run(

@@ -137,10 +137,14 @@ class CheckpointFolder:
                     shutil.rmtree(path)
 
     def link_best(self, step: int) -> None:
-        """Point the link `checkpoints/best` to the checkpoint of a step."""
+        """Point the link `checkpoints/best` to the checkpoint of a step, where the disk supports links."""
         beside = self.path / ".best.partial"
         beside.unlink(missing_ok=True)
-        beside.symlink_to(self.final(step).name, target_is_directory=True)
+        try:
+            beside.symlink_to(self.final(step).name, target_is_directory=True)
+        except OSError as error:
+            logger.warning("%s was not linked as the best checkpoint (%s)", self.final(step), error.strerror)
+            return
         os.replace(beside, self.path / "best")
 
     def publish(self, step: int, name: str) -> Path:

@@ -23,7 +23,7 @@ from latentsync.storage.content_cache import ArrayCache, cache_key
 from latentsync.training.unet_step import DiffusionConfig, UNetStep, draw_noise, noise_between
 
 TIMESTEP_SPACINGS = ("leading", "trailing")
-_TARGETS_VERSION = "teacher-1"
+_TARGETS_VERSION = "teacher-2"
 """Part of the cache keys: raise the number when the computation changes."""
 
 
@@ -102,7 +102,7 @@ class Teacher:
         return low, high
 
     def _keys(self, batch: Mapping[str, Any]) -> list[str]:
-        names = ("start", "reference_start", "seed")
+        names = ("start", "reference_start", "seed", "variant")
         windows = zip(batch["clip_key"], *(batch[name].tolist() for name in names), strict=True)
         return [cache_key(self._key, *window) for window in windows]
 

@@ -3,7 +3,7 @@
 import copy
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -91,12 +91,15 @@ class TrainingSession:
         faults = [fault for fault in self.gathered(self._fault(folder)) if fault is not None]
         if faults:
             raise CheckpointError(_cannot_continue(folder, faults[0], remedy))
+        configured = [dict(group, params=None) for group in self.optimizer.param_groups]
         try:
             self.accelerator.load_state(str(folder))
         except Exception as error:  # only weights can still fail; the other files were checked before
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             fault = f"the weights do not fit the model: {line}"
             raise CheckpointError(_cannot_continue(folder, fault, remedy)) from error
+        self.accelerator.step = 0  # micro-batches since the last optimizer step; accumulation may have changed
+        self._configure_optimizer(configured)
         if self.average is not None:
             self.average.load_state_dict(read_plain(folder / self._average_file()))
         random_file = folder / _random_file(self.accelerator.process_index)
@@ -104,6 +107,17 @@ class TrainingSession:
             restore_random_state(read_plain(random_file), self.device)
         else:
             logger.warning("%s was saved by fewer processes: this one starts with a new random state", folder)
+
+    def _configure_optimizer(self, configured: Sequence[Mapping[str, Any]]) -> None:
+        """Give the loaded optimizer its configured settings, which the user may have changed since the save."""
+        loaded = self.optimizer.param_groups
+        for group, wanted in zip(loaded, configured, strict=True):
+            if group["initial_lr"] != wanted["initial_lr"]:
+                group["lr"] *= wanted["initial_lr"] / group["initial_lr"] if group["initial_lr"] else 1.0
+            group.update({name: value for name, value in wanted.items() if name not in ("params", "lr")})
+        schedule = getattr(self.schedule, "scheduler", self.schedule)  # accelerate wraps it
+        schedule.base_lrs = [group["initial_lr"] for group in loaded]
+        schedule._last_lr = [group["lr"] for group in loaded]
 
     def _fault(self, folder: Path) -> str | None:
         """Return the first unusable file of a checkpoint with the reason, or None."""

@@ -372,6 +372,9 @@ class _Loop:
 
     def _finish(self) -> TrainReport:
         report = self.report
+        if self.log is not None and self.trainer.validator is None:  # else drawn after every validation
+            with writing(self.trainer.run_dir):
+                draw_charts(self.rows, self.trainer.run_dir / "charts")
         if self.session.is_main and report.signal_number:
             logger.warning(
                 "stopped at step %d; the same command continues from %s", report.global_step, report.checkpoint

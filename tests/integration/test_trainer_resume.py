@@ -123,8 +123,17 @@ def test_a_run_with_an_old_key_is_resumed(tmp_path: Path, caplog: pytest.LogCapt
     assert "diffusion.pure_noise_prob" in caplog.text
 
 
-def test_batches_of_another_size_go_on_where_the_others_ended(tmp_path: Path) -> None:
-    fit(tmp_path, batch_size=4, max_steps=4)
+def test_a_resume_takes_the_configured_learning_rate(tmp_path: Path) -> None:
+    constant = {"schedule": {"name": "constant", "warmup_steps": 0}}
+    fit(tmp_path, max_steps=2, optimizer={"name": "adamw", "lr": 0.01}, **constant)
+    fit(tmp_path, max_steps=4, optimizer={"name": "adamw", "lr": 0.001}, **constant)
+    rates = [row["learning_rate"] for row in read_rows(tmp_path / "metrics.jsonl")]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize("max_steps", [3, 4])
+def test_batches_of_another_size_go_on_where_the_others_ended(tmp_path: Path, max_steps: int) -> None:
+    fit(tmp_path, batch_size=4, max_steps=max_steps)
     fit(tmp_path, batch_size=2, gradient_accumulation=2, max_steps=6)
     fit(tmp_path / "whole", batch_size=4, max_steps=6)
     one, other = (

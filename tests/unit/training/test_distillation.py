@@ -43,6 +43,7 @@ def batch(num_items: int = 2) -> dict:
         "seed": torch.arange(num_items) + 10,
         "start": torch.arange(num_items),
         "reference_start": torch.arange(num_items) + 8,
+        "variant": torch.zeros(num_items, dtype=torch.long),
         "clip_key": [f"key {index}" for index in range(num_items)],
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
             assert (audio.getframerate(), audio.getsampwidth(), audio.getnchannels()) == (16000, 2, 1)
         assert json.loads((folder / "meta.json").read_text())["index"] == index
     assert sorted(p.name for p in config.out.iterdir() if p.name not in (MARKER, LOCK)) == ["clip_00000", "clip_00001"]
+    for other in ({"seed": 1}, {"look": "mixed"}, {"resolution": 96}):
+        with pytest.raises(InputError, match="clip_0000[01] was created with seed 9, look plain, "):
+            make_dataset(replace(config, **other))
 
 
 @pytest.mark.needs_espeak
