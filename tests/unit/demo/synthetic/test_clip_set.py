@@ -36,7 +36,7 @@ def test_a_data_set_is_complete_and_resumed(tmp_path: Path) -> None:
         assert json.loads((folder / "meta.json").read_text())["index"] == index
     assert sorted(p.name for p in config.out.iterdir() if p.name not in (MARKER, LOCK)) == ["clip_00000", "clip_00001"]
     for other in ({"seed": 1}, {"look": "mixed"}, {"resolution": 96}):
-        with pytest.raises(InputError, match="clip_0000[01] was created with seed 9, look plain, "):
+        with pytest.raises(InputError, match=r"clip_0000[01] was created with seed 9, look plain, "):
             make_dataset(replace(config, **other))
 
 
