@@ -184,10 +184,10 @@ def to_markdown(comparison: Comparison, quantities: dict[str, Quantity]) -> str:
             ]
             for one in chosen
         ]
-        header = ["figure", "n", "A", "B", f"B {MINUS} A", "verdict"]
+        header = ["metric", "n", "A", "B", f"B {MINUS} A", "verdict"]
         parts.append(markdown_table(Table(f"{protocol}: {row}", header, rows), 2))
     if comparison.sets:
-        header = ["protocol", "row", "figure", "A", "B"]
+        header = ["protocol", "row", "metric", "A", "B"]
         rows = [[*one[:2], heading(quantities[one[2]]), number(one[3]), number(one[4])] for one in comparison.sets]
         notes = ("no intervals: these are values of whole rows, regardless of which videos they contain",)
         parts.append(markdown_table(Table("Values of whole sets", header, rows, notes), 2))

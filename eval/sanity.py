@@ -160,7 +160,7 @@ def sanity_markdown(results: Results, protocol: str) -> str:
         f"Not measured on ground truth and damage: {', '.join(others) or 'none'}.",
         *unmeasured_lines(results),
     )
-    table = Table("Sanity of the metrics", ["figure", *rows, "damage against ground truth"], lines, legend)
+    table = Table("Sanity of the metrics", ["metric", *rows, "damage against ground truth"], lines, legend)
     return "\n\n".join([markdown_table(table, 1), markdown_table(_good_table(found, quantities), 2)]) + "\n"
 
 
@@ -175,7 +175,7 @@ def _good_table(found: Sequence[QuantityOrder], quantities: dict[str, Quantity])
         f"{_SIGNS[WORSE]} below the model's output, {_SIGNS[BETTER]} above it, {_SIGNS[UNCLEAR]} neither is shown. A "
         "damaged ground truth is rightly better than a model in what the damage does not affect.",
     )
-    return Table("Damaged ground truth against the model's output", ["figure", *DAMAGES], lines, notes)
+    return Table("Damaged ground truth against the model's output", ["metric", *DAMAGES], lines, notes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

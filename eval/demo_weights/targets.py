@@ -61,7 +61,7 @@ TARGETS = (
 
 def markdown_table(groups: Groups) -> str:
     """Return a Markdown table of all targets with the measured values."""
-    lines = ["| what | bar | figure | met |", "|---|---|---|---|"]
+    lines = ["| what | target | value | met |", "|---|---|---|---|"]
     for target in TARGETS:
         value = target.value(groups)
         limit = f"{'>=' if target.is_minimum else '<='} {target.form.format(target.limit)}"

@@ -49,7 +49,7 @@ class MarkdownFormat:
 
     def rankings(self, ranked: Sequence[Ranking]) -> str:
         """See `ReportFormat`."""
-        lines = ["### Worst and best videos", "", "| row | figure | worst first | best first |", "|---|---|---|---|"]
+        lines = ["### Worst and best videos", "", "| row | metric | worst first | best first |", "|---|---|---|---|"]
         for ranking in ranked:
             worst, best = (
                 ", ".join(self._linked(video, ranking) for video in side) for side in (ranking.worst, ranking.best)

@@ -93,7 +93,7 @@ class WhisperEncoder(nn.Module):
             raise ValueError(f"expected a mel spectrogram of {2 * CHUNK_ROWS} frames, got {tuple(mel.shape)}")
         encoder = self.encoder
         stem = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel.to(self.dtype))))).transpose(1, 2)
-        layers = [(stem + encoder.positional_embedding).to(self.dtype)]
+        layers = [(stem + encoder.get_buffer("positional_embedding")).to(self.dtype)]
         for block in encoder.blocks:
             layers.append(block(layers[-1]))
         return torch.stack(layers, dim=2)

@@ -189,7 +189,7 @@ def peak_memory_mb() -> float:
     except ImportError:  # on Windows
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / MEGABYTE
+        return psutil.Process().memory_info().peak_wset / MEGABYTE  # type: ignore[attr-defined]  # there only
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
 

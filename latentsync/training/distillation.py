@@ -3,7 +3,7 @@
 Targets are the teacher's latents from the same noise. The student samples with trailing timesteps (two steps: 999 and
 499) and without guidance, from noise without any trace of the target. All steps of its sampling are trained together:
 the noisy latents of a later step are those that its own earlier steps lead to, without gradient through them, so
-training sees what sampling sees.
+training has the same inputs as sampling.
 """
 
 from collections.abc import Mapping
