@@ -67,7 +67,7 @@ def test_the_command_writes_figures_and_table(evaluation, tmp_path, monkeypatch,
     assert "| all demo weights together | <= 20.00 MB |" in capsys.readouterr().out
     stored = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert set(stored["mouth_reader"]["figures"]) == {"opening", "width", "opening_worst_clip", "num_clips"}
-    assert (tmp_path / "out" / "table.md").read_text().startswith("| what | bar |")
+    assert (tmp_path / "out" / "table.md").read_text().startswith("| what | target |")
 
 
 @pytest.mark.parametrize(
