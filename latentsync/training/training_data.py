@@ -15,12 +15,14 @@ from latentsync.data.clip_check import TrainingClip, check_clips
 from latentsync.data.clip_features import ClipFeatures
 from latentsync.data.clip_list import list_clips
 from latentsync.data.prepare_features import prepare_features
-from latentsync.errors import ConfigError, InputError, LatentSyncError
+from latentsync.errors import ConfigError, InputError, LatentSyncError, first_line
 from latentsync.models.vae import LatentCodec
 from latentsync.training.interrupts import SIGNALS
 from latentsync.training.run_folder import claim_run
 
 _WORKER_ERROR_PREFIX = "Caught "
+_WORKER_DEATHS = ("exited unexpectedly", "is killed by signal")
+"""torch's messages when the system ended a worker, or a library crashed in it."""
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Any]], Batch]
 
@@ -91,7 +93,7 @@ def usable_clips(
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if rank == 0:
         claim_run(report.parent)
-    check = check_clips(paths, min_frames, fps, cache=features.cache.folder)
+    check = check_clips(paths, min_frames, fps, cache=features.cache.folder, start=rank * len(paths) // world_size)
     if rank == 0:
         check.write_report(report)
     prepare_features(check.usable, features, encoder, codec, rank, world_size, num_variants=num_variants)
@@ -107,7 +109,7 @@ def batches(
     leaks into a worker, and this process's random generators are not used.
 
     Raises:
-        LatentSyncError: an item cannot be read; the message is the original one, from a worker too.
+        LatentSyncError: an item cannot be read; the message is the original one, from a worker too. Or a worker ended.
     """
     loader: DataLoader[Any] = DataLoader(
         cast(Any, dataset),
@@ -120,11 +122,23 @@ def batches(
         pin_memory=device.type not in ("cpu", "mps"),
         generator=torch.Generator().manual_seed(sampler.seed),
     )
+    iterator = iter(loader)
     try:
-        for batch in loader:
+        for batch in iterator:
             yield {name: _to_device(value, device) for name, value in batch.items()}
     except LatentSyncError as error:
         raise type(error)(_original_message(error)) from error
+    except RuntimeError as error:
+        if num_workers == 0 or not any(message in str(error) for message in _WORKER_DEATHS):
+            raise
+        raise LatentSyncError(
+            f"a data worker of the training ended unexpectedly ({first_line(error).rstrip('. ')}): it may have run out "
+            f"of memory or of shared memory; lower training.num_workers ({num_workers}), or in a container raise the "
+            "shared memory (docker run --shm-size 8g)"
+        ) from error
+    finally:
+        if num_workers:  # they ignore the signal by which Python would end them at its exit, and it would wait for ever
+            cast(Any, iterator)._shutdown_workers()
 
 
 def _original_message(error: LatentSyncError) -> str:

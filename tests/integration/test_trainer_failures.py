@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import signal
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,20 @@ def test_a_clip_that_cannot_be_read_is_one_line_from_a_worker_too(tmp_path: Path
     config = tiny_config(tmp_path, num_workers=num_workers)
     with pytest.raises(InputError, match=r"^clip_3\.mp4 cannot be read: restore it$"):
         Trainer(config, TinyStep(), UnreadableDataset(), collate).fit()
+    assert not active_children(), "a worker that is left keeps Python from ending"
+
+
+class KilledDataset(TinyDataset):
+    def __getitem__(self, key: ItemKey) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("the process was killed")
+
+
+def test_a_killed_data_worker_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, num_workers=1)
+    with pytest.raises(LatentSyncError, match=r"^[^\n]*lower training\.num_workers \(1\)[^\n]*--shm-size 8g\)$"):
+        Trainer(config, TinyStep(), KilledDataset(), collate).fit()
+    assert not active_children()
 
 
 def test_nothing_to_train(tmp_path: Path) -> None:
