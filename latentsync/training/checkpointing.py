@@ -63,6 +63,8 @@ class Progress:
         num_skipped_steps: steps that the fp16 scaler skipped because a gradient overflowed.
         best_value: best value of the validation metric so far.
         best_step: its step.
+        is_validation_missing: True if a signal skipped or interrupted the validation of this step, which a resumed run
+            makes up.
     """
 
     global_step: int = 0
@@ -71,6 +73,7 @@ class Progress:
     num_skipped_steps: int = 0
     best_value: float | None = None
     best_step: int | None = None
+    is_validation_missing: bool = False
 
 
 class CheckpointFolder:
@@ -261,6 +264,7 @@ def read_state(folder: Path) -> Progress:
         not all(type(count) is int and count >= 0 for count in (*counts, progress.best_step or 0))
         or type(progress.seconds) not in (int, float)
         or type(progress.best_value) not in (int, float, type(None))
+        or type(progress.is_validation_missing) is not bool
     ):
         raise CheckpointError(f"{STATE_FILE} is damaged")
     return progress
@@ -281,7 +285,7 @@ logger = logging.getLogger(__name__)
 
 _TORCH_SOURCE_PREFIX = re.compile(r"^\[enforce fail at [^\]]*\][ .]*")
 
-# Keys that may change between a stop and a resume without changing the result.
+# Keys that a resume may change without a warning. Of these only the length changes the result, by the schedule.
 _HARMLESS_KEYS = {
     "run_dir", "resume", "max_steps", "max_minutes", "num_workers", "num_threads", "device", "log_every",
     "validate_every", "validate_minutes", "save_every", "keep_last",

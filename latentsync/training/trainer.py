@@ -127,7 +127,7 @@ class Trainer:
 
     def _fit(self, start: Resume) -> TrainReport:
         resume = start.checkpoint
-        if resume is not None and is_complete(progress := read_state(resume), self.config):
+        if resume is not None and self._is_finished(progress := read_state(resume)):
             limit = "max_steps" if progress.global_step >= self.config.max_steps else "max_minutes"
             logger.info(
                 "%s is finished: %d steps are done; raise training.%s to continue", resume, progress.global_step, limit
@@ -143,6 +143,9 @@ class Trainer:
             logger.info("continuing from %s", resume)
         with stop_requested() as stop:
             return _Loop(self, session, saver, stop, progress, rows).run()
+
+    def _is_finished(self, progress: Progress) -> bool:
+        return is_complete(progress, self.config) and not (progress.is_validation_missing and self.validator)
 
     def _complete_last_save(self, folder: CheckpointFolder, checkpoint: Path, progress: Progress) -> None:
         """Complete the last save of a finished run that was killed after its checkpoint was renamed."""
@@ -180,11 +183,13 @@ class _Loop:
 
     def run(self) -> TrainReport:
         config, progress = self.config, self.progress
+        if progress.is_validation_missing:
+            self._make_up_validation()
+        is_last = is_complete(progress, config)
         loader = self._loader()
-        first = next(loader)  # so that starting the workers does not count as step time
-        supply = itertools.chain([first], loader)
+        first = [] if is_last else [next(loader)]  # so that starting the workers does not count as step time
+        supply = itertools.chain(first, loader)
         bar = TrainingBar(config, progress, self.trainer.is_shown and self.session.is_main)
-        is_last = False
         try:
             while not is_last and not self.report.signal_number:
                 seconds_before = progress.seconds
@@ -332,6 +337,7 @@ class _Loop:
     def _validate(self) -> bool:
         """Run the validator on the main process; return True in every process if the result is the best so far."""
         validator, step = self.trainer.validator, self.progress.global_step
+        self.progress.is_validation_missing = validator is not None
         if validator is None or self.report.signal_number:
             return False
         metrics: dict[str, float] | None = None
@@ -346,6 +352,7 @@ class _Loop:
         if metrics is None:
             self.report.signal_number = self.session.from_main(self.stop.signal_number)
             return False
+        self.progress.is_validation_missing = False
         self.report.validation = metrics
         if self.log is not None:
             logger.info("validation %d: %s", step, ", ".join(f"{k} {v:.5g}" for k, v in metrics.items()))
@@ -353,6 +360,13 @@ class _Loop:
                 self.log.write("validation", step, metrics)
                 draw_charts(self.rows, self.trainer.run_dir / "charts")
         return self._is_best(metrics)
+
+    def _make_up_validation(self) -> None:
+        """Validate the step of the checkpoint that the run continues from, and save the checkpoint with the result."""
+        self.report.checkpoint = self.saver.folder.final(self.progress.global_step)
+        self._validate()
+        if not self.progress.is_validation_missing:
+            self.report.checkpoint = self._save()
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
         best, progress = self.config.best_metric, self.progress

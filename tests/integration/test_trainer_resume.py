@@ -89,6 +89,26 @@ def test_a_signal_cuts_a_validation_short(tmp_path: Path) -> None:
     assert report.checkpoint == tmp_path / "checkpoints/step_00000001"
 
 
+@pytest.mark.parametrize("stopped_step", [1, 4])
+def test_a_validation_that_a_signal_prevented_is_made_up(tmp_path: Path, stopped_step: int) -> None:
+    signals = iter([signal.SIGTERM])
+
+    def validator(model: Any, folder: Path, step: int) -> dict[str, float]:
+        if step == stopped_step and (number := next(signals, None)) is not None:
+            os.kill(os.getpid(), number)
+        return {"output": float(abs(step - stopped_step))}
+
+    best = {"validate_every": 1, "best_metric": {"name": "output", "mode": "min"}}
+    assert fit(tmp_path, validator=validator, **best).exit_code == 143
+    report = fit(tmp_path, validator=validator, **best)
+    assert (report.global_step, report.was_finished) == (4, False)
+    assert (report.progress.best_step, report.progress.best_value) == (stopped_step, 0.0)
+    assert (tmp_path / "checkpoints/best").resolve().name == f"step_{stopped_step:08d}"
+    validated = [row["step"] for row in read_rows(tmp_path / "metrics.jsonl") if row["split"] == "validation"]
+    assert validated == [1, 2, 3, 4]
+    assert fit(tmp_path, validator=validator, **best).was_finished
+
+
 def test_a_finished_run_does_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = fit(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
