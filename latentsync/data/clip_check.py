@@ -111,6 +111,7 @@ def check_clips(
     fps: float,
     with_audio: bool = True,
     cache: Path | None = None,
+    start: int = 0,
 ) -> ClipCheck:
     """Check every clip; broken, short, silent or unsuitable ones are skipped and do not raise an error.
 
@@ -120,6 +121,8 @@ def check_clips(
         fps: frames per second of a usable clip.
         with_audio: require audio; only frames with audio count.
         cache: folder that stores the results by content, so that each clip is decoded once.
+        start: index of the clip that is checked first. Processes that share a cache divide the work if each of them
+            starts elsewhere: what the others have checked meanwhile is read from the cache.
 
     Raises:
         InputError: no clip can be used; the message names the most common reason.
@@ -128,11 +131,12 @@ def check_clips(
     checked: list[TrainingClip | SkippedClip] = []
     last_log_s = time.monotonic()
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        for clip in pool.map(check_one, paths):
+        for clip in pool.map(check_one, [*paths[start:], *paths[:start]]):
             checked.append(clip)
             if time.monotonic() - last_log_s > _LOG_EVERY_S:
                 last_log_s = time.monotonic()
                 logger.info("%d of %d clips are checked", len(checked), len(paths))
+    checked = [*checked[len(paths) - start :], *checked[: len(paths) - start]]
     check = ClipCheck(
         [clip for clip in checked if isinstance(clip, TrainingClip)],
         [clip for clip in checked if isinstance(clip, SkippedClip)],

@@ -9,6 +9,7 @@ and `StallGuard` ends a process whose pipe stands still.
 import math
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -72,12 +73,15 @@ _ENCODABLE = {0xDC00 + byte: 0x10DC00 + byte for byte in range(0x80, 0x100)}
 hashes. Private-use characters replace them until `tool_command`."""
 _SURROGATES = {private: surrogate for surrogate, private in _ENCODABLE.items()}
 
+_OUTSIDE_SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)}
+"""Signals that a user or the system sends; a crash of the program itself has others."""
+
 _LINES_KEPT = 20
 _SOURCE_PREFIX = re.compile(r"^(\[[^\]]*@ 0x[0-9a-f]+\]\s*)+")
 
 
-class MissingToolError(ToolError):
-    """ffmpeg or ffprobe is not installed."""
+class ToolUnavailableError(ToolError):
+    """ffmpeg or ffprobe is not installed, or the system killed it; the input is not the reason."""
 
 
 def media_input(path: str | Path, formats: Sequence[str] = CONTAINERS, **options: Any) -> Stream:
@@ -144,17 +148,17 @@ def tool_command(args: Sequence[str]) -> list[str]:
         args: name of the program and its arguments.
 
     Raises:
-        MissingToolError: the program is not on PATH.
+        ToolUnavailableError: the program is not on PATH.
     """
     rest = [arg.translate(_SURROGATES) for arg in args[1:]]
     return [find_tool(_tool_name(args[0])), "-max_alloc", str(_MAX_BLOCK_BYTES), *rest]
 
 
 def find_tool(name: ToolName) -> str:
-    """Return the path of the program on PATH. Raises MissingToolError with the remedy."""
+    """Return the path of the program on PATH. Raises ToolUnavailableError with the remedy."""
     found = shutil.which(name)
     if found is None:
-        raise MissingToolError(
+        raise ToolUnavailableError(
             f"{name} was not found: run `source setup_env.sh` or install it "
             "(apt-get install ffmpeg / brew install ffmpeg)"
         )
@@ -172,10 +176,11 @@ def finished_process(
         timeout_s: time limit in seconds.
 
     Raises:
-        ToolError: the program is missing or exceeded the time limit.
+        ToolUnavailableError: the program is missing, or was killed from outside, as by a system without free memory.
+        ToolError: it exceeded the time limit.
     """
     try:
-        return subprocess.run(  # argument list, no shell; own session: Ctrl-C reaches only this process
+        process = subprocess.run(  # argument list, no shell; own session: Ctrl-C reaches only this process
             tool_command(args),
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -186,6 +191,10 @@ def finished_process(
         )
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"{args[0]} failed: it took longer than {timeout_s:g} s") from error
+    if -process.returncode in _OUTSIDE_SIGNALS:
+        name = signal.Signals(-process.returncode).name
+        raise ToolUnavailableError(f"{args[0]} was ended by {name}: free some memory, then run the same command again")
+    return process
 
 
 def run_tool(args: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> str:

@@ -18,7 +18,7 @@ from latentsync.media.ffmpeg_tools import (
     CONTAINERS,
     MAX_PIXELS,
     PROBE_TIMEOUT_S,
-    MissingToolError,
+    ToolUnavailableError,
     ffmpeg_command,
     media_input,
     probe_command,
@@ -217,7 +217,7 @@ def _probe(path: Path, kind: str) -> Mapping[str, Any]:
     require_file(path, kind)
     try:
         return probe_streams(path)
-    except MissingToolError:
+    except ToolUnavailableError:
         raise
     except ToolError as error:
         _raise_refusal(path, error)
@@ -231,7 +231,7 @@ def _require_frame(path: Path, stamp: object) -> None:
     output = video.output("pipe:1", vframes=1, pix_fmt="gray", format="rawvideo")
     try:
         has_frame = bool(run_tool(ffmpeg_command(output), PROBE_TIMEOUT_S))
-    except MissingToolError:
+    except ToolUnavailableError:
         raise
     except ToolError as error:
         _raise_refusal(path, error)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg_tools import MissingToolError, refusal
+from latentsync.media.ffmpeg_tools import ToolUnavailableError, refusal
 from latentsync.media.probe import probe_streams, video_packets
 from preprocess.steps.clip_files import FPS
 
@@ -80,7 +80,7 @@ def read_raw_streams(path: Path) -> RawStreams:
         content = probe_streams(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a video file") from error
-    except MissingToolError:
+    except ToolUnavailableError:
         raise
     except ToolError as error:
         reason = refusal(str(error))

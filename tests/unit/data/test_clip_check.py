@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from latentsync.data import clip_check
 from latentsync.data.clip_check import check_clips
 from latentsync.errors import InputError
 from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.ffmpeg_tools import ToolUnavailableError
 from latentsync.storage.content_cache import content_key
 from tests.unit.data.clips import ffmpeg, make_clip
 
@@ -84,6 +86,35 @@ def test_results_are_cached_by_content(folder: Path, tmp_path: Path, monkeypatch
     assert [clip.path.stem for clip in check_clips(paths, 32, 25, False, tmp_path).usable] == ["good", "soundless"]
     with pytest.raises(InputError, match="is shorter than 61 frames"):
         check_clips([folder / "copy.mp4"], 61, 25, cache=tmp_path)
+
+
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_the_result_does_not_depend_on_the_first_clip(folder: Path, start: int) -> None:
+    paths = [folder / "good.mp4", folder / "text.mp4", folder / "copy.mp4"]
+    assert check_clips(paths, 32, 25, start=start) == check_clips(paths, 32, 25)
+
+
+def test_processes_divide_the_work(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[str] = []
+    monkeypatch.setattr(clip_check, "_NUM_THREADS", 1)
+    monkeypatch.setattr(clip_check, "_decode_facts", lambda path: first.append(path.stem) or clip_check.ClipFacts())
+    with pytest.raises(InputError):
+        check_clips([folder / "good.mp4", folder / "soundless.mp4", folder / "short.mp4"], 32, 25, start=1)
+    assert first == ["soundless", "short", "good"]
+
+
+def test_an_ffmpeg_that_the_system_killed_is_not_a_fault_of_the_clip(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = tmp_path / "bin" / "ffmpeg"
+    killed.parent.mkdir()
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{killed.parent}{os.pathsep}{os.environ['PATH']}")
+        with pytest.raises(ToolUnavailableError, match="SIGKILL"):
+            check_clips([folder / "good.mp4"], 32, 25, cache=tmp_path)
+    assert len(check_clips([folder / "good.mp4"], 32, 25, cache=tmp_path).usable) == 1
 
 
 def test_only_frames_with_audio_count(folder: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Finding and running ffmpeg and ffprobe."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from latentsync.errors import ToolError
-from latentsync.media.ffmpeg_tools import file_url, find_tool, is_cut_short, last_line, run_tool
+from latentsync.media.ffmpeg_tools import ToolUnavailableError, file_url, find_tool, is_cut_short, last_line, run_tool
 
 SOURCE = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=1"]
 
@@ -15,6 +17,22 @@ def test_missing_tool_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match=r"ffmpeg was not found: run `source setup_env.sh`"):
         find_tool("ffmpeg")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_outside"), [(signal.SIGKILL, True), (signal.SIGTERM, True), (signal.SIGSEGV, False)]
+)
+def test_a_program_that_the_system_killed_says_nothing_about_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, is_outside: bool
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\nkill -{int(number)} $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ToolError) as caught:
+        run_tool(["ffmpeg", "-version"])
+    assert isinstance(caught.value, ToolUnavailableError) is is_outside
+    assert ("free some memory" in str(caught.value)) is is_outside
 
 
 def test_run_tool_returns_what_was_printed() -> None:
