@@ -157,7 +157,8 @@ class StepRun:
             if key not in self._inputs and not self._manifest.is_visited(key):
                 yield from self.tasks([clip])
             first, duplicate = self._input_of(key), input_record_key(DUPLICATE, path)
-            if first != path and not self._is_recorded(duplicate):
+            was_moved = first is None or not first.exists()
+            if first != path and not was_moved and not self._is_recorded(duplicate):
                 self._record(self._row(duplicate, clip, "rejected", DUPLICATE, f"the same content as {first}"))
 
     def _input_of(self, key: str) -> Path | None:

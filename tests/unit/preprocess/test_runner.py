@@ -177,6 +177,13 @@ def test_equal_files_are_processed_once(tmp_path: Path, executor: HereExecutor) 
     assert records(root) == before
 
 
+def test_a_moved_file_that_was_rejected_is_no_duplicate(tmp_path: Path, executor: HereExecutor) -> None:
+    root, raw = tmp_path / "out", write_raw(tmp_path / "raw", "one", "reject")
+    run_steps(raw, root, executor)
+    run_steps(raw.rename(tmp_path / "renamed"), root, executor)
+    assert [row.reason for row in rows(root, 1) if row.status == "rejected"] == ["asked_for"]
+
+
 def test_a_moved_file_is_followed(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
     root = tmp_path / "out"
     run_steps(raw, root, executor)
