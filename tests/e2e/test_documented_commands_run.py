@@ -3,7 +3,7 @@
 The folder has what the documents take for granted (a video of a person, a speech, raw videos, ...). Where a command
 would take long, arguments that make it short are added (SHORTER); where it wants the published weights or a GPU, and
 the document says so, it is run with --dry_run; ELSEWHERE names the tests that run it otherwise; what only measures,
-for long, is in MEASUREMENTS. Commands of documents for this project's developers (FOR_DEVELOPERS) are marked `long`.
+for long, is in MEASUREMENTS. Commands of some documents (MARKED_LONG) are marked `long`.
 Commands build on each other: run the whole file.
 """
 
@@ -113,8 +113,11 @@ MEASUREMENTS = (
     r"python -m pip wheel",
 )
 """Commands that measure for minutes to hours; the integration test of documented commands reads their arguments."""
-FOR_DEVELOPERS = tuple(f"docs/{name}.md" for name in ("demo_weights", "measurements", "speed", "syncnet_convergence"))
-"""Documents on how the demo weights were trained, and on how this project was measured."""
+MARKED_LONG = tuple(
+    f"docs/{name}.md" for name in ("demo_weights", "evaluation", "measurements", "speed", "syncnet_convergence")
+)
+"""Documents on how the demo weights were trained, how this project was measured, and on the evaluation, whose main
+commands are in the README too."""
 
 COMMANDS = documented_commands(REPOSITORY_ROOT)
 
@@ -138,7 +141,7 @@ RUN_HERE = [c for c in COMMANDS if not is_mention(c) and not matching(c, [*ELSEW
 
 def marks(command: Command) -> list[pytest.MarkDecorator]:
     needed = [SPOKEN] if NEEDS_SPEECH.search(command.text) else []
-    return needed + ([pytest.mark.long] if command.document in FOR_DEVELOPERS else [])
+    return needed + ([pytest.mark.long] if command.document in MARKED_LONG else [])
 
 
 @pytest.fixture(scope="module")

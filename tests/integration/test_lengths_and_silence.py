@@ -65,7 +65,10 @@ def read(path: Path) -> np.ndarray:
         return np.stack(list(reader)).astype(int)
 
 
-@pytest.mark.parametrize(("mode", "video_frames"), FRAMES)
+@pytest.mark.parametrize(
+    ("mode", "video_frames"),
+    [pytest.param(*case, marks=[pytest.mark.long] * (case[1] == SPEECH_FRAMES)) for case in FRAMES],
+)
 def test_every_mode_gives_its_frames_and_its_sound(
     pipeline: LipsyncPipeline, tmp_path: Path, mode: str, video_frames: int
 ) -> None:

@@ -117,7 +117,8 @@ def test_two_processes_one_of_which_dies_give_the_result_of_one(pipeline: Lipsyn
 UNEQUAL = ("video", "extra_files", "detection_seconds", "synthesis_seconds", "peak_memory_mb")
 
 
-@pytest.mark.parametrize(("suffix", "fps"), [(".mkv", "25"), pytest.param(".mov", "source", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("suffix", "fps"), [(".mkv", "25"), (".mov", "source")])
 def test_three_segments_in_other_containers_and_with_masks(
     pipeline: LipsyncPipeline, tmp_path: Path, suffix: str, fps: str
 ):

@@ -105,9 +105,10 @@ CASES: dict[str, LipsyncOptions] = {
     "two people": SIMPLE,
     "exact": replace(EXACT, guidance_scale=1.0),
 }
+MARKS = {"gap": pytest.mark.long, "silence": pytest.mark.long}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=MARKS.get(case, ())) for case in CASES])
 def test_frames_equal_those_of_the_whole_job(
     pipeline: LipsyncPipeline,
     tmp_path: Path,
