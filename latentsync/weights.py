@@ -128,7 +128,7 @@ def files_for(needs: Sequence[Need], version: str = DEFAULT_VERSION) -> list[Wei
 
 
 def locate(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
-    """Find a weights file that a configuration names relative to the repository, or by its absolute path.
+    """Find a file, mostly of weights, that a configuration names relative to the repository, or by its absolute path.
 
     A published file is also found under its older name.
 
@@ -144,7 +144,9 @@ def locate(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:
             if found:
                 return found
             raise CheckpointError(f"{wanted} is missing: {_remedy(file)}")
-    raise CheckpointError(f"{wanted} is missing: name an existing weights file")
+    raise CheckpointError(
+        f"{wanted} is missing: name an existing file by its absolute path, or relative to the repository"
+    )
 
 
 def locate_initial(path: str | Path, root: Path = REPOSITORY_ROOT) -> Path:

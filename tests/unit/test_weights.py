@@ -91,7 +91,7 @@ def test_a_missing_file_says_how_to_get_it(root: Path):
         locate("checkpoints/whisper/tiny.pt", root)
     with pytest.raises(CheckpointError, match="download_weights --training"):
         locate("checkpoints/stable_syncnet.pt", root)
-    with pytest.raises(CheckpointError, match="name an existing weights file"):
+    with pytest.raises(CheckpointError, match="name an existing file by its absolute path"):
         locate("elsewhere/mine.pt", root)
 
 
