@@ -16,8 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from latentsync.data.video_window import read_video_facts
-from latentsync.errors import FileError, InputError
+from latentsync.errors import FileError, InputError, ToolError
 from latentsync.media.audio_samples import SAMPLE_RATE, count_samples_strictly
+from latentsync.media.ffmpeg_tools import ToolUnavailableError
+from latentsync.media.probe import probe_streams
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import content_key
 
@@ -213,8 +215,20 @@ def read_clip_facts(path: Path, key: str, cache: Path | None) -> ClipFacts:
 
 
 def _decode_facts(path: Path) -> ClipFacts:
+    if path.stat().st_size > 0:
+        _check_container(path)
     video = read_video_facts(path)
     num_samples = count_samples_strictly(path)
     if num_samples is None and count_samples_strictly(path, with_audio=False) is None:
         raise FileError.create(path, "is damaged", "convert it again")
     return ClipFacts(*video, num_samples or 0)
+
+
+def _check_container(path: Path) -> None:
+    """Raise FileError unless ffmpeg reads the file as one of the known containers; decord would open a playlist too."""
+    try:
+        probe_streams(path)
+    except ToolUnavailableError:
+        raise
+    except ToolError as error:
+        raise FileError.create(path, "cannot be decoded", "check it, or remove it from the list") from error

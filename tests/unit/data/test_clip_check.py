@@ -117,6 +117,17 @@ def test_an_ffmpeg_that_the_system_killed_is_not_a_fault_of_the_clip(
     assert len(check_clips([folder / "good.mp4"], 32, 25, cache=tmp_path).usable) == 1
 
 
+def test_decord_does_not_open_a_playlist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> tuple[int, int, int, float]:
+        raise AssertionError(f"{path} was opened, and with it what it names")
+
+    clip = tmp_path / "clip.mp4"
+    clip.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://localhost/a.ts\n#EXT-X-ENDLIST\n")
+    monkeypatch.setattr(clip_check, "read_video_facts", fail)
+    with pytest.raises(InputError, match=r"clip\.mp4: cannot be decoded"):
+        check_clips([clip], 32, 25)
+
+
 def test_only_frames_with_audio_count(folder: Path, tmp_path: Path) -> None:
     check = check_clips([folder / "brief_sound.mp4"], 10, 25, cache=tmp_path)
     assert check.usable[0].num_frames == 12
