@@ -35,6 +35,11 @@ class RisingValidator:
         return {"loss": self.values.pop(0), "sync": 1.0}
 
 
+def test_a_run_without_validation_has_charts(tmp_path: Path) -> None:
+    fit(tmp_path)
+    Image.open(tmp_path / "charts/loss.png").verify()
+
+
 def test_the_run_folder(tmp_path: Path) -> None:
     validator = RisingValidator([3.0, 1.0, 2.0, math.nan])
     settings = {"validate_every": 1, "save_every": 0, "keep_last": 1, "best_metric": {"name": "loss"}}

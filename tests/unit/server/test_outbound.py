@@ -114,6 +114,12 @@ def test_redirects_errors_and_large_files_are_refused(tmp_path: Path, path: str,
         assert [request[1] for request in requests] == [path]
 
 
+def test_a_host_that_sends_slowly_is_left(tmp_path: Path):
+    with web_server() as (outbound, url, _), pytest.raises(InputError, match="took more than 0 s: use a faster host"):
+        download(outbound, f"{url}/film.mp4", tmp_path / "film.mp4", max_bytes=100, max_seconds=0)
+    assert (tmp_path / "film.mp4").read_bytes() == b""
+
+
 def test_a_host_that_does_not_answer_is_one_line(tmp_path: Path):
     with web_server() as (outbound, url, _):
         pass

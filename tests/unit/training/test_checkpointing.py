@@ -1,5 +1,6 @@
 """The checkpoint folder keeps the right checkpoints and no other file is changed."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_prune_keeps_the_last_the_best_and_what_is_no_checkpoint(tmp_path: Path)
     assert os.readlink(folder.path / "best") == "step_00000005"
 
 
+def test_a_disk_without_links_has_no_link_to_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Path, target: str, target_is_directory: bool = False) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    folder = CheckpointFolder(tmp_path)
+    saved(folder, 1)
+    monkeypatch.setattr(Path, "symlink_to", fail)
+    folder.link_best(1)
+    assert names(folder) == ["step_00000001"]
+    assert "was not linked as the best checkpoint (Operation not permitted)" in caplog.text
+
+
 def test_prune_counts_neither_damaged_checkpoints_nor_those_beyond_the_current_step(tmp_path: Path) -> None:
     """After a fallback from a damaged step 4 to step 2, the checkpoint of step 3 is kept despite the later one."""
     folder = CheckpointFolder(tmp_path, damaged=["step_00000001"])
@@ -98,7 +113,16 @@ def test_damage_is_found_and_named(tmp_path: Path, name: str, content: str | Non
 
 
 @pytest.mark.parametrize(
-    "state", ["[1]", '{"global_step": "x"}', '{"global_step": -1}', '{"best_value": "low"}', "null", "[" * 100_000]
+    "state",
+    [
+        "[1]",
+        '{"global_step": "x"}',
+        '{"global_step": -1}',
+        '{"best_value": "low"}',
+        "null",
+        "[" * 100_000,
+        '{"is_validation_missing": 1}',
+    ],
 )
 def test_a_state_of_other_values_is_damaged(tmp_path: Path, state: str) -> None:
     checkpoint = saved(CheckpointFolder(tmp_path), 1)
