@@ -157,9 +157,15 @@ class StepRun:
             if key not in self._inputs and not self._manifest.is_visited(key):
                 yield from self.tasks([clip])
             first, duplicate = self._input_of(key), input_record_key(DUPLICATE, path)
-            was_moved = first is None or not first.exists()
-            if first != path and not was_moved and not self._is_recorded(duplicate):
+            if first is not None and not first.exists():
+                self._follow(key, path)
+            elif first != path and not self._is_recorded(duplicate):
                 self._record(self._row(duplicate, clip, "rejected", DUPLICATE, f"the same content as {first}"))
+
+    def _follow(self, key: str, path: Path) -> None:
+        """Record the new place of a file that was moved after it was processed."""
+        if (row := self._manifest.get(key)) is not None:
+            self._manifest.record(replace(row, input_path=path))
 
     def _input_of(self, key: str) -> Path | None:
         """Return the input file of a record, in progress or finished."""

@@ -63,7 +63,7 @@ class Progress:
         num_skipped_steps: steps that the fp16 scaler skipped because a gradient overflowed.
         best_value: best value of the validation metric so far.
         best_step: its step.
-        is_validation_missing: True if a signal skipped or interrupted the validation of this step, which a resumed run
+        is_validation_missing: True if a signal or an error prevented the validation of this step, which a resumed run
             makes up.
     """
 

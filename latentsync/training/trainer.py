@@ -145,7 +145,11 @@ class Trainer:
             return _Loop(self, session, saver, stop, progress, rows).run()
 
     def _is_finished(self, progress: Progress) -> bool:
-        return is_complete(progress, self.config) and not (progress.is_validation_missing and self.validator)
+        return is_complete(progress, self.config) and not self.must_make_up_validation(progress)
+
+    def must_make_up_validation(self, progress: Progress) -> bool:
+        """Return True if a resumed run must do the validation of its checkpoint's step."""
+        return progress.is_validation_missing and self.validator is not None
 
     def _complete_last_save(self, folder: CheckpointFolder, checkpoint: Path, progress: Progress) -> None:
         """Complete the last save of a finished run that was killed after its checkpoint was renamed."""
@@ -183,7 +187,7 @@ class _Loop:
 
     def run(self) -> TrainReport:
         config, progress = self.config, self.progress
-        if progress.is_validation_missing:
+        if self.trainer.must_make_up_validation(progress):
             self._make_up_validation()
         is_last = is_complete(progress, config)
         loader = self._loader()

@@ -94,7 +94,7 @@ def test_the_result_does_not_depend_on_the_first_clip(folder: Path, start: int) 
     assert check_clips(paths, 32, 25, start=start) == check_clips(paths, 32, 25)
 
 
-def test_processes_divide_the_work(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_may_start_at_different_clips(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first: list[str] = []
     monkeypatch.setattr(clip_check, "_NUM_THREADS", 1)
     monkeypatch.setattr(clip_check, "_decode_facts", lambda path: first.append(path.stem) or clip_check.ClipFacts())

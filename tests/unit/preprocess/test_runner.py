@@ -178,10 +178,14 @@ def test_equal_files_are_processed_once(tmp_path: Path, executor: HereExecutor) 
 
 
 def test_a_moved_file_that_was_rejected_is_no_duplicate(tmp_path: Path, executor: HereExecutor) -> None:
-    root, raw = tmp_path / "out", write_raw(tmp_path / "raw", "one", "reject")
+    root, raw = tmp_path / "out", write_raw(tmp_path / "raw", "one", "reject", "reject")
     run_steps(raw, root, executor)
-    run_steps(raw.rename(tmp_path / "renamed"), root, executor)
-    assert [row.reason for row in rows(root, 1) if row.status == "rejected"] == ["asked_for"]
+    moved = raw.rename(tmp_path / "renamed")
+    run_steps(moved, root, executor)
+    rejected = {row.reason: row for row in rows(root, 1) if row.status == "rejected"}
+    assert rejected.keys() == {"asked_for", "duplicate"}
+    assert rejected["asked_for"].input_path == moved / "video 1.mp4"
+    assert rejected["duplicate"].input_path == moved / "video 2.mp4"
 
 
 def test_a_moved_file_is_followed(raw: Path, tmp_path: Path, executor: HereExecutor) -> None:
