@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from latentsync.data.video_window import read_video_facts
-from latentsync.errors import FileError, InputError, ToolError
+from latentsync.errors import FileError, InputError
 from latentsync.media.audio_samples import SAMPLE_RATE, count_samples_strictly
-from latentsync.media.ffmpeg_tools import ToolUnavailableError
+from latentsync.media.ffmpeg_tools import ToolFailedError
 from latentsync.media.probe import probe_streams
 from latentsync.storage.atomic import atomic_write
 from latentsync.storage.content_cache import content_key
@@ -228,7 +228,5 @@ def _check_container(path: Path) -> None:
     """Raise FileError unless ffmpeg reads the file as one of the known containers; decord would open a playlist too."""
     try:
         probe_streams(path)
-    except ToolUnavailableError:
-        raise
-    except ToolError as error:
+    except ToolFailedError as error:
         raise FileError.create(path, "cannot be decoded", "check it, or remove it from the list") from error

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from latentsync.errors import ConfigError, InputError, ToolError
+from latentsync.errors import ConfigError, InputError
 from latentsync.media import audio_samples
-from latentsync.media.ffmpeg_tools import ToolUnavailableError
+from latentsync.media.ffmpeg_tools import ToolFailedError
 from latentsync.media.probe import VideoInfo, probe_audio, probe_streams, probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.pipelines.options import LipsyncOptions
@@ -187,9 +187,7 @@ def check_container(path: Path) -> list[tuple[int, int]]:
     """
     try:
         streams = probe_streams(path, CONTAINERS).get("streams", [])
-    except ToolUnavailableError:
-        raise
-    except ToolError as error:
+    except ToolFailedError as error:
         raise InputError(f"{path} is not a video or sound file that can be used: convert it to mp4 or wav") from error
     return [(stream["width"], stream["height"]) for stream in streams if {"width", "height"} <= stream.keys()]
 
@@ -202,7 +200,5 @@ def decoded_seconds(path: Path, max_seconds: float) -> float:
     """
     try:
         return audio_samples.decoded_seconds(path, max_seconds)
-    except ToolUnavailableError:
-        raise
-    except ToolError as error:
+    except ToolFailedError as error:
         raise InputError(f"{path} cannot be decoded: convert it to wav, or use another file") from error

@@ -157,7 +157,7 @@ def decoded_seconds(path: Path, max_seconds: float) -> float:
         max_seconds: decoding stops there.
 
     Raises:
-        ToolError: ffmpeg failed; ToolUnavailableError if it is not installed.
+        ToolError: ffmpeg is missing; ToolFailedError if it failed.
     """
     output = media_input(path, t=f"{max_seconds:g}")["a:0"].output("-", format="null")
     command = ffmpeg_command(output, options=["-progress", "pipe:1", "-nostats"])

@@ -80,8 +80,11 @@ _LINES_KEPT = 20
 _SOURCE_PREFIX = re.compile(r"^(\[[^\]]*@ 0x[0-9a-f]+\]\s*)+")
 
 
-class ToolUnavailableError(ToolError):
-    """ffmpeg or ffprobe is not installed, or the system killed it; the input is not the reason."""
+class ToolFailedError(ToolError):
+    """ffmpeg or ffprobe failed by itself or exceeded its time limit, such as with a damaged input.
+
+    A program that is not installed, or that the system killed, is a plain ToolError.
+    """
 
 
 def media_input(path: str | Path, formats: Sequence[str] = CONTAINERS, **options: Any) -> Stream:
@@ -148,17 +151,17 @@ def tool_command(args: Sequence[str]) -> list[str]:
         args: name of the program and its arguments.
 
     Raises:
-        ToolUnavailableError: the program is not on PATH.
+        ToolError: the program is not on PATH.
     """
     rest = [arg.translate(_SURROGATES) for arg in args[1:]]
     return [find_tool(_tool_name(args[0])), "-max_alloc", str(_MAX_BLOCK_BYTES), *rest]
 
 
 def find_tool(name: ToolName) -> str:
-    """Return the path of the program on PATH. Raises ToolUnavailableError with the remedy."""
+    """Return the path of the program on PATH. Raises ToolError with the remedy."""
     found = shutil.which(name)
     if found is None:
-        raise ToolUnavailableError(
+        raise ToolError(
             f"{name} was not found: run `source setup_env.sh` or install it "
             "(apt-get install ffmpeg / brew install ffmpeg)"
         )
@@ -176,8 +179,8 @@ def finished_process(
         timeout_s: time limit in seconds.
 
     Raises:
-        ToolUnavailableError: the program is missing, or was killed from outside, as by a system without free memory.
-        ToolError: it exceeded the time limit.
+        ToolError: the program is missing, or was killed from outside, as by a system without free memory.
+        ToolFailedError: it exceeded the time limit.
     """
     try:
         process = subprocess.run(  # argument list, no shell; own session: Ctrl-C reaches only this process
@@ -190,10 +193,10 @@ def finished_process(
             timeout=timeout_s,
         )
     except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{args[0]} failed: it took longer than {timeout_s:g} s") from error
+        raise ToolFailedError(f"{args[0]} failed: it took longer than {timeout_s:g} s") from error
     if -process.returncode in _OUTSIDE_SIGNALS:
         name = signal.Signals(-process.returncode).name
-        raise ToolUnavailableError(f"{args[0]} was ended by {name}: free some memory, then run the same command again")
+        raise ToolError(f"{args[0]} was ended by {name}: free some memory, then run the same command again")
     return process
 
 
@@ -205,14 +208,15 @@ def run_tool(args: Sequence[str], timeout_s: float = RUN_TIMEOUT_S) -> str:
         timeout_s: time limit in seconds.
 
     Raises:
-        ToolError: the program is missing, failed, exceeded the time limit, or could not write all of its output; the
-            message ends with the program's own.
+        ToolError: the program is missing, or was killed from outside.
+        ToolFailedError: it failed, exceeded the time limit, or could not write all of its output; the message ends with
+            the program's own.
     """
     process = finished_process(args, timeout_s=timeout_s)
     stderr = process.stderr.decode(errors="replace")
     if process.returncode != 0 or is_cut_short(stderr):
         reason = error_line(stderr.splitlines()) or f"exit status {process.returncode}"
-        raise ToolError(f"{args[0]} failed: {reason}")
+        raise ToolFailedError(f"{args[0]} failed: {reason}")
     return process.stdout.decode(errors="replace")
 
 

@@ -18,7 +18,7 @@ from latentsync.media.ffmpeg_tools import (
     CONTAINERS,
     MAX_PIXELS,
     PROBE_TIMEOUT_S,
-    ToolUnavailableError,
+    ToolFailedError,
     ffmpeg_command,
     media_input,
     probe_command,
@@ -217,9 +217,7 @@ def _probe(path: Path, kind: str) -> Mapping[str, Any]:
     require_file(path, kind)
     try:
         return probe_streams(path)
-    except ToolUnavailableError:
-        raise
-    except ToolError as error:
+    except ToolFailedError as error:
         _raise_refusal(path, error)
         raise InputError(f"{path} is not a {kind} file that ffmpeg can read: convert it or give another") from error
 
@@ -231,9 +229,7 @@ def _require_frame(path: Path, stamp: object) -> None:
     output = video.output("pipe:1", vframes=1, pix_fmt="gray", format="rawvideo")
     try:
         has_frame = bool(run_tool(ffmpeg_command(output), PROBE_TIMEOUT_S))
-    except ToolUnavailableError:
-        raise
-    except ToolError as error:
+    except ToolFailedError as error:
         _raise_refusal(path, error)
         has_frame = False
     if not has_frame:

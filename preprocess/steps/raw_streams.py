@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from latentsync.errors import InputError, ToolError
-from latentsync.media.ffmpeg_tools import ToolUnavailableError, refusal
+from latentsync.errors import InputError
+from latentsync.media.ffmpeg_tools import ToolFailedError, refusal
 from latentsync.media.probe import probe_streams, video_packets
 from preprocess.steps.clip_files import FPS
 
@@ -80,9 +80,7 @@ def read_raw_streams(path: Path) -> RawStreams:
         content = probe_streams(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a video file") from error
-    except ToolUnavailableError:
-        raise
-    except ToolError as error:
+    except ToolFailedError as error:
         reason = refusal(str(error))
         raise InputError(f"{path} {reason or f'cannot be read as media ({error})'}") from error
     streams: list[Mapping[str, Any]] = content.get("streams", [])

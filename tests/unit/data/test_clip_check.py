@@ -9,9 +9,8 @@ import pytest
 
 from latentsync.data import clip_check
 from latentsync.data.clip_check import check_clips
-from latentsync.errors import InputError
+from latentsync.errors import InputError, ToolError
 from latentsync.media.audio_samples import AudioSamples
-from latentsync.media.ffmpeg_tools import ToolUnavailableError
 from latentsync.storage.content_cache import content_key
 from tests.unit.data.clips import ffmpeg, make_clip
 
@@ -112,7 +111,7 @@ def test_an_ffmpeg_that_the_system_killed_is_not_a_fault_of_the_clip(
     killed.chmod(0o755)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{killed.parent}{os.pathsep}{os.environ['PATH']}")
-        with pytest.raises(ToolUnavailableError, match="SIGKILL"):
+        with pytest.raises(ToolError, match="SIGKILL"):
             check_clips([folder / "good.mp4"], 32, 25, cache=tmp_path)
     assert len(check_clips([folder / "good.mp4"], 32, 25, cache=tmp_path).usable) == 1
 
