@@ -6,13 +6,15 @@
 Every person (`demo.synthetic.odd_person`) speaks for 10 s, from which the weights are adapted as `adapt.sh` does. Then
 4 s of other footage of the same person are generated with foreign speech, before and after, and compared with the
 person rendered with that speech. The opening is read twice: by the mouth reader, and by comparison with renderings
-(`benchmarks.rendered_mouths`), which needs mouths in the person's own colours. Results are stored in the folder; the
-same command continues. `python -m benchmarks.adaptation_table` collects the results of several folders.
+(`benchmarks.rendered_mouths`), which needs mouths in the person's own colours. It is also read while the same footage
+says what the two voices of the checks of `adapt.sh` say. Results are stored in the folder; the same command continues.
+`python -m benchmarks.adaptation_table` collects the results of several folders.
 """
 
 import argparse
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
@@ -29,10 +31,11 @@ from demo.synthetic.odd_person import odd_person
 from demo.synthetic.speech import SAMPLE_RATE
 from eval.stored_results import ResultLog, Values
 from latentsync.adaptation.adapt import Adaptation
-from latentsync.adaptation.check_videos import CheckVideo
+from latentsync.adaptation.check_videos import CheckVideo, Crops
 from latentsync.adaptation.mouth_check import MouthCheck, sampling_options, shown_frames
 from latentsync.adaptation.mouth_readers import ReadMouths, build_mouth_reader
 from latentsync.adaptation.settings import AdaptationSettings
+from latentsync.adaptation.speech_bank import read_speech, speech_mouths
 from latentsync.cli import EXIT_SOME_FAILED, OneLineParser, one_line, run_command
 from latentsync.config import load_config
 from latentsync.device import resolve_device, resolve_dtype
@@ -46,7 +49,7 @@ from latentsync.recipes.adaptation_run import AdaptationRun
 from latentsync.recipes.adapted_weights import read_adapted
 from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
 from latentsync.storage.owned_folder import claim_folder
-from latentsync.weights import REPOSITORY_ROOT, locate_initial
+from latentsync.weights import REPOSITORY_ROOT, locate, locate_initial
 
 SEED = 91
 FOOTAGE_S, CHECK_S = 10, 4
@@ -129,6 +132,22 @@ def measure(generated: np.ndarray, truth: Truth, reader: ReadMouths) -> Values:
     }
 
 
+def read_voices(
+    generated: Mapping[str, Crops], voices: Mapping[str, np.ndarray], read: Callable[[Crops], np.ndarray], name: str
+) -> Values:
+    """Return the opening's correlation with what voices (s,) say, the mean over them.
+
+    Args:
+        generated: crops by voice.
+        voices: samples at 16 kHz.
+        read: returns the opening (f,) in crops.
+        name: of the way of reading.
+    """
+    expected = {voice: speech_mouths(samples, CHECK_S * FPS)[:, 0] for voice, samples in voices.items()}
+    values = [correlation(read(generated[voice]), opening) for voice, opening in expected.items()]
+    return {f"opening of two voices, {name}": float(np.mean(values))}
+
+
 def read_opening(crops: np.ndarray, truth: Truth, reader: ReadMouths) -> Values:
     """Return the opening's correlation with the speech and its leak, as read by the mouth reader."""
     return follow(reader(crops)[:, 0], truth, "reader")
@@ -176,16 +195,28 @@ def run_trial(trial: Trial, options: argparse.Namespace) -> Values:
     adapted = read_adapted(settings.out)
     reader = build_mouth_reader(run.adaptation.mouth_reader, device)
     truth = person_truth(trial.person, out / "truth", run.data.resolution)
-    video = CheckVideo("foreign speech", truth.footage, truth.speech, is_own=False)
-    check = MouthCheck(run, sampling_options(run), [video], reader, device, resolve_dtype("auto", device))
+    voices = {name: read_speech(locate(name), CHECK_S) for name in run.adaptation.check_speech}
+    speeches = {"foreign speech": truth.speech, **voices}
+    videos = [CheckVideo(name, truth.footage, speech, is_own=False) for name, speech in speeches.items()]
+    check = MouthCheck(run, sampling_options(run), videos, reader, device, resolve_dtype("auto", device))
     guidance = float(adapted.record["report"]["guidance_scale"])
-    before = check.generate(locate_initial(str(run.initial)), run.run.guidance_scale)[video.name]
-    after = check.generate(adapted.checkpoint, guidance, decoder=adapted.decoder)[video.name]
+    generated = {
+        "before": check.generate(locate_initial(str(run.initial)), run.run.guidance_scale),
+        "after": check.generate(adapted.checkpoint, guidance, decoder=adapted.decoder),
+    }
     chosen = shown_frames(CHECK_S * FPS)
-    rows = [row[chosen] for row in (truth.footage, truth.rendered, before, after)]
+    dubs = {name: crops["foreign speech"] for name, crops in generated.items()}
+    rows = [row[chosen] for row in (truth.footage, truth.rendered, *dubs.values())]
     write_crop_sheet(rows, settings.out.with_suffix(".png"))
-    measured = {name: measure(crops, truth, reader) for name, crops in (("before", before), ("after", after))}
-    measured["after"] |= compare_opening(after, truth)
+    measured = {
+        name: measure(dubs[name], truth, reader)
+        | read_voices(generated[name], voices, lambda crops: reader(crops)[:, 0], "reader")
+        for name in generated
+    }
+    measured["after"] |= compare_opening(dubs["after"], truth)
+    measured["after"] |= read_voices(
+        generated["after"], voices, lambda crops: closest_openings(crops, truth.mouths), "renderings"
+    )
     measured["truth"] = measure_truth(truth, reader)
     values: Values = {"guidance": guidance}
     return values | {f"{name} {metric}": value for name, row in measured.items() for metric, value in row.items()}
@@ -197,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="number of the first person")
-    parser.add_argument("--audio", nargs="+", choices=("own", "pseudo"), default=["pseudo", "own"])
+    parser.add_argument("--audio", nargs="+", choices=("both", "own", "pseudo"), default=["pseudo", "own"])
     parser.add_argument("--mixed_clips", type=Path, help="training clips of other people: adds trials with them")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")

@@ -65,7 +65,7 @@ class Training:
 
     def key(self, trial: Trial) -> str:
         """Return the key of a trial in the log."""
-        return cache_key("adaptation", 4, str(trial), self.length, *self.overrides)
+        return cache_key("adaptation", 5, str(trial), self.length, *self.overrides)
 
     def __str__(self) -> str:
         return " ".join((self.length, *self.overrides))

@@ -28,25 +28,26 @@ from eval.bootstrap import bootstrap_mean
 from eval.stored_results import Values
 from latentsync.cli import OneLineParser, run_command
 
-METRICS = (
-    *("mouth PSNR to truth, dB", "opening, reader", "opening, renderings", "leak, reader", "leak, renderings"),
-    *("flicker", "sharpness"),
+OPENINGS = (
+    *("opening, reader", "opening, renderings"),
+    *("opening of two voices, reader", "opening of two voices, renderings"),
 )
+METRICS = ("mouth PSNR to truth, dB", *OPENINGS, "leak, reader", "leak, renderings", "flicker", "sharpness")
 MOMENTS = ("before", "after", "change", "truth")
-BARS = {
+TARGETS = {
     "after": {
-        **dict.fromkeys(("opening, reader", "opening, renderings"), (0.90, 1.0)),
+        **dict.fromkeys(OPENINGS, (0.90, 1.0)),
         **dict.fromkeys(("leak, reader", "leak, renderings"), (-np.inf, 0.15)),
         "flicker": (0.8, 1.3),
         "sharpness": (0.85, np.inf),
     },
     "change": {
         "mouth PSNR to truth, dB": (2.5, np.inf),
-        **dict.fromkeys(("opening, reader", "opening, renderings"), (-0.04, np.inf)),
+        **dict.fromkeys(OPENINGS, (-0.04, np.inf)),
     },
 }
 """Lowest and highest value of each metric that a person should have."""
-BEFORE = {"opening, renderings": "opening, reader", "leak, renderings": "leak, reader"}
+BEFORE = {name: name.replace("renderings", "reader") for name in METRICS if name.endswith("renderings")}
 """What metrics are compared with that mouths of the base weights cannot have, since these lack the person's colours."""
 
 
@@ -54,7 +55,7 @@ def table(results: Sequence[TrialResult]) -> str:
     """Return one group of rows for each training and kind of audio.
 
     Every value is the mean over people of the mean over their seeds, with the 95 % bootstrap interval over people.
-    "change" is the mean of after - before. Two rows count the people whose values lie within `BARS`.
+    "change" is the mean of after - before. Two rows count the people whose values lie within `TARGETS`.
     """
     rows = []
     for (training, base, audio, is_mixed), group in groupby(sorted(results, key=_group), _group):
@@ -70,9 +71,10 @@ def table(results: Sequence[TrialResult]) -> str:
         for moment in MOMENTS:
             cells = {metric: interval_of([values.get(f"{moment} {metric}") for values in people]) for metric in METRICS}
             rows.append({**head, "mouths": moment, **cells})
-        for moment, bars in BARS.items():
-            counts = {metric: people_within(people, moment, metric) for metric in METRICS if metric in bars}
-            rows.append({**head, "mouths": f"people within the bar, {moment}", **dict.fromkeys(METRICS, ""), **counts})
+        for moment, targets in TARGETS.items():
+            counts = {metric: people_within(people, moment, metric) for metric in METRICS if metric in targets}
+            name = {"mouths": f"people within the target, {moment}"}
+            rows.append({**head, **name, **dict.fromkeys(METRICS, ""), **counts})
     return markdown_table(list(rows[0]), rows)
 
 
@@ -107,12 +109,16 @@ def _group(result: TrialResult) -> tuple[str, str, str, bool]:
 
 
 def values_by_person(results: Sequence[TrialResult]) -> dict[int, Values]:
-    """Return for each person the mean over the seeds of every value and change."""
+    """Return for each person the mean over the seeds of every value that all of them have, and its change."""
     by_person: dict[int, list[Values]] = {}
     for result in results:
         by_person.setdefault(result.trial.person, []).append(result.values)
     means = {
-        person: {name: float(np.mean([values[name] for values in seeds])) for name in seeds[0]}
+        person: {
+            name: float(np.mean([values[name] for values in seeds]))
+            for name in seeds[0]
+            if all(name in values for values in seeds)
+        }
         for person, seeds in by_person.items()
     }
     return {person: values | changes(values) for person, values in means.items()}
@@ -128,8 +134,8 @@ def changes(values: Values) -> Values:
 
 
 def people_within(people: Sequence[Values], moment: str, metric: str) -> str:
-    """Return how many of the people that have the value lie within its bar, such as "9 of 10"; "" if none has it."""
-    low, high = BARS[moment][metric]
+    """Return how many of the people that have the value lie within its target, such as "9 of 10"; "" if none has it."""
+    low, high = TARGETS[moment][metric]
     known = [values[name] for values in people if (name := f"{moment} {metric}") in values]
     return f"{sum(low <= value <= high for value in known)} of {len(known)}" if known else ""
 

@@ -42,9 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--audio",
         choices=AUDIO_MODES,
         default="auto",
-        help="pseudo: speech of a bank with the same mouths; own: that of the footage; auto: own if the lips fit it",
+        help="own: sound of the footage; both: half of the time recorded speech that moves a mouth as it does; "
+        "pseudo: recorded speech for the mouths in the frames; auto: both if the lips fit, else pseudo",
     )
-    add("--speech", type=Path, action="append", default=[], help="further recorded speech for pseudo; may be repeated")
+    add("--speech", type=Path, action="append", default=[], help="further recorded speech; may be repeated")
     add("--mixed_clips", type=Path, help="folder or list of training clips of other people, against forgetting")
     add("--config", type=Path, default=DEFAULT_CONFIG, help="YAML (default: configs/demo/adapt.yaml)")
     add("overrides", nargs="*", metavar="key=value", help="changes, e.g. training.optimizer.lr=1e-4")

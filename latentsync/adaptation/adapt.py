@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentsync.adaptation.audio_choice import LipAgreement, lip_agreement
+from latentsync.adaptation.audio_choice import LipAgreement, choose_mode, lip_agreement
 from latentsync.adaptation.check_videos import check_videos
 from latentsync.adaptation.decoder import decoded_quality, decoder_trainer
 from latentsync.adaptation.footage import FPS, Footage, StageProgress, cut_footage
@@ -35,7 +35,7 @@ from latentsync.data.prepare_features import prepare_features
 from latentsync.data.unet_dataset import AudioTokens, OwnAudio, UNetDataset
 from latentsync.data.video_window import read_frames
 from latentsync.device import resolve_dtype
-from latentsync.errors import ConfigError, InputError
+from latentsync.errors import InputError
 from latentsync.face.detector import build_detector
 from latentsync.losses.build import build_losses
 from latentsync.models.vae import LatentCodec, load_vae
@@ -182,27 +182,22 @@ class Adaptation:
 
     def _choose_audio(self, footage: Footage) -> tuple[AudioTokens, tuple[str, LipAgreement]]:
         """Return the source of the audio, and its name with the agreement of lips and sound."""
-        mouths = {clip.content_key: self._mouths(clip) for clip in footage.clips}
-        in_footage = np.concatenate([mouths[clip.content_key] for clip in footage.clips])
-        in_speech = np.concatenate([speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips])
+        read = {clip.content_key: self._mouths(clip) for clip in footage.clips}
+        heard = {clip.content_key: speech_mouths(clip_samples(clip), clip.num_frames) for clip in footage.clips}
+        in_footage, in_speech = (np.concatenate(list(mouths.values())) for mouths in (read, heard))
         agreement = lip_agreement(in_footage, in_speech)
-        own = OwnAudio(self._features, FPS)
-        mode = self._settings.audio
-        if mode == "auto":
-            mode = "own" if agreement.is_in_sync else "pseudo"
+        mode = choose_mode(self._settings.audio, agreement, self._run.losses.sync.weight > 0)
         self._say(f"audio: {mode} (lips and sound: {agreement})")
-        if mode == "own" and not in_speech[:, 0].any():
+        if mode != "pseudo" and not in_speech[:, 0].any():
             raise InputError("the footage has no speech in its sound: use --audio pseudo, or give another video")
+        own = OwnAudio(self._features, FPS)
         if mode == "own":
             return own, (mode, agreement)
-        if self._run.losses.sync.weight > 0:
-            raise ConfigError(
-                "losses.sync compares the mouth with the footage's own sound, which pseudo audio replaces: set "
-                "losses.sync.weight=0, or use --audio own"
-            )
         recordings = [*self._settings.speech, *map(locate, self._run.adaptation.speech)]
         bank = build_bank(recordings, self._encoder, FPS)
-        fitted = {key: to_range(value, in_footage, bank.mouths) for key, value in mouths.items()}
+        if mode == "both":
+            return PseudoAudio(bank, heard, own, self._run.adaptation.own_share), (mode, agreement)
+        fitted = {key: to_range(mouths, in_footage, bank.mouths) for key, mouths in read.items()}
         return PseudoAudio(bank, fitted, own), (mode, agreement)
 
     def _mouth_check(self, footage: Footage) -> MouthCheck:

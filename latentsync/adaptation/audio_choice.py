@@ -1,8 +1,9 @@
-"""Choose the audio of footage: its own sound where the lips follow it, else speech of a bank."""
+"""Choose the audio of footage: its own sound where the lips follow it, and speech of a bank."""
 
 from dataclasses import dataclass
 
 from latentsync.adaptation.mouth_matching import Mouths
+from latentsync.errors import ConfigError
 from latentsync.judges.crop_measures import correlation
 
 MAX_OFFSET = 5
@@ -43,3 +44,25 @@ def lip_agreement(footage: Mouths, speech: Mouths) -> LipAgreement:
         value = correlation(early[:length, 0], late[abs(offset) :, 0])
         found.append(LipAgreement(value, offset))
     return max(found, key=lambda one: (one.correlation, -abs(one.offset)))
+
+
+def choose_mode(mode: str, agreement: LipAgreement, needs_own: bool) -> str:
+    """Return the audio to train with: "both", "own" or "pseudo".
+
+    Args:
+        mode: one of `audio_modes.AUDIO_MODES`.
+        agreement: of lips and sound in the footage.
+        needs_own: a loss compares the mouth with the footage's own sound.
+
+    Raises:
+        ConfigError: such a loss and audio of a bank.
+    """
+    if mode == "auto":
+        trusted = "own" if needs_own else "both"
+        mode = trusted if agreement.is_in_sync else "pseudo"
+    if needs_own and mode != "own":
+        raise ConfigError(
+            f"losses.sync compares the mouth with the footage's own sound, which {mode} audio replaces: set "
+            "losses.sync.weight=0, or use --audio own"
+        )
+    return mode

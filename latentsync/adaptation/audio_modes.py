@@ -1,3 +1,3 @@
 """Names of the sources of audio; apart from their code, whose import takes seconds."""
 
-AUDIO_MODES = ("auto", "own", "pseudo")
+AUDIO_MODES = ("auto", "both", "own", "pseudo")

@@ -71,7 +71,7 @@ class AdaptationReport:
         before, after: metrics by name, see `mouth_metrics.MouthMetrics`.
         guidance_scale: of `after`, stored with the weights.
         default_guidance_scale: of `before`.
-        audio: "own" or "pseudo".
+        audio: "both", "own" or "pseudo".
         agreement: how lips and sound of the footage agree.
         margin: largest loss of the opening's correlation that is not reported as a loss.
         trained: steps and time of the training.

@@ -101,7 +101,7 @@ def check_settings(settings: AdaptationSettings) -> None:
 def _check_inputs(settings: AdaptationSettings) -> None:
     for video in settings.videos:
         info = probe_video(video)
-        if settings.audio == "own" and not info.has_audio:
+        if settings.audio in ("both", "own") and not info.has_audio:
             raise InputError(f"{video} has no sound: use --audio pseudo, or give a video with its sound")
     for recording in settings.speech:
         probe_audio(recording)

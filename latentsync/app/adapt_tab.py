@@ -73,7 +73,8 @@ class AdaptTab:
             list(AUDIO_MODES),
             value="auto",
             label="Audio to train with",
-            info="own: of the video; pseudo: recorded speech with the same mouths; auto: own if the lips fit it",
+            info="own: of the video; both: in half of the windows recorded speech that moves a mouth as it does; "
+            "pseudo: recorded speech for the mouths in the frames; auto: both if the lips fit the sound, else pseudo",
         )
         self.face = gr.Textbox(
             "only",

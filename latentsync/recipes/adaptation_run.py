@@ -46,6 +46,8 @@ class AdaptationConfig:
         lora: low-rank changes of frozen weights instead of a training of all weights that `trainable` selects.
         decoder: training of the VAE's decoder.
         speech: recordings of the speech bank, from which footage without fitting sound takes its audio.
+        own_share: share of the training items of the footage that have its own sound, with `--audio both`; the others
+            have speech of the bank.
         check_speech: recordings, not of the bank, that the person says in the checks before and after.
         frozen: substrings of the names of weights that are not trained, although `trainable` or `lora.targets`
             selects them.
@@ -59,6 +61,7 @@ class AdaptationConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     speech: list[str] = field(default_factory=list)
     check_speech: list[str] = field(default_factory=list)
+    own_share: float = 0.5
     frozen: list[str] = field(default_factory=list)
     mixed_share: float = 0.3
     guidance_scales: list[float] = field(default_factory=lambda: [2.0])
@@ -67,6 +70,8 @@ class AdaptationConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.mixed_share < 1:
             raise ValueError(f"adaptation.mixed_share lies in [0, 1), not {self.mixed_share}")
+        if not 0 <= self.own_share <= 1:
+            raise ValueError(f"adaptation.own_share lies in [0, 1], not {self.own_share}")
         if not all(1 <= scale <= 20 for scale in self.guidance_scales):
             raise ValueError(f"adaptation.guidance_scales lie in [1, 20], not {self.guidance_scales}")
 

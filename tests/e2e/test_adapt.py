@@ -274,6 +274,7 @@ BAD_INPUTS = {
     ("--video", "absent.mp4", "--out", "x"): "absent.mp4 does not exist",
     ("--video", "text.mp4", "--out", "x"): "text.mp4 is not a video file",
     ("--video", "short.mp4", "--out", "x", "--audio", "own"): "short.mp4 has no sound",
+    ("--video", "short.mp4", "--out", "x", "--audio", "both"): "short.mp4 has no sound",
     ("--video", "my talk.mp4", "--out", "full"): "full holds files that this program did not make",
     ("--video", "my talk.mp4", "--out", "x", "--speech", "text.mp4"): "text.mp4 is not a",
     ("--video", "my talk.mp4", "--out", "x", "--config", "absent.yaml"): "absent.yaml",

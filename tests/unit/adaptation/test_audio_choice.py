@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from latentsync.adaptation.audio_choice import lip_agreement
+from latentsync.adaptation.audio_choice import LipAgreement, choose_mode, lip_agreement
+from latentsync.errors import ConfigError
+
+IN_SYNC, DUBBED = LipAgreement(0.9, 0), LipAgreement(0.2, 0)
 
 
 def smooth_mouths(seed: int, num_frames: int = 200) -> np.ndarray:
@@ -25,3 +28,24 @@ def test_foreign_sound_and_silence_do_not_fit():
     silent = lip_agreement(smooth_mouths(0), np.zeros((200, 2), np.float32))
     assert (silent.correlation, silent.offset, silent.is_in_sync) == (0.0, 0, False)
     assert str(silent) == "correlation 0.00 at an offset of 0 frames"
+
+
+@pytest.mark.parametrize(
+    ("mode", "agreement", "needs_own", "chosen"),
+    [
+        ("auto", IN_SYNC, False, "both"),
+        ("auto", IN_SYNC, True, "own"),
+        ("auto", DUBBED, False, "pseudo"),
+        ("own", DUBBED, True, "own"),
+        ("both", DUBBED, False, "both"),
+        ("pseudo", IN_SYNC, False, "pseudo"),
+    ],
+)
+def test_the_sound_is_used_where_the_lips_follow_it(mode: str, agreement: LipAgreement, needs_own: bool, chosen: str):
+    assert choose_mode(mode, agreement, needs_own) == chosen
+
+
+@pytest.mark.parametrize(("mode", "agreement"), [("auto", DUBBED), ("both", IN_SYNC), ("pseudo", IN_SYNC)])
+def test_a_loss_that_needs_the_own_sound_gets_no_other(mode: str, agreement: LipAgreement):
+    with pytest.raises(ConfigError, match="or use --audio own"):
+        choose_mode(mode, agreement, needs_own=True)

@@ -35,7 +35,7 @@ def test_another_length_of_the_training_is_another_adaptation(settings: Adaptati
 
 
 def test_an_unknown_source_of_audio_is_refused(settings: AdaptationSettings):
-    with pytest.raises(InputError, match="use auto, own, pseudo"):
+    with pytest.raises(InputError, match="use auto, both, own, pseudo"):
         check_settings(replace(settings, audio="owm"))
 
 

@@ -40,7 +40,7 @@ def cells(table: str) -> dict[str, list[str]]:
 def test_the_key_of_a_trial_is_that_of_the_stored_measurements():
     trial = Trial(3, "own", True, 1)
     assert trial.name == "own_mixed_1"
-    assert TRAINING.key(trial) == "58391ba28547c7963087dec9c01b4f26267dca0b"
+    assert TRAINING.key(trial) == "41e6aefe5373ffd774c740e545d3a235d477e67c"
     assert Trial.parse("Trial(person=3, audio='own', is_mixed=True, seed=1)") == trial
 
 
@@ -54,12 +54,12 @@ def test_seeds_are_averaged_first_and_intervals_are_over_people():
     assert rows["truth"][column] == ""
 
 
-def test_people_within_the_bars_are_counted():
+def test_people_within_the_targets_are_counted():
     rows = cells(table([result(0, 0.92, 0.9), result(1, 0.99, 0.94), result(2, 0.8, 0.899)]))
     column = rows["mouths"].index(OPENING)
-    assert rows["people within the bar, after"][column] == "2 of 3"
-    assert rows["people within the bar, change"][column] == "2 of 3"
-    assert rows["people within the bar, after"][rows["mouths"].index("sharpness")] == ""
+    assert rows["people within the target, after"][column] == "2 of 3"
+    assert rows["people within the target, change"][column] == "2 of 3"
+    assert rows["people within the target, after"][rows["mouths"].index("sharpness")] == ""
 
 
 def test_the_comparison_with_renderings_is_compared_with_what_the_reader_read_before():
@@ -68,7 +68,7 @@ def test_the_comparison_with_renderings_is_compared_with_what_the_reader_read_be
     rows = cells(table([one]))
     column = rows["mouths"].index("opening, renderings")
     assert (rows["before"][column], rows["change"][column]) == ("", "-0.02")
-    assert rows["people within the bar, change"][column] == "1 of 1"
+    assert rows["people within the target, change"][column] == "1 of 1"
 
 
 def test_every_trial_has_a_row_with_before_after_and_truth():
