@@ -109,15 +109,14 @@ def _group(result: TrialResult) -> tuple[str, str, str, bool]:
 
 
 def values_by_person(results: Sequence[TrialResult]) -> dict[int, Values]:
-    """Return for each person the mean over the seeds of every value that all of them have, and its change."""
+    """Return for each person the mean of every value over the seeds that have it, and its change."""
     by_person: dict[int, list[Values]] = {}
     for result in results:
         by_person.setdefault(result.trial.person, []).append(result.values)
     means = {
         person: {
-            name: float(np.mean([values[name] for values in seeds]))
-            for name in seeds[0]
-            if all(name in values for values in seeds)
+            name: float(np.mean([values[name] for values in seeds if name in values]))
+            for name in chain.from_iterable(seeds)
         }
         for person, seeds in by_person.items()
     }

@@ -54,6 +54,13 @@ def test_seeds_are_averaged_first_and_intervals_are_over_people():
     assert rows["truth"][column] == ""
 
 
+def test_a_value_that_one_seed_has_is_that_of_the_person():
+    one, other = result(0, 0.9, 0.8), result(0, 0.9, 0.6, seed=1)
+    one.values["after flicker"] = 1.2
+    rows = cells(table([one, other]))
+    assert rows["after"][rows["mouths"].index("flicker")] == "1.2"
+
+
 def test_people_within_the_targets_are_counted():
     rows = cells(table([result(0, 0.92, 0.9), result(1, 0.99, 0.94), result(2, 0.8, 0.899)]))
     column = rows["mouths"].index(OPENING)
