@@ -178,7 +178,7 @@ def test_requests_are_checked_against_the_limits(tmp_path: Path):
             service.settings(VIDEO, tmp_path, AdaptRequest(minutes))
     with pytest.raises(InputError, match=r"the maximum is 0\.01 MB"):
         replace(service, limits=replace(LIMITS, max_megabytes=0.01)).settings(VIDEO, tmp_path, AdaptRequest(1))
-    with pytest.raises(InputError, match="use auto, own, pseudo"):
+    with pytest.raises(InputError, match="use auto, both, own, pseudo"):
         service.settings(VIDEO, tmp_path, AdaptRequest(1, audio="loud"))
     settings = service.settings(VIDEO, tmp_path, AdaptRequest(1, face="left"))
     assert (settings.out, settings.minutes, settings.face) == (tmp_path / "adapted", 1, "left")
