@@ -42,7 +42,7 @@ def test_too_many_steps_and_exact_with_the_tiny_vae_are_rejected_before_any_file
         replace(service, vae="tiny").check(Path("nowhere"), NOWHERE, exact)
 
 
-def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):
+def test_every_job_takes_the_servers_vae_batch_size_and_stages(tmp_path: Path):
     class Stop(Exception):
         pass
 
@@ -53,10 +53,12 @@ def test_every_job_takes_the_servers_vae_batch_size(tmp_path: Path):
 
         def __call__(self, video: Path, voices: Voices, out: Path, options: LipsyncOptions, **others: object) -> None:
             assert options.vae_batch_size == 3
+            assert options.concurrent_stages
             assert options.seed == 9
             raise Stop
 
-    service = LipsyncService(cast(Any, Pipeline()), None, LipsyncOptions(vae_batch_size=3), "demo", Limits())
+    of_server = LipsyncOptions(vae_batch_size=3, concurrent_stages=True)
+    service = LipsyncService(cast(Any, Pipeline()), None, of_server, "demo", Limits())
     work = service.lipsync(Path("nowhere"), NOWHERE, LipsyncOptions(seed=9))
     with pytest.raises(Stop):
         work(cast(Any, SimpleNamespace(folder=tmp_path, report=None)))
