@@ -26,6 +26,7 @@ from latentsync.face.detection import FaceDetector
 from latentsync.face.detector import build_detector, resolve_detector
 from latentsync.judges.crop_measures import to_crops
 from latentsync.media.audio_samples import AudioSamples
+from latentsync.media.probe import probe_video
 from latentsync.media.reader import VideoReader
 from latentsync.media.repeated_reader import Repeat
 from latentsync.storage.content_cache import ArrayCache, cache_key, content_key
@@ -205,14 +206,16 @@ class FaceClips:
         stored = np.memmap(path, np.uint8, "r", shape=(len(used), *shape))
         return FaceClip(stored, geometry.valid[used], matrices[used])
 
-    def samples(self, audio: Path, num_frames: int | None = None) -> np.ndarray:
-        """Return audio (s,) float32 in [-1, 1] at 16 kHz.
+    def samples(self, audio: Path, video: Path, num_frames: int | None = None) -> np.ndarray:
+        """Return the audio (s,) of a measured video, float32 in [-1, 1] at 16 kHz, from its first frame on.
 
         Args:
             audio: an audio file, or a video with audio.
+            video: the measured video. If it is `audio`, what sounds before its first frame is left out.
             num_frames: length in video frames, zero-padded at the end; None for the whole file.
         """
-        with AudioSamples.decode(audio) as samples:
+        start_s = probe_video(video).late_s if audio.resolve() == video.resolve() else 0.0
+        with AudioSamples.decode(audio, start_s=start_s) as samples:
             return samples.read(0, samples.num_samples if num_frames is None else num_frames * SAMPLES_PER_FRAME)
 
     def frames(self, video: Path) -> VideoReader:

@@ -42,7 +42,7 @@ def settled_silence(silent: np.ndarray) -> np.ndarray:
 def _measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
     clip = clips.of_result(pair)
     motion = mouth_motion(clip, order=1)
-    silent = silent_frames(clips.samples(pair.audio, len(clip)), len(clip))
+    silent = silent_frames(clips.samples(pair.audio, pair.result, len(clip)), len(clip))
     measured = np.isfinite(motion)
     settled = settled_silence(silent)
     still = settled & np.roll(settled, 1) & measured  # motion[i] is the change from frame i - 1

@@ -49,7 +49,7 @@ class StableSyncMetric(Metric):
         def measure(pair: Pair, clips: FaceClips) -> dict[str, float]:
             clip = clips.of_result(pair)
             span = max(clip.valid_spans(), key=lambda one: one.stop - one.start)
-            samples = clips.samples(pair.audio, len(clip))
+            samples = clips.samples(pair.audio, pair.result, len(clip))
             spoken = samples[span.start * SAMPLES_PER_FRAME : span.stop * SAMPLES_PER_FRAME]
             try:
                 curve = scorer.curve(clip.crops[span], spoken)

@@ -86,7 +86,7 @@ def track_scores(video: Path, audio: Path, clips: FaceClips, scorer: SyncScorer)
     tracks = find_tracks(clips.geometry(video))
     if not tracks:
         raise NotMeasured("no face is followed for more than 50 frames at over 100 pixels")
-    samples = clips.samples(audio)
+    samples = clips.samples(audio, video)
     scores = []
     with temporary_folder(remedy="set TMPDIR to another folder") as folder, clips.frames(video) as frames:
         for one in track_crops(frames, tracks, folder):

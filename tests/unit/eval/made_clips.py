@@ -67,7 +67,7 @@ class MadeClips:
     def geometry(self, video: Path) -> FaceGeometry:
         return self._geometry[video.name]
 
-    def samples(self, audio: Path, num_frames: int | None = None) -> np.ndarray:
+    def samples(self, audio: Path, video: Path, num_frames: int | None = None) -> np.ndarray:
         sound = self._samples[audio.name]
         if num_frames is None:
             return sound

@@ -10,6 +10,7 @@ from latentsync.errors import InputError, NotMeasured
 from latentsync.face.align import alignment_matrices, crop_faces
 from latentsync.media.repeated_reader import Repeat
 from tests.tiny_pipeline import ANCHORS, ToldDetector
+from tests.unit.data.clips import ffmpeg
 from tests.unit.eval.made_clips import SIZE, clip_of, textured, write_video
 
 
@@ -114,10 +115,30 @@ def test_crops_on_disk_are_bounded_and_go_at_the_end(tmp_path, videos):
         FaceClips(tmp_path, max_clips=2)
 
 
-def test_sound_is_as_long_as_the_frames(clips, repository):
+def test_sound_is_as_long_as_the_frames(clips, videos, repository):
     speech = repository / "assets" / "demo1_audio.wav"
-    assert clips.samples(speech, 10).shape == (6400,)
-    assert np.abs(clips.samples(speech, 100)).max() > 0.01
+    assert clips.samples(speech, videos["result"], 10).shape == (6400,)
+    assert np.abs(clips.samples(speech, videos["result"], 100)).max() > 0.01
+
+
+def test_the_own_sound_of_a_video_starts_with_its_first_frame(clips, videos, repository, tmp_path):
+    speech = repository / "assets" / "demo1_audio.wav"
+    late = tmp_path / "late.mkv"
+    ffmpeg(
+        "-itsoffset",
+        "0.4",
+        "-i",
+        str(videos["source"]),
+        "-i",
+        str(speech),
+        "-c:v",
+        "copy",
+        "-c:a",
+        "pcm_s16le",
+        str(late),
+    )
+    whole = clips.samples(late, videos["result"], 100)  # the speech of another video
+    np.testing.assert_array_equal(clips.samples(late, late, 90), whole[10 * 640 :])
 
 
 def test_chunks_hold_valid_frames_only():
