@@ -7,4 +7,4 @@
 # The same command resumes an interrupted adaptation (docs/adapt.md).
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
-exec "$python" -m scripts.adapt "$@"
+run_module scripts.adapt "$@"

@@ -8,4 +8,4 @@
 # beside them; `python -m preprocess.report OUT` shows why the others were rejected (docs/data.md).
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
-exec "$python" -m preprocess.pipeline "$@"
+run_module preprocess.pipeline "$@"

@@ -7,4 +7,4 @@
 # active virtual environment, else .venv beside this file, else python3.
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
-exec "$python" -m scripts.inference "$@"
+run_module scripts.inference "$@"

@@ -10,4 +10,4 @@
 # `-m scripts.train_syncnet` with the same arguments.
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
-exec "$python" -m scripts.train_syncnet "$@"
+run_module scripts.train_syncnet "$@"

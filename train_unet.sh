@@ -8,4 +8,4 @@
 # `-m scripts.train_unet` with the same arguments (docs/training.md).
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/scripts/environment.sh"
-exec "$python" -m scripts.train_unet "$@"
+run_module scripts.train_unet "$@"

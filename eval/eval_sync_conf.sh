@@ -5,4 +5,4 @@
 #   ./eval/eval_sync_conf.sh --videos result.mp4 --scorer stable_sync
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../scripts/environment.sh"
-exec "$python" -m eval.eval_sync_conf "$@"
+run_module eval.eval_sync_conf "$@"

@@ -5,4 +5,4 @@
 #       --clips data/val
 set -eu
 . "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../scripts/environment.sh"
-exec "$python" -m eval.eval_syncnet_acc "$@"
+run_module eval.eval_syncnet_acc "$@"

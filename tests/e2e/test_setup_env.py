@@ -292,3 +292,19 @@ def test_a_shell_script_passes_its_arguments_on_from_any_folder(sandbox: Sandbox
     for called in (f"'my copy/{name}.sh'", "./link"):
         result = sandbox.run(f"{called} --video_path 'a b.mp4' '' \"it's é\"")
         assert json.loads(result.stdout) == [str(sandbox.root.parent), "--video_path", "a b.mp4", "", "it's é"], result
+
+
+def test_a_shell_script_never_imports_from_the_callers_folder(sandbox: Sandbox, repository: Path):
+    (sandbox.tools / "python3").unlink()
+    (sandbox.tools / "python3").write_text(
+        f"#!/bin/sh\nunset PYTHONSAFEPATH\nexec '{sys.executable}' \"$@\"\n"
+    )  # as 3.10
+    (sandbox.tools / "python3").chmod(0o755)
+    for folder, text in ((sandbox.root, "import random; print('ours')"), (sandbox.root.parent, "print('foreign')")):
+        (folder / "scripts").mkdir()
+        (folder / "scripts" / "__init__.py").touch()
+        (folder / "scripts" / "inference.py").write_text(text)
+    (sandbox.root.parent / "random.py").write_text("print('foreign')")
+    shutil.copy(repository / "inference.sh", sandbox.root)
+    shutil.copy(repository / "scripts" / "environment.sh", sandbox.root / "scripts")
+    assert sandbox.run("'my copy/inference.sh'").stdout == "ours\n"
