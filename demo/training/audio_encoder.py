@@ -38,17 +38,17 @@ class AudioEncoderRun(DemoRun):
 
     Attributes:
         initial: encoder to start from, in the working folder or the repository; None initializes it at random.
-        full_pieces_from: share of the training after which full chunks of 30 s replace single clips.
-        num_pieces: full chunks per step.
+        full_chunks_from: share of the training after which full chunks of 30 s replace single clips.
+        num_chunks: full chunks per step.
     """
 
     initial: str | None = None
-    full_pieces_from: float = 0.7
-    num_pieces: int = 6
+    full_chunks_from: float = 0.7
+    num_chunks: int = 6
 
     def __post_init__(self) -> None:
-        if not 0 <= self.full_pieces_from <= 1 or self.num_pieces < 1:
-            raise ValueError("full_pieces_from must be in [0, 1], num_pieces at least 1")
+        if not 0 <= self.full_chunks_from <= 1 or self.num_chunks < 1:
+            raise ValueError("full_chunks_from must be in [0, 1], num_chunks at least 1")
 
 
 class MouthTrackNetwork(nn.Module):
@@ -87,16 +87,16 @@ class AudioEncoderStep:
 
     Args:
         network: encoder and head.
-        full_pieces_from: share of the training after which full chunks of 30 s are used.
-        num_pieces: full chunks per step, filled with the clips of the batch in order.
+        full_chunks_from: share of the training after which full chunks of 30 s are used.
+        num_chunks: full chunks per step, filled with the clips of the batch in order.
     """
 
     export_name = "whisper.pt"
 
-    def __init__(self, network: MouthTrackNetwork, full_pieces_from: float, num_pieces: int) -> None:
+    def __init__(self, network: MouthTrackNetwork, full_chunks_from: float, num_chunks: int) -> None:
         self.network = network
-        self.full_pieces_from = full_pieces_from
-        self.num_pieces = num_pieces
+        self.full_chunks_from = full_chunks_from
+        self.num_chunks = num_chunks
 
     @property
     def model(self) -> nn.Module:
@@ -106,10 +106,10 @@ class AudioEncoderStep:
     def __call__(self, model: nn.Module, batch: Mapping[str, Any], context: StepContext) -> StepResult:
         """Compute the loss of a batch of `SpeechClips`; the seed of its first item determines the layout."""
         generator = torch.Generator().manual_seed(int(batch["seed"][0]))
-        if context.fraction < self.full_pieces_from:
+        if context.fraction < self.full_chunks_from:
             chunks = single_clips(batch, generator)
         else:
-            chunks = full_chunks(batch, self.num_pieces, generator)
+            chunks = full_chunks(batch, self.num_chunks, generator)
         num_rows = chunks.track.shape[1]
         position = int(torch.randint(CHUNK_ROWS - num_rows + 1, (), generator=generator))
         predicted = model(chunks.mel, position).float()
@@ -166,7 +166,7 @@ AUDIO_ENCODER: DemoNetwork[AudioEncoderRun, MouthTrackNetwork] = DemoNetwork(
     schema=AudioEncoderRun,
     build_model=_build_network,
     build_dataset=SpeechClips,
-    build_step=lambda run, network, items: AudioEncoderStep(network, run.full_pieces_from, run.num_pieces),
+    build_step=lambda run, network, items: AudioEncoderStep(network, run.full_chunks_from, run.num_chunks),
     build_validator=MouthTrackValidator,
     find_initial=locate_initial,
 )

@@ -18,7 +18,7 @@ from tests.unit.eval.demo_weights.clips import NUM_FRAMES
 
 def run_of(clips: Path, run_dir: Path, max_steps: int, **options: object) -> AudioEncoderRun:
     settings = {"log_every": 1, "ema_decay": 0.5, "plain_names": ["head"]}
-    return AudioEncoderRun(**small_run(clips, run_dir, max_steps, 4, **settings), num_pieces=1, **options)  # type: ignore[arg-type]
+    return AudioEncoderRun(**small_run(clips, run_dir, max_steps, 4, **settings), num_chunks=1, **options)  # type: ignore[arg-type]
 
 
 def losses(run_dir: Path) -> list[float]:
@@ -65,14 +65,14 @@ def test_what_comes_after_the_clips_does_not_count():
 
 
 def test_steps_lower_the_loss_and_the_export_loads(clips, tmp_path):
-    run = run_of(clips, tmp_path / "run", 10, full_pieces_from=1.0)
+    run = run_of(clips, tmp_path / "run", 10, full_chunks_from=1.0)
     report = AUDIO_ENCODER.build_trainer(run, {"seed": 0}).fit()
     assert set(report.validation) == {"opening_correlation", "width_correlation"}
     values = losses(tmp_path / "run")
     assert min(values[-3:]) < 0.7 * values[0]
     encoder = load_whisper_encoder(tmp_path / "run" / "whisper.pt")
     assert (encoder.width, encoder.num_layers) == (96, 2)
-    run = run_of(clips, tmp_path / "more", 1, full_pieces_from=0.0, initial=str(tmp_path / "run" / "whisper.pt"))
+    run = run_of(clips, tmp_path / "more", 1, full_chunks_from=0.0, initial=str(tmp_path / "run" / "whisper.pt"))
     run.training.validate_every = 0
     AUDIO_ENCODER.build_trainer(run, {"seed": 0}).fit()
     more = load_whisper_encoder(tmp_path / "more" / "whisper.pt").state_dict()
