@@ -17,6 +17,7 @@ export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 run_module() {
     exec "$python" -c 'import sys
 sys.path[:] = filter(None, sys.path)
+sys.orig_argv[1:3] = ["-m"]
 import runpy
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)' "$@"
 }

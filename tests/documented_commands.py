@@ -13,7 +13,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "checkpoints/README.md", "docs/*.md
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SHELLS = ("", "bash", "sh", "shell")
 _INLINE = re.compile(r"`((?:\./[\w/]+\.sh|python -m [\w.]+|python \w+\.py) ?[^`\n]*(?:\n[^`\n]*)?)`")
-_MODULE_OF_SCRIPT = re.compile(r'-m ([\w.]+) (?:[\w-]+ )?"\$@"')
+_MODULE_OF_SCRIPT = re.compile(r'run_module ([\w.]+) (?:[\w-]+ )?"\$@"')
 
 
 @dataclass(frozen=True)

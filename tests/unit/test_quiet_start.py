@@ -10,6 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+PYTHON = sys.executable
+
 _INTERRUPTING = """
 import os, signal, sys
 class Interrupting:
@@ -22,16 +24,14 @@ sys.meta_path.insert(0, Interrupting())
 
 @pytest.mark.parametrize(
     "command",
-    [["-m", "scripts.inference"], ["-u", "-m", "preprocess.pipeline"], ["-W", "ignore", "-m", "eval.run"],
-     ["-m", "latentsync.doctor"], ["gradio_app.py"]],
+    [[PYTHON, "-m", "scripts.inference"], [PYTHON, "-u", "-m", "preprocess.pipeline"], ["./inference.sh"],
+     [PYTHON, "-W", "ignore", "-m", "eval.run"], [PYTHON, "-m", "latentsync.doctor"], [PYTHON, "gradio_app.py"]],
 )  # fmt: skip
 def test_ctrl_c_while_modules_load_ends_without_a_traceback(repository: Path, tmp_path: Path, command: list[str]):
     """Ctrl-C arrives when the first module of a command is about to be imported."""
     (tmp_path / "sitecustomize.py").write_text(_INTERRUPTING)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(repository)])}
-    done = subprocess.run(
-        [sys.executable, *command, "--help"], cwd=repository, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, "--help"], cwd=repository, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
